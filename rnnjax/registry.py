@@ -1,0 +1,58 @@
+"""Names to things: how a cell, activation or task is found by its name.
+
+Nothing named in a configuration is imported or executed; it is looked up here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from rnnjax.errors import unknown
+
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """A mapping that is filled by decorators and explains a missing name.
+
+    >>> shapes: Registry[type] = Registry("shape")
+    >>> @shapes.register("square")
+    ... class Square: ...
+    >>> shapes["sqare"]
+    Traceback (most recent call last):
+    rnnjax.errors.UserError: unknown shape 'sqare'; did you mean square?
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that enters a thing under `name`; a name is entered once."""
+
+        def enter(thing: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = thing
+            return thing
+
+        return enter
+
+    def replace(self, name: str, thing: T) -> None:
+        """Enter or overwrite: for a user's own file, which may be loaded twice."""
+        self._entries[name] = thing
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise unknown(self.kind, name, self._entries) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,45 @@
+"""The legend of array shapes, and the records that pass between rooms.
+
+One letter an axis, everywhere: ``T`` time steps, ``B`` examples, ``n`` units of a
+state, ``m`` size of an input, ``q`` size of an output. Arrays are time-major,
+``(T, B, …)``: a recurrence walks over the leading axis without a copy.
+"""
+
+from typing import Any
+
+from flax import struct
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+
+Params = Any
+"""A pytree of parameters, as ``flax.linen`` stores them."""
+
+State = Any
+"""A pytree of state arrays ``(B, n)`` (one array, or a NamedTuple of them)."""
+
+Trajectory = Any
+"""A `State` with a leading time axis: ``(T, B, n)``; entry t is the state after step t."""
+
+Lengths = Int[Array, "B"]
+Sequence = Inexact[Array, "T B m"]
+
+
+@struct.dataclass
+class Batch:
+    """Examples of a task, time-major, padded to one length.
+
+    Attributes:
+        inputs: tokens ``int32 (T, B)`` or vectors ``float32 (T, B, m)``.
+        targets: for a loss at the last step ``(B,)`` classes or ``(B, q)`` values; for a
+            loss at every step the same with a leading ``T``.
+        mask: ``float32 (T, B)``, weight of the loss of each step. For a loss at the last
+            step it is 1 at step ``lengths − 1`` of each example and 0 elsewhere.
+        lengths: ``int32 (B,)``, valid steps of each example; later steps are padding.
+        informative: ``bool (T, B)``, the steps that the target depends on.
+    """
+
+    inputs: Int[Array, "T B"] | Float[Array, "T B m"]
+    targets: Array
+    mask: Float[Array, "T B"]
+    lengths: Lengths
+    informative: Bool[Array, "T B"]
