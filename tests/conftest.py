@@ -1,0 +1,44 @@
+"""The ground that every test stands on: two CPU devices and no silent broadcasting."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+# Before jax is imported, and inherited by the processes that tests start.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up JAX before any test module is imported."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    # Compilation is most of the cost of these tests; `pytest --cache-clear` empties it.
+    folder = config.cache.mkdir("jax") if config.cache else None
+    if folder is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Double precision for one test: arrays made inside are float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def rnnjax_data() -> Path:
+    """The folder of real data: ``RNNJAX_DATA``, or ``shared/data`` beside the checkout."""
+    named = os.environ.get("RNNJAX_DATA")
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(named) if named else beside
+    if not folder.is_dir():
+        pytest.skip(f"no data folder: set RNNJAX_DATA ({folder} is not there)")
+    return folder
