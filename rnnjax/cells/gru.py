@@ -1,0 +1,83 @@
+"""Gated recurrent units, with the reset gate before or after the recurrent product."""
+
+import jax.numpy as jnp
+
+from rnnjax.activations import activation
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates
+
+
+@CELLS.register("gru")
+class GRU(Cell):
+    """Cho et al. (2014), reset after the product as in cuDNN, PyTorch and flax.
+
+        r, z = σ(U• h_{t−1} + V• x_t + b•)
+        h̃ = φ(V_h x_t + b_h + r ⊙ (U_h h_{t−1} + c))
+        h_t = z ⊙ h_{t−1} + (1 − z) ⊙ h̃
+
+    State: h ``(B, n)``; fused kernels hold the gates in the order r, z, h̃.
+
+    Attributes:
+        activation: φ of the candidate.
+        gate: the gates' σ.
+        recurrent_init: initialiser of each U•, gate by gate.
+        input_init: initialiser of each V•.
+        update_bias: start of b_z; positive keeps the past.
+        chrono: if given, the longest dependency T_max: b_z ~ log U(1, T_max − 1), which
+            is Tallec & Ollivier (2018) in this convention of z.
+    """
+
+    activation: str = "tanh"
+    gate: str = "sigmoid"
+    recurrent_init: Init = "orthogonal"
+    input_init: Init = "glorot_uniform"
+    update_bias: float = 0.0
+    chrono: float | None = None
+
+    initial = ("recurrent_init", "input_init", "update_bias", "chrono")
+
+    def setup(self):
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init, gates=3)
+        self.kernel("U", n, n, self.recurrent_init, gates=3)
+        start, signs = [0.0, self.update_bias, 0.0], [0.0, 1.0, 0.0]
+        self.b = self.vector("b", 3 * n, chrono_gates(start, signs, self.chrono))
+        self.c = self.vector("c", n)
+        self.sigma, self.phi = activation(self.gate), activation(self.activation)
+
+    def readin(self, x):
+        return self.project("V", x) + self.b
+
+    def step(self, h, drive):
+        xr, xz, xh = split_gates(drive, 3)
+        ur, uz, uh = split_gates(self.recur("U", h), 3)
+        r, z = self.sigma(xr + ur), self.sigma(xz + uz)
+        candidate = self.phi(xh + r * (uh + self.c))
+        return z * h + (1 - z) * candidate
+
+
+@CELLS.register("gru_before")
+class GRUBefore(GRU):
+    """Cho et al. (2014), first version: the reset gate acts before the product.
+
+        r, z = σ(U• h_{t−1} + V• x_t + b•)
+        h̃ = φ(V_h x_t + b_h + U_h (r ⊙ h_{t−1}))
+        h_t = z ⊙ h_{t−1} + (1 − z) ⊙ h̃
+
+    State, order of the gates and attributes as `GRU`; two products in a row.
+    """
+
+    def setup(self):
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init, gates=3)
+        self.kernel("U", n, n, self.recurrent_init, gates=2)
+        self.kernel("Uh", n, n, self.recurrent_init)
+        start, signs = [0.0, self.update_bias, 0.0], [0.0, 1.0, 0.0]
+        self.b = self.vector("b", 3 * n, chrono_gates(start, signs, self.chrono))
+        self.sigma, self.phi = activation(self.gate), activation(self.activation)
+
+    def step(self, h, drive):
+        n = self.features
+        gates, candidate = jnp.split(drive, [2 * n], axis=-1)
+        r, z = split_gates(self.sigma(gates + self.recur("U", h)), 2)
+        candidate = self.phi(candidate + self.recur("Uh", r * h))
+        return z * h + (1 - z) * candidate

@@ -1,0 +1,57 @@
+"""Loss and metric of a batch."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.types import Batch
+
+
+def objective(
+    spec: TaskSpec, answers: Array, batch: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Mean loss over the masked steps, and the mean metric over the scored ones.
+
+    Args:
+        spec: what the task says of its loss and metric.
+        answers: ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
+        batch: targets and masks.
+
+    Returns:
+        loss (nats, or a squared error) and metric (accuracy or squared error), scalars.
+    """
+    losses, scores = per_example(spec, answers, batch)
+    if spec.readout == "last":
+        return jnp.mean(losses), jnp.mean(scores)
+    loss = weighted_mean(losses, batch.mask)
+    return loss, weighted_mean(scores, scored_mask(spec, batch))
+
+
+def per_example(spec: TaskSpec, answers: Array, batch: Batch) -> tuple[Array, Array]:
+    """Loss and metric of every answer, ``(B,)`` or ``(T, B)``."""
+    if spec.loss == "cross_entropy":
+        losses = optax.losses.softmax_cross_entropy_with_integer_labels(
+            answers, batch.targets
+        )
+        hits = jnp.argmax(answers, axis=-1) == batch.targets
+        return losses, hits.astype(losses.dtype)
+    targets = batch.targets
+    if targets.ndim < answers.ndim:
+        targets = targets[..., None]
+    squares = jnp.sum(jnp.square(answers - targets.astype(answers.dtype)), axis=-1)
+    return squares, squares
+
+
+def scored_mask(spec: TaskSpec, batch: Batch) -> Float[Array, "T B"]:
+    """The loss mask, or its last `spec.scored` steps of each example."""
+    if spec.scored is None:
+        return batch.mask
+    left = jnp.flip(jnp.cumsum(jnp.flip(batch.mask > 0, 0), axis=0), 0)
+    return batch.mask * (left <= spec.scored)
+
+
+def weighted_mean(values: Array, weights: Array) -> Array:
+    """Σ w·v / Σ w, and 0 where no weight is."""
+    total = jnp.sum(weights)
+    return jnp.sum(values * weights) / jnp.where(total > 0, total, jnp.ones_like(total))

@@ -1,0 +1,118 @@
+"""Encoder, recurrent layers, readout: the model that is trained and probed."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from rnnjax.cells.base import Cell
+from rnnjax.recurrence.layer import Engine, Recurrent
+from rnnjax.types import Lengths
+
+
+class SequenceModel(nn.Module):
+    """A stack of recurrent layers between an encoder and a linear readout.
+
+    Attributes:
+        cell: the cell of every layer; its `inputs` is set layer by layer.
+        output_size: size q of the answer.
+        vocabulary: number of tokens; None for vector inputs, which enter as they are.
+        input_size: size m of a vector input.
+        embedding: size of a token's embedding.
+        layers: number of recurrent layers.
+        bidirectional: each layer also walks backwards; the outputs are concatenated.
+        readout: answer at the last valid step, or at every step.
+        dropout: rate between layers, needs the rng ``dropout`` when training.
+        variational: one dropout mask for all steps (Gal & Ghahramani 2016).
+        engine: how the recurrences are differentiated.
+    """
+
+    cell: Cell
+    output_size: int
+    vocabulary: int | None = None
+    input_size: int = 1
+    embedding: int = 32
+    layers: int = 1
+    bidirectional: bool = False
+    readout: Literal["last", "every"] = "last"
+    dropout: float = 0.0
+    variational: bool = False
+    learn_initial_state: bool = False
+    engine: Engine = "reverse"
+
+    def setup(self) -> None:
+        dtype = self.cell.param_dtype
+        width = self.input_size
+        if self.vocabulary is not None:
+            width = self.embedding
+            self.embed = nn.Embed(
+                self.vocabulary,
+                width,
+                param_dtype=dtype,
+                embedding_init=nn.initializers.normal(1.0),
+            )
+        stack = []
+        for _ in range(self.layers):
+            walks = [self._walk(width, backwards=False)]
+            if self.bidirectional:
+                walks.append(self._walk(width, backwards=True))
+            stack.append(walks)
+            width = self.cell.output_size * len(walks)
+        self.stack = stack
+        self.head = nn.Dense(self.output_size, param_dtype=dtype)
+        shared = (0,) if self.variational else ()
+        self.drop = nn.Dropout(self.dropout, broadcast_dims=shared)
+
+    def _walk(self, width: int, backwards: bool) -> Recurrent:
+        cell = self.cell.clone(parent=None, inputs=width)
+        return Recurrent(cell, backwards, self.engine, self.learn_initial_state)
+
+    def __call__(
+        self, inputs: Array, lengths: Lengths | None = None, train: bool = False
+    ) -> Array:
+        """Answers ``(B, q)`` at the last valid step, or ``(T, B, q)`` at every step.
+
+        Args:
+            inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``.
+            lengths: valid steps of each example; None: all.
+            train: whether dropout is active.
+        """
+        x = self.encode(inputs)
+        for layer in range(self.layers):
+            x = self.between(x, train)
+            x, _ = self.run_layer(layer, x, lengths)
+        return self.decode(x, lengths)
+
+    def encode(self, inputs: Array) -> Array:
+        """Inputs of the first layer ``(T, B, m)``."""
+        return inputs if self.vocabulary is None else self.embed(inputs)
+
+    def between(self, x: Array, train: bool = False) -> Array:
+        """What happens in front of each layer (dropout)."""
+        if not self.dropout:
+            return x
+        return self.drop(x, deterministic=not train)
+
+    def run_layer(
+        self, layer: int, x: Array, lengths: Lengths | None
+    ) -> tuple[Array, list[Any]]:
+        """Outputs ``(T, B, ·)`` of one layer and the trajectory of each direction."""
+        runs = [walk(x, lengths) for walk in self.stack[layer]]
+        outputs = [out for out, _ in runs]
+        joined = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
+        return joined, [states for _, states in runs]
+
+    def decode(self, x: Float[Array, "T B n"], lengths: Lengths | None) -> Array:
+        """Answers from the last layer's outputs ``(T, B, n)``."""
+        if self.readout == "last":
+            x = last_valid(x, lengths)
+        return self.head(x)
+
+
+def last_valid(x: Float[Array, "T B n"], lengths: Lengths | None) -> Float[Array, "B n"]:
+    """The entry of the last valid step of each example; of step 0 where it has none."""
+    if lengths is None:
+        return x[-1]
+    last = jnp.maximum(lengths - 1, 0)
+    return x[last, jnp.arange(x.shape[1])]

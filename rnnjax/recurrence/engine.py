@@ -1,0 +1,123 @@
+"""Run a recurrence over time: the forward scan, and its gradient by the reverse scan."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import lax
+from jaxtyping import Array
+
+from rnnjax.cells.base import Cell
+from rnnjax.recurrence.pure import Weights, step_seams, with_kernels
+from rnnjax.recurrence.reverse import Drive, first, kernel_gradients, masked_step
+from rnnjax.recurrence.reverse import reverse_scan
+from rnnjax.types import State, Trajectory
+
+
+@struct.dataclass
+class Taps:
+    """Zeros that are added along the recurrence, so that their gradient can be read.
+
+    The gradient of `states` is the total adjoint ∂L/∂h_t, that of `seams` the
+    cotangent δ_t of each seam. Both None: nothing is tapped.
+
+    Attributes:
+        states: zeros of the trajectory's shape, or None.
+        seams: zeros ``(T, B, ·)`` by site, or None.
+    """
+
+    states: Any = None
+    seams: Any = None
+
+
+def plain_scan(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+) -> Trajectory:
+    """States after every step by `lax.scan`; differentiable in any mode.
+
+    Returns ``(T, B, n)`` per state array. The reference that every engine is held to.
+    """
+
+    def forward(state: State, now: Any) -> tuple[State, State]:
+        drive_t, taps_t = now
+        state, _ = masked_step(cell, weights, initial, state, drive_t, taps_t.seams)
+        if taps_t.states is not None:
+            state = jax.tree.map(jnp.add, state, taps_t.states)
+        return state, state
+
+    return lax.scan(forward, initial, (drive, taps))[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def scan(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+) -> Trajectory:
+    """`plain_scan` whose gradient is the one explicit reverse scan.
+
+    First and second derivatives equal those of `plain_scan`; taps must be zeros.
+    Forward mode is not defined (use `plain_scan`).
+    """
+    return plain_scan(cell, weights, initial, drive, Taps())
+
+
+def _forward(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+) -> tuple[Trajectory, Any]:
+    states = plain_scan(cell, weights, initial, drive, Taps())
+    return states, (weights, initial, drive, taps, states)
+
+
+def _backward(cell: Cell, residuals: Any, cotangent: Trajectory) -> tuple[Any, ...]:
+    weights, initial, drive, taps, states = residuals
+    back = reverse_scan(
+        cell,
+        weights,
+        initial,
+        drive,
+        states,
+        cotangent,
+        adjoints=taps.states is not None,
+    )
+    seams = step_seams(cell, weights, initial, first(drive.values))
+    listed = with_kernels(weights, seams)
+    kernels = kernel_gradients(listed, seams, back)
+    params, numeric = back.pointwise
+    derived = {k: jnp.zeros_like(v) for k, v in weights.kernels.items()}
+    for name, gradient in kernels.items():
+        if name in derived:
+            derived[name] = gradient
+        else:
+            params = {**params, name: params[name] + gradient}
+    d_drive = Drive(back.drive, _no_gradient(drive.valid), _no_gradient(drive.reset))
+    d_taps = Taps(back.adjoint, None if taps.seams is None else dict(back.deltas))
+    return Weights(params, derived, numeric), back.initial, d_drive, d_taps
+
+
+def _no_gradient(mask: Array | None) -> Any:
+    """The cotangent of a boolean array, whose tangent space is empty."""
+    if mask is None:
+        return None
+    return np.zeros(mask.shape, jax.dtypes.float0)
+
+
+scan.defvjp(_forward, _backward)
+
+
+def zero_taps(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, states: bool = True
+) -> Taps:
+    """Taps for every seam, and for the states if asked."""
+    steps = jax.tree.leaves(drive.values)[0].shape[0]
+
+    def zeros(x: Any) -> Array:
+        return jnp.zeros((steps, *x.shape), x.dtype)
+
+    seams = step_seams(cell, weights, initial, first(drive.values))
+    return Taps(
+        states=jax.tree.map(zeros, initial) if states else None,
+        seams={site: zeros(seam.output) for site, seam in seams.items()},
+    )
+

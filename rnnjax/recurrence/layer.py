@@ -1,0 +1,111 @@
+"""A recurrent layer: a cell run over a sequence, as a `flax.linen` module."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from rnnjax.cells.base import Cell
+from rnnjax.recurrence.engine import Drive, Taps, plain_scan, scan
+from rnnjax.recurrence.pure import Weights, call, make_weights
+from rnnjax.types import Lengths, Sequence, State, Trajectory
+
+
+Engine = Literal["reverse", "plain"]
+
+
+class Recurrent(nn.Module):
+    """Runs a cell over the leading axis of its input.
+
+    Attributes:
+        cell: the cell, with its input size set.
+        backwards: walk from the last step to the first.
+        engine: `reverse` (gradient by the explicit reverse scan) or `plain`
+            (autodiff of `lax.scan`; also for forward mode).
+        learn_initial_state: the initial state is a parameter, zeros at the start.
+    """
+
+    cell: Cell
+    backwards: bool = False
+    engine: Engine = "reverse"
+    learn_initial_state: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Sequence,
+        lengths: Lengths | None = None,
+        resets: Bool[Array, "T B"] | None = None,
+        initial_state: State | None = None,
+    ) -> tuple[Array, Trajectory]:
+        """Outputs and states of every step.
+
+        Args:
+            x: inputs ``(T, B, m)``.
+            lengths: valid steps of each example (0 allowed); the state is held and the
+                output is zero after them. None: all T.
+            resets: where True the state restarts before the step (packed sequences).
+            initial_state: state before the first step ``(B, n)``; None: the cell's own.
+
+        Returns:
+            outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array.
+        """
+        static, weights = self.weights()
+        initial = initial_state
+        if initial is None:
+            initial = self.first_state(x.shape[1])
+        drive = make_drive(static, weights, x, lengths, resets, self.backwards)
+        taps = Taps()
+        if self.has_variable("taps", "states"):
+            taps = Taps(
+                self.get_variable("taps", "states"), self.get_variable("taps", "seams")
+            )
+        run = scan if self.engine == "reverse" else plain_scan
+        states = run(static, weights, initial, drive, taps)
+        return finish(static, weights, drive, states, self.backwards)
+
+    def weights(self) -> tuple[Cell, Weights]:
+        """The static cell and its weights (parameters are made on first use)."""
+        self.cell.kernels()
+        return make_weights(self.cell, self.cell.variables.get("params", {}))
+
+    def first_state(self, batch: int) -> State:
+        """The state before the first step ``(B, n)``."""
+        state = self.cell.initial_state((batch,))
+        if not self.learn_initial_state:
+            return state
+        one = jax.tree.map(lambda x: x[0], state)
+        learned = self.param("initial_state", lambda _: one)
+        return jax.tree.map(lambda p, x: jnp.broadcast_to(p[None], x.shape), learned, state)
+
+
+def make_drive(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    backwards: bool = False,
+) -> Drive:
+    """Everything that enters the loop, in the order of the walk."""
+    valid = None
+    if lengths is not None:
+        valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
+    if backwards:
+        x, valid, resets = jax.tree.map(lambda a: jnp.flip(a, 0), (x, valid, resets))
+    values, _ = call(cell, weights, "readin", x)
+    return Drive(values, valid, resets)
+
+
+def finish(
+    cell: Cell, weights: Weights, drive: Drive, states: Trajectory, backwards: bool
+) -> tuple[Array, Trajectory]:
+    """Outputs of every step, zero on padding, in the order of the input."""
+    outputs, _ = call(cell, weights, "readout", states, drive.values)
+    if drive.valid is not None:
+        outputs = jnp.where(drive.valid[..., None], outputs, jnp.zeros_like(outputs))
+    if backwards:
+        outputs, states = jax.tree.map(lambda a: jnp.flip(a, 0), (outputs, states))
+    return outputs, states

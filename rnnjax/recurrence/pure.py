@@ -1,0 +1,138 @@
+"""A cell as pure functions of its weights, which is what a scan can differentiate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.extend.core import Literal
+
+from rnnjax.cells.base import Cell, Seam
+from rnnjax.types import State
+
+
+Seams = Mapping[str, Seam]
+
+
+@struct.dataclass
+class Weights:
+    """All that a cell computes with.
+
+    Attributes:
+        params: the free parameters, as `flax.linen` stores them.
+        kernels: effective kernels by name, evaluated once per sequence.
+        numeric: hyper-parameters of the cell that are arrays (a traced time step).
+    """
+
+    params: Any
+    kernels: Mapping[str, Any]
+    numeric: Mapping[str, Any]
+
+
+def split_cell(cell: Cell) -> tuple[Cell, dict[str, Any]]:
+    """The static part of a cell (hashable, unbound) and its array-valued fields."""
+    numeric = {
+        name: value
+        for name in cell.__dataclass_fields__
+        if name not in Cell.structural
+        and isinstance(value := getattr(cell, name), jax.Array | np.ndarray)
+    }
+    static = cell.clone(parent=None, **dict.fromkeys(numeric))
+    return static, {name: jnp.asarray(value) for name, value in numeric.items()}
+
+
+def call(cell: Cell, weights: Weights, method: str, *args: Any, taps: Any = None) -> Any:
+    """Run a method of a cell; returns its value and the seams it used."""
+    bound = cell.clone(parent=None, **weights.numeric)
+    variables = {"params": weights.params, "kernels": weights.kernels}
+    if taps:
+        variables["taps"] = taps
+    # equations act on the last axis; a bias (n,) meets drives of any leading shape
+    with jax.numpy_rank_promotion("allow"):
+        out, recorded = bound.apply(variables, *args, method=method, mutable=["seams"])
+    return out, dict(recorded.get("seams", {}))
+
+
+def make_weights(cell: Cell, params: Any) -> tuple[Cell, Weights]:
+    """The static cell and its weights, with the derived kernels evaluated."""
+    static, numeric = split_cell(cell)
+    bound = static.clone(parent=None, **numeric)
+    kernels = bound.apply({"params": params}, method="kernels")
+    return static, Weights(params, dict(kernels), numeric)
+
+
+def with_kernels(weights: Weights, seams: Seams) -> Weights:
+    """The weights with every kernel of `seams` listed under `kernels`."""
+    names = {seam.kernel for seam in seams.values()}
+    kernels = {
+        name: weights.kernels[name] if name in weights.kernels else weights.params[name]
+        for name in sorted(names)
+    }
+    return weights.replace(kernels=kernels)
+
+
+def abstract(tree: Any) -> Any:
+    """Shapes and dtypes of a pytree."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+
+
+def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
+    """The seams of one step as shapes, without computing anything."""
+    _, seams = jax.eval_shape(
+        lambda w, s, d: call(cell, w, "step", s, d), weights, state, drive
+    )
+    return seams
+
+
+@struct.dataclass
+class Split:
+    """Weights of a step, parted by how their gradient is formed.
+
+    Attributes:
+        pointwise: leaves that the step reads outside the seams, by position; their
+            gradient is accumulated in the loop.
+        rest: the other leaves of ``(params, numeric)``, None at the pointwise places.
+    """
+
+    pointwise: list[Any]
+    rest: list[Any]
+    treedef: Any = struct.field(pytree_node=False)
+
+    def join(self, pointwise: list[Any], kernels: Mapping[str, Any]) -> Weights:
+        """Weights with these pointwise leaves and kernels."""
+        filled = iter(pointwise)
+        leaves = [next(filled) if x is None else x for x in self.rest]
+        params, numeric = jax.tree.unflatten(self.treedef, leaves)
+        return Weights(params, kernels, numeric)
+
+    def gradient(self, pointwise: list[Any]) -> tuple[Any, Any]:
+        """Gradients of (params, numeric): given ones at their places, zeros elsewhere."""
+        filled = iter(pointwise)
+        leaves = [next(filled) if x is None else jnp.zeros_like(x) for x in self.rest]
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def split_weights(cell: Cell, weights: Weights, state: State, drive: Any) -> Split:
+    """Find the leaves that a step reads outside its seams, by tracing it once."""
+    leaves, treedef = jax.tree.flatten((weights.params, weights.numeric))
+
+    def run(leaves: list[Any], kernels: Any, state: State, drive: Any) -> State:
+        params, numeric = jax.tree.unflatten(treedef, leaves)
+        return call(cell, Weights(params, kernels, numeric), "step", state, drive)[0]
+
+    closed = jax.make_jaxpr(run)(*abstract((leaves, weights.kernels, state, drive)))
+    jaxpr = closed.jaxpr
+    read = {
+        var
+        for eqn in jaxpr.eqns
+        for var in eqn.invars
+        if not isinstance(var, Literal)
+    } | {var for var in jaxpr.outvars if not isinstance(var, Literal)}
+    used = [var in read for var in jaxpr.invars[: len(leaves)]]
+    return Split(
+        pointwise=[x for x, u in zip(leaves, used, strict=True) if u],
+        rest=[None if u else x for x, u in zip(leaves, used, strict=True)],
+        treedef=treedef,
+    )

@@ -1,0 +1,230 @@
+"""The one reverse scan: training and probes go back through time with this loop.
+
+At each step the vector-Jacobian product of the step is taken afresh from the stored
+states. Cotangents δ of the seams are stacked, never the kernels' gradients, which are
+one matrix product each after the loop; no array of shape (T, n, n) exists. With
+`exponents` the adjoint is carried as mantissa × 2^k and cannot underflow.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool
+
+from rnnjax.cells.base import Cell, Form
+from rnnjax.recurrence import scaled
+from rnnjax.recurrence.pure import Seams, Split, Weights, call, split_weights
+from rnnjax.recurrence.pure import step_seams, with_kernels
+from rnnjax.recurrence.scaled import Scaled
+from rnnjax.types import State, Trajectory
+
+
+@struct.dataclass
+class Drive:
+    """What enters a recurrence at each step.
+
+    Attributes:
+        values: output of `Cell.readin`, arrays ``(T, B, ·)``.
+        valid: ``(T, B)`` or None; where False the state is held (padding).
+        reset: ``(T, B)`` or None; where True the state restarts before the step.
+    """
+
+    values: Any
+    valid: Bool[Array, "T B"] | None = None
+    reset: Bool[Array, "T B"] | None = None
+
+
+@struct.dataclass
+class Backward:
+    """Result of the reverse scan.
+
+    Attributes:
+        adjoint: ∂L/∂h_t after each step t, ``(T, B, n)`` per state array, or None.
+        drive: cotangents of the drive, ``(T, B, ·)``.
+        deltas: cotangent δ_t of every seam's output, ``(T, B, ·)``, by site.
+        values: the input v_t of every seam, ``(T, B, ·)``, by site.
+        initial: cotangent of the initial state ``(B, n)``.
+        pointwise: gradients of the parameters read outside the seams (None when
+            exponents are carried: examples then have no common scale).
+        exponent: ``(T, B)`` exponents of `adjoint`, `drive` and `deltas`, or None.
+        initial_exponent: ``(B,)`` exponents of `initial`, or None.
+    """
+
+    adjoint: Trajectory
+    drive: Any
+    deltas: Mapping[str, Array]
+    values: Mapping[str, Array]
+    initial: Any
+    pointwise: Any
+    exponent: Array | None = None
+    initial_exponent: Array | None = None
+
+
+def choose(where: Array | None, a: Any, b: Any) -> Any:
+    """`a` where True, else `b`, per example, over a pytree ``(B, …)``."""
+
+    def one(x: Array, y: Array) -> Array:
+        return jnp.where(jnp.reshape(where, where.shape + (1,) * (x.ndim - 1)), x, y)
+
+    return a if where is None else jax.tree.map(one, a, b)
+
+
+def masked_step(
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    state: State,
+    drive: Drive,
+    taps: Any = None,
+) -> tuple[State, Seams]:
+    """One step that honours resets and padding."""
+    if drive.reset is not None:
+        state = choose(drive.reset, initial, state)
+    new, seams = call(cell, weights, "step", state, drive.values, taps=taps)
+    return choose(drive.valid, new, state), seams
+
+
+def first(tree: Any) -> Any:
+    """Shapes of one time step of a pytree ``(T, …)``."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tree)
+
+
+def before(initial: State, states: Trajectory) -> Trajectory:
+    """The state before every step: ``(T, B, n)``."""
+
+    def one(h0: Array, h: Array) -> Array:
+        return jnp.concatenate([h0[None], h[:-1]], axis=0)
+
+    return jax.tree.map(one, initial, states)
+
+
+def reverse_scan(
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    states: Trajectory,
+    cotangent: Trajectory,
+    *,
+    exponents: Array | None = None,
+    adjoints: bool = False,
+) -> Backward:
+    """Back through time from the cotangents of the states.
+
+    Args:
+        cell: static cell (`split_cell`).
+        weights: its weights.
+        initial: state before the first step ``(B, n)``.
+        drive: what entered, ``(T, B, ·)``.
+        states: trajectory of the forward scan.
+        cotangent: ∂L/∂h_t by the direct path alone, ``(T, B, n)``.
+        exponents: ``(T, B)`` exponents of `cotangent`; if given, everything that
+            comes back is a mantissa to be read with `Backward.exponent`.
+        adjoints: stack ∂L/∂h_t as well (always with exponents).
+
+    Returns:
+        The stacked cotangents; kernels' gradients come from `kernel_gradients`.
+    """
+    seams = step_seams(cell, weights, initial, first(drive.values))
+    weights = with_kernels(weights, seams)
+    split = split_weights(cell, weights, initial, first(drive.values))
+    carry_exponents = exponents is not None
+    adjoints = adjoints or carry_exponents
+
+    def back(carry: Any, now: Any) -> tuple[Any, Any]:
+        later, at_start, gradient = carry
+        direct, previous, drive_t = now
+        if carry_exponents:
+            total = scaled.normalise(scaled.add(later, direct))
+            adjoint, k = total.mantissa, total.exponent
+        else:
+            adjoint, k = jax.tree.map(jnp.add, later, direct), None
+
+        def local(pointwise: Any, start: State, state: State, values: Any, taps: Any):
+            joined = split.join(pointwise, weights.kernels)
+            return masked_step(
+                cell, joined, start, state, drive_t.replace(values=values), taps
+            )
+
+        zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
+        _, vjp, used = jax.vjp(
+            local,
+            split.pointwise,
+            initial,
+            previous,
+            drive_t.values,
+            zeros,
+            has_aux=True,
+        )
+        d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
+        out = (
+            adjoint if adjoints else None,
+            k,
+            d_values,
+            deltas,
+            {site: seam.value for site, seam in used.items()},
+        )
+        if carry_exponents:
+            d_state = scaled.normalise(Scaled(d_state, k))
+            if drive.reset is not None:
+                at_start = scaled.add(at_start, scaled.normalise(Scaled(d_start, k)))
+            return (d_state, at_start, gradient), out
+        if drive.reset is not None:
+            at_start = jax.tree.map(jnp.add, at_start, d_start)
+        gradient = jax.tree.map(jnp.add, gradient, d_point)
+        return (d_state, at_start, gradient), out
+
+    nothing: Any = jax.tree.map(jnp.zeros_like, initial)
+    direct: Any = cotangent
+    if carry_exponents:
+        batch = jax.tree.leaves(initial)[0].shape[0]
+        nothing = Scaled(nothing, jnp.full((batch,), scaled.NO_EXPONENT, jnp.int32))
+        direct = scaled.normalise(Scaled(cotangent, exponents))
+    zero_gradient = jax.tree.map(jnp.zeros_like, split.pointwise)
+    (at_front, at_start, gradient), stacked = lax.scan(
+        back,
+        (nothing, nothing, zero_gradient),
+        (direct, before(initial, states), drive),
+        reverse=True,
+    )
+    adjoint, k, d_values, deltas, values = stacked
+    if carry_exponents:
+        front = scaled.add(at_front, at_start)
+        return Backward(
+            adjoint, d_values, deltas, values, front.mantissa, None, k, front.exponent
+        )
+    initial_cotangent = jax.tree.map(jnp.add, at_front, at_start)
+    pointwise = split.gradient(gradient)
+    return Backward(adjoint, d_values, deltas, values, initial_cotangent, pointwise)
+
+
+def kernel_gradient(value: Array, delta: Array, kernel: Array, form: Form) -> Array:
+    """Σ_t v_tᵀ δ_t over all leading axes: the deferred gradient of one seam.
+
+    `kernel` gives shape and dtype; for a real kernel on complex data the real part.
+    """
+    axes = tuple(range(delta.ndim - 1))
+    if form == "diagonal":
+        gradient = jnp.sum(value * delta, axis=axes)
+    elif form == "block":
+        groups = kernel.shape[0]
+        v = jnp.reshape(value, (*value.shape[:-1], groups, -1))
+        d = jnp.reshape(delta, (*delta.shape[:-1], groups, -1))
+        gradient = jnp.einsum("...gi,...gj->gij", v, d)
+    else:
+        gradient = lax.dot_general(value, delta, ((axes, axes), ((), ())))
+    return gradient if jnp.iscomplexobj(kernel) else gradient.real
+
+
+def kernel_gradients(weights: Weights, seams: Seams, back: Backward) -> dict[str, Array]:
+    """Gradients of the kernels named in `seams`, summed over their uses."""
+    total: dict[str, Array] = {}
+    for site, seam in seams.items():
+        kernel = weights.kernels[seam.kernel]
+        part = kernel_gradient(back.values[site], back.deltas[site], kernel, seam.form)
+        total[seam.kernel] = total[seam.kernel] + part if seam.kernel in total else part
+    return total

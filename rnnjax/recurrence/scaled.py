@@ -1,0 +1,114 @@
+"""Arrays with an exponent of their own: mantissa × 2^k, one k per example.
+
+A sigmoid network passes 10⁻⁶⁵ of the loss through 100 steps; float32 ends at 10⁻⁴⁵.
+Multiplying by a power of two is exact, so a mantissa kept near 1 beside an integer
+exponent loses nothing against plain arithmetic where that does not underflow.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+
+NO_EXPONENT = -(2**30)
+"""The exponent of an exact zero: any other exponent is larger."""
+
+LOG10_2 = float(np.log10(2.0))
+
+
+@struct.dataclass
+class Scaled:
+    """A pytree of arrays ``(*batch, …)`` times 2^`exponent`, exponent ``(*batch,)``."""
+
+    mantissa: Any
+    exponent: Int[Array, "*batch"]
+
+
+def _expand(vector: Array, like: Array) -> Array:
+    return jnp.reshape(vector, vector.shape + (1,) * (like.ndim - vector.ndim))
+
+
+def power_of_two(exponent: Array, dtype: Any) -> Array:
+    """2^exponent, exactly; far below the smallest number it is 0."""
+    limit = jnp.finfo(dtype)
+    clipped = jnp.clip(exponent, 2 * limit.minexp, limit.maxexp - 1)
+    return jnp.ldexp(jnp.ones(exponent.shape, jnp.finfo(dtype).dtype), clipped)
+
+
+def shift(tree: Any, exponent: Array) -> Any:
+    """Every array of `tree` times 2^exponent, one exponent per leading index."""
+
+    def one(x: Array) -> Array:
+        return x * _expand(power_of_two(exponent, x.dtype), x)
+
+    return jax.tree.map(one, tree)
+
+
+def largest(tree: Any, batch_axes: int) -> Float[Array, "*batch"]:
+    """Largest absolute entry over all arrays of `tree`, for each example."""
+
+    def one(x: Array) -> Array:
+        # not |x| of a complex number: its square root is not needed for a scale
+        parts = [jnp.abs(x.real), jnp.abs(x.imag)] if jnp.iscomplexobj(x) else [x]
+        axes = tuple(range(batch_axes, x.ndim))
+        tops = [jnp.max(jnp.abs(part), axis=axes) for part in parts]
+        return jnp.maximum(*tops) if len(tops) == 2 else tops[0]
+
+    tops = [one(x) for x in jax.tree.leaves(tree)]
+    top = tops[0]
+    for other in tops[1:]:
+        top = jnp.maximum(top, other)
+    return top
+
+
+def normalise(value: Scaled) -> Scaled:
+    """The same number with a mantissa whose largest entry lies in [½, 1)."""
+    top = largest(value.mantissa, value.exponent.ndim)
+    usable = jnp.isfinite(top) & (top > 0)
+    _, e = jnp.frexp(jnp.where(usable, top, jnp.ones_like(top)))
+    limit = jnp.finfo(top.dtype)
+    e = jnp.clip(jnp.where(usable, e, jnp.zeros_like(e)), limit.minexp, limit.maxexp - 1)
+    exponent = jnp.where(top == 0, NO_EXPONENT, value.exponent + e)
+    return Scaled(shift(value.mantissa, -e), exponent.astype(jnp.int32))
+
+
+def add(a: Scaled, b: Scaled) -> Scaled:
+    """The sum; the smaller one is shifted to the exponent of the larger."""
+    top = jnp.maximum(a.exponent, b.exponent)
+    left = shift(a.mantissa, a.exponent - top)
+    right = shift(b.mantissa, b.exponent - top)
+    return Scaled(jax.tree.map(jnp.add, left, right), top)
+
+
+def lift(tree: Any, batch_axes: int) -> Scaled:
+    """A plain pytree as a `Scaled` one with `batch_axes` leading batch axes."""
+    shape = jax.tree.leaves(tree)[0].shape[:batch_axes]
+    return normalise(Scaled(tree, jnp.zeros(shape, jnp.int32)))
+
+
+def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
+    """log10 of the Euclidean norm over all arrays jointly; −inf for exact zeros."""
+    axes = value.exponent.ndim
+    scaled = normalise(value)
+    squares = [
+        jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(range(axes, x.ndim)))
+        for x in jax.tree.leaves(scaled.mantissa)
+    ]
+    total = sum(squares[1:], squares[0])
+    log = 0.5 * jnp.log10(jnp.where(total > 0, total, jnp.ones_like(total)))
+    exponent = scaled.exponent.astype(log.dtype) * LOG10_2
+    return jnp.where(total > 0, log + exponent, -jnp.inf)
+
+
+def common_exponent(value: Scaled) -> tuple[Any, Int[Array, "..."]]:
+    """Mantissas brought to the largest exponent along the last batch axis.
+
+    Returns the shifted pytree and that exponent, without the last batch axis: what a
+    sum over the examples of one time step needs.
+    """
+    top = jnp.max(value.exponent, axis=-1)
+    return shift(value.mantissa, value.exponent - top[..., None]), top

@@ -1,0 +1,184 @@
+"""One run, described completely: the frozen record that crosses into the program.
+
+Hydra's `DictConfig` stays in the command line; here everything is typed and final.
+Ranges are checked where a record is made, so that no later code has to.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from rnnjax.errors import UserError, did_you_mean
+
+
+Options = tuple[tuple[str, Any], ...]
+"""Keyword arguments as sorted pairs, so that a record can be hashed and compared."""
+
+
+def options(mapping: Mapping[str, Any]) -> Options:
+    """Sorted pairs of a mapping."""
+    return tuple(sorted(mapping.items()))
+
+
+def check_range(key: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raise a `UserError` that names the key unless low ≤ value ≤ high."""
+    if not (low <= value <= high):
+        upper = "" if math.isinf(high) else f" and at most {high:g}"
+        raise UserError(f"{key}={value} is out of range: at least {low:g}{upper}")
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a `UserError` that names the key and the choices unless value is one."""
+    if value not in choices:
+        raise UserError(f"{key}={value} is unknown; {did_you_mean(value, choices)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig:
+    """Initialiser of the recurrent kernels; name None: the cell's own default."""
+
+    name: str | None = None
+    options: Options = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the model around the cell."""
+
+    hidden: int = 32
+    layers: int = 1
+    embedding: int = 32
+    bidirectional: bool = False
+    dropout: float = 0.0
+    variational: bool = False
+    learn_initial_state: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("hidden", "layers", "embedding"):
+            check_range(f"model.{key}", getattr(self, key), 1, 65_536)
+        check_range("model.dropout", self.dropout, 0.0, 0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Which update rule; numeric entries are inputs of the compiled program.
+
+    `sgd` is w_new = w_old − η ∂L/∂w; `momentum` keeps a velocity; `adam` and `rmsprop`
+    are optax's.
+    """
+
+    name: Literal["sgd", "momentum", "adam", "rmsprop"] = "adam"
+    momentum: float = 0.9
+    b1: float = 0.9
+    b2: float = 0.999
+    decay: float = 0.9
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.name, ("sgd", "momentum", "adam", "rmsprop"))
+        for key in ("momentum", "b1", "b2", "decay"):
+            check_range(f"optimizer.{key}", getattr(self, key), 0.0, 0.999_999)
+        check_range("optimizer.eps", self.eps, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class RemedyConfig:
+    """What is done to the gradient before the update: nothing, or clipping."""
+
+    name: Literal["none", "clip_norm", "clip_value"] = "clip_norm"
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("remedy", self.name, ("none", "clip_norm", "clip_value"))
+        check_range("remedy.threshold", self.threshold, 1e-12)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig:
+    """When and how finely the gradient flow is measured.
+
+    Attributes:
+        preset: `off`; `light` (float32 norms that ride on the training pass); `full`
+            (reverse scan with exponents, shares of each step, example sentences).
+        steps: training steps to measure at; the last step is always one of them.
+        batch: examples of the measured batch (held-out, the same for all runs).
+        sentences: examples whose shares are kept one by one.
+    """
+
+    preset: Literal["off", "light", "full"] = "full"
+    steps: tuple[int, ...] = (0, 100, 500)
+    batch: int = 32
+    sentences: int = 4
+
+    def __post_init__(self) -> None:
+        check_choice("probe", self.preset, ("off", "light", "full"))
+        for step in self.steps:
+            check_range("probe.steps", step, 0)
+        check_range("probe.batch", self.batch, 1, 65_536)
+        check_range("probe.sentences", self.sentences, 0, self.batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Held-out evaluation: every so many steps, on so many examples."""
+
+    every: int = 250
+    size: int = 1000
+    stop_when_solved: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("eval.every", self.every, 1)
+        check_range("eval.size", self.size, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes.
+
+    Attributes:
+        cell: registered name of the cell, `cell_options` its fields.
+        activation: φ of the cell, None for the cell's default.
+        init: initialiser of the recurrent kernels.
+        task: registered name of the task, `task_options` its fields.
+        lr: learning rate η.
+        batch: examples an update.
+        steps: number of updates.
+        seed: of parameters and data order; equal seeds see equal data whatever the cell.
+        log_every: updates that one row of the metrics averages over.
+        loss_bound: a run whose loss exceeds it counts as diverged.
+    """
+
+    cell: str
+    task: str
+    cell_options: Options = ()
+    task_options: Options = ()
+    activation: str | None = None
+    init: InitConfig = InitConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    remedy: RemedyConfig = RemedyConfig()
+    probe: ProbeConfig = ProbeConfig()
+    eval: EvalConfig = EvalConfig()
+    lr: float = 1e-3
+    batch: int = 32
+    steps: int = 2000
+    seed: int = 0
+    log_every: int = 50
+    loss_bound: float = 1e6
+
+    def __post_init__(self) -> None:
+        check_range("lr", self.lr, 0.0, 1e3)
+        check_range("batch", self.batch, 1, 1_048_576)
+        check_range("steps", self.steps, 0, 10**9)
+        check_range("seed", self.seed, 0, 2**32 - 1)
+        check_range("log_every", self.log_every, 1)
+        check_range("loss_bound", self.loss_bound, 0.0)
+
+    @property
+    def probe_steps(self) -> tuple[int, ...]:
+        """Training steps at which the gradient flow is measured, in order."""
+        if self.probe.preset == "off":
+            return ()
+        within = {s for s in self.probe.steps if s <= self.steps} | {self.steps}
+        return tuple(sorted(within))
