@@ -1,0 +1,112 @@
+"""Where a run was computed: versions, device, flags, and the state of the source."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import rnnjax
+from rnnjax.store.identity import source_digest
+
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "rnnjax")
+
+
+@dataclass(frozen=True)
+class Git:
+    """The checkout that the package was imported from.
+
+    Attributes:
+        commit: full hash of HEAD.
+        dirty: whether anything differs from that commit, untracked files included.
+        diff: SHA-256 of the diff of tracked files against HEAD; None without one.
+    """
+
+    commit: str
+    dirty: bool
+    diff: str | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a run was computed by.
+
+    Attributes:
+        versions: of Python and of `LIBRARIES`; a library that is not installed as a
+            distribution (a bare checkout) has none and is left out.
+        source_digest: see `rnnjax.store.identity.source_digest`.
+        device: kind of the first accelerator, as JAX names it ("cpu", "NVIDIA H100").
+        device_count: number of XLA devices.
+        cpu_count: cores of the machine.
+        xla_flags: the environment variable ``XLA_FLAGS``.
+        x64: whether JAX computed in double precision by default.
+        git: state of the checkout; None for an installed package.
+    """
+
+    versions: dict[str, str]
+    source_digest: str
+    device: str
+    device_count: int
+    cpu_count: int
+    xla_flags: str
+    x64: bool
+    git: Git | None = None
+
+
+def environment() -> Environment:
+    """Collect what can be known; what cannot be known is left out, never an error."""
+    import jax
+
+    devices = jax.devices()
+    return Environment(
+        versions=_versions(),
+        source_digest=source_digest(),
+        device=devices[0].device_kind,
+        device_count=len(devices),
+        cpu_count=os.cpu_count() or 1,
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
+        x64=bool(jax.config.read("jax_enable_x64")),
+        git=git_state(Path(rnnjax.__file__).parent),
+    )
+
+
+def git_state(folder: Path) -> Git | None:
+    """State of the git checkout that tracks `folder`; None if there is none.
+
+    A package that was installed into a folder inside someone's repository is not
+    tracked by it, and that repository's commit would say nothing about the package.
+    """
+    try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        commit = _git(folder, "rev-parse", "HEAD").decode().strip()
+        dirty = bool(_git(folder, "status", "--porcelain").strip())
+        diff = _git(folder, "diff", "HEAD", "--binary")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return Git(commit, dirty, hashlib.sha256(diff).hexdigest() if diff else None)
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        # `git status` would otherwise take a lock that a user's own git waits for.
+        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=20,
+    ).stdout
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

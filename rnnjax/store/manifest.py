@@ -1,0 +1,114 @@
+"""The manifest of a run: what it was, where it ran, how it ended, its final numbers."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+from rnnjax.errors import UserError
+from rnnjax.store import portable
+from rnnjax.store.environment import Environment, Git
+
+
+Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
+STATUSES: tuple[str, ...] = get_args(Status)
+FINISHED = frozenset({"done", "diverged"})
+"""A run that diverged is a result; one that failed or was interrupted is not."""
+
+Result = float | bool | None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of a run in the pack that it was computed in.
+
+    Attributes:
+        size: number of runs in the pack.
+        slot: place of this run, from 0.
+    """
+
+    size: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a run but its arrays.
+
+    Attributes:
+        identity: see `rnnjax.store.identity.identity`.
+        name: what the user called it; cosmetic.
+        status: one of `STATUSES`.
+        environment: versions, device, flags, source.
+        created: ISO 8601 time in UTC at which the run began.
+        finished: the same for its end; None while it runs.
+        steps: training steps that are done.
+        diverged_at: training step at which the loss or a parameter left its bounds.
+        error: one sentence, for a failed run.
+        seeds: by purpose.
+        compile_seconds: wall seconds of compilation, shared by the whole pack.
+        run_seconds: wall seconds of training, this run's part.
+        results: final numbers, by name; None where not applicable.
+        pack: None for a run that was never packed.
+    """
+
+    identity: str
+    name: str
+    status: Status
+    environment: Environment
+    created: str
+    finished: str | None = None
+    steps: int = 0
+    diverged_at: int | None = None
+    error: str | None = None
+    seeds: dict[str, int] = field(default_factory=dict)
+    compile_seconds: float | None = None
+    run_seconds: float | None = None
+    results: dict[str, Result] = field(default_factory=dict)
+    pack: Slot | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status is one of {STATUSES}, not {self.status!r}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run ended with a result."""
+        return self.status in FINISHED
+
+    def replace(self, **changes: Any) -> "Manifest":
+        """A copy with other fields, as ``dataclasses.replace``."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Indented JSON; NaN and infinities survive (`rnnjax.store.portable`)."""
+        return portable.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Manifest":
+        """The inverse of `to_json`; fields of a later version are ignored.
+
+        Raises:
+            UserError: the text is no manifest.
+        """
+        try:
+            entries = portable.loads(text)
+            entries["environment"] = _build(Environment, entries["environment"])
+            if entries.get("pack"):
+                entries["pack"] = _build(Slot, entries["pack"])
+            return _build(cls, entries)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"this is not a manifest of a run: {error!r}") from None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _build(kind: type[Any], entries: dict[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(kind)}
+    kept = {key: value for key, value in entries.items() if key in known}
+    if kind is Environment and kept.get("git"):
+        kept["git"] = _build(Git, kept["git"])
+    return kind(**kept)

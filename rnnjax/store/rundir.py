@@ -1,0 +1,178 @@
+"""A run directory: five files, sealed by the manifest, which is written last."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import xarray as xr
+import yaml
+
+from rnnjax.errors import UserError
+from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+from rnnjax.store.manifest import Manifest
+
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+METRICS = "metrics.parquet"
+PROBES = "probes.nc"
+PARAMS = "params.msgpack"
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Readers of a run directory; nothing is read before it is asked for.
+
+    Attributes:
+        path: the directory, ``<pool>/<name>-<identity>``.
+    """
+
+    path: Path
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, nested mappings of scalars and lists."""
+        return yaml.load(self._bytes(CONFIG), Loader=_Loader)
+
+    def manifest(self) -> Manifest:
+        """The manifest; its status says whether the other files are complete."""
+        content = self._bytes(MANIFEST)
+        try:
+            return Manifest.from_json(content)
+        except UserError as error:
+            raise UserError(f"'{self.path / MANIFEST}': {error}") from None
+
+    def metrics(self) -> pl.DataFrame:
+        """One row per recorded training step, column ``step`` among them."""
+        return pl.read_parquet(self._file(METRICS))
+
+    def probes(self) -> xr.Dataset:
+        """Quantities of gradient flow, with named dimensions."""
+        return xr.load_dataset(self._file(PROBES), engine="h5netcdf")
+
+    def params_bytes(self) -> bytes:
+        """Parameters as ``flax.serialization.to_bytes`` wrote them."""
+        return self._bytes(PARAMS)
+
+    def has(self, file: str) -> bool:
+        """Whether the directory holds one of its files (`METRICS`, `PROBES`, …)."""
+        return (self.path / file).is_file()
+
+    def _file(self, name: str) -> Path:
+        if not self.has(name):
+            raise UserError(f"the run '{self.path}' holds no {name}")
+        return self.path / name
+
+    def _bytes(self, name: str) -> bytes:
+        return self._file(name).read_bytes()
+
+
+def run_path(pool: str | Path, name: str, identity: str) -> Path:
+    """The directory of a run in a pool.
+
+    Raises:
+        UserError: the name cannot be part of the name of a folder.
+    """
+    if not re.fullmatch(r"[\w=,+@][\w.=,+@ -]*", name):
+        raise UserError(
+            f"name: '{name}' cannot name a folder; use letters, digits and -_.=,+@"
+        )
+    return Path(pool) / f"{name}-{identity}"
+
+
+def begin_run(
+    pool: str | Path,
+    name: str,
+    identity: str,
+    config: Mapping[str, Any],
+    manifest: Manifest,
+) -> RunDir:
+    """Make the directory of a run, with its configuration and status ``running``.
+
+    A directory that exists (the run was killed, or is extended) becomes unfinished
+    again; its older results stay until `finish_run` replaces them.
+
+    Raises:
+        UserError: the pool cannot be written, or the name cannot name a folder.
+    """
+    path = run_path(pool, name, identity)
+    make_folder(path)
+    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    with writable(path):
+        # Sealed results must not lie, even for a moment, beside a new configuration.
+        (path / MANIFEST).unlink(missing_ok=True)
+        for leftover in path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+    write_text(path / CONFIG, text)
+    write_text(path / MANIFEST, manifest.replace(status="running").to_json())
+    return RunDir(path)
+
+
+def finish_run(
+    run: RunDir | Path,
+    manifest: Manifest,
+    metrics: pl.DataFrame | None = None,
+    probes: xr.Dataset | None = None,
+    params: bytes | None = None,
+) -> RunDir:
+    """Write the results of a run, each file whole, and seal them by the manifest.
+
+    Args:
+        run: a directory made by `begin_run`.
+        manifest: with a status that is neither queued nor running.
+        metrics: one row per recorded step.
+        probes: named dimensions; attributes None are left out, logical ones become
+            0 or 1 and mappings JSON text, as netCDF has none of them.
+        params: serialized parameters.
+
+    What is None is absent from the finished directory.
+
+    Raises:
+        UserError: a file cannot be written.
+        ValueError: the run goes on, by its manifest, or was sealed already.
+    """
+    run = run if isinstance(run, RunDir) else RunDir(Path(run))
+    if manifest.status in ("queued", "running"):
+        raise ValueError(f"a finished run cannot be {manifest.status}")
+    if run.manifest().is_finished:
+        raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
+    writers: dict[str, Callable[[Path], object] | None] = {
+        METRICS: None if metrics is None else metrics.write_parquet,
+        PROBES: None if probes is None else partial(_write_netcdf, probes),
+        PARAMS: None if params is None else lambda file: file.write_bytes(params),
+    }
+    for name, write in writers.items():
+        if write is None:
+            (run.path / name).unlink(missing_ok=True)
+        else:
+            write_atomically(run.path / name, write)
+    write_text(run.path / MANIFEST, manifest.to_json())
+    return run
+
+
+def _write_netcdf(dataset: xr.Dataset, file: Path) -> None:
+    clean = dataset.copy()
+    clean.attrs = _attributes(dataset.attrs)
+    for name, variable in dataset.variables.items():
+        clean[name].attrs = _attributes(variable.attrs)
+    clean.to_netcdf(file, engine="h5netcdf")
+
+
+def _attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return json.dumps(value)
+        if isinstance(value, list | tuple):
+            return [plain(entry) for entry in value]
+        return int(value) if isinstance(value, bool) else value
+
+    return {
+        str(key): plain(value) for key, value in attributes.items() if value is not None
+    }

@@ -1,0 +1,70 @@
+"""What a sweep folder holds of its runs: their identities, and where the pool is."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rnnjax.errors import UserError
+from rnnjax.store.atomic import make_folder, write_text
+
+
+SWEEP = "sweep.json"
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep, as ``sweep.json`` tells it.
+
+    Attributes:
+        name: of the sweep.
+        command: the command line that launched it.
+        created: ISO 8601 time in UTC.
+        runs: identities, in the order of the sweep.
+        pool: the folder of the run directories.
+        groups: identities by a label that the sweep gives them.
+    """
+
+    name: str
+    command: str
+    created: str
+    runs: tuple[str, ...]
+    pool: Path
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
+    """Write ``sweep.json``, whole; the pool is stored relative to the folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    pool = os.path.relpath(record.pool.resolve(), folder.resolve())
+    entries = asdict(record) | {"pool": Path(pool).as_posix()}
+    write_text(folder / SWEEP, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    return folder / SWEEP
+
+
+def read_sweep(folder: str | Path) -> SweepRecord:
+    """Read the record of a sweep folder.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    file = Path(folder) / SWEEP
+    try:
+        entries = json.loads(file.read_bytes())
+        return SweepRecord(
+            name=entries["name"],
+            command=entries["command"],
+            created=entries["created"],
+            runs=tuple(entries["runs"]),
+            pool=Path(os.path.normpath(file.parent.resolve() / entries["pool"])),
+            groups={key: tuple(runs) for key, runs in entries["groups"].items()},
+        )
+    except OSError as error:
+        raise UserError(f"cannot read '{file}': {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"'{file}' is not the record of a sweep: {error!r}") from None

@@ -1,0 +1,156 @@
+"""A run keeps its name through everything cosmetic, and loses it by all the rest."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rnnjax.errors import UserError
+from rnnjax.store.identity import (
+    COSMETIC,
+    EXTENDABLE,
+    file_digest,
+    identity,
+    source_digest,
+)
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats(allow_nan=True)
+    | st.text(max_size=5)
+)
+KEYS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P"]), max_size=6)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+CONFIGS = st.dictionaries(KEYS.map(lambda key: f"k{key}"), TREES, max_size=4)
+BASE = {"cell": {"name": "lstm", "sizes": [8, 4]}, "seed": 0, "lr": 1e-3, "clip": None}
+
+
+def reordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(value)}
+    return [reordered(entry) for entry in value] if isinstance(value, list) else value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality under which True is not 1, 1 is 1.0, and NaN is NaN."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+@settings(deadline=None)
+@given(CONFIGS)
+def test_order_of_keys_does_not_matter(config: dict[str, Any]):
+    assert identity(config, {}) == identity(reordered(config), {})
+
+
+@settings(deadline=None)
+@given(CONFIGS, CONFIGS)
+def test_different_configurations_differ(a: dict[str, Any], b: dict[str, Any]):
+    assert (identity(a, {}) == identity(b, {})) == same(a, b)
+
+
+@settings(deadline=None)
+@given(CONFIGS, TREES, st.sampled_from(sorted(COSMETIC | EXTENDABLE)))
+def test_cosmetic_keys_do_not_matter(config: dict[str, Any], value: Any, key: str):
+    assert identity({**config, key: value}, {}) == identity(config, {})
+
+
+@settings(deadline=None)
+@given(CONFIGS, TREES, st.sampled_from(sorted(COSMETIC | EXTENDABLE)))
+def test_cosmetic_names_matter_further_in(config: dict[str, Any], value: Any, key: str):
+    assume(not same(config.get("task"), {key: value}))
+    assert identity({**config, "task": {key: value}}, {}) != identity(config, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"seed": 0.0}, True),
+        ({"lr": 0.001}, True),
+        ({"seed": -0.0}, True),
+        ({"cell": {"sizes": (8, 4.0), "name": "lstm"}}, True),
+        ({"steps": 7, "name": "mine", "out": "/elsewhere"}, True),
+        ({"seed": False}, False),
+        ({"seed": "0"}, False),
+        ({"lr": math.nextafter(1e-3, 1)}, False),
+        ({"clip": "None"}, False),
+        ({"clip": math.inf}, False),
+        ({"cell": {"name": "lstm", "sizes": [4, 8]}}, False),
+        ({"cell": {"name": "gru", "sizes": [8, 4]}}, False),
+        ({"extra": None}, False),
+    ],
+)
+def test_table_of_changes(change: dict[str, Any], expected: bool):
+    changed = {**copy.deepcopy(BASE), **change}
+    assert (identity(changed, {}) == identity(BASE, {})) is expected
+
+
+def test_data_and_schema_matter():
+    names = {
+        identity(BASE, {}),
+        identity(BASE, {"data": "aa"}),
+        identity(BASE, {"data": "ab"}),
+        identity(BASE, {"cell": "aa"}),
+        identity(BASE, {}, schema_version=2),
+    }
+    assert len(names) == 5
+    assert all(len(name) == 12 and int(name, 16) >= 0 for name in names)
+
+
+def test_identity_is_the_same_in_every_version():
+    """Frozen: another value here means that no stored run is found again."""
+    assert identity(BASE, {"data": "aa"}, schema_version=1) == "a78f882985fd"
+
+
+@pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {3, 4}}, b"bytes"])
+def test_only_plain_values(value: object):
+    with pytest.raises(TypeError):
+        identity({"key": value}, {})
+
+
+def test_file_digest(tmp_path: Path):
+    file = tmp_path / "data.csv"
+    file.write_bytes(b"abc")
+    assert file_digest(file).startswith("ba7816bf8f01cfea")
+    with pytest.raises(UserError, match="cannot read .*none.csv"):
+        file_digest(tmp_path / "none.csv")
+
+
+def test_source_digest_follows_numeric_code_alone(tmp_path: Path):
+    def package(name: str, files: dict[str, str]) -> str:
+        for path, text in files.items():
+            file = tmp_path / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return source_digest(tmp_path / name)
+
+    start = {"cells/lstm.py": "a", "activations.py": "b", "training/deep/x.py": "c"}
+    first = package("start", start)
+    assert package("twin", start) == first
+    assert (
+        package("drawn", {**start, "report/plot.py": "z", "cells/a.md": "z"}) == first
+    )
+    for path in start:
+        assert package(f"edit_{path.replace('/', '_')}", {**start, path: "d"}) != first
+    assert (
+        package("moved", {"cells/gru.py": "a", **dict([*start.items()][1:])}) != first
+    )
+    assert source_digest() == source_digest() != first

@@ -1,0 +1,120 @@
+"""The manifest says what was run where, and survives JSON."""
+
+import json
+import math
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnjax.errors import UserError
+from rnnjax.store import environment as environments
+from rnnjax.store import portable
+from rnnjax.store.environment import Git, environment, git_state
+from rnnjax.store.manifest import Manifest, Slot
+from tests.store_samples import ENVIRONMENT, manifest_of
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+RESULTS = st.dictionaries(
+    st.text(max_size=6), st.floats() | st.booleans() | st.none(), max_size=4
+)
+
+
+@settings(deadline=None)
+@given(TREES)
+def test_portable_json_round_trip(value: Any):
+    text = portable.dumps(value)
+    json.loads(text, parse_constant=pytest.fail)  # NaN and Infinity are not JSON.
+    assert repr(portable.loads(text)) == repr(value)
+
+
+@settings(deadline=None)
+@given(RESULTS, st.none() | st.text(max_size=9), st.sampled_from(["done", "diverged"]))
+def test_manifest_round_trip(results: dict, error: str | None, status: str):
+    manifest = manifest_of(
+        "ab12",
+        results=results,
+        error=error,
+        status=status,
+        seeds={"seed": 3},
+        pack=Slot(4, 1),
+        run_seconds=math.inf,
+    )
+    assert repr(Manifest.from_json(manifest.to_json())) == repr(manifest)
+    assert manifest.is_finished
+
+
+def test_git_state_survives_json():
+    state = Git("c0ffee", True, "dd")
+    manifest = manifest_of("ab", environment=replace(ENVIRONMENT, git=state))
+    assert Manifest.from_json(manifest.to_json()).environment.git == state
+
+
+def test_fields_of_later_versions_are_ignored():
+    text = manifest_of("ab").to_json().replace("{", '{"colour": "red",', 1)
+    assert Manifest.from_json(text) == manifest_of("ab")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", b"\xff", '{"name": "x"}'])
+def test_what_is_no_manifest(text: str | bytes):
+    with pytest.raises(UserError, match="not a manifest"):
+        Manifest.from_json(text)
+
+
+def test_status_is_one_of_six():
+    with pytest.raises(ValueError, match="'finished'"):
+        manifest_of("ab", status="finished")
+
+
+def test_environment_of_this_machine():
+    here = environment()
+    assert here.versions["jax"] == jax.__version__
+    assert here.versions.keys() >= {"python", "jaxlib", "flax", "optax"}
+    assert here.device_count == len(jax.devices()) and here.cpu_count >= 1
+    assert here.x64 == jax.config.read("jax_enable_x64")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    person = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    command = ["git", *person, *arguments]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_git_states(tmp_path: Path):
+    assert git_state(tmp_path / "none") is None
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q")
+    assert git_state(package) is None  # Inside a repository that does not track it.
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "start")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert git_state(package) == Git(commit, False)
+    (package / "new.py").write_text("")
+    assert git_state(package) == Git(commit, True)
+    (package / "__init__.py").write_text("a = 2\n")
+    two = git_state(package)
+    (package / "__init__.py").write_text("a = 3\n")
+    three = git_state(package)
+    assert two and three and two.diff and three.diff and two.diff != three.diff
+
+
+def test_no_git_at_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    assert environments.git_state(Path(environments.__file__).parent) is None

@@ -1,0 +1,184 @@
+"""The pool finds runs by identity; its index is a cache that mends itself."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnnjax.errors import UserError
+from rnnjax.store.identity import identity
+from rnnjax.store.index import Row, append_row, read_rows
+from rnnjax.store.pool import Pool
+from rnnjax.store.rundir import RunDir, begin_run, finish_run
+from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
+from rnnjax.store.table import series_of
+from tests.store_samples import config_of, metrics_of, store_run
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    return Pool(tmp_path / "pool")
+
+
+def same_runs(a: pl.DataFrame, b: pl.DataFrame) -> bool:
+    return a.sort("identity").equals(b.sort("identity").select(a.columns))
+
+
+def append_many(index: Path, writer: int) -> None:
+    for number in range(50):
+        append_row(index, Row(f"{writer}-{number}", "f", {}, {"x": "y" * 5000}, {}))
+
+
+def test_an_empty_pool(pool: Pool):
+    assert pool.find("ab") is None and pool.runs() == [] and pool.index().is_empty()
+
+
+def test_find_and_index(pool: Pool):
+    lstm, gru = store_run(pool), store_run(pool, "gru", 1, status="diverged")
+    assert pool.runs() == [lstm, gru]
+    assert pool.find(identity(config_of("gru", 1), {})) == gru
+    assert pool.find("ffffffffffff") is None
+    table = pool.index()
+    assert table.columns[:4] == ["identity", "name", "status", "path"]
+    assert table["status"].to_list() == ["done", "diverged"]
+    assert table["path"].to_list() == [str(lstm.path), str(gru.path)]
+    assert table["cell.name"].to_list() == ["lstm", "gru"]
+    assert table["seed"].dtype == pl.Int64 and table["accuracy"].to_list() == [0.5, 0.6]
+    assert table["steps"].to_list() == [0, 0]  # Done, by the manifest,
+    assert table["config.steps"].to_list() == [20, 20]  # and asked for.
+    assert table["source_digest"].unique().to_list() == ["0123456789ab"]
+
+
+def test_the_later_row_of_a_run_counts(pool: Pool):
+    run, other = store_run(pool), store_run(pool, seed=1)
+    reopened = run.manifest().replace(results={"accuracy": 0.9})
+    begin_run(pool.path, "sample", reopened.identity, run.config(), reopened)
+    pool.add(run)
+    assert dict(pool.index().select("path", "status").iter_rows()) == {
+        str(run.path): "running",
+        str(other.path): "done",
+    }
+    finish_run(run, reopened.replace(status="done"), metrics_of())
+    # Killed before the index heard of it: the directory is the truth.
+    row = pool.index().filter(pl.col("path") == str(run.path)).row(0, named=True)
+    assert (row["status"], row["accuracy"]) == ("done", 0.9)
+
+
+@pytest.mark.parametrize("damage", ["lost", "torn", "noise", "no newline", "empty"])
+def test_a_damaged_index_tells_the_same(pool: Pool, damage: str):
+    for seed in range(3):
+        store_run(pool, seed=seed)
+    before, index = pool.index(), pool.path / "index.jsonl"
+    content = index.read_bytes()
+    if damage == "lost":
+        index.unlink()
+    else:
+        index.write_bytes(
+            {
+                "torn": content[:-40],
+                "noise": b"\xff\x00\n[1]\n{}\n7\n" + content,
+                "no newline": content[:-1],
+                "empty": b"",
+            }[damage]
+        )
+    assert same_runs(before, pool.index())
+    store_run(pool, seed=3)
+    assert len(pool.index()) == 4
+    lines = index.read_bytes().splitlines()
+    assert lines[-1].startswith(b'{"identity"')  # No line was glued to a torn one.
+    pool.rebuild()
+    assert len(index.read_bytes().splitlines()) == 4
+    assert same_runs(before, pool.index().filter(pl.col("seed") < 3))
+
+
+def test_a_pool_can_be_moved_and_runs_taken_out(pool: Pool, tmp_path: Path):
+    gone, kept = store_run(pool), store_run(pool, seed=1)
+    key = kept.manifest().identity
+    shutil.rmtree(gone.path)
+    moved = Pool(tmp_path / "elsewhere")
+    os.rename(pool.path, moved.path)
+    assert moved.runs() == [RunDir(moved.path / kept.path.name)]
+    assert moved.find(key) == moved.runs()[0]
+    assert moved.find(identity(config_of(), {})) is None
+
+
+def test_other_folders_and_unreadable_runs(pool: Pool):
+    run, bad = store_run(pool), store_run(pool, seed=1)
+    (pool.path / "wandb").mkdir()
+    (bad.path / "manifest.json").write_text("{")
+    (pool.path / "index.jsonl").unlink()
+    with pytest.warns(UserWarning, match="left out of the pool.*not a manifest"):
+        assert pool.runs() == [run]
+
+
+def test_runs_of_different_shape_share_a_table(pool: Pool):
+    store_run(pool, config={"clip": None, "sizes": [8, 4], "accuracy": "top1"})
+    store_run(pool, "gru", config={"clip": 1, "sizes": 8, "deep": {"er": {"x": 1.5}}})
+    store_run(pool, "rnn", results={"loss": float("nan"), "solved": True})
+    table = pool.index()
+    assert table["clip"].to_list() == [None, 1, None]
+    assert table["sizes"].to_list() == ["[8, 4]", "8", None]
+    assert table["deep.er.x"].to_list() == [None, 1.5, None]
+    assert table["accuracy"].to_list() == ["top1", None, None]
+    assert table["result.accuracy"].to_list() == [0.5, 0.5, None]
+    assert table["solved"].to_list() == [None, None, True]
+    assert table["loss"].is_nan().to_list() == [None, None, True]
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text()))
+def test_a_column_keeps_its_values(values: list):
+    series = series_of("x", values)
+    if series.dtype != pl.String and not (
+        series.dtype == pl.Float64 and any(isinstance(v, int) for v in values)
+    ):
+        assert repr(series.to_list()) == repr(values)
+    assert [v is None for v in series.to_list()] == [v is None for v in values]
+
+
+def test_lines_of_several_writers_do_not_mix(tmp_path: Path):
+    index = tmp_path / "index.jsonl"
+    with ThreadPoolExecutor(4) as writers:  # Each line has a descriptor of its own.
+        list(writers.map(partial(append_many, index), range(4)))
+    assert len(read_rows(index)) == 200
+    assert len(index.read_bytes().splitlines()) == 200
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot (read|write) '.*file"):
+        Pool(tmp_path / "file").index()
+    with pytest.raises(UserError, match="cannot (read|write) '.*file"):
+        Pool(tmp_path / "file").rebuild()
+    with pytest.raises(UserError, match="cannot write '.*index.jsonl'"):
+        append_row(tmp_path / "none" / "index.jsonl", Row("a", "b", {}, {}, {}))
+
+
+def test_sweep_record_round_trip(tmp_path: Path):
+    record = SweepRecord(
+        name="first",
+        command="rnnjax train -m seed=0,1",
+        created="2026-01-01",
+        runs=("ab", "cd"),
+        pool=tmp_path / "runs" / "pool",
+        groups={"lstm": ("ab",)},
+    )
+    file = write_sweep(tmp_path / "runs" / "sweep", record)
+    assert '"pool": "../pool"' in file.read_text()
+    assert read_sweep(file.parent) == record
+    os.rename(tmp_path / "runs", tmp_path / "moved")
+    assert read_sweep(tmp_path / "moved" / "sweep").pool == tmp_path / "moved" / "pool"
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"name": "x"}', "\x00"])
+def test_what_is_no_sweep(tmp_path: Path, text: str | None):
+    if text is not None:
+        (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(UserError, match="sweep.json"):
+        read_sweep(tmp_path)
