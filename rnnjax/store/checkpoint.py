@@ -1,0 +1,211 @@
+"""Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rnnjax.errors import UserError
+from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+
+
+COMMIT = "commit.json"
+
+Parts = Mapping[str, Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a pack goes on from.
+
+    Attributes:
+        tag: of the save, usually the training step.
+        state: the saved pytree, NumPy arrays as leaves, bit for bit.
+        parts: histories by name, all saves joined along axis 0.
+    """
+
+    tag: int
+    state: Any
+    parts: dict[str, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Commit:
+    tag: int
+    members: list[str]
+    parts: list[tuple[int, str]]
+    wall_time: float
+
+
+class PackCheckpoint:
+    """The checkpoint of a pack, in a folder of its own.
+
+    A save writes ``step-<tag>`` (Orbax, all runs stacked) and ``part-<tag>-<name>.npz``
+    (what is new in a history), then replaces ``commit.json``, which names what counts.
+    Whoever is killed in between finds the save before.
+
+    Args:
+        folder: made by the first save.
+        members: identities of the runs, in the order of the pack.
+    """
+
+    def __init__(self, folder: str | Path, members: Sequence[str] = ()) -> None:
+        self.folder = Path(folder).absolute()
+        self._members = tuple(members)
+
+    def members(self) -> tuple[str, ...]:
+        """Identities of the runs of the last save; none without one."""
+        commit = self._commit()
+        return tuple(commit.members) if commit else ()
+
+    def save(self, tag: int, state: Any, parts: Parts | None = None) -> None:
+        """Save the state of the whole pack and what is new in its histories.
+
+        Args:
+            tag: larger than that of the last save.
+            state: pytree of arrays; random keys as raw ``uint32``.
+            parts: history name to arrays by variable; time on axis 0, only the entries
+                since the last save.
+
+        Raises:
+            UserError: the folder cannot be written.
+            ValueError: the tag is not new, or a name cannot be part of a file name.
+        """
+        commit = self._commit()
+        if commit and tag <= commit.tag:
+            raise ValueError(f"save {tag} comes after save {commit.tag}")
+        parts = parts or {}
+        for name in parts:
+            if not re.fullmatch(r"[\w.=-]+", name):
+                raise ValueError(f"'{name}' cannot be part of a file name")
+        make_folder(self.folder)
+        self._prune(commit)
+        leaves = {key: leaf for key, leaf in _leaves(state).items() if leaf.size}
+        with writable(self.folder):
+            # Orbax saves nothing where there is nothing, so a state has one leaf more.
+            _save_step(self._step(tag), {"tag": np.asarray(tag), **leaves})
+        for name, arrays in parts.items():
+            write_atomically(self._part(tag, name), partial(_save_npz, arrays))
+        new = _Commit(
+            tag,
+            list(self._members or (commit.members if commit else ())),
+            [*(commit.parts if commit else ()), *((tag, name) for name in parts)],
+            time.time(),
+        )
+        write_text(self.folder / COMMIT, json.dumps(asdict(new), indent=1) + "\n")
+        self._prune(new)
+
+    def restore(self, template: Any) -> Restored | None:
+        """The last committed save; None if there is none.
+
+        Args:
+            template: a pytree with the structure, shapes and dtypes of the state;
+                ``jax.eval_shape`` gives one without computing it.
+
+        Raises:
+            UserError: the checkpoint belongs to other runs or to another program.
+        """
+        commit = self._commit()
+        if commit is None:
+            return None
+        if self._members and tuple(commit.members) != self._members:
+            raise UserError(f"the checkpoint '{self.folder}' belongs to other runs")
+        saved = _load_step(self._step(commit.tag))
+        parts: dict[str, dict[str, list[np.ndarray]]] = {}
+        for tag, name in commit.parts:
+            with np.load(self._part(tag, name), allow_pickle=False) as arrays:
+                for key in arrays.files:
+                    parts.setdefault(name, {}).setdefault(key, []).append(arrays[key])
+        joined = {
+            name: {key: np.concatenate(pieces) for key, pieces in arrays.items()}
+            for name, arrays in parts.items()
+        }
+        return Restored(commit.tag, self._fill(template, saved), joined)
+
+    def clear(self) -> None:
+        """Remove the checkpoint, once its runs are exported."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _fill(self, template: Any, saved: dict[str, np.ndarray]) -> Any:
+        wanted, structure = jax.tree.flatten(template)
+        leaves = []
+        for key, like in zip(_keys(template), wanted, strict=True):
+            empty = np.zeros(like.shape, like.dtype) if 0 in like.shape else None
+            leaf = saved.pop(key, empty)
+            if leaf is None or leaf.shape != like.shape or leaf.dtype != like.dtype:
+                raise UserError(
+                    f"the checkpoint '{self.folder}' was made by another program, "
+                    f"see {key}"
+                )
+            leaves.append(leaf)
+        if saved.keys() - {"tag"}:
+            raise UserError(
+                f"the checkpoint '{self.folder}' was made by another program, it also "
+                f"holds {', '.join(sorted(saved.keys() - {'tag'}))}"
+            )
+        return jax.tree.unflatten(structure, leaves)
+
+    def _commit(self) -> _Commit | None:
+        try:
+            entries = json.loads((self.folder / COMMIT).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            file = self.folder / COMMIT
+            raise UserError(f"cannot read the checkpoint '{file}': {error}") from None
+        parts = [(tag, name) for tag, name in entries.pop("parts")]
+        return _Commit(parts=parts, **entries)
+
+    def _prune(self, commit: _Commit | None) -> None:
+        """Remove what the commit does not name: older steps, and torn saves."""
+        kept = {self.folder / COMMIT}
+        if commit:
+            kept.add(self._step(commit.tag))
+            kept.update(self._part(tag, name) for tag, name in commit.parts)
+        for entry in set(self.folder.iterdir()) - kept:
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+    def _step(self, tag: int) -> Path:
+        return self.folder / f"step-{tag}"
+
+    def _part(self, tag: int, name: str) -> Path:
+        return self.folder / f"part-{tag}-{name}.npz"
+
+
+def _keys(tree: Any) -> list[str]:
+    """One readable name per leaf; its number keeps names apart that read the same."""
+    paths = jax.tree.leaves_with_path(tree)
+    simple = (jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
+    return [f"{number:04d}.{name}" for number, name in enumerate(simple)]
+
+
+def _leaves(tree: Any) -> dict[str, np.ndarray]:
+    leaves = jax.tree.map(np.asarray, jax.device_get(jax.tree.leaves(tree)))
+    return dict(zip(_keys(tree), leaves, strict=True))
+
+
+def _save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(folder, leaves)
+
+
+def _load_step(folder: Path) -> dict[str, np.ndarray]:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(folder)
+
+
+def _save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
+    with open(file, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
