@@ -1,0 +1,171 @@
+"""Read what runs left behind: tables of runs, metrics and gradient probes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import xarray as xr
+
+from rnnjax.errors import UserError, unknown
+from rnnjax.store.identity import COSMETIC
+from rnnjax.store.index import INDEX, row_of
+from rnnjax.store.joined import join_probes
+from rnnjax.store.manifest import FINISHED
+from rnnjax.store.pool import Pool
+from rnnjax.store.rundir import MANIFEST, METRICS, PROBES, RunDir
+from rnnjax.store.sweep_record import SWEEP, read_sweep
+from rnnjax.store.table import table_of
+
+
+def load(path: str | Path) -> "Results":
+    """Results of a sweep folder, a pool of runs, or a single run directory.
+
+    Raises:
+        UserError: the folder holds none of them.
+    """
+    folder = Path(path).resolve()
+    if not folder.is_dir():
+        raise UserError(f"there is no folder '{path}'")
+    pool = Pool(folder)
+    if (folder / SWEEP).is_file():
+        record = read_sweep(folder)
+        pool = Pool(record.pool)
+        known = {row.identity: row for row in pool.rows()}
+        rows = [known[identity] for identity in record.runs if identity in known]
+    elif (folder / MANIFEST).is_file():
+        pool = Pool(folder.parent)
+        rows = [row_of(RunDir(folder))]
+    else:
+        rows = pool.rows()
+        if not rows and not (folder / INDEX).is_file():
+            raise UserError(f"'{path}' holds no sweep, no pool of runs and no run")
+    table = table_of(rows, pool.path)
+    return Results(table.frame, table.config)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Some runs, and what they left.
+
+    Attributes:
+        runs: one row per run: identity, name, status, path, …, the configuration with
+            dotted names (``cell.name``), final numbers.
+        config_columns: the columns of `runs` that show the configuration.
+    """
+
+    runs: pl.DataFrame
+    config_columns: tuple[str, ...]
+
+    def select(self, where: pl.Expr | str) -> "Results":
+        """The runs for which a condition holds.
+
+        Args:
+            where: a polars expression, or a condition in SQL in which dotted names need
+                no quotes: ``cell.name = 'lstm' and seed < 3``.
+
+        Raises:
+            UserError: the condition does not parse, or names no column.
+        """
+        try:
+            expression = self._parse(where) if isinstance(where, str) else where
+            return Results(self.runs.filter(expression), self.config_columns)
+        except pl.exceptions.ColumnNotFoundError as error:
+            names = re.findall(r'unable to find column "(.+?)"', str(error))
+            name = names[0] if names else str(where)
+            raise unknown("column", name, self.runs.columns) from None
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"cannot select '{where}': {reason}") from None
+
+    def run(self, prefix: str) -> RunDir:
+        """The directory of the one run whose identity begins with `prefix`.
+
+        Raises:
+            UserError: there is no such run, or more than one.
+        """
+        found = self.runs.filter(pl.col("identity").str.starts_with(prefix))
+        if found.is_empty():
+            raise unknown("run", prefix, self.runs["identity"])
+        if len(found) > 1:
+            several = ", ".join(found["identity"])
+            raise UserError(
+                f"'{prefix}' begins the identity of several runs: {several}"
+            )
+        return RunDir(Path(found["path"][0]))
+
+    def varying(self) -> tuple[str, ...]:
+        """Configuration columns in which these runs differ, cosmetic ones aside."""
+        return tuple(
+            column
+            for column in self.config_columns
+            if column.removeprefix("config.").split(".")[0] not in COSMETIC
+            and self.runs[column].n_unique() > 1
+        )
+
+    def metrics(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Metrics of all finished runs, one row per run and recorded step.
+
+        Args:
+            columns: columns of `runs` to show beside the identity; by default those in
+                which the runs differ. One that is also a metric is called ``run.…``.
+
+        Raises:
+            UserError: no run is finished, or there is no such column.
+        """
+        labels, folders = self._finished(METRICS, columns)
+        frames = [
+            run.metrics().select(pl.lit(identity).alias("identity"), pl.all())
+            for identity, run in folders.items()
+        ]
+        table = pl.concat(frames, how="diagonal_relaxed")
+        clash = (set(labels.columns) & set(table.columns)) - {"identity"}
+        labels = labels.rename({name: f"run.{name}" for name in clash})
+        table = table.join(labels, on="identity", how="left", maintain_order="left")
+        return table.select(*labels.columns, pl.exclude(labels.columns))
+
+    def probes(self, columns: Sequence[str] | None = None) -> xr.Dataset:
+        """Probes of all finished runs that have them, stacked along ``run``.
+
+        Runs of different length are padded with NaN; see
+        `rnnjax.store.joined.join_probes`.
+
+        Args:
+            columns: columns of `runs` that become coordinates along ``run``; by default
+                those in which the runs differ.
+
+        Raises:
+            UserError: no finished run has probes, or there is no such column.
+        """
+        labels, folders = self._finished(PROBES, columns)
+        kept = labels.drop("identity").to_dict(as_series=True)
+        datasets = [run.probes() for run in folders.values()]
+        return join_probes(datasets, list(folders), kept)
+
+    def _finished(
+        self, file: str, columns: Sequence[str] | None
+    ) -> tuple[pl.DataFrame, dict[str, RunDir]]:
+        """Identity and label columns, and directories, of the runs that hold a file."""
+        columns = self.varying() if columns is None else columns
+        for column in columns:
+            if column not in self.runs.columns:
+                raise unknown("column", column, self.runs.columns)
+        done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
+        paths = zip(done["identity"], done["path"], strict=True)
+        folders = {identity: RunDir(Path(path)) for identity, path in paths}
+        folders = {key: run for key, run in folders.items() if run.has(file)}
+        if not folders:
+            raise UserError(
+                f"none of the {len(self.runs)} runs is finished with {file}"
+            )
+        labels = done.filter(pl.col("identity").is_in(list(folders)))
+        return labels.select(list(dict.fromkeys(["identity", *columns]))), folders
+
+    def _parse(self, condition: str) -> pl.Expr:
+        """SQL with the dotted column names outside of quotes put into quotes."""
+        pieces = re.split(r"""('[^']*'|"[^"]*")""", condition)
+        pieces[::2] = [
+            re.sub(r"[A-Za-z_]\w*(\.\w+)+", r'"\g<0>"', p) for p in pieces[::2]
+        ]
+        return pl.sql_expr("".join(pieces))

@@ -1,0 +1,76 @@
+"""Probes of several runs as one data set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import xarray as xr
+
+
+def join_probes(
+    datasets: Sequence[xr.Dataset],
+    identities: Sequence[str],
+    labels: Mapping[str, pl.Series],
+) -> xr.Dataset:
+    """Stack data sets along a new first dimension ``run``.
+
+    Dimensions are joined by an outer join of their coordinates; one without a
+    coordinate gets 0, 1, 2, …. What a run does not have (later time steps, a state that
+    its cell lacks) is NaN, an empty text, or for logical variables NaN among 0 and 1.
+
+    Args:
+        datasets: of the runs.
+        identities: coordinate ``run``.
+        labels: further coordinates along ``run``, by name.
+    """
+    joined = xr.concat(
+        [_numbered(dataset) for dataset in datasets],
+        dim="run",
+        data_vars="all",
+        coords="minimal",
+        compat="override",
+        join="outer",
+        fill_value=_padding(datasets),
+        combine_attrs="drop_conflicts",
+    )
+    for name in joined.data_vars:
+        if joined[name].dtype != bool and _kinds(datasets, name) == {"b"}:
+            joined[name] = joined[name].astype("float32")
+    labelled: dict[str, Any] = {
+        name: ("run", _values(series)) for name, series in labels.items()
+    }
+    coordinates = {name for dataset in datasets for name in dataset.coords}
+    return joined.set_coords(coordinates & set(joined.data_vars)).assign_coords(
+        {"run": np.asarray(identities, str), **labelled}
+    )
+
+
+def _numbered(dataset: xr.Dataset) -> xr.Dataset:
+    """The same data set with a coordinate for every dimension, and only those.
+
+    Other coordinates (the word at a time step) may differ from run to run: as variables
+    they get the dimension ``run``.
+    """
+    missing = [dim for dim in dataset.dims if dim not in dataset.coords]
+    numbers = {dim: np.arange(dataset.sizes[dim]) for dim in missing}
+    return dataset.assign_coords(numbers).reset_coords()
+
+
+def _padding(datasets: Sequence[xr.Dataset]) -> dict[Any, Any]:
+    names = {name for dataset in datasets for name in dataset.variables}
+    return {
+        name: "" if _kinds(datasets, name) <= {"U", "T", "O"} else np.nan
+        for name in names
+    }
+
+
+def _kinds(datasets: Sequence[xr.Dataset], name: Any) -> set[str]:
+    found = (dataset.variables.get(name) for dataset in datasets)
+    return {variable.dtype.kind for variable in found if variable is not None}
+
+
+def _values(series: pl.Series) -> np.ndarray:
+    if series.dtype == pl.String:
+        return np.asarray(series.fill_null("").to_list(), str)
+    return series.to_numpy()
