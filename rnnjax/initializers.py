@@ -1,0 +1,273 @@
+"""Initial values of kernels and biases, one gate at a time.
+
+An initialiser is a function of a random key, a shape and a dtype, made by a factory
+from its numbers (a gain, a spectral radius), which may be traced arrays: runs that
+differ in them share one compilation. A kernel is stored ``(in, out)`` and applied as
+``v @ kernel``; the kernels of all gates of a cell lie side by side, ``(in, gates·n)``,
+and the biases too, ``(gates·n,)``. Two calls with one key give the same bits.
+"""
+
+import dataclasses
+import inspect
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import initializers as standard
+from jaxtyping import Array, DTypeLike, PRNGKeyArray
+
+from rnnjax.errors import UserError, unknown
+from rnnjax.registry import Registry
+
+
+Number = float | Array
+Shape = Sequence[int]
+
+
+class Initializer(Protocol):
+    """Draws an array of `shape` and `dtype` from `key`."""
+
+    def __call__(
+        self, key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
+    ) -> Array: ...
+
+
+INITIALIZERS: Registry[Callable[..., Initializer]] = Registry("initializer")
+
+
+def make_initializer(name: str, **arguments: Any) -> Initializer:
+    """The initialiser of this name, made with these numbers.
+
+    Raises:
+        UserError: an unknown name or argument (the message holds the nearest ones), an
+            argument that is missing or not a number.
+
+    >>> make_initializer("orthogonal", gian=2.0)
+    Traceback (most recent call last):
+    rnnjax.errors.UserError: unknown argument of orthogonal 'gian'; did you mean gain?
+    """
+    factory = INITIALIZERS[name]
+    parameters = inspect.signature(factory).parameters
+    for key, value in arguments.items():
+        if key not in parameters:
+            raise unknown(f"argument of {name}", key, parameters)
+        if not isinstance(value, numbers.Real | np.ndarray | jax.Array):
+            raise UserError(
+                f"{key} of initializer {name} must be a number, got {value!r}"
+            )
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in arguments:
+            raise UserError(f"initializer {name} needs a value of {key}")
+    return factory(**arguments)
+
+
+def _scaled(base: Initializer, factor: Number, name: str) -> Initializer:
+    """`base` times `factor`, for matrices ``(in, out)`` alone."""
+
+    def init(
+        key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
+    ) -> Array:
+        # More axes would be taken for a convolution, or fused into one matrix.
+        if len(shape) != 2:
+            raise UserError(f"initializer {name} draws matrices, not shape {shape}")
+        return jnp.asarray(factor, dtype) * base(key, shape, dtype)
+
+    return init
+
+
+@INITIALIZERS.register("orthogonal")
+def orthogonal(gain: Number = 1.0) -> Initializer:
+    """A random orthogonal matrix times `gain` (Saxe et al. 2014), Haar distributed.
+
+    All singular values are `gain`. Of a matrix that is not square, the shorter side is
+    orthonormal. For several gates see `per_gate`.
+    """
+    return _scaled(standard.orthogonal(), gain, "orthogonal")
+
+
+@INITIALIZERS.register("identity")
+def identity(gain: Number = 1.0) -> Initializer:
+    """`gain` on the main diagonal, 0 elsewhere (Le, Jaitly, Hinton 2015: IRNN)."""
+    eye = lambda key, shape, dtype=jnp.float32: jnp.eye(*shape, dtype=dtype)
+    return _scaled(eye, gain, "identity")
+
+
+@INITIALIZERS.register("glorot_uniform")
+def glorot_uniform(gain: Number = 1.0) -> Initializer:
+    """U(−a, a), a = gain · √(6 / (in + out)) (Glorot, Bengio 2010, eq. 16)."""
+    return _scaled(standard.glorot_uniform(), gain, "glorot_uniform")
+
+
+@INITIALIZERS.register("glorot_normal")
+def glorot_normal(gain: Number = 1.0) -> Initializer:
+    """Variance gain² · 2 / (in + out), a normal cut at 2 standard deviations."""
+    return _scaled(standard.glorot_normal(), gain, "glorot_normal")
+
+
+@INITIALIZERS.register("lecun_normal")
+def lecun_normal(gain: Number = 1.0) -> Initializer:
+    """Variance gain² / in, a normal cut at 2 standard deviations (LeCun et al. 1998).
+
+    The spectral radius of a large square matrix tends to `gain`.
+    """
+    return _scaled(standard.lecun_normal(), gain, "lecun_normal")
+
+
+@INITIALIZERS.register("normal")
+def normal(std: Number) -> Initializer:
+    """N(0, std²), for any shape."""
+    return lambda key, shape, dtype=jnp.float32: (
+        jnp.asarray(std, dtype) * jax.random.normal(key, shape, dtype)
+    )
+
+
+@INITIALIZERS.register("uniform")
+def uniform(bound: Number) -> Initializer:
+    """U(−bound, bound), for any shape."""
+    return lambda key, shape, dtype=jnp.float32: (
+        jnp.asarray(bound, dtype) * jax.random.uniform(key, shape, dtype, -1.0, 1.0)
+    )
+
+
+@INITIALIZERS.register("constant")
+def constant(value: Number) -> Initializer:
+    """`value` everywhere, for any shape."""
+    return lambda key, shape, dtype=jnp.float32: jnp.full(shape, value, dtype)
+
+
+@INITIALIZERS.register("zeros")
+def zeros() -> Initializer:
+    """0 everywhere, for any shape."""
+    return constant(0.0)
+
+
+@INITIALIZERS.register("sparse")
+def sparse(nonzeros: int = 15, spectral_radius: Number = 0.95) -> Initializer:
+    """Few recurrent weights to each unit, scaled to a spectral radius.
+
+    Each unit (column) gets `nonzeros` weights N(0, 1) from units drawn without
+    replacement, all of them if there are fewer (Martens 2010; Sutskever et al. 2013;
+    "smart" in Pascanu et al. 2013). The eigenvalues for the scale come from LAPACK:
+    square kernels, on CPU.
+    """
+    if isinstance(nonzeros, int) and nonzeros < 1:
+        raise UserError(
+            f"nonzeros of initializer sparse must be positive, got {nonzeros}"
+        )
+
+    def base(key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32) -> Array:
+        if shape[0] != shape[1]:
+            raise UserError(f"initializer sparse draws square kernels, not {shape}")
+        places, weights = jax.random.split(key)
+        rows = jnp.broadcast_to(jnp.arange(shape[0])[:, None], shape)
+        rank = jax.random.permutation(places, rows, axis=0, independent=True)
+        kernel = jax.random.normal(weights, shape, dtype)
+        kernel = jnp.where(rank < nonzeros, kernel, 0.0)
+        return kernel / jnp.max(jnp.abs(jnp.linalg.eigvals(kernel)))
+
+    return _scaled(base, spectral_radius, "sparse")
+
+
+@INITIALIZERS.register("chrono")
+def chrono(t_max: Number) -> Initializer:
+    """Biases log U(1, t_max − 1): memories of 2 to `t_max` steps.
+
+    A gate σ(b) that keeps the state forgets in about 1 + eᵇ steps. LSTM: forget gate
+    b_f = chrono, input gate b_i = −b_f, see `NegativeOf`. GRU: chrono where the gate
+    keeps the old state, its negative where the gate lets the candidate in. `t_max` is
+    at least 2, where all biases are 0, and sensible from 3 on.
+
+    Source: Tallec, Ollivier 2018, Can recurrent neural networks warp time?
+    """
+    if isinstance(t_max, numbers.Real) and t_max < 2:
+        raise UserError(f"t_max of initializer chrono must be at least 2, got {t_max}")
+
+    def init(
+        key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
+    ) -> Array:
+        spread = jnp.asarray(t_max, dtype) - 2.0
+        return jnp.log1p(spread * jax.random.uniform(key, shape, dtype))
+
+    return init
+
+
+def per_gate(init: Initializer | Sequence[Initializer], gates: int) -> Initializer:
+    """A kernel ``(in, gates · n)`` whose blocks ``(in, n)`` are drawn one by one.
+
+    Drawn as one, an orthogonal kernel of 4 gates starts each of them with singular
+    values between 0 and about 0.85 instead of 1: another decay of gradients, which
+    would be taken for a property of the cell.
+
+    Args:
+        init: for all gates, or one for each.
+        gates: how many; 1 gives another draw than `init` itself.
+
+    Raises:
+        ValueError: as many initialisers as gates are needed, and a shape that divides.
+    """
+    inits = [init] * gates if callable(init) else list(init)
+    if len(inits) != gates:
+        raise ValueError(f"{len(inits)} initialisers for {gates} gates")
+
+    def init_all(
+        key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
+    ) -> Array:
+        block = (*shape[:-1], _width(shape, gates))
+        keys = jax.random.split(key, gates)
+        return jnp.concatenate(
+            [init(k, block, dtype) for init, k in zip(inits, keys, strict=True)], -1
+        )
+
+    return init_all
+
+
+@dataclasses.dataclass(frozen=True)
+class NegativeOf:
+    """In `gate_bias`: minus the bias of another gate, unit by unit."""
+
+    gate: int
+
+
+def gate_bias(gates: Sequence[Number | Initializer | NegativeOf]) -> Initializer:
+    """Biases ``(gates · n,)`` from a number or an initialiser for each gate, in order.
+
+    Raises:
+        ValueError: the shape does not divide by the number of gates, or a `NegativeOf`
+            names a gate that is itself one.
+
+    The chrono initialisation of an LSTM with the gates i, f, g, o:
+
+    >>> init = gate_bias([NegativeOf(1), chrono(100), 0.0, 0.0])
+    >>> i, f, g, o = jnp.split(init(jax.random.key(0), (4 * 32,)), 4)
+    >>> bool(jnp.all(i == -f)), float(f.min()) >= 0, float(o.max())
+    (True, True, 0.0)
+    """
+    for gate in gates:
+        if isinstance(gate, NegativeOf) and isinstance(gates[gate.gate], NegativeOf):
+            raise ValueError(f"gate {gate.gate} has no bias of its own to negate")
+
+    def init(
+        key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
+    ) -> Array:
+        block = (*shape[:-1], _width(shape, len(gates)))
+        keys = jax.random.split(key, len(gates))
+
+        def draw(index: int) -> Array:
+            gate = gates[index]
+            if isinstance(gate, NegativeOf):
+                return -draw(gate.gate)
+            own = gate if callable(gate) else constant(gate)
+            return own(keys[index], block, dtype)
+
+        return jnp.concatenate([draw(index) for index in range(len(gates))], -1)
+
+    return init
+
+
+def _width(shape: Shape, gates: int) -> int:
+    if shape[-1] % gates:
+        raise ValueError(f"{shape[-1]} units do not divide into {gates} gates")
+    return shape[-1] // gates
