@@ -1,0 +1,38 @@
+"""Tasks: data with a known dependency length, each with its memoryless baseline."""
+
+from rnnjax.tasks.adding import Adding
+from rnnjax.tasks.arrays import Arrays
+from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
+from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
+from rnnjax.tasks.buckets import LengthBuckets, length_buckets
+from rnnjax.tasks.copying import Copy
+from rnnjax.tasks.digits import Digits
+from rnnjax.tasks.mnist import Mnist
+from rnnjax.tasks.opinion import Opinion
+from rnnjax.tasks.reviews import Reviews
+from rnnjax.tasks.temporal_order import TemporalOrder
+from rnnjax.tasks.text import Text
+from rnnjax.tasks.user import load_task_file
+
+
+__all__ = [
+    "TASKS",
+    "Adding",
+    "Arrays",
+    "BagOfWords",
+    "Copy",
+    "Data",
+    "Digits",
+    "LengthBuckets",
+    "Mnist",
+    "Opinion",
+    "Reviews",
+    "Split",
+    "Task",
+    "TaskSpec",
+    "TemporalOrder",
+    "Text",
+    "bag_of_words_accuracy",
+    "length_buckets",
+    "load_task_file",
+]

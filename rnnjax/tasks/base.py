@@ -6,11 +6,13 @@ loaded once into host arrays and indexed by key.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
 from rnnjax.registry import Registry
@@ -56,7 +58,9 @@ class TaskSpec:
 
     def is_solved(self, value: float) -> bool:
         """Whether a value of the metric reaches `solved`."""
-        return value >= self.solved if self.metric == "accuracy" else value <= self.solved
+        return (
+            value >= self.solved if self.metric == "accuracy" else value <= self.solved
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Task:
     """Base of all tasks.
 
     A subclass states its fields, `spec`, `sample`, and for a data set `load` and
-    `heldout`. `sample` must work under `jit`: its shapes depend on fields and `batch` alone.
+    `heldout`. `sample` must work under `jit`: its shapes depend on the fields, the
+    shapes of the data and `batch` alone.
     """
 
     name: ClassVar[str] = ""
@@ -89,8 +94,14 @@ class Task:
         """
         purpose = {"train": 0, "validation": 1, "test": 2}[split]
         key = jax.random.fold_in(jax.random.key(20_261_122), purpose)
-        return self.sample(key, size, data)
+        return compiled_sample(self, key, size, data)
 
-    def words(self, tokens: np.ndarray) -> list[str]:
+    def words(self, tokens: ArrayLike) -> list[str]:
         """Human-readable labels of the steps of one example, ``tokens (T,)``."""
         return [str(token) for token in np.asarray(tokens).tolist()]
+
+
+@functools.partial(jax.jit, static_argnames=("task", "batch"))
+def compiled_sample(task: Task, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
+    """`Task.sample` as one program; a task is hashable, being frozen."""
+    return task.sample(key, batch, data)

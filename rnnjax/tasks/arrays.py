@@ -1,0 +1,105 @@
+"""A user's own sequences, from a .npz or a .csv file."""
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from rnnjax.errors import UserError
+from rnnjax.tasks.array_files import checked, read_csv, read_npz
+from rnnjax.tasks.base import TASKS, Data, TaskSpec
+from rnnjax.tasks.checks import SEEDS, check_int, check_path
+from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
+from rnnjax.tasks.masks import last_step, valid_steps
+from rnnjax.types import Batch
+
+
+READERS = {".npz": read_npz, ".csv": read_csv}
+
+
+@TASKS.register("arrays")
+@dataclasses.dataclass(frozen=True)
+class Arrays(IndexedTask):
+    """Sequences of tokens or vectors, one target each, asked at the last valid step.
+
+    ``.npz``: ``inputs`` as whole numbers ``(N, T)`` (tokens) or floats ``(N, T, m)``
+    (vectors), ``targets`` as whole numbers ``(N,)`` (classes) or floats ``(N,)`` or
+    ``(N, q)`` (values), and if sequences differ in length ``lengths (N,)``. ``.csv``:
+    one sequence a row, columns ``x0`` … ``x{T−1}`` and ``target``; whole numbers are
+    tokens, and classes: write 3.0 for the number 3.
+
+    Classes are learned by cross-entropy, values by squared error (mean over q).
+    Baseline: the best constant prediction of the training split, its most frequent
+    class or its mean. Solved (our choice): 90 % of the way from that accuracy to 1, or
+    a tenth of that squared error. All valid steps are informative.
+
+    Attributes:
+        path: the file; required.
+        target: name of the array or column with the targets; None: ``targets`` in a
+            .npz file, ``target`` in a .csv file.
+        split: seed of the split into 80, 10 and 10 %.
+    """
+
+    name: ClassVar[str] = "arrays"
+    path: str | None = None
+    target: str | None = None
+    split: int = 0
+
+    def __post_init__(self) -> None:
+        check_path("path", self.path)
+        check_int("split", self.split, 0, SEEDS)
+
+    def load(self) -> Data:
+        """``inputs``, ``targets``, ``lengths`` and the rows of each split.
+
+        Raises:
+            UserError: no path, a file that cannot be read, or arrays that do not fit.
+        """
+        if self.path is None:
+            raise UserError("task arrays needs task.path, a .npz or .csv file")
+        path = Path(self.path).expanduser()
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise UserError(f"task.path is {path}; permitted: a .npz or .csv file")
+        arrays = checked(path, reader(path, self.target))
+        return {**arrays, **split_rows(len(arrays["inputs"]), self.split, str(path))}
+
+    def spec(self, data: Data) -> TaskSpec:
+        """Sizes from the data, baselines measured, see the class."""
+        inputs, targets = np.asarray(data["inputs"]), np.asarray(data["targets"])
+        tokens, classes = inputs.ndim == 2, targets.ndim == 1
+        training = targets[np.asarray(data["train"])]
+        if classes:
+            shares = class_shares(training)
+            baseline, loss = float(shares.max()), entropy(shares)
+            solved = baseline + 0.9 * (1 - baseline)
+        else:
+            baseline = loss = float(training.var(axis=0, dtype=np.float64).mean())
+            solved = baseline / 10
+        return TaskSpec(
+            length=inputs.shape[1],
+            vocabulary=int(inputs.max()) + 1 if tokens else None,
+            input_size=1 if tokens else inputs.shape[2],
+            output_size=int(targets.max()) + 1 if classes else targets.shape[1],
+            loss="cross_entropy" if classes else "squared_error",
+            readout="last",
+            metric="accuracy" if classes else "mean_squared_error",
+            baseline=baseline,
+            baseline_loss=loss,
+            solved=solved,
+        )
+
+    def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:
+        """These sequences, time-major."""
+        inputs = jnp.swapaxes(jnp.asarray(data["inputs"])[rows], 0, 1)
+        lengths = jnp.asarray(data["lengths"])[rows]
+        return Batch(
+            inputs=inputs,
+            targets=jnp.asarray(data["targets"])[rows],
+            mask=last_step(lengths, inputs.shape[0]),
+            lengths=lengths,
+            informative=valid_steps(lengths, inputs.shape[0]),
+        )

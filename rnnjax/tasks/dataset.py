@@ -1,0 +1,74 @@
+"""Data sets: rows drawn by key from a training split, held-out rows in fixed order."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from rnnjax.errors import UserError
+from rnnjax.tasks.base import Data, Split, Task
+from rnnjax.types import Batch
+
+
+def split_rows(count: int, seed: int, what: str) -> dict[str, np.ndarray]:
+    """Row numbers of train, validation and test: 80, 10 and 10 %, disjoint.
+
+    The order is a permutation fixed by `seed`; nothing is stratified. Both held-out
+    parts have at least one row.
+
+    Raises:
+        UserError: fewer than 3 rows; `what` names the data.
+
+    >>> {part: len(rows) for part, rows in split_rows(25, 0, "demo").items()}
+    {'train': 21, 'validation': 2, 'test': 2}
+    """
+    if count < 3:
+        raise UserError(f"{what}: {count} examples; a split needs at least 3")
+    order = np.random.default_rng(seed).permutation(count).astype(np.int32)
+    part = max(1, count // 10)
+    return {
+        "train": order[2 * part :],
+        "validation": order[:part],
+        "test": order[part : 2 * part],
+    }
+
+
+def class_shares(labels: Any) -> np.ndarray:
+    """Relative frequency of each class in ``labels (N,)``."""
+    counts = np.bincount(np.asarray(labels))
+    return counts / counts.sum()
+
+
+def entropy(shares: np.ndarray) -> float:
+    """Entropy in nats: the cross-entropy of the best constant predictor.
+
+    >>> round(entropy(np.array([0.5, 0.5])), 4)
+    0.6931
+    """
+    positive = shares[shares > 0]
+    return float(-(positive * np.log(positive)).sum())
+
+
+class IndexedTask(Task):
+    """A task over rows of arrays in memory.
+
+    A subclass states `load`, whose mapping holds the row numbers of ``train``,
+    ``validation`` and ``test`` beside its arrays, and `gather`. Training batches are
+    drawn with replacement, so that a batch is a function of its key alone and may be
+    larger than the data.
+    """
+
+    def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:
+        """The batch of these rows, time-major."""
+        raise NotImplementedError
+
+    def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
+        """`batch` rows of the training split, drawn with replacement."""
+        rows = jnp.asarray(data["train"])
+        return self.gather(jax.random.choice(key, rows, (batch,)), data)
+
+    def heldout(self, split: Split, size: int, data: Data) -> Batch:
+        """The first `size` rows of the split, or all if it has fewer."""
+        return self.gather(jnp.asarray(data[split])[:size], data)

@@ -1,0 +1,61 @@
+"""Reading a user's files, with errors that name the file and the line."""
+
+import os
+from pathlib import Path
+
+from rnnjax.errors import UserError
+
+
+DATA_VARIABLE = "RNNJAX_DATA"
+Stamp = tuple[str, int, int]
+"""Path, time of change and size of a file: the key under which its content is kept."""
+
+
+def data_folder(part: str) -> Path | None:
+    """The folder of one data set under the data folder, or None if it is not there."""
+    root = os.environ.get(DATA_VARIABLE)
+    folder = Path(root).expanduser() / part if root else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UserError: it is missing, a folder, not readable, or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    if not content.strip():
+        raise UserError(f"{path} is empty")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 text file, without a byte-order mark.
+
+    Line ends stay as they are: `str.splitlines` would also split at characters such as
+    NEL (U+0085), which real sentences contain.
+
+    Raises:
+        UserError: as `read_bytes`, or bytes that are not UTF-8 (names the line).
+    """
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text"
+        ) from None
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes when the file does."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    return str(path.resolve()), status.st_mtime_ns, status.st_size

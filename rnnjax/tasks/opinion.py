@@ -1,0 +1,123 @@
+"""Sentences in which one opinion word, a chosen distance from the end, decides."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import PRNGKeyArray
+
+from rnnjax.errors import UserError
+from rnnjax.tasks.base import TASKS, Data, Task, TaskSpec
+from rnnjax.tasks.checks import LONGEST, check_choice, check_int
+from rnnjax.tasks.grammar import (
+    CHOICES,
+    FIRST,
+    FIRST_VERDICT,
+    VERDICTS,
+    WORDS,
+    sentence_parts,
+)
+from rnnjax.tasks.masks import last_step
+from rnnjax.types import Batch
+
+
+@TASKS.register("opinion")
+@dataclasses.dataclass(frozen=True)
+class Opinion(Task):
+    """ "good food came today": the adjective decides, every other word is noise.
+
+    The deciding word is one of 8 negative and 8 positive adjectives; the fillers are
+    drawn independently of it and of each other, 8 words for each part of speech, so
+    they say nothing about the label. The vocabulary does not depend on the fields.
+
+    Two forms:
+    ``sentiment``: the label (0 negative, 1 positive) is asked at the last word.
+    Baseline: accuracy 1/2, loss ln 2.
+    ``next_word``: every step predicts the next word, and the last one the verdict that
+    would follow ("smiled" after a positive adjective, "frowned" after a negative one);
+    the verdict is a target and never an input, and it alone is scored. Baseline
+    accuracy 1/2. `baseline_loss` is that of the predictor that knows the place in the
+    sentence and nothing else: the mean over the steps of the entropy of the word to
+    come, ln 8 for a filler, ln 16 for the opinion (when it does not stand first) and
+    ln 2 for the verdict.
+
+    Solved from accuracy .95 on (our choice).
+
+    Attributes:
+        distance: place of the deciding word counted from the end, from 2 on.
+        length: words of a sentence; `distance` if None, and then the deciding word
+            stands first. More words put fillers before it.
+        form: ``sentiment`` or ``next_word``.
+    """
+
+    name: ClassVar[str] = "opinion"
+    distance: int = 4
+    length: int | None = None
+    form: str = "sentiment"
+
+    def __post_init__(self) -> None:
+        check_int("distance", self.distance, 2, LONGEST)
+        check_choice("form", self.form, ("sentiment", "next_word"))
+        if self.length is not None:
+            check_int("length", self.length, 2, LONGEST)
+            if self.length < self.distance:
+                raise UserError(
+                    f"task.length is {self.length}; permitted: task.distance "
+                    f"({self.distance}) or more"
+                )
+
+    @property
+    def steps(self) -> int:
+        """Words of a sentence, T."""
+        return self.distance if self.length is None else self.length
+
+    def spec(self, data: Data) -> TaskSpec:
+        """Sizes and baselines, see the class."""
+        every = self.form == "next_word"
+        fillers = (self.steps - 1) * math.log(CHOICES)
+        opinion = math.log(2) if self.distance < self.steps else 0.0
+        predicted = (fillers + opinion + math.log(2)) / self.steps
+        return TaskSpec(
+            length=self.steps,
+            vocabulary=len(WORDS),
+            input_size=1,
+            output_size=len(WORDS) if every else len(VERDICTS),
+            loss="cross_entropy",
+            readout="every" if every else "last",
+            metric="accuracy",
+            baseline=0.5,
+            baseline_loss=predicted if every else math.log(2),
+            solved=0.95,
+            scored=1 if every else None,
+        )
+
+    def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
+        """Fresh sentences; the label is a fair coin."""
+        key_opinion, key_fillers = jax.random.split(key)
+        parts = sentence_parts(self.distance, self.steps)
+        first = np.array([FIRST[part] for part in parts], np.int32)
+        place = self.steps - self.distance
+        shape = (self.steps, batch)
+        words = jnp.asarray(first)[:, None] + jax.random.randint(
+            key_fillers, shape, 0, CHOICES, jnp.int32
+        )
+        opinion = jax.random.randint(key_opinion, (batch,), 0, 2 * CHOICES, jnp.int32)
+        label = opinion // CHOICES
+        words = words.at[place].set(FIRST["negative"] + opinion)
+        lengths = jnp.full((batch,), self.steps, jnp.int32)
+        if self.form == "next_word":
+            verdict = FIRST_VERDICT + label
+            targets = jnp.concatenate([words[1:], verdict[None, :]])
+            mask = jnp.ones(shape, jnp.float32)
+        else:
+            targets, mask = label, last_step(lengths, self.steps)
+        informative = jnp.zeros(shape, bool).at[place].set(True)
+        return Batch(words, targets, mask, lengths, informative)
+
+    def words(self, tokens: ArrayLike) -> list[str]:
+        """The words of a sentence."""
+        return [WORDS[token] for token in np.asarray(tokens).tolist()]

@@ -1,0 +1,67 @@
+"""Images read pixel by pixel: what `digits` and `mnist` share."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+from rnnjax.tasks.base import Data, TaskSpec
+from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy
+from rnnjax.tasks.masks import last_step
+from rnnjax.types import Batch
+
+
+DIGITS = 10
+PERMUTATION_SEED = 92_916
+
+
+def pixel_rows(
+    images: UInt8[np.ndarray, "N height width"], permuted: bool
+) -> UInt8[np.ndarray, "N T"]:
+    """Images row after row, or in one fixed random order of the pixels."""
+    rows = images.reshape(len(images), -1)
+    if not permuted:
+        return rows
+    order = np.random.default_rng(PERMUTATION_SEED).permutation(rows.shape[1])
+    return rows[:, order]
+
+
+class PixelTask(IndexedTask):
+    """A digit, one pixel a step, its class asked after the last one.
+
+    `load` gives ``images (N, T)`` as bytes, ``labels (N,)`` and the rows of each split.
+    """
+
+    brightest: ClassVar[int]
+    """The byte that becomes 1.0."""
+    solved_from: ClassVar[float]
+    """Accuracy from which on the task counts as solved."""
+
+    def spec(self, data: Data) -> TaskSpec:
+        """Baseline: the most frequent class of the training split, and its entropy."""
+        shares = class_shares(np.asarray(data["labels"])[np.asarray(data["train"])])
+        return TaskSpec(
+            length=data["images"].shape[1],
+            vocabulary=None,
+            input_size=1,
+            output_size=DIGITS,
+            loss="cross_entropy",
+            readout="last",
+            metric="accuracy",
+            baseline=float(shares.max()),
+            baseline_loss=entropy(shares),
+            solved=self.solved_from,
+        )
+
+    def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:
+        """These images as ``float32 (T, B, 1)`` in [0, 1]."""
+        pixels = jnp.asarray(data["images"])[rows].astype(jnp.float32).T
+        lengths = jnp.full(rows.shape, pixels.shape[0], jnp.int32)
+        return Batch(
+            inputs=pixels[:, :, None] / self.brightest,
+            targets=jnp.asarray(data["labels"])[rows],
+            mask=last_step(lengths, pixels.shape[0]),
+            lengths=lengths,
+            informative=jnp.ones(pixels.shape, bool),
+        )

@@ -1,0 +1,73 @@
+"""A task of the user's own, from a file: ``file.py:MyTask``."""
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from rnnjax.errors import UserError, unknown
+from rnnjax.tasks.base import Task
+
+
+def load_task_file(reference: str) -> type[Task]:
+    """The task class that ``file.py:MyTask`` names.
+
+    The file is executed anew on every call.
+
+    Args:
+        reference: path of a Python file, a colon, the name of a subclass of `Task`.
+
+    Raises:
+        UserError: no such file or class, the class is not a `Task`, or the file raises
+            an error itself (its message and line are given).
+    """
+    place, colon, name = reference.rpartition(":")
+    path = Path(place).expanduser()
+    if not colon or not place or not name or path.suffix != ".py":
+        raise UserError(f"task '{reference}' is not of the form file.py:MyTask")
+    if not path.is_file():
+        raise UserError(f"task '{reference}': there is no file {path}")
+    module = _execute(path)
+    found = getattr(module, name, None)
+    if found is None:
+        tasks = [key for key, value in vars(module).items() if _is_own_task(value)]
+        raise unknown(f"task in {path}", name, tasks)
+    if not _is_own_task(found):
+        raise UserError(f"{path}: {name} is not a subclass of rnnjax.tasks.Task")
+    return found
+
+
+def _is_own_task(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Task) and value is not Task
+
+
+def _execute(path: Path) -> ModuleType:
+    """Run the file as a module of its own; dataclasses need it in `sys.modules`."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"rnnjax_user_{digest}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        raise UserError(f"{_place(path, error)}: {_one_line(error)}") from error
+    return module
+
+
+def _place(path: Path, error: Exception) -> str:
+    """The file, and the last of its lines that the error passed through."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename or path}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def _one_line(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}".partition("\n")[0].rstrip(": ")

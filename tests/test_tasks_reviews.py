@@ -1,0 +1,274 @@
+"""Labelled sentences: the UCI form, CSV, vocabulary, padding, and bad files."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+import pooch
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnjax.errors import UserError
+from rnnjax.tasks import Reviews, bag_of_words_accuracy, length_buckets
+from rnnjax.tasks.labelled import read_labelled
+from rnnjax.tasks.reviews import FIRST_WORD, NEUTRAL
+from rnnjax.tasks.sentiment_files import SHA256, sentence_files
+from rnnjax.tasks.vocabulary import UNKNOWN, words_of
+
+
+UCI = 'Good "case", works.  \t1\nBad\x85sound\u2028here.\t0\n10/10  \t1\n'
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    """A file with exactly these bytes."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """100 sentences of 1 to 30 words; `good` and `bad` decide."""
+    rng = np.random.default_rng(2)
+    lines = []
+    for number in range(100):
+        words = rng.choice(["the", "cat", "ate", "fish", f"rare{number}"], number % 30)
+        lines.append(f"{' '.join(words)} {['bad', 'good'][number % 2]}\t{number % 2}")
+    return write(tmp_path, "corpus.txt", "\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "a.txt",
+            UCI,
+            [
+                ('Good "case", works.  ', 1),
+                ("Bad\x85sound\u2028here.", 0),
+                ("10/10  ", 1),
+            ],
+        ),
+        ("a.txt", "tab\tinside\t0\r\n\r\nlast line without end\t1",
+         [("tab\tinside", 0), ("last line without end", 1)]),
+        ("a.tsv", "sentence\tlabel\nfine, really\t1\n", [("fine, really", 1)]),
+        ("a.csv", 'text,label\n"good, ""very"" good",1\nbad,0\n',
+         [('good, "very" good', 1), ("bad", 0)]),
+        ("a.csv", '"two\nlines", 1\nbad,0', [("two\nlines", 1), ("bad", 0)]),
+        ("a.txt", "no tabs here,1\n", [("no tabs here", 1)]),
+        ("a.csv", b"\xef\xbb\xbftext,Sentiment\ngood,1\n", [("good", 1)]),
+    ],
+)  # fmt: skip
+def test_forms_of_files(
+    tmp_path: Path, name: str, content: str, expected: list[tuple[str, int]]
+) -> None:
+    assert read_labelled(write(tmp_path, name, content)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "", "is empty"),
+        ("a.txt", " \n\n", "is empty"),
+        ("a.csv", "text,label\n", "is empty"),
+        ("a.txt", "good\t1\nno label\n", "line 2 has no label"),
+        ("a.txt", "no label at all\n", "line 1 has no label"),
+        ("a.txt", "good\t1\n\nbad\t\n", "line 3 has no label"),
+        ("a.csv", "good,1\nbad\n", "line 2 has no label"),
+        ("a.csv", "good,1\nbad,\n", "line 2 has no label"),
+        ("a.txt", "good\t1\nbad\t2\n", "line 2: label '2' is not a class"),
+        ("a.txt", "good\t1\nbad\tno\n", "line 2: label 'no' is not a class"),
+        ("a.txt", "good\t1\nlast\tlabel\n", "line 2: label 'label' is not a class"),
+        ("a.csv", "good,1\nso, so,0\n", "line 2 has 3 columns"),
+        ("a.csv", 'good,1\n"open,0\n', "line 2: "),
+        ("a.txt", "good\t1\n\t0\n", "line 2 has no text"),
+        ("a.txt", b"good\t1\nbad\t0\ncaf\xe9\t1\n", "line 3: byte 0xe9 is not UTF-8"),
+        ("a.txt", b"\xff\xfeg\x00", "line 1: byte 0xff is not UTF-8"),
+        ("a.txt", "good\t1\nbad\t0\n", "2 examples; a split needs at least 3"),
+        ("a.txt", "good\t1\n" * 30, "all 24 training sentences have label 1"),
+    ],
+)
+def test_bad_files_are_named_by_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(UserError) as caught:
+        Reviews(path=str(path)).load()
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+@given(st.text(max_size=40))
+def test_words_are_lower_case_and_hold_a_letter(text: str) -> None:
+    words = words_of(text)
+    assert all(
+        set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789'") for word in words
+    )
+    assert all(any(letter.isalpha() for letter in word) for word in words)
+    assert words_of(" ".join(words)) == words
+
+
+def test_unknown_words_and_sentences_without_words(tmp_path: Path) -> None:
+    lines = [f"good thing{i}\t{i % 2}" for i in range(19)] + ["10/10\t1"]
+    task = Reviews(path=str(write(tmp_path, "a.txt", "\n".join(lines))))
+    data = task.load()
+    assert data["tokens"][19, 0] == UNKNOWN and data["words"][19] == 1
+    training = {word for row in data["train"] for word in words_of(lines[row])}
+    assert set(task.vocabulary()[FIRST_WORD:]) == training
+    assert task.vocabulary()[FIRST_WORD] == "good"
+    row = int(data["validation"][0])
+    expected = ["<unknown>"] if row == 19 else ["good", "<unknown>"]
+    assert task.words(data["tokens"][row])[: len(expected)] == expected
+
+
+def test_vocabulary_is_cut_by_frequency(corpus: Path) -> None:
+    task = Reviews(path=str(corpus), max_vocabulary=FIRST_WORD + 4)
+    frequent = task.vocabulary()[FIRST_WORD:]
+    assert len(frequent) == 4 and not any(word.startswith("rare") for word in frequent)
+    assert task.spec(task.load()).vocabulary == FIRST_WORD + 4
+
+
+def test_shapes_do_not_depend_on_the_split_and_rows_do(corpus: Path) -> None:
+    tasks = [Reviews(path=str(corpus), split=seed) for seed in (0, 1)]
+    one, other = (task.load() for task in tasks)
+    assert {key: a.shape for key, a in one.items()} == {
+        key: a.shape for key, a in other.items()
+    }
+    assert not np.array_equal(one["train"], other["train"])
+    specs = [task.spec(task.load()) for task in tasks]
+    assert specs[0].vocabulary == specs[1].vocabulary and specs[0].length == 30
+
+
+def test_padding_follows_the_sentence(corpus: Path) -> None:
+    plain, padded = Reviews(path=str(corpus)), Reviews(path=str(corpus), pad=7)
+    before = plain.heldout("test", 10, plain.load())
+    after = padded.heldout("test", 10, padded.load())
+    assert np.array_equal(after.lengths, before.lengths + 7)
+    assert np.array_equal(after.targets, before.targets)
+    assert after.inputs.shape[0] == before.inputs.shape[0] + 7
+    for column in range(10):
+        words = int(before.lengths[column])
+        tokens = np.asarray(after.inputs[:, column])
+        assert np.array_equal(tokens[:words], before.inputs[:words, column])
+        assert set(padded.words(tokens[words : words + 7])) <= set(NEUTRAL)
+        assert not tokens[words + 7 :].any()
+        assert np.flatnonzero(after.informative[:, column]).tolist() == [*range(words)]
+    assert plain.spec(plain.load()).baseline == padded.spec(padded.load()).baseline
+
+
+def test_length_cuts_the_end_of_a_sentence(corpus: Path) -> None:
+    whole, cut = Reviews(path=str(corpus)), Reviews(path=str(corpus), length=12, pad=2)
+    tokens, words = cut.load()["tokens"], cut.load()["words"]
+    assert tokens.shape == (100, 12) and words.max() == 10
+    row = int(np.argmax(whole.load()["words"]))
+    first = words_of(corpus.read_text().split("\n")[row])[:10]
+    read = zip(cut.words(tokens[row, :10]), first, strict=True)
+    assert all(word in ("<unknown>", original) for word, original in read)
+    assert (tokens[row, 10:] >= 2).all() and (tokens[row, 10:] < FIRST_WORD).all()
+
+
+def test_baseline_is_the_majority_of_the_training_split(tmp_path: Path) -> None:
+    lines = [f"word{i}\t{int(i % 4 == 0)}" for i in range(40)]
+    task = Reviews(path=str(write(tmp_path, "a.txt", "\n".join(lines))))
+    data = task.load()
+    share = np.mean([row % 4 != 0 for row in data["train"]])
+    spec = task.spec(data)
+    assert spec.baseline == pytest.approx(share)
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert spec.baseline_loss == pytest.approx(entropy)
+
+
+def test_bag_of_words_solves_what_one_word_decides(corpus: Path) -> None:
+    result = bag_of_words_accuracy(Reviews(path=str(corpus)))
+    assert result.validation >= 0.9 and result.test >= 0.9
+    assert bag_of_words_accuracy(Reviews(path=str(corpus), pad=9)) == result
+
+
+def test_length_buckets_count_short_and_long() -> None:
+    buckets = length_buckets(np.array([1, 8, 9, 24, 25]))
+    assert buckets.index.tolist() == [0, 0, 1, 1, 2]
+    assert buckets.counts == (2, 2, 1) and len(buckets.labels) == 3
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "good one\t1\nbad\t0\n" * 10)
+    task = Reviews(path=str(path))
+    assert len(task.load()["labels"]) == 20
+    write(tmp_path, "a.txt", "good one\t1\nbad\t0\n" * 11)
+    assert len(task.load()["labels"]) == 22
+
+
+def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "sentiment"
+    folder.mkdir()
+    for name in ("yelp_labelled.txt", "imdb_labelled.txt", "readme.txt", "x.log"):
+        write(folder, name, "good\t1\n")
+    names = lambda files: [file.name for file in files]
+    expected = ["imdb_labelled.txt", "yelp_labelled.txt"]
+    assert names(sentence_files(str(folder), "all")) == expected
+    assert names(sentence_files(str(folder), "yelp")) == ["yelp_labelled.txt"]
+    monkeypatch.setenv("RNNJAX_DATA", str(tmp_path))
+    assert names(sentence_files(None, "imdb")) == ["imdb_labelled.txt"]
+    with pytest.raises(UserError, match="no .txt, .tsv or .csv file whose name starts"):
+        sentence_files(None, "amazon")
+    with pytest.raises(UserError, match="use task.files=all"):
+        sentence_files(str(folder / "readme.txt"), "imdb")
+    with pytest.raises(UserError, match="cannot read .*gone.txt: No such file"):
+        Reviews(path=str(tmp_path / "gone.txt")).load()
+
+
+def test_without_network_the_place_for_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> list[str]:
+        raise ConnectionError("no route to host\nat all")
+
+    monkeypatch.setenv("RNNJAX_DATA", str(tmp_path))
+    monkeypatch.setattr(pooch, "retrieve", offline)
+    with pytest.raises(UserError) as caught:
+        Reviews().load()
+    message = str(caught.value)
+    assert "no route to host" in message and "\n" not in message
+    assert "yelp_labelled.txt into the folder sentiment of $RNNJAX_DATA" in message
+
+
+def test_downloaded_files_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(tmp_path, name, UCI + name) for name in SHA256]
+    rubbish = write(tmp_path, "._yelp_labelled.txt", "resource fork")
+    unpacked = [str(file) for file in (rubbish, *files)]
+    monkeypatch.delenv("RNNJAX_DATA", raising=False)
+    monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: unpacked)
+    with pytest.raises(UserError, match="amazon_cells.* has an unknown checksum"):
+        sentence_files(None, "all")
+    for file in files:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        monkeypatch.setitem(SHA256, file.name, digest)
+    assert sentence_files(None, "all") == files
+    assert sentence_files(None, "imdb") == [files[1]]
+    unpacked.pop()
+    with pytest.raises(UserError, match="has no yelp_labelled.txt"):
+        sentence_files(None, "all")
+    assert pooch.get_logger().level == logging.WARNING
+
+
+def test_the_real_files(rnnjax_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (rnnjax_data / "sentiment").is_dir():
+        pytest.skip("the data folder has no sentiment")
+    monkeypatch.setenv("RNNJAX_DATA", str(rnnjax_data))
+    for file in sentence_files(None, "all"):
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == SHA256[file.name]
+        assert [label for _, label in read_labelled(file)].count(1) == 500
+    task = Reviews()
+    data = task.load()
+    assert data["tokens"].shape == (3000, 73)
+    assert [len(data[part]) for part in ("train", "validation", "test")] == [
+        2400, 300, 300,
+    ]  # fmt: skip
+    assert np.sum(data["tokens"][data["words"] == 1][:, 0] == UNKNOWN) >= 2
+    assert length_buckets(data["words"]).counts == (1239, 1559, 202)
+    assert np.sum(data["words"] >= 50) == 7
+    assert bag_of_words_accuracy(task).test > 0.75
