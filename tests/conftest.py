@@ -11,6 +11,14 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+from tests.checked import ROOMS  # noqa: E402
+
+
+install_import_hook(
+    [f"rnnjax.{room}" for room in ROOMS], "tests.checked.functions_only"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     # Compilation is most of the cost of these tests; `pytest --cache-clear` empties it.
-    folder = config.cache.mkdir("jax") if config.cache else None
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
         jax.config.update("jax_compilation_cache_max_size", 2**30)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -35,7 +43,7 @@ def x64() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rnnjax_data() -> Path:
-    """The folder of real data: ``RNNJAX_DATA``, or ``shared/data`` beside the checkout."""
+    """Real data: ``RNNJAX_DATA``, or the folder ``shared/data`` beside the checkout."""
     named = os.environ.get("RNNJAX_DATA")
     beside = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(named) if named else beside
