@@ -104,20 +104,20 @@ class Cell(nn.RNNCellBase):
         """Effective kernels computed from free parameters, once per sequence."""
         return {}
 
-    def readin(self, x: Array) -> Any:
+    def readin(self, x: Array, /) -> Any:
         """The drive: all that depends on the input alone, ``(…, m)`` to ``(…, ·)``."""
         return x
 
-    def step(self, state: State, drive: Any) -> State:
+    def step(self, state: State, drive: Any, /) -> State:
         """One time step; its matrix products go through `recur`."""
         raise NotImplementedError
 
-    def readout(self, state: State, drive: Any) -> Array:
+    def readout(self, state: State, drive: Any, /) -> Array:
         """What the next layer sees: by default the first state array."""
         return jax.tree.leaves(state)[0]
 
     @nn.nowrap
-    def initial_state(self, batch: tuple[int, ...]) -> State:
+    def initial_state(self, batch: tuple[int, ...], /) -> State:
         """The state before the first step, here zeros ``(*batch, n)``."""
         return jnp.zeros((*batch, self.features), self.param_dtype)
 
@@ -147,7 +147,8 @@ class Cell(nn.RNNCellBase):
         dtype = jnp.result_type(value, kernel)
         value = value.astype(dtype)
         output = apply_kernel(value, kernel.astype(dtype), form)
-        recording = self.is_mutable_collection("seams")
+        # `init` makes every collection mutable, and should return parameters alone
+        recording = self.is_mutable_collection("seams") and not self.is_initializing()
         site = name
         if recording:
             known = self.variables.get("seams", {})
@@ -176,9 +177,11 @@ class Cell(nn.RNNCellBase):
 
     def __call__(self, carry: State, inputs: Array) -> tuple[State, Array]:
         """One step as linen's cells do it: ``(carry, x) -> (carry, output)``."""
-        drive = self.readin(inputs)
-        state = self.step(carry, drive)
-        return state, self.readout(state, drive)
+        # equations act on the last axis; a bias (n,) meets inputs of any leading shape
+        with jax.numpy_rank_promotion("allow"):
+            drive = self.readin(inputs)
+            state = self.step(carry, drive)
+            return state, self.readout(state, drive)
 
     @nn.nowrap
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> State:

@@ -23,7 +23,7 @@ class LSTM(Cell):
         i, f, o = σ(U• h_{t−1} + V• x_t + b•),   g = φ(U_g h_{t−1} + V_g x_t + b_g)
         c_t = f ⊙ c_{t−1} + i ⊙ g,   h_t = o ⊙ φ(c_t)
 
-    State: (h, c), each ``(B, n)``; fused kernels hold the gates in the order i, f, g, o.
+    State: (h, c), each ``(B, n)``; fused kernels hold the order i, f, g, o.
 
     Attributes:
         activation: φ of the candidate and of the output.

@@ -1,0 +1,52 @@
+"""AntisymmetricRNN: a stable differential equation, stepped by Euler's method."""
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from rnnjax.activations import activation
+from rnnjax.cells.base import CELLS, Cell, Init
+
+
+@CELLS.register("antisymmetric")
+class AntisymmetricRNN(Cell):
+    """Chang, Chen, Haber & Chi (2019), eq. 11, "AntisymmetricRNN", ICLR.
+
+        A = U − Uᵀ − γ I
+        h_t = h_{t−1} + ε φ(A h_{t−1} + V x_t + b)
+        ∂h_t/∂h_{t−1} = I + ε diag(φ'(z_t)) A
+
+    The eigenvalues of A have the real part −γ. State: h ``(B, n)``.
+
+    Attributes:
+        activation: φ.
+        epsilon: step size ε.
+        gamma: diffusion γ, which damps what Euler's method amplifies.
+        recurrent_init: initialiser of U; the paper's variance σ_w²/n is
+            ("lecun_normal", σ_w).
+        input_init: initialiser of V, of variance 1/m in the paper.
+    """
+
+    activation: str = "tanh"
+    epsilon: float | Array = 0.1
+    gamma: float | Array = 0.01
+    recurrent_init: Init = "lecun_normal"
+    input_init: Init = "lecun_normal"
+
+    initial = ("recurrent_init", "input_init")
+
+    def setup(self):
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init)
+        self.U = self.kernel("U", n, n, self.recurrent_init)
+        self.b = self.vector("b", n)
+        self.phi = activation(self.activation)
+
+    def kernels(self):
+        damping = self.gamma * jnp.eye(self.features, dtype=self.param_dtype)
+        return {"A": self.U - self.U.T - damping}
+
+    def readin(self, x):
+        return self.project("V", x) + self.b
+
+    def step(self, h, drive):
+        return h + self.epsilon * self.phi(self.recur("A", h) + drive)

@@ -1,0 +1,55 @@
+"""minGRU: a gated unit whose gate sees the input alone, linear in its state."""
+
+import jax.numpy as jnp
+
+from rnnjax.activations import activation, sigmoid
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates
+
+
+@CELLS.register("mingru")
+class MinGRU(Cell):
+    """Feng et al. (2024), section 3.1, "Were RNNs all we needed?".
+
+        z_t = σ(V_z x_t + b_z)
+        h̃_t = V_h x_t + b_h,   or g(V_h x_t + b_h) if positive
+        h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
+
+    g(v) = v + ½ for v ≥ 0 and σ(v) below, which the paper's scan in log space needs.
+    No product with the state: the recurrence is linear and diagonal.
+    State: h ``(B, n)``; the fused kernel holds the order z, h̃.
+
+    Attributes:
+        positive: apply g to the candidate.
+        activation: φ of the candidate when not positive; the paper has none.
+        input_init: initialiser of each V•.
+        update_bias: start of b_z; negative keeps the past.
+        chrono: if given, the longest dependency T_max: b_z ~ −log U(1, T_max − 1).
+    """
+
+    positive: bool = False
+    activation: str = "identity"
+    input_init: Init = "glorot_uniform"
+    update_bias: float = 0.0
+    chrono: float | None = None
+
+    initial = ("input_init", "update_bias", "chrono")
+
+    def setup(self):
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init, gates=2)
+        start = chrono_gates([self.update_bias, 0.0], [-1.0, 0.0], self.chrono)
+        self.b = self.vector("b", 2 * n, start)
+        self.phi = positive_part if self.positive else activation(self.activation)
+
+    def readin(self, x):
+        z, candidate = split_gates(self.project("V", x) + self.b, 2)
+        return sigmoid(-z), sigmoid(z) * self.phi(candidate)
+
+    def step(self, h, drive):
+        keep, new = drive
+        return keep * h + new
+
+
+def positive_part(v):
+    """v + ½ for v ≥ 0, σ(v) below."""
+    return jnp.where(v >= 0, v + 0.5, sigmoid(v))
