@@ -1,0 +1,148 @@
+"""From overrides to jobs: every job is composed and checked before any of them starts.
+
+Hydra takes some 50 ms a composition, so it composes once per choice of groups; the
+values of the other keys are set on top of that and checked by the schema.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnjax.errors import UserError
+from rnnjax.sweeps.axes import Axis, Point, parse_axes, product
+from rnnjax.sweeps.hydra_session import Composed, Session, session
+from rnnjax.sweeps.jobs import Job, make_job
+from rnnjax.sweeps.resolve import resolve
+from rnnjax.sweeps.schema import as_text
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.user_files import UserFile, rewrite
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Jobs that are ready to be launched, and how.
+
+    Attributes:
+        jobs: without duplicates, in the order of the command line.
+        settings: what they have in common.
+        varied: keys with more than one value.
+    """
+
+    jobs: tuple[Job, ...]
+    settings: LaunchSettings
+    varied: tuple[str, ...]
+
+
+def compose(*overrides: str) -> Job:
+    """The one job that the overrides describe.
+
+    Raises:
+        UserError: anything wrong with it, in one sentence.
+
+    >>> job = compose("cell=lstm", "task.distance=16", "lr=1e-3")
+    >>> job.name, job.config.cell, dict(job.config.task_options)["distance"]
+    ('lstm-opinion', 'lstm', 16)
+    """
+    (job,) = plan(overrides, multirun=False).jobs
+    return job
+
+
+def compose_sweep(overrides: Sequence[str]) -> list[Job]:
+    """All jobs of a sweep, as ``rnnjax train -m`` makes them.
+
+    >>> [job.name for job in compose_sweep(["cell=elman,gru", "seed=0"])]
+    ['elman-opinion', 'gru-opinion']
+    """
+    return list(plan(overrides, multirun=True).jobs)
+
+
+def plan(
+    overrides: Sequence[str],
+    *,
+    multirun: bool = False,
+    config_dir: str | Path | None = None,
+) -> Plan:
+    """Jobs and settings of a command.
+
+    Args:
+        overrides: ``key=value``, in Hydra's grammar.
+        multirun: whether keys may have several values.
+        config_dir: a folder of further variants and experiments.
+
+    Raises:
+        UserError: anything wrong with any job, in one sentence.
+    """
+    plain, files = rewrite(overrides)
+    with session(config_dir) as hydra:
+        given = parse_axes(plain, hydra)
+        experiments = given.get("experiment", Axis("experiment", ("none",)))
+        sweeps = [
+            _with_experiment(str(name), given, hydra) for name in experiments.values
+        ]
+        if not multirun:
+            _refuse_sweep(sweeps[0], given)
+        points = [point for axes in sweeps for point in product(axes)]
+        composed: dict[tuple[tuple[str, str], ...], Composed] = {}
+        jobs: dict[Any, Job] = {}
+        settings = None
+        for point in points:
+            choices = point.choices(hydra)
+            key = tuple(sorted(choices.items()))
+            if key not in composed:
+                composed[key] = hydra.compose(choices)
+            job, own = _job(point, composed[key], hydra, files)
+            if settings is not None and own != settings:
+                raise UserError(
+                    "out, name, pack, checkpoint and stale hold for a whole sweep and "
+                    "cannot differ between its jobs"
+                )
+            settings = own
+            jobs.setdefault(job.key, job)
+    assert settings is not None
+    varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
+    return Plan(tuple(jobs.values()), settings, varied)
+
+
+def _with_experiment(
+    name: str, given: Mapping[str, Axis], hydra: Session
+) -> dict[str, Axis]:
+    """The axes that an experiment states, then those given beside it."""
+    if name == "none":
+        stated: Mapping[str, Any] = {}
+    else:
+        stated = hydra.compose({"experiment": name}).tree.get("sweep") or {}
+    if not isinstance(stated, Mapping):
+        raise UserError(f"experiment {name}: sweep must be a mapping of keys to values")
+    texts = []
+    for key, values in stated.items():
+        listed = isinstance(values, list)
+        shown = ",".join(map(as_text, values)) if listed else as_text(values)
+        texts.append(f"{key}={shown}")
+    axes = parse_axes(texts, hydra) | dict(given)
+    own = {} if name == "none" else {"experiment": Axis("experiment", (name,))}
+    return axes | own
+
+
+def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
+    varied = [key for key, axis in axes.items() if len(axis.values) > 1]
+    own = [key for key in varied if key in given]
+    if varied:
+        keys = ", ".join(own or varied)
+        source = "" if own else f"experiment={axes['experiment'].values[0]}: "
+        raise UserError(f"{source}{keys} with several values is a sweep; add -m")
+
+
+def _job(
+    point: Point,
+    composed: Composed,
+    hydra: Session,
+    files: Mapping[tuple[str, str], UserFile],
+) -> tuple[Job, LaunchSettings]:
+    resolved = resolve(composed, point.entries(hydra), hydra.options)
+    used = [
+        file
+        for kind in ("cell", "task")
+        if (file := files.get((kind, resolved.tree[kind]["name"])))
+    ]
+    return make_job(resolved, point, used), resolved.settings

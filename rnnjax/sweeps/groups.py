@@ -1,0 +1,151 @@
+"""The groups of the configuration whose options are generated from the code.
+
+A cell is one file: its fields are its options, here and nowhere else.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from rnnjax.cells import CELLS
+from rnnjax.cells.base import Cell
+from rnnjax.initializers import INITIALIZERS
+from rnnjax.sweeps.schema import Field, arguments_of, fields_of
+from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
+from rnnjax.tasks import TASKS
+from rnnjax.training.config import (
+    EvalConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    RemedyConfig,
+    RunConfig,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One choice of a group.
+
+    Attributes:
+        selector: the key of the node that holds the choice, and its value.
+        doc: one line.
+        fields: the further keys of the node.
+    """
+
+    selector: tuple[str, str | None]
+    doc: str
+    fields: Mapping[str, Field]
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """The plain content of the group in a configuration."""
+        key, value = self.selector
+        defaults = {name: _plain(f.default) for name, f in self.fields.items()}
+        return {key: value} | defaults
+
+
+LENGTH = "length"
+"""The word for `chrono`: the number of steps of the task."""
+
+_CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
+    "optimizer": (
+        OptimizerConfig,
+        {
+            "sgd": ("", "w − η ∂L/∂w, nothing else"),
+            "momentum": ("momentum", "a velocity that forgets by a factor"),
+            "adam": ("b1 b2 eps", "Kingma & Ba 2015"),
+            "rmsprop": ("decay eps", "Tieleman & Hinton 2012"),
+        },
+    ),
+    "remedy": (
+        RemedyConfig,
+        {
+            "none": ("", "the gradient as it is"),
+            "clip_norm": ("threshold", "scale the gradient down to a global norm"),
+            "clip_value": ("threshold", "cut each entry of the gradient"),
+        },
+    ),
+    "probe": (
+        ProbeConfig,
+        {
+            "off": ("", "measure nothing"),
+            "light": (
+                "steps batch sentences",
+                "float32 norms that ride on the training pass",
+            ),
+            "full": (
+                "steps batch sentences",
+                "reverse scan with exponents, shares of each step",
+            ),
+        },
+    ),
+    "tracker": (
+        TrackerConfig,
+        {
+            "none": ("", "run directories alone"),
+            "wandb": ("mode project", "a Weights & Biases copy of each run"),
+        },
+    ),
+}
+
+
+def group_options() -> dict[str, dict[str, Option]]:
+    """All options of all generated groups, by group and name, as registered now."""
+    cells = {name: _cell(name, CELLS[name]) for name in CELLS}
+    tasks = {
+        name: Option(("name", name), summary(kind), fields_of(kind, "task."))
+        for name, kind in TASKS.items()
+    }
+    inits = {"none": Option(("name", None), "what the cell starts with by itself", {})}
+    for name, factory in INITIALIZERS.items():
+        fields = arguments_of(factory, "init.")
+        inits[name] = Option(("name", name), summary(factory), fields)
+    return {"cell": cells, "task": tasks, "init": inits} | {
+        group: _written(group) for group in _CHOICES
+    }
+
+
+@functools.cache
+def top_fields() -> Mapping[str, Field]:
+    """The keys outside of the generated groups, by dotted name."""
+    nested = {"model": ModelConfig, "eval": EvalConfig}
+    known = {"cell", "task", "cell_options", "task_options", "init"}
+    found = fields_of(RunConfig, "", {*known, *nested, *_CHOICES})
+    found |= fields_of(LaunchSettings, "")
+    for name, kind in nested.items():
+        found |= {f"{name}.{k}": f for k, f in fields_of(kind, f"{name}.").items()}
+    for entry in dataclasses.fields(LaunchSettings):
+        if dataclasses.is_dataclass(entry.default):
+            kind = type(entry.default)
+            inner = fields_of(kind, f"{entry.name}.")
+            found |= {f"{entry.name}.{k}": f for k, f in inner.items()}
+    return found
+
+
+def summary(thing: object) -> str:
+    """The first line of the documentation of a class or function."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _cell(name: str, kind: type[Cell]) -> Option:
+    fields = fields_of(kind, "cell.", Cell.structural)
+    if "chrono" in fields:
+        fields["chrono"] = dataclasses.replace(fields["chrono"], words=(LENGTH,))
+    return Option(("name", name), summary(kind), fields)
+
+
+def _written(group: str) -> dict[str, Option]:
+    kind, choices = _CHOICES[group]
+    fields = fields_of(kind, f"{group}.")
+    selector = "preset" if group == "probe" else "name"
+    return {
+        name: Option((selector, name), doc, {k: fields[k] for k in keys.split()})
+        for name, (keys, doc) in choices.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value

@@ -1,0 +1,143 @@
+"""Hydra, held at arm's length: where the configuration lies, and one composition."""
+
+import contextlib
+import dataclasses
+import importlib.resources
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+import rnnjax
+from rnnjax.errors import UserError
+from rnnjax.sweeps.groups import Option, group_options
+
+
+YAML_GROUPS = ("variant", "experiment")
+"""Groups whose options are files, of this package and of the user."""
+
+
+def config_folder() -> Path:
+    """The folder of the configuration: inside the package, or on top of a checkout."""
+    inside = Path(str(importlib.resources.files(rnnjax) / "conf"))
+    beside = Path(rnnjax.__file__).parents[1] / "conf"
+    return inside if inside.is_dir() else beside
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """One choice of groups, composed; interpolations are not resolved yet.
+
+    Attributes:
+        tree: nested mappings of plain values.
+        choices: the option of each group.
+    """
+
+    tree: dict[str, Any]
+    choices: dict[str, str | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """An initialized Hydra; make one with `session`.
+
+    Attributes:
+        options: generated options by group and name.
+        folders: of yaml files, the user's first.
+    """
+
+    options: Mapping[str, Mapping[str, Option]]
+    folders: tuple[Path, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of all groups."""
+        return (*self.options, *YAML_GROUPS)
+
+    def names(self, group: str) -> list[str]:
+        """Names of the options of a group, sorted."""
+        if group in self.options:
+            return sorted(self.options[group])
+        files = [f for folder in self.folders for f in (folder / group).glob("*.yaml")]
+        return sorted({file.stem for file in files})
+
+    def file(self, group: str, name: str) -> Path:
+        """The file of an option of a yaml group."""
+        files = (folder / group / f"{name}.yaml" for folder in self.folders)
+        return next(file for file in files if file.is_file())
+
+    def get_group_options(
+        self, group_name: str, results_filter: Any = None
+    ) -> list[str]:
+        """`names` under the name that Hydra's ``glob(*)`` asks for."""
+        return self.names(group_name)
+
+    def compose(self, choices: Mapping[str, str]) -> Composed:
+        """The configuration with these options, all others by default.
+
+        Raises:
+            UserError: a yaml file names an option that does not exist, or is damaged.
+        """
+        overrides = [f"{group}={name}" for group, name in choices.items()]
+        users = ",".join(f"'file://{folder}'" for folder in self.folders[:-1])
+        overrides.append(f"hydra.searchpath=[{users}]")
+        try:
+            config = compose("config", overrides, return_hydra_config=True)
+            chosen = dict(config.hydra.runtime.choices)
+            with open_dict(config):
+                del config["hydra"]
+            tree = OmegaConf.to_container(config, resolve=False)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UserError(sentence(error)) from None
+        assert isinstance(tree, dict)
+        kept = {group: chosen.get(group) for group in self.groups}
+        return Composed({str(key): value for key, value in tree.items()}, kept)
+
+
+@contextlib.contextmanager
+def session(config_dir: str | Path | None = None) -> Iterator[Session]:
+    """Initialize Hydra for a while; an application of Hydra's around it is left alone.
+
+    Args:
+        config_dir: a folder of the user's own variants and experiments.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folders = (config_folder(),)
+    if config_dir is not None:
+        own = Path(config_dir).expanduser().resolve()
+        if not own.is_dir():
+            raise UserError(f"there is no folder {config_dir}")
+        folders = (own, *folders)
+    options = group_options()
+    store = ConfigStore.instance()
+    for group, entries in options.items():
+        for name, option in entries.items():
+            store.store(group=group, name=name, node=option.node, provider="rnnjax")
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with initialize_config_dir(str(folders[-1]), "rnnjax", version_base="1.3"):
+            yield Session(options, folders)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def sentence(error: Exception) -> str:
+    """What an error of Hydra's or YAML's says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    stop = ("Available options", "Config search path", "See http", "full_key:")
+    kept: list[str] = []
+    for line in lines:
+        if line.startswith(stop):
+            break
+        kept.append(line)
+    return "; ".join(kept) or type(error).__name__

@@ -1,0 +1,236 @@
+"""A job: the typed record of a run with its name and what it was made from."""
+
+import dataclasses
+import functools
+import hashlib
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cells import CELLS
+from rnnjax.errors import UserError
+from rnnjax.sweeps.axes import Point
+from rnnjax.sweeps.groups import LENGTH
+from rnnjax.sweeps.resolve import Resolved
+from rnnjax.sweeps.schema import as_text, leaves
+from rnnjax.sweeps.settings import TrackerConfig
+from rnnjax.sweeps.user_files import UserFile
+from rnnjax.tasks import TASKS, Task
+from rnnjax.training.build import build_cell
+from rnnjax.training.config import (
+    EvalConfig,
+    InitConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ProbeConfig,
+    RemedyConfig,
+    RunConfig,
+    options,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One run that is ready to start.
+
+    Attributes:
+        config: everything that decides its numbers.
+        resolved: the same as nested plain values, with tracker and files of the user;
+            what ``config.yaml`` stores.
+        overrides: the command line of this job alone, ``key=value``.
+        name: short and readable, can name a folder.
+        label: the variant, or else cell and chosen activation: a line in a figure.
+        tracker: where results are mirrored.
+        data_hashes: SHA-256 by role, of the user's files and (see `with_data`) data.
+    """
+
+    config: RunConfig
+    resolved: dict[str, Any]
+    overrides: tuple[str, ...]
+    name: str
+    label: str
+    tracker: TrackerConfig
+    data_hashes: dict[str, str]
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for jobs that compute the same."""
+        return self.config, tuple(sorted(self.data_hashes.items()))
+
+
+def make_job(resolved: Resolved, point: Point, files: Sequence[UserFile]) -> Job:
+    """The job of a checked configuration; its task and its cell have been built once.
+
+    Raises:
+        UserError: a number out of range, or a choice that the cell does not have.
+    """
+    tree = resolved.tree
+    task = TASKS[tree["task"]["name"]](**_rest(tree["task"]))
+    _settle_cell(tree, task)
+    config = _run_config(tree)
+    _check_cell(config)
+    if files:
+        tree["paths"] = {file.kind: file.reference for file in files}
+    label = _label(resolved, point)
+    stem = resolved.settings.name or f"{label}-{config.task}"
+    return Job(
+        config=config,
+        resolved=_plain(tree),
+        overrides=point.overrides(tree.get("paths", {})),
+        name=_name(stem, point),
+        label=label,
+        tracker=TrackerConfig(**tree["tracker"]),
+        data_hashes={file.kind: file.digest for file in files},
+    )
+
+
+def with_data(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with the digest of their data, which is read and checked for that.
+
+    The digest is of the arrays, so it does not depend on where a file lies.
+
+    Raises:
+        UserError: data that cannot be read; see the tasks.
+    """
+
+    @functools.cache
+    def digest(name: str, fields: tuple[tuple[str, Any], ...]) -> str | None:
+        task = TASKS[name](**dict(fields))
+        data = task.load()
+        task.spec(data)
+        return data_digest(data) if data else None
+
+    bound = []
+    for job in jobs:
+        found = digest(job.config.task, job.config.task_options)
+        hashes = job.data_hashes | ({"data": found} if found else {})
+        bound.append(dataclasses.replace(job, data_hashes=hashes))
+    return bound
+
+
+def data_digest(data: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all arrays."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(data)):
+        array = np.ascontiguousarray(leaf)
+        head = f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n"
+        total.update(head.encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def _settle_cell(tree: dict[str, Any], task: Task) -> None:
+    """Give the cell its activation and the length, so that equal runs look equal."""
+    cell = tree["cell"]
+    if tree["activation"] is not None and "activation" not in cell:
+        raise UserError(f"activation={tree['activation']}: cell {_own(cell)}")
+    if tree["init"]["name"] is not None and "recurrent_init" not in cell:
+        raise UserError(f"init={tree['init']['name']}: cell {_own(cell)}")
+    if tree["activation"] is not None:
+        cell["activation"] = tree["activation"]
+    tree["activation"] = cell.get("activation")
+    if tree["init"]["name"] is not None:
+        cell["recurrent_init"] = tree["init"]["name"]
+    if cell.get("chrono") == LENGTH:
+        cell["chrono"] = float(_length(task))
+
+
+def _own(cell: Mapping[str, Any]) -> str:
+    fields = ", ".join(_rest(cell)) or "none"
+    return f"{cell['name']} has no such field; its fields: {fields}"
+
+
+@functools.lru_cache(maxsize=256)
+def _length(task: Task) -> int:
+    return task.spec(task.load()).length
+
+
+def _run_config(tree: Mapping[str, Any]) -> RunConfig:
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    scalars = {key: value for key, value in tree.items() if key in known}
+    init = tree["init"]
+    return RunConfig(
+        **scalars
+        | {
+            "cell": tree["cell"]["name"],
+            "cell_options": options(_rest(tree["cell"])),
+            "task": tree["task"]["name"],
+            "task_options": options(_rest(tree["task"])),
+            "init": InitConfig(init["name"], options(_rest(init))),
+            "model": ModelConfig(**tree["model"]),
+            "optimizer": OptimizerConfig(**tree["optimizer"]),
+            "remedy": RemedyConfig(**tree["remedy"]),
+            "probe": ProbeConfig(**tree["probe"]),
+            "eval": EvalConfig(**tree["eval"]),
+        }
+    )
+
+
+def _check_cell(config: RunConfig) -> None:
+    """Build the cell and, abstractly, its parameters."""
+    kind = CELLS[config.cell]
+    key = (kind, config.cell_options, config.init, config.model.hidden)
+    if key in _CHECKED:
+        return
+    try:
+        cell = build_cell(config).clone(parent=None, inputs=1)
+
+        def parameters() -> Any:
+            state = cell.initial_state((1,))
+            return cell.init(jax.random.key(0), state, jnp.zeros((1, 1)))
+
+        jax.eval_shape(parameters)
+    except UserError as error:
+        raise UserError(f"cell={config.cell}: {error}") from None
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0]}"
+        raise UserError(f"cell={config.cell} cannot be built: {reason}") from error
+    _CHECKED.add(key)
+
+
+_CHECKED: set[Hashable] = set()
+"""Cells that were built in this process."""
+
+
+def _label(resolved: Resolved, point: Point) -> str:
+    """The variant, or the cell with what was chosen for it beside numbers."""
+    variant = resolved.choices["variant"]
+    parts = [resolved.tree["cell"]["name"] if variant in (None, "none") else variant]
+    parts += [
+        as_text(point.values[key])
+        for key in ("activation", "cell.activation")
+        if key in point.values
+    ]
+    return "-".join(map(str, parts))
+
+
+def _name(stem: str, point: Point) -> str:
+    """The stem and the varied axes, in characters that a folder may have."""
+    shown = {"variant", "cell", "task", "activation", "cell.activation", "experiment"}
+    parts = [stem]
+    for key in point.varied:
+        if key in shown:
+            continue
+        for path, value in leaves({key: point.values[key]}).items():
+            parts.append(f"{path.rpartition('.')[2]}={as_text(value)}")
+    name = re.sub(r"[^\w.=,+@-]+", "_", "-".join(parts)).strip("_.-")
+    return name[:LONGEST_NAME] or "run"
+
+
+LONGEST_NAME = 120
+"""Characters of a name; a file system takes 255 with the identity behind it."""
+
+
+def _rest(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != "name"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value

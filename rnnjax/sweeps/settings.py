@@ -1,0 +1,80 @@
+"""How and where jobs are launched: nothing here changes a number of a run."""
+
+import dataclasses
+import re
+from typing import Literal
+
+from rnnjax.errors import UserError
+from rnnjax.training.config import check_range
+
+
+FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackerConfig:
+    """Where results are mirrored to beside the run directory.
+
+    Attributes:
+        name: ``none`` or ``wandb``.
+        mode: ``offline`` needs no account.
+        project: the W&B project.
+    """
+
+    name: Literal["none", "wandb"] = "none"
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "rnnjax"
+
+
+@dataclasses.dataclass(frozen=True)
+class PackConfig:
+    """How runs of one static signature share the machine.
+
+    Attributes:
+        devices: how many devices to use; None: all.
+        capacity: places for runs on each device, at least 2.
+    """
+
+    devices: int | None = None
+    capacity: int = 8
+
+    def __post_init__(self) -> None:
+        if self.devices is not None:
+            check_range("pack.devices", self.devices, 1)
+        check_range("pack.capacity", self.capacity, 2, 65_536)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """How often the state of a pack is saved, in seconds."""
+
+    every_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_range("checkpoint.every_seconds", self.every_seconds, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchSettings:
+    """What all jobs of one command have in common.
+
+    Attributes:
+        out: folder of the run directories, made if it is not there.
+        name: of the sweep, and the beginning of the names of its runs.
+        pack: see `PackConfig`.
+        checkpoint: see `CheckpointConfig`.
+        stale: what becomes of a finished run that other numeric code made.
+    """
+
+    out: str = "runs"
+    name: str | None = None
+    pack: PackConfig = PackConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    stale: Literal["error", "accept", "rerun"] = "error"
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise UserError("out is empty; name a folder")
+        if self.name is not None and not re.fullmatch(FOLDER_NAME, self.name):
+            permitted = "letters, digits and -_.=,+@"
+            raise UserError(f"name={self.name} cannot name a folder; use {permitted}")

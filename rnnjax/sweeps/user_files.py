@@ -1,0 +1,132 @@
+"""Cells and tasks of the user's own: ``cell=path/file.py:MyCell`` on a command line.
+
+Such a value holds characters that Hydra's grammar reads otherwise, so it is replaced by
+the plain name of the class before Hydra sees it; the class is registered under it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rnnjax.cells import CELLS
+from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError, unknown
+from rnnjax.registry import Registry
+from rnnjax.store.identity import file_digest
+from rnnjax.tasks import TASKS
+from rnnjax.tasks.base import Task
+from rnnjax.tasks.user import _execute as execute_file
+
+
+_REFERENCE = re.compile(
+    r"""(?P<path>[^,'"()\[\]{}]+\.py):(?P<name>[^,'"()\[\]{}\s]+)"""
+)
+_KINDS: dict[str, tuple[Registry[Any], type]] = {
+    "cell": (CELLS, Cell),
+    "task": (TASKS, Task),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class UserFile:
+    """A class that came from a file.
+
+    Attributes:
+        kind: ``cell`` or ``task``.
+        name: of the class, and in the registry.
+        path: the file, absolute.
+        digest: SHA-256 of its bytes.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        """As it can be written on a command line."""
+        return f"{self.path}:{self.name}"
+
+
+def rewrite(
+    overrides: Iterable[str],
+) -> tuple[list[str], dict[tuple[str, str], UserFile]]:
+    """Overrides with plain names, and the files by (kind, name), classes registered.
+
+    Raises:
+        UserError: no such file or class, not a cell or task, an error in the file, or
+            a name that is taken.
+    """
+    found: dict[tuple[str, str], UserFile] = {}
+    plain = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        kind = key.strip().lstrip("+")
+        if equals and kind in _KINDS:
+
+            def register(match: re.Match[str], kind: str = kind) -> str:
+                file = load(kind, match["path"].strip(), match["name"].strip())
+                known = found.setdefault((kind, file.name), file)
+                if known.path != file.path:
+                    raise UserError(
+                        f"{known.path} and {file.path} both define {kind} {file.name}; "
+                        "give one of them another name"
+                    )
+                return file.name
+
+            value = _REFERENCE.sub(register, value)
+        plain.append(f"{key}{equals}{value}")
+    return plain, found
+
+
+def load(kind: str, path: str, name: str) -> UserFile:
+    """Execute a file and register its class `name` as a cell or task.
+
+    Raises:
+        UserError: see `rewrite`.
+    """
+    registry, base = _KINDS[kind]
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise UserError(f"{kind}={path}:{name}: there is no file {path}")
+    if name in registry and not _is_users(registry[name]):
+        raise UserError(f"{path}: a {kind} {name} exists; give yours another name")
+    module = execute_file(file)
+    found = getattr(module, name, None)
+    if found is None:
+        raise unknown(f"{kind} in {path}", name, _classes(module, base))
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise UserError(
+            f"{path}: {name} is not a subclass of rnnjax.{kind}s.{base.__name__}"
+        )
+    if base is Task and not dataclasses.is_dataclass(found):
+        raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
+    registry.replace(name, found)
+    return UserFile(kind, name, file, file_digest(file))
+
+
+def reload(paths: Mapping[str, str]) -> None:
+    """Register again what `paths` of a stored configuration names.
+
+    Args:
+        paths: ``{"cell": "/folder/file.py:MyCell"}``.
+    """
+    for kind, reference in paths.items():
+        path, _, name = reference.rpartition(":")
+        load(kind, path, name)
+
+
+def _classes(module: ModuleType, base: type) -> list[str]:
+    return [
+        name
+        for name, thing in vars(module).items()
+        if isinstance(thing, type) and issubclass(thing, base) and _is_users(thing)
+    ]
+
+
+def _is_users(kind: type) -> bool:
+    return kind.__module__.startswith("rnnjax_user_")

@@ -1,0 +1,426 @@
+"""Overrides become jobs: products, variants, experiments, and files of the user."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnjax.cells import CELLS
+from rnnjax.errors import UserError
+from rnnjax.initializers import INITIALIZERS
+from rnnjax.store.identity import identity
+from rnnjax.sweeps.compose import compose, compose_sweep, plan
+from rnnjax.sweeps.groups import group_options, top_fields
+from rnnjax.sweeps.hydra_session import config_folder, session
+from rnnjax.sweeps.jobs import with_data
+from rnnjax.sweeps.schema import Field, leaves
+from rnnjax.sweeps.user_files import reload
+from rnnjax.tasks import TASKS, Copy
+from rnnjax.training.config import RunConfig
+
+
+VARIANTS = sorted(file.stem for file in (config_folder() / "variant").glob("*.yaml"))
+EXPERIMENTS = sorted(f.stem for f in (config_folder() / "experiment").glob("*.yaml"))
+
+CELL_FILE = """
+from rnnjax.cells.base import Cell
+
+class Leaky(Cell):
+    "A leaky integrator."
+    rate: float = 0.5
+    recurrent_init: str = "orthogonal"
+
+    def setup(self):
+        self.kernel("U", self.features, self.features, self.recurrent_init)
+        self.kernel("V", self.inputs, self.features, "glorot_uniform")
+
+    def readin(self, x):
+        return self.project("V", x)
+
+    def step(self, h, drive):
+        return (1 - self.rate) * h + self.rate * (drive + self.recur("U", h))
+
+class Broken(Cell):
+    def setup(self):
+        raise RuntimeError("no such kernel\\nat all")
+
+class NotACell:
+    pass
+"""
+
+TASK_FILE = """
+import dataclasses
+from rnnjax.tasks import Adding
+
+@dataclasses.dataclass(frozen=True)
+class ShortAdding(Adding):
+    length: int = 10
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a user's cell and task, as the present one."""
+    (tmp_path / "cells.py").write_text(CELL_FILE)
+    (tmp_path / "task.py").write_text(TASK_FILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def options(job, kind: str = "cell") -> dict:
+    return dict(getattr(job.config, f"{kind}_options"))
+
+
+# -- the files of conf/ ------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_dataclasses():
+    job = compose()
+    assert job.config == RunConfig(
+        cell="elman",
+        task="opinion",
+        cell_options=job.config.cell_options,
+        task_options=job.config.task_options,
+        activation="tanh",
+    )
+    assert options(job, "task") == dataclasses.asdict(TASKS["opinion"]())
+    written = leaves(yaml.safe_load((config_folder() / "config.yaml").read_text()))
+    stated = {
+        key: float(v) if isinstance(v, str) and v[0].isdigit() else v
+        for key, v in written.items()
+        if key != "defaults"
+    }
+    assert stated == {key: field.default for key, field in top_fields().items()}
+
+
+@pytest.mark.parametrize(
+    ("variant", "cell", "expected", "lr"),
+    [
+        ("elman_sigmoid", "elman", {"activation": "sigmoid"}, 1e-2),
+        (
+            "elman_tanh",
+            "elman",
+            {"activation": "tanh", "recurrent_init": "orthogonal"},
+            3e-3,
+        ),
+        (
+            "elman_relu",
+            "elman",
+            {"activation": "relu", "recurrent_init": "identity"},
+            1e-3,
+        ),
+        (
+            "elman_leaky_relu",
+            "elman",
+            {"activation": "leaky_relu", "recurrent_init": "identity"},
+            1e-3,
+        ),
+        ("lstm", "lstm", {"forget_bias": 1.0, "chrono": None}, 3e-3),
+        ("lstm_chrono", "lstm", {"chrono": 30.0}, 3e-3),
+        ("gru", "gru", {"update_bias": 0.0, "chrono": None}, 3e-3),
+        ("gru_chrono", "gru", {"chrono": 30.0}, 3e-3),
+    ],
+)
+def test_variants_of_the_main_sweep(variant, cell, expected, lr):
+    job = compose(f"variant={variant}", "task.distance=30")
+    assert job.config.cell == cell
+    assert options(job) | expected == options(job)
+    assert job.config.lr == lr
+    assert job.label == variant and job.name == f"{variant}-opinion"
+
+
+def test_every_variant_composes_and_says_how_to_use_it():
+    jobs = compose_sweep([f"variant={','.join(VARIANTS)}"])
+    assert len(jobs) == len(VARIANTS)
+    for name in set(VARIANTS) - {"none"}:
+        text = (config_folder() / "variant" / f"{name}.yaml").read_text()
+        assert f"rnnjax train variant={name}" in text
+    own = {
+        name for name, kind in CELLS.items() if kind.__module__.startswith("rnnjax.")
+    }
+    assert {job.config.cell for job in jobs} >= own - {"gru_before"}
+
+
+@pytest.mark.parametrize("name", [e for e in EXPERIMENTS if e != "none"])
+def test_every_experiment_composes(name, tmp_path):
+    overrides = [f"experiment={name}"]
+    if name == "reviews":  # Its length is that of the longest sentence in the file.
+        file = tmp_path / "reviews.txt"
+        file.write_text("".join(f"film {i} is fine\t{i % 2}\n" for i in range(50)))
+        overrides.append(f"task.path={file}")
+    jobs = compose_sweep([*overrides, "variant=elman_relu,gru_chrono"])
+    stated = yaml.safe_load(
+        (config_folder() / "experiment" / f"{name}.yaml").read_text()
+    )
+    for key, values in leaves(stated["sweep"]).items() if "sweep" in stated else ():
+        values = values if isinstance(values, list) else [values]
+        if key == "variant":
+            assert set(values) <= set(VARIANTS)
+        else:
+            found = [leaves(job.resolved)[key] for job in jobs]
+            assert set(found) == set(values)
+            assert all(found.count(v) == len(jobs) / len(values) for v in values)
+    assert len({job.key for job in jobs}) == len(jobs)
+
+
+def test_main_experiment_and_an_axis_from_the_command_line():
+    jobs = compose_sweep(["experiment=main"])
+    assert len(jobs) == 8 * 4 * 2
+    config = jobs[0].config
+    assert (config.steps, config.batch, config.model.hidden) == (2000, 32, 32)
+    assert config.remedy.name == "clip_norm" and config.remedy.threshold == 1.0
+    assert config.probe.preset == "full" and config.eval.stop_when_solved
+    overrides = ["experiment=main", "task.distance=200", "variant=gru"]
+    longer = compose_sweep(overrides)
+    assert len(longer) == 2
+    assert {options(job, "task")["distance"] for job in longer} == {200}
+    one = compose("experiment=main", "variant=gru", "task.distance=4", "seed=1")
+    assert one.config in [job.config for job in jobs]
+
+
+# -- products ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "keys", "expected"),
+    [
+        (
+            ["cell=elman,gru", "seed=0,1"],
+            ["cell.name", "seed"],
+            [*itertools.product(["elman", "gru"], [0, 1])],
+        ),
+        (["seed=range(10)"], ["seed"], [(s,) for s in range(10)]),
+        (["lr=choice(1e-3,1)"], ["lr"], [(1e-3,), (1.0,)]),
+        (["seed=1,0,1"], ["seed"], [(1,), (0,)]),
+        (["seed=5", "seed=0,1"], ["seed"], [(0,), (1,)]),
+        (
+            ["model={hidden:8,layers:1},{hidden:16,layers:2}"],
+            ["model.hidden", "model.layers"],
+            [(8, 1), (16, 2)],
+        ),
+        (
+            ["activation=relu,tanh", "cell=elman,lstm"],
+            ["cell.activation", "cell.name"],
+            [*itertools.product(["relu", "tanh"], ["elman", "lstm"])],
+        ),
+        (
+            ["variant=glob(gru*)"],
+            ["cell.chrono"],
+            [(None,), (4.0,)],
+        ),
+        (
+            ["init=glob([lecun*,ide*])"],
+            ["init.name"],
+            [("identity",), ("lecun_normal",)],
+        ),
+        (["probe.steps=[0],[0,5]"], ["probe.steps"], [([0],), ([0, 5],)]),
+        (["cell.bias=0,0.5"], ["cell.bias"], [(0.0,), (0.5,)]),
+        (["+seed=1", "++steps=3"], ["seed", "steps"], [(1, 3)]),
+    ],
+)  # fmt: skip
+def test_sweeps_are_products(overrides, keys, expected):
+    jobs = compose_sweep(overrides)
+    found = [tuple(leaves(job.resolved)[key] for key in keys) for job in jobs]
+    assert found == expected
+
+
+def test_names_show_what_varies():
+    jobs = compose_sweep(["variant=lstm,gru", "task.distance=4", "seed=0,1"])
+    assert [job.name for job in jobs] == [
+        "lstm-opinion-seed=0",
+        "lstm-opinion-seed=1",
+        "gru-opinion-seed=0",
+        "gru-opinion-seed=1",
+    ]
+    named = compose_sweep(["name=mine", "model={hidden:8},{hidden:9}"])
+    assert [job.name for job in named] == ["mine-hidden=8", "mine-hidden=9"]
+
+
+def test_the_overrides_of_a_job_give_the_job(files):
+    sweep = [
+        "experiment=four_words",
+        "task.form=next_word",
+        "cell.recurrent_init=[orthogonal,0.5],identity",
+        "variant=elman_relu",
+        "model={hidden:8,layers:2}",
+        "seed=1",
+    ]
+    for job in compose_sweep(sweep) + compose_sweep(["cell=cells.py:Leaky,lstm"]):
+        assert compose(*job.overrides).key == job.key
+
+
+# -- meaning -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["activation=relu"], ["cell.activation=relu"]),
+        (["activation=null"], ["activation=tanh"]),
+        (["cell=gru", "cell.chrono=length"], ["cell=gru", "cell.chrono=4"]),
+        (["lr=1"], ["lr=1.0"]),
+        (["out=a", "pack.capacity=2", "checkpoint.every_seconds=1"], ["out=b"]),
+        (["variant=none", "stale=accept"], ["experiment=none"]),
+    ],
+)
+def test_the_same_run_said_in_two_ways(one, other):
+    first, second = compose(*one), compose(*other)
+    assert first.key == second.key
+    assert identity(first.resolved, {}) == identity(second.resolved, {})
+
+
+def test_init_reaches_the_recurrent_kernels():
+    job = compose("init=orthogonal", "init.gain=2")
+    assert job.config.init.name == "orthogonal"
+    assert dict(job.config.init.options) == {"gain": 2.0}
+    assert job.resolved["init"] == {"name": "orthogonal", "gain": 2.0}
+    assert options(job)["recurrent_init"] == "orthogonal"
+
+
+def test_chrono_length_is_that_of_the_task():
+    job = compose("cell=lstm", "cell.chrono=length", "task=copy", "task.delay=30")
+    assert options(job)["chrono"] == Copy(delay=30).spec({}).length
+
+
+def test_settings_are_no_part_of_a_run():
+    made = plan(["out=there", "pack.devices=2", "stale=accept", "name=n"])
+    assert made.settings.out == "there" and made.settings.pack.devices == 2
+    assert made.settings.stale == "accept" and made.settings.name == "n"
+    assert not {"out", "pack", "stale", "checkpoint"} & made.jobs[0].resolved.keys()
+
+
+def test_generated_options_are_the_registries():
+    groups = group_options()
+    assert set(groups["cell"]) == set(CELLS)
+    assert set(groups["task"]) == set(TASKS)
+    assert set(groups["init"]) == {"none", *INITIALIZERS}
+
+
+@given(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.text())
+def test_fields_keep_values_or_refuse_them(value):
+    kinds = {
+        int: (int,),
+        float: (int, float),
+        bool: (bool,),
+        str: (int, float, str, bool),
+    }
+    for kind, admitted in kinds.items():
+        field = Field("key", kind, kind())
+        if type(value) in admitted:
+            found = field.check(value)
+            assert type(found) is kind and (kind is str or found == value)
+        else:
+            with pytest.raises(UserError, match="key="):
+                field.check(value)
+
+
+# -- the user's own ----------------------------------------------------------------
+
+
+def test_own_cell_and_task(files):
+    jobs = compose_sweep(
+        ["cell=cells.py:Leaky,lstm", "task=adding,task.py:ShortAdding", "seed=0"]
+    )
+    assert [(job.config.cell, job.config.task) for job in jobs] == [
+        ("Leaky", "adding"),
+        ("Leaky", "ShortAdding"),
+        ("lstm", "adding"),
+        ("lstm", "ShortAdding"),
+    ]
+    assert [set(job.data_hashes) for job in jobs] == [
+        {"cell"},
+        {"cell", "task"},
+        set(),
+        {"task"},
+    ]
+    assert options(jobs[0]) == {"rate": 0.5, "recurrent_init": "orthogonal"}
+    assert jobs[0].resolved["paths"] == {"cell": f"{files / 'cells.py'}:Leaky"}
+    before = jobs[0].data_hashes["cell"]
+    (files / "cells.py").write_text(CELL_FILE + "\n# another day\n")
+    job = compose("cell=cells.py:Leaky", "cell.rate=1", "init=identity")
+    assert job.data_hashes["cell"] != before and options(job)["rate"] == 1.0
+    reload(job.resolved["paths"])
+    assert CELLS["Leaky"].__doc__ == "A leaky integrator."
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("cell=missing.py:Leaky", ["missing.py", "no file"]),
+        ("cell=cells.py:Leeky", ["Leeky", "did you mean Leaky"]),
+        ("cell=cells.py:NotACell", ["NotACell", "not a subclass"]),
+        ("task=cells.py:Leaky", ["Leaky", "not a subclass"]),
+        ("cell=bad.py:Leaky", ["bad.py, line 2", "ZeroDivisionError"]),
+        ("cell=syntax.py:Leaky", ["syntax.py, line 1", "SyntaxError"]),
+        ("cell=cells.py:Broken", ["Broken", "RuntimeError: no such kernel"]),
+        ("cell=taken.py:lstm", ["taken.py", "lstm exists"]),
+        ("cell=cells.py:Leaky,other.py:Leaky", ["both define cell Leaky", "other.py"]),
+    ],
+)
+def test_errors_of_own_files(files, override, parts):
+    (files / "bad.py").write_text("x = 1\nx / 0\n")
+    (files / "syntax.py").write_text("def\n")
+    (files / "taken.py").write_text("class lstm: pass\n")
+    (files / "other.py").write_text(CELL_FILE)
+    with pytest.raises(UserError) as caught:
+        plan([override], multirun=True)
+    message = str(caught.value)
+    assert all(part in message for part in parts) and "\n" not in message
+
+
+def test_own_variants_and_interpolation(tmp_path):
+    folder = tmp_path / "variant"
+    folder.mkdir()
+    head = "# @package _global_\ndefaults:\n  - override /cell: gru\n"
+    (folder / "mine.yaml").write_text(head + "cell:\n  chrono: ${task.distance}\n")
+    (folder / "typo.yaml").write_text(head + "cell:\n  updat_bias: 1\n")
+    (folder / "absent.yaml").write_text(head.replace("gru", "grv"))
+    (folder / "damaged.yaml").write_text("a: [1\n")
+
+    def jobs(*overrides):
+        return plan(overrides, multirun=True, config_dir=tmp_path).jobs
+
+    found = jobs("variant=glob(mi*,exclude=minimal*)", "task.distance=7,9")
+    assert [(job.label, options(job).get("chrono")) for job in found] == [
+        ("mine", 7.0),
+        ("mine", 9.0),
+        ("mingru", None),
+        ("mingru", None),
+    ][: len(found)]
+    for overrides, part in [
+        (["variant=mine", "task=adding"], "task.distance"),
+        (["variant=typo"], "did you mean cell.update_bias"),
+        (["variant=absent"], "cell/grv"),
+        (["variant=damaged"], "damaged.yaml"),
+    ]:
+        with pytest.raises(UserError, match=part):
+            jobs(*overrides)
+    with pytest.raises(UserError, match="no folder"):
+        plan([], config_dir=tmp_path / "nowhere")
+
+
+def test_data_is_known_by_its_content(tmp_path):
+    text = "to be or not to be, that is the question. " * 60
+    for name, content in [("a.txt", text), ("b.txt", text), ("c.txt", text + "Ay.")]:
+        (tmp_path / name).write_text(content)
+    overrides = [f"task.path={tmp_path}/{name}.txt" for name in "abc"]
+    jobs = [compose("task=text", "task.length=8", path) for path in overrides]
+    a, b, c = [job.data_hashes["data"] for job in with_data(jobs)]
+    assert a == b != c
+    assert with_data([compose()])[0].data_hashes == {}
+    absent = compose("task=text", f"task.path={tmp_path}/absent.txt")
+    with pytest.raises(UserError, match="absent.txt"):
+        with_data([absent])
+
+
+def test_an_application_of_hydra_is_left_alone():
+    from hydra.core.global_hydra import GlobalHydra
+
+    with session():
+        outer = GlobalHydra.instance().hydra
+        assert compose("seed=3").config.seed == 3
+        assert outer is not None and GlobalHydra.instance().hydra is outer
