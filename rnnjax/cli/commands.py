@@ -1,0 +1,91 @@
+"""What the commands do; each imports what it needs when it is called."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def console() -> Console:
+    """Standard output; wide enough for tables where it is not a terminal."""
+    width = None if sys.stdout.isatty() else 140
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def train(
+    overrides: Sequence[str],
+    multirun: bool,
+    config_dir: str | None,
+    dry_run: bool,
+    command: str,
+) -> int:
+    """Compose and check all jobs, then launch them; 1 if one of them failed.
+
+    Raises:
+        UserError: anything wrong with any job; nothing has been written then.
+    """
+    from rnnjax.sweeps.compose import plan
+
+    made = plan(overrides, multirun=multirun, config_dir=config_dir)
+    if dry_run:
+        table = Table("job", "overrides")
+        for job in made.jobs:
+            table.add_row(job.name, " ".join(job.overrides))
+        console().print(table, f"{len(made.jobs)} jobs", sep="\n")
+        return 0
+
+    from rnnjax.sweeps.launch import launch
+    from rnnjax.sweeps.progress import LiveProgress
+
+    progress = LiveProgress(Console(stderr=True))
+    result = launch(made.jobs, made.settings, command, progress)
+    runs(str(result.sweep))
+    if multirun:
+        report(str(result.sweep))
+    return 1 if result.failed else 0
+
+
+def show_list(what: str, config_dir: str | None) -> int:
+    """A table of everything that has a name: one line and its options with defaults."""
+    from rnnjax.cli.listing import entries
+
+    table = Table("name", "", "options", title=what)
+    for entry in entries(what, config_dir):
+        table.add_row(entry.name, entry.doc, entry.options)
+    console().print(table)
+    return 0
+
+
+def report(folder: str) -> int:
+    """Write the report of a sweep and print where it is."""
+    from rnnjax.report import build
+
+    console().print(f"report: {build(Path(folder))}", soft_wrap=True)
+    return 0
+
+
+def runs(folder: str) -> int:
+    """A table of runs: what differs between them, and their final numbers."""
+    from rnnjax.results import load
+
+    results = load(folder)
+    frame = results.runs
+    columns = frame.columns
+    # Final numbers are the columns behind those of the configuration.
+    after = max((columns.index(name) for name in results.config_columns), default=-1)
+    final = columns[after + 1 :] if results.config_columns else []
+    wanted = ("identity", "name", "status", *results.varying(), *final)
+    shown = list(dict.fromkeys(wanted))
+    table = Table(*shown)
+    for row in frame.select(shown).iter_rows():
+        table.add_row(*map(_cell, row))
+    console().print(table, f"{len(frame)} runs in {folder}", sep="\n")
+    return 0
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""What `rnnjax list` shows: a name, a line and the options of everything named."""
+
+import dataclasses
+from pathlib import Path
+
+import yaml
+
+from rnnjax.activations import ACTIVATIONS
+from rnnjax.sweeps.groups import Option, group_options
+from rnnjax.sweeps.hydra_session import session
+from rnnjax.sweeps.schema import MISSING, as_text, leaves
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One row of a list."""
+
+    name: str
+    doc: str
+    options: str
+
+
+def entries(what: str, config_dir: str | None = None) -> list[Entry]:
+    """The rows of one list, sorted by name.
+
+    Args:
+        what: a group in the plural, or ``activations``.
+        config_dir: a folder of the user's own variants and experiments.
+    """
+    if what == "activations":
+        return [
+            Entry(
+                name, phi.formula, "φ′ from {:.4g} to {:.4g}".format(*phi.slope_bounds)
+            )
+            for name, phi in ACTIVATIONS.items()
+        ]
+    group = what.removesuffix("s")
+    options = group_options()
+    if group in options:
+        return [
+            _generated(name, entry) for name, entry in sorted(options[group].items())
+        ]
+    with session(config_dir) as hydra:
+        return [
+            _written(name, hydra.file(group, name))
+            for name in hydra.names(group)
+            if name != "none"
+        ]
+
+
+def _generated(name: str, option: Option) -> Entry:
+    pairs = [
+        f"{key}={'?' if field.default == MISSING else as_text(field.default)}"
+        for key, field in option.fields.items()
+    ]
+    return Entry(name, option.doc, " ".join(pairs))
+
+
+def _written(name: str, file: Path) -> Entry:
+    """The first comment of a yaml file, and the keys that it sets."""
+    text = file.read_text(encoding="utf-8")
+    comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
+    doc = next((line for line in comments if not line.startswith("@")), "")
+    tree = yaml.safe_load(text) or {}
+    defaults = [
+        f"{key.removeprefix('override /')}={value}"
+        for entry in tree.pop("defaults", [])
+        if isinstance(entry, dict)
+        for key, value in entry.items()
+    ]
+    pairs = [f"{key}={as_text(value)}" for key, value in leaves(tree).items()]
+    return Entry(name, doc, " ".join([*defaults, *pairs]))

@@ -1,0 +1,148 @@
+"""The command `rnnjax`: words in, exit status out.
+
+Nothing heavy is imported before a command needs it, so that help is immediate.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rnnjax.errors import UserError, did_you_mean, unknown
+
+
+EXAMPLES = """\
+examples:
+  rnnjax demo                                   the main sweep, a table and a report
+  rnnjax train cell=lstm task=adding task.length=200 steps=5000
+  rnnjax train -m cell=elman activation=sigmoid,tanh,relu task.distance=4,16,50 seed=0,1
+  rnnjax train -m variant=elman_sigmoid,lstm,lstm_chrono 'seed=range(5)'
+  rnnjax train cell=my_cell.py:MyCell task=my_task.py:MyTask
+  rnnjax list cells                             names, sources, options
+  rnnjax report runs/<sweep>                    the report of a sweep, anew
+
+exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
+"""
+
+LISTS = "cells activations tasks variants inits optimizers experiments".split()
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; see `EXAMPLES`.
+
+    Args:
+        argv: words behind the name of the program; None: those of this process.
+
+    Returns:
+        0 done; 1 a run failed; 2 wrong input, one sentence on stderr; 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(f"rnnjax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rnnjax: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`); Python would complain again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(words: list[str]) -> int:
+    parser, commands = _parsers()
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise unknown("command", words[0], commands)
+    try:
+        # Overrides may stand before and behind options; argparse returns the latter.
+        chosen, rest = parser.parse_known_args(words)
+    except SystemExit as leave:  # --help and --version
+        return int(leave.code or 0)
+    for word in rest:
+        if word.startswith("-"):
+            flags = [f for action in parser._actions for f in action.option_strings]
+            if chosen.command:
+                actions = commands[chosen.command]._actions
+                flags = [f for action in actions for f in action.option_strings]
+            raise UserError(f"unknown option '{word}'; {did_you_mean(word, flags)}")
+    if chosen.command is None:
+        parser.print_help()
+        return 0
+    return _run(chosen, rest, shlex.join(["rnnjax", *words]))
+
+
+def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
+    from rnnjax.cli import commands
+
+    if chosen.command in ("train", "demo"):
+        overrides = [*chosen.overrides, *rest]
+        multirun = chosen.multirun
+        if chosen.command == "demo":
+            overrides, multirun = ["experiment=main", *overrides], True
+        options = chosen.config_dir, chosen.dry_run
+        return commands.train(overrides, multirun, *options, command)
+    if rest:
+        raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
+    if chosen.command == "list":
+        if chosen.what not in LISTS:
+            raise unknown("list", chosen.what, LISTS)
+        return commands.show_list(chosen.what, chosen.config_dir)
+    return {"report": commands.report, "runs": commands.runs}[chosen.command](
+        chosen.dir
+    )
+
+
+def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
+    parser = _Parser(
+        prog="rnnjax",
+        description="Does the loss at the end of a sequence still reach its beginning?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("rnnjax")
+    parser.add_argument("--version", action="version", version=f"rnnjax {version}")
+    added = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return added.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    train = command("train", "train one run, or with -m a sweep")
+    train.add_argument(
+        "-m",
+        "--multirun",
+        action="store_true",
+        help="keys may have several values: seed=0,1 'seed=range(5)' 'variant=glob(*)'",
+    )
+    demo = command("demo", "run the main sweep: train -m experiment=main")
+    demo.set_defaults(multirun=True)
+    for one in (train, demo):
+        one.add_argument(
+            "overrides", nargs="*", metavar="KEY=VALUE", help="as in conf/config.yaml"
+        )
+        one.add_argument(
+            "-n", "--dry-run", action="store_true", help="check and show the jobs only"
+        )
+    listed = command("list", "show what can be named in a configuration")
+    listed.add_argument("what", metavar="|".join(LISTS))
+    for one in (train, demo, listed):
+        one.add_argument(
+            "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
+        )
+    report = command("report", "write the report of a sweep")
+    report.add_argument("dir", metavar="DIR", help="folder of a sweep")
+    runs = command("runs", "show a table of runs")
+    runs.add_argument("dir", metavar="DIR", help="folder of a sweep, a pool or a run")
+    return parser, dict(added.choices)

@@ -1,0 +1,225 @@
+"""The command line: exit status, one sentence for each mistake, nothing half-done."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import rnnjax.report
+from rnnjax.cli import commands
+from rnnjax.cli.main import LISTS, main
+from rnnjax.errors import UserError
+from rnnjax.store.pool import Pool
+from rnnjax.sweeps.settings import LaunchSettings
+from tests.store_samples import store_run
+
+
+class Launched(list):
+    """Stands for the launcher and keeps what it was called with."""
+
+    failed = 0
+    outcome: type[BaseException] | None = None
+
+    def __call__(self, jobs, settings, command, progress):
+        self.append((list(jobs), settings, command))
+        if self.outcome is not None:
+            raise self.outcome
+        return types.SimpleNamespace(sweep=Path("sweep"), failed=self.failed)
+
+
+@pytest.fixture
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
+    """An empty present folder, and a launcher that launches nothing."""
+    spy = Launched()
+    module = types.ModuleType("rnnjax.sweeps.launch")
+    module.launch = spy  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    shown = commands.runs
+    nothing = lambda folder: 0 if folder == "sweep" else shown(folder)
+    monkeypatch.setattr(commands, "runs", nothing)
+    build = lambda folder: folder / "report.html"
+    monkeypatch.setattr(rnnjax.report, "build", build, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return spy
+
+
+# Words behind `rnnjax`, and what the sentence has to contain.
+MISTAKES = [
+    ("trian", ["trian", "did you mean train?"]),
+    ("train --multrun", ["--multrun", "--multirun"]),
+    ("list cell", ["cell", "did you mean cells?"]),
+    ("list", ["cells"]),
+    ("report", ["DIR"]),
+    ("runs nowhere", ["nowhere"]),
+    ("runs a b", ["'b'"]),
+    ("train stpes=3", ["stpes", "did you mean steps"]),
+    ("train hidden=64", ["hidden", "did you mean model.hidden?"]),
+    ("train model=64", ["model", "model.hidden"]),
+    ("train cell=lstm cell.forget_biass=1", ["forget_biass", "mean cell.forget_bias?"]),
+    ("train cell.chrono=9", ["cell.chrono", "cell=gru"]),
+    ("train optimizer=sgd optimizer.b1=0.5", ["optimizer.b1", "optimizer=adam"]),
+    ("train cell.name=lstm", ["cell.name", "did you mean cell?"]),
+    ("train cell=lstn", ["lstn", "did you mean lstm?"]),
+    ("train task=adding task.lenght=9", ["task.lenght", "did you mean task.length?"]),
+    ("train task=opinon", ["opinon", "did you mean opinion?"]),
+    ("train variant=elman_rel", ["elman_rel", "elman_relu"]),
+    ("train experiment=mian", ["mian", "main"]),
+    ("train optimizer=adm", ["adm", "did you mean adam"]),
+    ("train activation=sigmoyd", ["sigmoyd", "did you mean sigmoid"]),
+    ("train init=orthogonl", ["orthogonl", "did you mean orthogonal?"]),
+    ("train cell.recurrent_init=identty", ["identty", "did you mean identity?"]),
+    ("train init=normal", ["init.std needs a value"]),
+    ("train cell=lru activation=tanh", ["activation=tanh", "lru"]),
+    ("train cell=lru init=identity", ["init=identity", "lru"]),
+    ("train activation=relu cell.activation=tanh", ["activation", "give one of them"]),
+    ("train steps=many", ["steps=many", "a whole number"]),
+    ("train steps=1.5", ["steps=1.5", "a whole number"]),
+    ("train steps=true", ["steps=true", "a whole number"]),
+    ("train steps=null", ["steps=null", "a whole number"]),
+    ("train seed=", ["seed=", "a whole number"]),
+    ("train lr=fast", ["lr=fast", "a number"]),
+    ("train lr=nan", ["lr=nan", "a number"]),
+    ("train lr=-1", ["lr=-1", "out of range"]),
+    ("train seed=-1", ["seed=-1", "out of range"]),
+    ("train batch=0", ["batch=0", "out of range"]),
+    ("train model.hidden=0", ["model.hidden=0", "out of range"]),
+    ("train model.bidirectional=1", ["model.bidirectional=1", "true or false"]),
+    ("train cell=gru cell.chrono=width", ["cell.chrono=width", "length", "null"]),
+    ("train probe.steps=[0,x]", ["probe.steps=[0,x]", "a whole number"]),
+    ("train task.distance=1", ["task.distance", "2"]),
+    ("train task.form=sentimant", ["task.form", "sentiment"]),
+    ("train task=adding task.length=0", ["task.length", "0"]),
+    ("train stale=keep", ["stale=keep", "accept"]),
+    ("train tracker=wandb tracker.mode=on", ["tracker.mode=on", "offline"]),
+    ("train pack.capacity=1", ["pack.capacity=1", "at least 2"]),
+    ("train lr=${learning_rate}", ["lr=", "learning_rate"]),
+    ("train seed=0,1", ["seed", "-m"]),
+    ("train experiment=main", ["experiment=main", "-m"]),
+    ("train -m out=a,b", ["out", "sweep"]),
+    ("train -m lr=interval(0,1)", ["lr=interval(0,1)", "range()"]),
+    ("train -m seed=0,1,-1", ["seed=-1"]),
+    ("train -m cell=lstm,gru cell.forget_bias=1", ["cell.forget_bias", "cell=gru"]),
+    ("train seed", ["'seed'", "key=value"]),
+    ("train =3", ["'=3'", "key=value"]),
+    ("train x=f(", ["x=f("]),
+    ("train ~seed=0", ["~seed=0"]),
+    ("train hydra.run.dir=x", ["hydra.run.dir"]),
+    ("train cell=nowhere.py:Mine", ["nowhere.py", "no file"]),
+    ("train name=a/b", ["name=a/b", "folder"]),
+    ("train out=", ["out", "folder"]),
+    ("train --config-dir nowhere", ["nowhere"]),
+]
+
+
+@pytest.mark.parametrize(("words", "parts"), MISTAKES, ids=[w for w, _ in MISTAKES])
+def test_a_mistake_gets_one_sentence(words, parts, launched, tmp_path, capsys):
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("rnnjax: ") and err.count("\n") == 1
+    missing = [part for part in parts if part not in err]
+    assert not missing, err
+    assert not launched and not list(tmp_path.iterdir())
+
+
+def test_all_jobs_are_checked_before_the_first_is_launched(launched):
+    assert main(["train", "-m", "task.distance=16,4,1"]) == 2
+    assert not launched
+
+
+def test_options_may_stand_anywhere(launched):
+    for words in (
+        "-m seed=0,1 cell=gru",
+        "cell=gru -m seed=0,1",
+        "cell=gru seed=0,1 -m",
+    ):
+        assert main(["train", *words.split()]) == 0
+    runs = [[(j.config.cell, j.config.seed) for j in jobs] for jobs, _, _ in launched]
+    assert runs == [[("gru", 0), ("gru", 1)]] * 3
+
+
+def test_demo_is_the_main_sweep(launched, capsys):
+    assert main(["demo", "task.distance=4", "seed=0"]) == 0
+    ((jobs, settings, command),) = launched
+    assert len(jobs) == 8 and {job.config.steps for job in jobs} == {2000}
+    assert settings == LaunchSettings() and settings.out == "runs"
+    assert command == "rnnjax demo task.distance=4 seed=0"
+    assert "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("failed", "outcome", "status", "message"),
+    [
+        (0, None, 0, ""),
+        (2, None, 1, ""),
+        (0, KeyboardInterrupt, 130, "rnnjax: interrupted\n"),
+        (0, UserError, 2, "rnnjax: \n"),
+    ],
+)
+def test_exit_status(launched, capsys, failed, outcome, status, message):
+    launched.failed, launched.outcome = failed, outcome
+    assert main(["train", "steps=1"]) == status
+    assert capsys.readouterr().err == message
+
+
+def test_dry_run_shows_the_jobs_and_launches_none(launched, capsys):
+    assert main(["train", "-m", "-n", "probe.steps=[0,5],[7]"]) == 0
+    out = capsys.readouterr().out
+    assert "2 jobs" in out and "[0,5]" in out and not launched
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("cells", ["lstm", "forget_bias=1.0", "Hochreiter & Schmidhuber"]),
+        ("activations", ["sigmoid", "0.25"]),
+        ("tasks", ["opinion", "distance=4", "form=sentiment"]),
+        ("variants", ["lstm_chrono", "cell.chrono=length", "lr=3e-3"]),
+        ("inits", ["orthogonal", "gain=1.0", "std=?"]),
+        ("optimizers", ["rmsprop", "decay=0.9"]),
+        ("experiments", ["main", "sweep.seed=[0,1]"]),
+    ],
+)
+def test_lists(what, parts, capsys):
+    assert main(["list", what]) == 0
+    out = capsys.readouterr().out
+    assert [part for part in parts if part not in out] == []
+    assert what in LISTS
+
+
+def test_a_table_of_runs_shows_what_differs(tmp_path, capsys):
+    pool = Pool(tmp_path / "runs")
+    for cell, seed in (("lstm", 0), ("gru", 3)):
+        store_run(pool, cell, seed)
+    assert main(["runs", str(pool.path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row for row in rows if "identity" in row][0][1:-1:2] == [
+        *("identity", "name", "status", "cell.name", "seed", "accuracy")
+    ]
+    shown = {tuple(row[7:-1:2]) for row in rows if "done" in row}
+    assert shown == {("lstm", "0", "0.5"), ("gru", "3", "0.8")}
+    (tmp_path / "empty").mkdir()
+    assert main(["runs", str(tmp_path / "empty")]) == 2
+
+
+def test_help_and_version_import_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from rnnjax.cli.main import main\n"
+        "for words in ['--help'], ['train', '-h'], ['--version'], []:\n"
+        "    assert main(words) == 0\n"
+        "heavy = {'jax', 'flax', 'hydra', 'omegaconf', 'polars', 'wandb', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rnnjax train -m" in done.stdout and "--config-dir" in done.stdout
+
+
+def test_the_module_is_the_command(tmp_path):
+    words = [sys.executable, "-m", "rnnjax", "trian"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "rnnjax: unknown command 'trian'; did you mean train?\n"
