@@ -4,12 +4,13 @@ Nothing named in a configuration is imported or executed; it is looked up here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rnnjax.errors import unknown
 
 
 T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, T]):
@@ -27,13 +28,13 @@ class Registry(Mapping[str, T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entry], Entry]:
         """Decorator that enters a thing under `name`; a name is entered once."""
 
-        def enter(thing: T) -> T:
+        def enter(thing: Entry) -> Entry:
             if name in self._entries:
                 raise ValueError(f"{self.kind} '{name}' is registered twice")
-            self._entries[name] = thing
+            self._entries[name] = cast(T, thing)
             return thing
 
         return enter

@@ -39,7 +39,7 @@ def per_example(spec: TaskSpec, answers: Array, batch: Batch) -> tuple[Array, Ar
     targets = batch.targets
     if targets.ndim < answers.ndim:
         targets = targets[..., None]
-    squares = jnp.sum(jnp.square(answers - targets.astype(answers.dtype)), axis=-1)
+    squares = jnp.mean(jnp.square(answers - targets.astype(answers.dtype)), axis=-1)
     return squares, squares
 
 

@@ -110,7 +110,9 @@ class SequenceModel(nn.Module):
         return self.head(x)
 
 
-def last_valid(x: Float[Array, "T B n"], lengths: Lengths | None) -> Float[Array, "B n"]:
+def last_valid(
+    x: Float[Array, "T B n"], lengths: Lengths | None
+) -> Float[Array, "B n"]:
     """The entry of the last valid step of each example; of step 0 where it has none."""
     if lengths is None:
         return x[-1]

@@ -144,7 +144,7 @@ class RunConfig:
         lr: learning rate η.
         batch: examples an update.
         steps: number of updates.
-        seed: of parameters and data order; equal seeds see equal data whatever the cell.
+        seed: of parameters and data order; equal seeds see equal data.
         log_every: updates that one row of the metrics averages over.
         loss_bound: a run whose loss exceeds it counts as diverged.
     """

@@ -1,0 +1,150 @@
+"""From a run's configuration to its signature, numbers and initial parameters."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cells import CELLS
+from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
+from rnnjax.initializers import make_initializer
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.tasks import TASKS
+from rnnjax.tasks.base import Data, Split, Task, TaskSpec
+from rnnjax.training.config import Options, RunConfig
+from rnnjax.training.optimizer import Hyper
+from rnnjax.training.program import PARAMS, Signature, key_for
+from rnnjax.types import Batch
+
+
+@cache
+def build_task(name: str, options: Options) -> tuple[Task, Data]:
+    """The task record and its data, read once for equal options."""
+    task = TASKS[name](**dict(options))
+    return task, task.load()
+
+
+@lru_cache(maxsize=256)
+def heldout(name: str, options: Options, split: Split, size: int) -> Batch:
+    """A held-out batch of a task, made once for equal tasks."""
+    task, data = build_task(name, options)
+    return jax.jit(task.heldout, static_argnums=(0, 1))(split, size, dict(data))
+
+
+def build_cell(config: RunConfig) -> Cell:
+    """The cell of a run, with its initialisers; the input size is set by the model."""
+    kind = CELLS[config.cell]
+    chosen = dict(config.cell_options)
+    fields = kind.__dataclass_fields__
+    if config.activation is not None:
+        if "activation" not in fields:
+            raise UserError(f"cell {config.cell} has no activation to choose")
+        chosen["activation"] = config.activation
+    if config.init.name is not None:
+        if "recurrent_init" not in fields:
+            raise UserError(
+                f"cell {config.cell} has no recurrent initialiser to choose"
+            )
+        chosen["recurrent_init"] = make_initializer(
+            config.init.name, **dict(config.init.options)
+        )
+    return kind(inputs=0, features=config.model.hidden, **chosen)
+
+
+def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
+    """The model of a run as configured, initialisers and numbers included."""
+    sizes = dataclasses.asdict(config.model)
+    sizes.pop("hidden")
+    return SequenceModel(
+        cell=build_cell(config),
+        output_size=spec.output_size,
+        vocabulary=spec.vocabulary,
+        input_size=spec.input_size,
+        readout=spec.readout,
+        **sizes,
+    )
+
+
+def numeric_fields(cell: Cell) -> dict[str, float]:
+    """Float fields that act during a run: they become inputs of the program."""
+    return {
+        name: value
+        for name in cell.__dataclass_fields__
+        if name not in (*Cell.structural, *cell.initial)
+        and isinstance(value := getattr(cell, name), float)
+    }
+
+
+def static_cell(cell: Cell) -> Cell:
+    """The cell with defaults in place of all that compiled code does not depend on."""
+    names = [*cell.initial, *numeric_fields(cell)]
+    defaults = {name: cell.__dataclass_fields__[name].default for name in names}
+    return cell.clone(parent=None, **defaults)
+
+
+def signature(config: RunConfig) -> Signature:
+    """What the compiled code of a run depends on."""
+    task, data = build_task(config.task, config.task_options)
+    spec = task.spec(data)
+    model = build_model(config, spec)
+    return Signature(
+        model=model.clone(cell=static_cell(model.cell)),
+        task=task,
+        spec=spec,
+        optimizer=config.optimizer.name,
+        remedy=config.remedy.name,
+        batch=config.batch,
+        ride=config.probe.preset == "light",
+        sentences=config.probe.sentences,
+    )
+
+
+def build_hyper(config: RunConfig) -> Hyper:
+    """The numbers of a run as float32 scalars."""
+
+    def number(value: float) -> Any:
+        return jnp.asarray(value, jnp.float32)
+
+    rule = config.optimizer
+    return Hyper(
+        seed=jnp.asarray(config.seed, jnp.uint32),
+        lr=number(config.lr),
+        threshold=number(config.remedy.threshold),
+        momentum=number(rule.momentum),
+        b1=number(rule.b1),
+        b2=number(rule.b2),
+        decay=number(rule.decay),
+        eps=number(rule.eps),
+        loss_bound=number(config.loss_bound),
+        cell={k: number(v) for k, v in numeric_fields(build_cell(config)).items()},
+    )
+
+
+@cache
+def _initialiser(config: RunConfig, spec: TaskSpec) -> Callable[[Any], Any]:
+    model = build_model(config, spec)
+    if spec.vocabulary is None:
+        inputs = jnp.zeros((1, 1, spec.input_size), jnp.float32)
+    else:
+        inputs = jnp.zeros((1, 1), jnp.int32)
+    return jax.jit(lambda key: model.init(key, inputs)["params"])
+
+
+def initial_params(config: RunConfig) -> Any:
+    """Parameters before the first update, a function of the configuration and seed."""
+    task, data = build_task(config.task, config.task_options)
+    architecture = RunConfig(
+        cell=config.cell,
+        task="",
+        cell_options=config.cell_options,
+        activation=config.activation,
+        init=config.init,
+        model=config.model,
+    )
+    spec = dataclasses.replace(task.spec(data), length=1, baseline_loss=0.0)
+    key = key_for(build_hyper(config), PARAMS, 0)
+    return _initialiser(architecture, spec)(key)

@@ -1,0 +1,72 @@
+"""A signature's functions compiled for a mesh, with the seconds it took."""
+
+import dataclasses
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from rnnjax.tasks.base import Data
+from rnnjax.training.pack import Pack, over_runs
+from rnnjax.training.program import Program, Signature
+from rnnjax.types import Batch
+
+
+@dataclasses.dataclass
+class Compiled:
+    """Chunk, evaluation and probe of one signature over the slots of a mesh.
+
+    Functions are compiled ahead of time on first use; `seconds` sums what that took.
+    """
+
+    signature: Signature
+    mesh: Mesh
+    capacity: int
+    seconds: float = 0.0
+    _ready: dict[str, Any] = dataclasses.field(default_factory=dict)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    @property
+    def program(self) -> Program:
+        """The pure functions."""
+        return Program(self.signature)
+
+    def chunk(self, pack: Pack, runs: Any, data: Data) -> Any:
+        """Stacked (state, hyper, until) to stacked states."""
+        return self._run("chunk", pack, runs, data)
+
+    def evaluate(self, pack: Pack, runs: Any, batch: Batch) -> Any:
+        """Stacked (params, hyper) to stacked (loss, metric)."""
+        return self._run("evaluate", pack, runs, batch)
+
+    def probe(self, pack: Pack, runs: Any, batch: Batch) -> Any:
+        """Stacked (params, hyper) to stacked measurements."""
+        return self._run("probe", pack, runs, batch)
+
+    def _run(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
+        ready = self.prepare(name, pack, runs, shared)
+        return ready(pack.counts, runs, shared)
+
+    def prepare(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
+        """The compiled function `name` for these shapes, compiled now if it is new."""
+        key = f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"
+        with self._lock:
+            if key not in self._ready:
+                began = time.perf_counter()
+                spread = partial(_spread, getattr(self.program, name))
+                function = jax.jit(over_runs(spread, self.mesh))
+                lowered = function.lower(pack.counts, runs, shared)
+                self._ready[key] = lowered.compile()
+                self.seconds += time.perf_counter() - began
+        return self._ready[key]
+
+
+def _spread(function: Any, run: tuple[Any, ...], shared: Any) -> Any:
+    return function(*run, shared)
+
+
+def _shapes(tree: Any) -> tuple[Any, ...]:
+    return tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(tree))

@@ -1,0 +1,223 @@
+"""What a pack has recorded so far, in arrays that a checkpoint can hold."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.tasks.buckets import length_buckets
+from rnnjax.training.config import RunConfig
+
+
+COLUMNS = (
+    "loss",
+    "metric",
+    "grad_norm",
+    "grad_norm_max",
+    "clipped",
+    "validation_loss",
+    "validation_metric",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out of one run.
+
+    Attributes:
+        status: `done` or `diverged`.
+        steps: updates made.
+        diverged_at: the update that was not finite, or None.
+        metrics: columns of equal length: `step` and `COLUMNS` (NaN: not evaluated).
+        measurements: what the probe returned, by training step.
+        params: final parameters.
+        results: validation and test figures, whether solved.
+        seconds, compile_seconds: of the whole pack.
+    """
+
+    status: str
+    steps: int
+    diverged_at: int | None
+    metrics: Mapping[str, np.ndarray]
+    measurements: Mapping[int, Any]
+    params: Any
+    results: Mapping[str, float | bool | None]
+    seconds: float
+    compile_seconds: float
+
+
+class History:
+    """Rows of metrics, measurements, and which runs are still going."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.active = np.ones(runs, bool)
+        self.ended_at = np.full(runs, -1, np.int64)
+        self.diverged_at = np.full(runs, -1, np.int64)
+        self.rows: list[dict[str, np.ndarray]] = []
+        self.measured: dict[int, list[np.ndarray]] = {}
+        self.chosen: dict[int, np.ndarray] = {}
+        self._saved_rows = 0
+        self._saved_measurements: set[int] = set()
+
+    def add_row(
+        self, step: int, meters: Sequence[Any], scores: Any, active: np.ndarray
+    ) -> None:
+        """One row for every run that was active; NaN for the others."""
+        table = np.full((self.runs, len(COLUMNS)), np.nan)
+        for i, meter in enumerate(meters):
+            if not active[i]:
+                continue
+            count = max(int(meter.count), 1)
+            means = (meter.loss, meter.metric, meter.grad_norm)
+            table[i, :3] = [float(x) / count for x in means]
+            table[i, 3] = float(meter.grad_norm_max)
+            table[i, 4] = float(meter.clipped) / count
+            if scores is not None:
+                table[i, 5:] = [float(x) for x in scores[i][:2]]
+        row = {"step": np.array([step]), "table": table[None], "active": active[None]}
+        self.rows.append({k: np.array(v) for k, v in row.items()})
+
+    def add_measurement(self, step: int, found: Sequence[Any], chosen: Any) -> None:
+        """The probe's leaves for the chosen runs at a training step."""
+        stacked = jax.tree.map(lambda *x: np.stack(x), *found)
+        leaves = [np.asarray(x) for x in jax.tree.leaves(stacked)]
+        self.measured[step] = leaves
+        self.chosen[step] = np.array(chosen, bool)
+
+    def mark_diverged(self, which: np.ndarray, at: np.ndarray) -> None:
+        """Runs that are frozen because they left the finite numbers."""
+        self.diverged_at[which] = at[which]
+        self.ended_at[which] = at[which] - 1
+        self.active &= ~which
+
+    def mark_finished(self, which: np.ndarray, at: int) -> None:
+        """Runs that have made their last update."""
+        self.ended_at[which] = at
+        self.active &= ~which
+
+    def new_parts(self) -> dict[str, dict[str, np.ndarray]]:
+        """What a checkpoint has to add to the ones before."""
+        parts: dict[str, dict[str, np.ndarray]] = {
+            "flags": {
+                "active": self.active[None],
+                "ended_at": self.ended_at[None],
+                "diverged_at": self.diverged_at[None],
+            }
+        }
+        fresh = self.rows[self._saved_rows :]
+        if fresh:
+            parts["rows"] = {
+                k: np.concatenate([row[k] for row in fresh]) for k in fresh[0]
+            }
+        for step in sorted(set(self.measured) - self._saved_measurements):
+            leaves = {f"leaf{i}": x[None] for i, x in enumerate(self.measured[step])}
+            parts[f"probe{step}"] = leaves | {"chosen": self.chosen[step][None]}
+        self._saved_rows = len(self.rows)
+        self._saved_measurements = set(self.measured)
+        return parts
+
+    @classmethod
+    def resumed(cls, runs: int, parts: Mapping[str, Mapping[str, Any]]) -> "History":
+        """The history that a checkpoint's parts describe."""
+        history = cls(runs)
+        flags = parts["flags"]
+        history.active = np.array(flags["active"][-1])
+        history.ended_at = np.array(flags["ended_at"][-1])
+        history.diverged_at = np.array(flags["diverged_at"][-1])
+        rows = parts.get("rows", {"step": np.zeros(0)})
+        for i in range(len(rows["step"])):
+            history.rows.append({k: np.array(v[i : i + 1]) for k, v in rows.items()})
+        for name, part in parts.items():
+            if name.startswith("probe"):
+                step = int(name.removeprefix("probe"))
+                count = len(part) - 1
+                history.measured[step] = [part[f"leaf{i}"][0] for i in range(count)]
+                history.chosen[step] = np.array(part["chosen"][0])
+        history._saved_rows = len(history.rows)
+        history._saved_measurements = set(history.measured)
+        return history
+
+
+def outcomes(
+    history: History,
+    configs: Sequence[RunConfig],
+    params: Sequence[Any],
+    tests: Sequence[Any],
+    spec: TaskSpec,
+    lengths: np.ndarray,
+    measured_as: Any,
+    seconds: float,
+    compile_seconds: float,
+) -> list[Outcome]:
+    """One outcome per run from what was recorded.
+
+    Args:
+        history: of the pack.
+        configs: its runs.
+        params: final parameters of each.
+        tests: (loss, metric, metric of each example) on the test examples, of each.
+        spec: of the task.
+        lengths: of the test examples.
+        measured_as: tree structure of a measurement.
+        seconds: wall time of the pack.
+        compile_seconds: of its program.
+    """
+    found = []
+    for i, config in enumerate(configs):
+        rows = [row for row in history.rows if row["active"][0, i]]
+        table = np.array([row["table"][0, i] for row in rows]).reshape(-1, len(COLUMNS))
+        metrics = {name: table[:, j] for j, name in enumerate(COLUMNS)}
+        metrics = {"step": np.array([int(row["step"][0]) for row in rows])} | metrics
+        diverged, ended = int(history.diverged_at[i]), int(history.ended_at[i])
+        validation = metrics["validation_metric"]
+        validation = validation[~np.isnan(validation)]
+        loss, metric = (float(x) for x in tests[i][:2])
+        last = float(validation[-1]) if validation.size else None
+        found.append(
+            Outcome(
+                status="diverged" if diverged >= 0 else "done",
+                steps=ended,
+                diverged_at=diverged if diverged >= 0 else None,
+                metrics=metrics,
+                measurements={
+                    step: jax.tree.unflatten(measured_as, [leaf[i] for leaf in leaves])
+                    for step, leaves in sorted(history.measured.items())
+                    if history.chosen[step][i]
+                },
+                params=params[i],
+                results={
+                    "test_loss": loss,
+                    "test_metric": metric,
+                    "validation_metric": last,
+                    "solved": spec.is_solved(metric),
+                    "baseline": spec.baseline,
+                    "stopped_early": diverged < 0 and ended < config.steps,
+                }
+                | by_length(np.asarray(tests[i][2]), lengths),
+                seconds=seconds,
+                compile_seconds=compile_seconds,
+            )
+        )
+    return found
+
+
+def by_length(scores: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
+    """The metric of short, middle and long examples with counts; {} if all are equal.
+
+    >>> by_length(np.array([1.0, 0.0, 1.0]), np.array([3, 4, 30]))["test_metric.short"]
+    0.5
+    """
+    if lengths.min() == lengths.max():
+        return {}
+    buckets = length_buckets(lengths)
+    found: dict[str, float] = {}
+    for i, name in enumerate(("short", "middle", "long")):
+        chosen = scores[buckets.index == i]
+        found[f"test_count.{name}"] = chosen.size
+        if chosen.size:
+            found[f"test_metric.{name}"] = float(chosen.mean())
+    return found

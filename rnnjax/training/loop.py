@@ -1,0 +1,212 @@
+"""The host's side of training: drive a pack along its schedule and keep the books."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.probes.measure import Measurement
+from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.tasks.base import Split
+from rnnjax.training.build import build_hyper, build_task, heldout, initial_params
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.config import RunConfig
+from rnnjax.training.history import History, Outcome, outcomes
+from rnnjax.training.pack import Pack
+from rnnjax.training.program import TrainState, Until
+from rnnjax.training.schedule import Schedule, schedule_of
+from rnnjax.types import Batch
+
+
+Progress = Callable[[int, int], None]
+"""Called with (updates made or spared since the last call, runs that ended)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """Where and how often a pack is saved."""
+
+    checkpoint: PackCheckpoint
+    every_seconds: float = 60.0
+
+
+class PackTraining:
+    """One pack from its initial parameters, or its last checkpoint, to its outcomes.
+
+    Args:
+        compiled: the program of the runs' common signature.
+        configs: the runs; equal signatures and schedules.
+        saving: checkpoints, or None.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        configs: Sequence[RunConfig],
+        saving: Saving | None = None,
+    ) -> None:
+        self.compiled, self.configs, self.saving = compiled, list(configs), saving
+        self.schedule: Schedule = schedule_of(self.configs[0])
+        self.pack = Pack(compiled.mesh, len(self.configs), compiled.capacity)
+        first = self.configs[0]
+        _, data = build_task(first.task, first.task_options)
+        self.data = self.pack.share(jax.tree.map(np.asarray, dict(data)))
+        self.validation = self._heldout("validation", first.eval.size)
+        self.test = self._heldout("test", first.eval.size)
+        self.probe_batch = self._heldout("validation", first.probe.batch)
+        self.hyper = self.pack.stack([build_hyper(c) for c in self.configs])
+        self.history = History(len(self.configs))
+        self.state = self._first_state()
+
+    def _heldout(self, split: Split, size: int) -> Batch:
+        first = self.configs[0]
+        return self.pack.share(heldout(first.task, first.task_options, split, size))
+
+    def _first_state(self) -> TrainState:
+        """Initial parameters, or the states of the last checkpoint."""
+        program = self.compiled.program
+        state = self.pack.stack(
+            [
+                program.start(initial_params(config), build_hyper(config), self.data)
+                for config in self.configs
+            ]
+        )
+        if self.saving is not None:
+            restored = self.saving.checkpoint.restore(state)
+            if restored is not None:
+                self.history = History.resumed(len(self.configs), restored.parts)
+                state = jax.tree.map(
+                    lambda new, like: jax.device_put(new, like.sharding),
+                    restored.state,
+                    state,
+                )
+        return state
+
+    def warm(self) -> None:
+        """Compile what the run will need; may be called from another thread."""
+        runs = (self.state, self.hyper, self.pack.stack(self._until(0, 1)))
+        pair = (self.state.params, self.hyper)
+        self.compiled.prepare("chunk", self.pack, runs, self.data)
+        self.compiled.prepare("evaluate", self.pack, pair, self.validation)
+        if self.configs[0].probe.preset == "full":
+            self.compiled.prepare("probe", self.pack, pair, self.probe_batch)
+
+    def run(self, progress: Progress | None = None) -> list[Outcome]:
+        """Train to the end; one outcome per run, in the order of the configurations."""
+        state, began = self.state, time.perf_counter()
+        steps = self.pack.unstack(state.step)
+        at = max((int(s) for s in steps), default=0)
+        saved = time.perf_counter()
+        tell = progress or (lambda updates, ended: None)
+        tell(int(self._spent(at)), 0)
+        if at == 0 and not self.history.measured:
+            self._look(state, 0)
+        while at < self.schedule.steps and self.history.active.any():
+            stop = self.schedule.next_stop(at)
+            before, active = self._spent(at), self.history.active.sum()
+            state = self._advance(state, at, stop)
+            at = stop
+            self._look(state, at)
+            tell(int(self._spent(at) - before), int(active - self.history.active.sum()))
+            if self.saving and self._due(saved):
+                self._save(state, at)
+                saved = time.perf_counter()
+        return self._finish(state, began)
+
+    def _spent(self, at: int) -> int:
+        """Updates behind the pack; a run that ended counts as gone to the end."""
+        active = int(self.history.active.sum())
+        ended = len(self.configs) - active
+        return active * at + ended * self.schedule.steps
+
+    def _due(self, saved: float) -> bool:
+        assert self.saving is not None
+        return time.perf_counter() - saved >= self.saving.every_seconds
+
+    def _save(self, state: TrainState, at: int) -> None:
+        assert self.saving is not None
+        self.saving.checkpoint.save(
+            at, jax.tree.map(np.asarray, state), self.history.new_parts()
+        )
+
+    def _advance(self, state: TrainState, at: int, stop: int) -> TrainState:
+        """All active runs to `stop`; the others stay where they are."""
+        runs = (state, self.hyper, self.pack.stack(self._until(at, stop)))
+        return self.compiled.chunk(self.pack, runs, self.data)
+
+    def _until(self, at: int, stop: int) -> list[Until]:
+        fresh = at in self.schedule.rows or at == 0
+        ride_at = stop - 1 if stop in self.schedule.probes else -1
+        return [
+            Until(
+                np.asarray(stop if active else -1, np.int32),
+                np.asarray(fresh and bool(active), bool),
+                np.asarray(ride_at, np.int32),
+            )
+            for active in self.history.active
+        ]
+
+    def _look(self, state: TrainState, at: int) -> None:
+        """Read the meters, evaluate and probe, as the schedule says for step `at`."""
+        first = self.configs[0]
+        active = self.history.active.copy()
+        pair = (state.params, self.hyper)
+        alive = np.array([bool(a) for a in self.pack.unstack(state.alive)])
+        where = np.array([int(d) for d in self.pack.unstack(state.diverged_at)])
+        scores = None
+        if at in self.schedule.evaluations:
+            scores = self.pack.unstack(
+                self.compiled.evaluate(self.pack, pair, self.validation)
+            )
+        if at in self.schedule.rows:
+            meters = self.pack.unstack(state.meter)
+            self.history.add_row(at, meters, scores, active)
+        self.history.mark_diverged(active & ~alive, where)
+        if first.eval.stop_when_solved and scores is not None:
+            spec = self.compiled.signature.spec
+            solved = np.array(
+                [spec.is_solved(float(metric)) for _, metric, _ in scores]
+            )
+            self.history.mark_finished(active & alive & solved, at)
+        ended = active & ~self.history.active
+        if at == self.schedule.steps:
+            self.history.mark_finished(active & alive, at)
+            ended |= active & alive
+        if first.probe.preset == "off":
+            return
+        if at in self.schedule.probes or (first.probe.preset == "full" and ended.any()):
+            chosen = active if at in self.schedule.probes else ended
+            self._measure(state, pair, at, chosen)
+
+    def _measure(self, state: TrainState, pair: Any, at: int, chosen: Any) -> None:
+        if self.compiled.signature.ride:
+            found, label = self.pack.unstack(state.ride), at - 1
+        else:
+            probed = self.compiled.probe(self.pack, pair, self.probe_batch)
+            found, label = self.pack.unstack(probed), at
+        self.history.add_measurement(label, found, chosen)
+
+    def _finish(self, state: TrainState, began: float) -> list[Outcome]:
+        pair = (state.params, self.hyper)
+        tests = self.pack.unstack(self.compiled.evaluate(self.pack, pair, self.test))
+        seconds = time.perf_counter() - began
+        return outcomes(
+            self.history,
+            self.configs,
+            self.pack.unstack(state.params),
+            tests,
+            self.compiled.signature.spec,
+            np.asarray(self.test.lengths),
+            self._measured_as(state),
+            seconds,
+            self.compiled.seconds,
+        )
+
+    def _measured_as(self, state: TrainState) -> Any:
+        if self.compiled.signature.ride:
+            return jax.tree.structure(state.ride)
+        fields = dataclasses.fields(Measurement)
+        return jax.tree.structure(Measurement(**{f.name: 0.0 for f in fields}))

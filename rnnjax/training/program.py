@@ -1,0 +1,273 @@
+"""The training program: pure functions of (state, hyper-parameters, data).
+
+What is compiled depends on the static `Signature` alone; learning rate, thresholds,
+seed and the cell's numeric fields are arrays. Randomness comes from (seed, purpose,
+step), so two runs that differ in a cell or a learning rate see the same data.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from rnnjax.models.objective import objective, per_example, scored_mask
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes import light
+from rnnjax.probes.measure import Measurement, measure
+from rnnjax.remedies.clipping import clip
+from rnnjax.tasks.base import Data, Task, TaskSpec
+from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.types import Batch
+
+
+PARAMS, TRAIN_DATA, DROPOUT = 0, 1, 2
+"""Purposes of random keys."""
+
+EVAL_BLOCK = 125
+"""Held-out examples that go through the model at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What the compiled code depends on; runs with equal signatures share it.
+
+    Attributes:
+        model: with default initialisers and numeric fields.
+        task: the task record.
+        spec: what the task says of itself.
+        optimizer, remedy: kinds.
+        batch: examples an update.
+        ride: whether light probes ride on the backward pass.
+        sentences: examples whose shares a full probe keeps one by one.
+    """
+
+    model: SequenceModel
+    task: Task
+    spec: TaskSpec
+    optimizer: str
+    remedy: str
+    batch: int
+    ride: bool
+    sentences: int
+
+
+@struct.dataclass
+class Meter:
+    """Sums over the updates since the last row of the metrics."""
+
+    count: Int[Array, ""]
+    loss: Float[Array, ""]
+    metric: Float[Array, ""]
+    grad_norm: Float[Array, ""]
+    grad_norm_max: Float[Array, ""]
+    clipped: Float[Array, ""]
+
+
+@struct.dataclass
+class TrainState:
+    """What training carries from update to update.
+
+    `diverged_at` is the update whose loss or parameters were not finite (or whose loss
+    passed the bound), −1 while `alive`; parameters are those before that update.
+    `ride` holds the light probe's norms, empty otherwise.
+    """
+
+    params: Any
+    opt_state: Any
+    step: Int[Array, ""]
+    alive: Bool[Array, ""]
+    diverged_at: Int[Array, ""]
+    meter: Meter
+    ride: Any
+
+
+@struct.dataclass
+class Until:
+    """How far a chunk goes: up to `stop`, from a new meter if `fresh`; the light probe
+    keeps the norms of the update that starts at step `ride_at`."""
+
+    stop: Int[Array, ""]
+    fresh: Bool[Array, ""]
+    ride_at: Int[Array, ""]
+
+
+def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
+    """The random key of a purpose at a step."""
+    return jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(hyper.seed), purpose), step
+    )
+
+
+def empty_meter() -> Meter:
+    """A meter that has seen no update."""
+    zero = jnp.zeros((), jnp.float32)
+    return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled side of a run, as pure functions."""
+
+    signature: Signature
+
+    def model(self, hyper: Hyper) -> SequenceModel:
+        """The model with the numeric fields of its cell filled in."""
+        model = self.signature.model
+        return model.clone(cell=model.cell.clone(parent=None, **hyper.cell))
+
+    def start(self, params: Any, hyper: Hyper, data: Data) -> TrainState:
+        """The state before the first update."""
+        rule = transformation(self.signature.optimizer, hyper)
+        ride = ()
+        if self.signature.ride:
+            shapes = jax.eval_shape(lambda: self._gradient(params, hyper, 0, data)[3])
+            ride = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return TrainState(
+            params=params,
+            opt_state=rule.init(params),
+            step=jnp.zeros((), jnp.int32),
+            alive=jnp.ones((), bool),
+            diverged_at=jnp.full((), -1, jnp.int32),
+            meter=empty_meter(),
+            ride=ride,
+        )
+
+    def chunk(
+        self, state: TrainState, hyper: Hyper, until: Until, data: Data
+    ) -> TrainState:
+        """Updates until `until.stop`, or until the run diverges."""
+        fresh = jax.tree.map(
+            lambda new, old: jnp.where(until.fresh, new, old),
+            empty_meter(),
+            state.meter,
+        )
+
+        def going(state: TrainState) -> Array:
+            return (state.step < until.stop) & state.alive
+
+        return lax.while_loop(
+            going,
+            lambda s: self._update(s, hyper, until, data),
+            state.replace(meter=fresh),
+        )
+
+    def _gradient(
+        self, params: Any, hyper: Hyper, step: Any, data: Data
+    ) -> tuple[Array, Array, Any, Any]:
+        """Loss, metric, gradient and the light norms of the update at `step`."""
+        sig, model = self.signature, self.model(hyper)
+        batch = sig.task.sample(key_for(hyper, TRAIN_DATA, step), sig.batch, data)
+
+        def loss_of(params: Any, taps: Any) -> tuple[Array, Array]:
+            variables = (
+                {"params": params, "taps": taps} if sig.ride else {"params": params}
+            )
+            answers = model.apply(
+                variables,
+                batch.inputs,
+                batch.lengths,
+                train=True,
+                rngs={"dropout": key_for(hyper, DROPOUT, step)},
+            )
+            return objective(sig.spec, answers, batch)
+
+        taps = light.zero_taps(model, params, batch) if sig.ride else {}
+        wanted = (0, 1) if sig.ride else (0,)
+        (loss, metric), gradients = jax.value_and_grad(loss_of, wanted, has_aux=True)(
+            params, taps
+        )
+        norms = light.norms(model, gradients[1]) if sig.ride else ()
+        return loss, metric, gradients[0], norms
+
+    def _update(
+        self, state: TrainState, hyper: Hyper, until: Until, data: Data
+    ) -> TrainState:
+        sig = self.signature
+        loss, metric, gradient, norms = self._gradient(
+            state.params, hyper, state.step, data
+        )
+        norm = optax.tree.norm(gradient)
+        used = clip(sig.remedy, hyper.threshold, gradient)
+        rule = transformation(sig.optimizer, hyper)
+        updates, opt_state = rule.update(used, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]
+        sound = jnp.stack([*finite, jnp.isfinite(loss), loss <= hyper.loss_bound]).all()
+        riding = state.step == until.ride_at
+        meter = Meter(
+            state.meter.count + 1,
+            state.meter.loss + loss,
+            state.meter.metric + metric,
+            state.meter.grad_norm + norm,
+            jnp.maximum(state.meter.grad_norm_max, norm),
+            state.meter.clipped + (norm > hyper.threshold).astype(jnp.float32),
+        )
+
+        def keep(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
+
+        return TrainState(
+            params=keep(params, state.params),
+            opt_state=keep(opt_state, state.opt_state),
+            step=state.step + sound.astype(jnp.int32),
+            alive=sound,
+            diverged_at=jnp.where(sound, -1, state.step + 1),
+            meter=meter,
+            ride=jax.tree.map(lambda a, b: jnp.where(riding, a, b), norms, state.ride),
+        )
+
+    def evaluate(
+        self, params: Any, hyper: Hyper, batch: Batch
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "B"]]:
+        """Held-out figures, a block of examples at a time.
+
+        Returns:
+            the mean loss, the mean metric, and the metric of each example.
+        """
+        spec, model = self.signature.spec, self.model(hyper)
+        size = batch.lengths.shape[0]
+        blocks = -(-size // EVAL_BLOCK)
+        chosen = jnp.arange(blocks * EVAL_BLOCK).reshape(blocks, EVAL_BLOCK)
+
+        def sums(index: Array) -> tuple[Array, Array]:
+            part = take_examples(batch, jnp.minimum(index, size - 1))
+            answers = model.apply({"params": params}, part.inputs, part.lengths)
+            losses, scores = per_example(spec, answers, part)
+            real = (index < size).astype(jnp.float32)
+            weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
+            if spec.readout == "every":
+                weight, scored = part.mask, scored_mask(spec, part)
+            terms = [losses * weight, weight, scores * scored, scored]
+            over_time = tuple(range(losses.ndim - 1))
+            each = [
+                jnp.sum(jnp.broadcast_to(term, losses.shape), axis=over_time)
+                for term in terms
+            ]
+            total = jnp.stack([jnp.sum(term * real) for term in each])
+            return total, each[2] / jnp.maximum(each[3], 1e-30)
+
+        totals, each = lax.map(sums, chosen)
+        loss, weight, score, scored = jnp.sum(totals, axis=0)
+        return loss / weight, score / scored, each.reshape(-1)[:size]
+
+    def probe(self, params: Any, hyper: Hyper, batch: Batch) -> Measurement:
+        """The full probe on a held-out batch."""
+        sig = self.signature
+        return measure(self.model(hyper), sig.spec, params, batch, sig.sentences)
+
+
+def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
+    """The examples at `index` of a time-major batch."""
+    axis = 0 if batch.targets.shape[0] == batch.lengths.shape[0] else 1
+    return Batch(
+        inputs=jnp.take(batch.inputs, index, axis=1),
+        targets=jnp.take(batch.targets, index, axis=axis),
+        mask=jnp.take(batch.mask, index, axis=1),
+        lengths=jnp.take(batch.lengths, index, axis=0),
+        informative=jnp.take(batch.informative, index, axis=1),
+    )
