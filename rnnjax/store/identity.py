@@ -14,7 +14,7 @@ from rnnjax.errors import UserError
 SCHEMA_VERSION = 1
 
 COSMETIC = frozenset(
-    "out paths probe tracker sweep launcher pack progress name".split()
+    "out paths probe tracker sweep launcher pack progress name variant".split()
 )
 """Top-level keys that change where and how a run is kept, never its numbers."""
 

@@ -96,6 +96,10 @@ class Task:
         key = jax.random.fold_in(jax.random.key(20_261_122), purpose)
         return compiled_sample(self, key, size, data)
 
+    def references(self) -> dict[str, float]:
+        """Test figures of simpler methods on the same data, by name; {} if there is none."""
+        return {}
+
     def words(self, tokens: ArrayLike) -> list[str]:
         """Human-readable labels of the steps of one example, ``tokens (T,)``."""
         return [str(token) for token in np.asarray(tokens).tolist()]

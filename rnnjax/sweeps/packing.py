@@ -1,0 +1,98 @@
+"""Which runs share a program, and which share a pack."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.sweeps.jobs import Job
+from rnnjax.training.build import signature
+from rnnjax.training.program import Signature
+from rnnjax.training.schedule import Schedule, schedule_of
+
+
+PACKS = "packs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A job with its identity and what it can share.
+
+    Attributes:
+        job: what to run.
+        identity: its name among all runs.
+        signature: of the compiled program.
+        schedule: when the host looks.
+        data: digests of data and user files; equal in one pack.
+    """
+
+    job: Job
+    identity: str
+    signature: Signature
+    schedule: Schedule
+    data: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedPack:
+    """Runs that go through one compiled program side by side."""
+
+    members: tuple[Planned, ...]
+    checkpoint: PackCheckpoint
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Identities in the order of the slots."""
+        return tuple(member.identity for member in self.members)
+
+
+def plan(job: Job, identity: str) -> Planned:
+    """The job with its signature and schedule."""
+    data = tuple(sorted(job.data_hashes.items()))
+    return Planned(job, identity, signature(job.config), schedule_of(job.config), data)
+
+
+def make_packs(
+    planned: Sequence[Planned], unfinished: set[str], pool: Path, slots: int
+) -> list[PlannedPack]:
+    """Packs for the unfinished runs: interrupted ones first, as they were.
+
+    A pack that left a checkpoint goes on with the same members, so that its state
+    fits; members that have been sealed meanwhile are not written again. The rest is
+    grouped by signature and schedule and cut into packs of at most `slots` runs.
+    """
+    known = {one.identity: one for one in planned}
+    left = [one for one in planned if one.identity in unfinished]
+    packs: list[PlannedPack] = []
+    taken: set[str] = set()
+    for folder in sorted((pool / PACKS).glob("*")):
+        checkpoint = PackCheckpoint(folder)
+        members = checkpoint.members()
+        fits = members and all(identity in known for identity in members)
+        if not fits or not unfinished & set(members) or taken & set(members):
+            continue
+        chosen = tuple(known[identity] for identity in members)
+        if folder.name == _pack_name(chosen):
+            packs.append(PlannedPack(chosen, PackCheckpoint(folder, members)))
+            taken |= set(members)
+    groups: dict[object, list[Planned]] = {}
+    for one in left:
+        if one.identity not in taken:
+            groups.setdefault((one.signature, one.schedule, one.data), []).append(one)
+    for group in groups.values():
+        for start in range(0, len(group), slots):
+            chosen = tuple(group[start : start + slots])
+            folder = pool / PACKS / _pack_name(chosen)
+            identities = [one.identity for one in chosen]
+            packs.append(PlannedPack(chosen, PackCheckpoint(folder, identities)))
+    return packs
+
+
+def _pack_name(members: Sequence[Planned]) -> str:
+    """A name that holds the members and how far they go."""
+    record = [[one.identity, one.schedule.steps] for one in members]
+    probes = sorted(members[0].schedule.probes)
+    text = json.dumps([record, probes])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

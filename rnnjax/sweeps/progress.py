@@ -1,0 +1,96 @@
+"""What a launch tells while it works."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+
+class Progress:
+    """Silent; the base of what is shown."""
+
+    def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
+        """The packs to come as (steps, runs), and how many runs are there already."""
+
+    def advance(self, updates: int, runs_ended: int) -> None:
+        """So many more updates were made, or spared by a run that ended early."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know."""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class LiveProgress(Progress):
+    """A live bar on a terminal; on anything else a line every `every` seconds."""
+
+    def __init__(self, console: Console, every: float = 10.0) -> None:
+        self.console, self.every = console, every
+        self.total = self.done = self.runs = self.ended = 0
+        self.spoken = self.began = time.monotonic()
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("runs"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
+        self.total = sum(max(steps, 1) * runs for steps, runs in packs)
+        self.runs = sum(runs for _, runs in packs)
+        kept = f", {there} were there" if there else ""
+        self.console.print(f"{self.runs} runs in {len(packs)} packs{kept}")
+        self.task = self.bar.add_task("training", total=self.runs)
+
+    def advance(self, updates: int, runs_ended: int) -> None:
+        self.done += updates
+        self.ended += runs_ended
+        share = self.done / max(self.total, 1)
+        self.bar.update(self.task, completed=round(share * self.runs, 1))
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.spoken >= self.every:
+            self.spoken = now
+            seconds = now - self.began
+            self.console.print(f"{share:6.1%} of {self.runs} runs, {seconds:.0f} s")
+
+    def warn(self, message: str) -> None:
+        self.console.print(f"[yellow]{message}[/yellow]")
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and self.runs:
+            self.bar.update(self.task, completed=self.runs)
+        self.bar.stop()

@@ -1,0 +1,68 @@
+"""From the outcome of a run to its sealed directory."""
+
+import flax.serialization
+import numpy as np
+import polars as pl
+import xarray as xr
+
+from rnnjax.probes.dataset import light_to_dataset, to_dataset
+from rnnjax.probes.measure import labels
+from rnnjax.probes.trace import last_loss_step
+from rnnjax.store.manifest import Manifest, Slot, now
+from rnnjax.store.rundir import RunDir, finish_run
+from rnnjax.sweeps.packing import Planned
+from rnnjax.training.build import build_model, build_task, heldout
+from rnnjax.training.history import Outcome
+
+
+def seal(
+    run: RunDir,
+    begun: Manifest,
+    planned: Planned,
+    outcome: Outcome,
+    slot: Slot,
+) -> RunDir:
+    """Write everything that a run left, its manifest last."""
+    manifest = begun.replace(
+        status=outcome.status,
+        finished=now(),
+        steps=outcome.steps,
+        diverged_at=outcome.diverged_at,
+        results=dict(outcome.results) | references(planned),
+        compile_seconds=outcome.compile_seconds,
+        run_seconds=outcome.seconds / slot.size,
+        pack=slot,
+    )
+    return finish_run(
+        run,
+        manifest,
+        metrics=pl.DataFrame(dict(outcome.metrics)),
+        probes=probe_data(planned, outcome),
+        params=flax.serialization.to_bytes(outcome.params),
+    )
+
+
+def references(planned: Planned) -> dict[str, float]:
+    """What simpler methods reach on the same data, as ``reference.<name>``."""
+    config = planned.job.config
+    task, _ = build_task(config.task, config.task_options)
+    return {f"reference.{name}": value for name, value in task.references().items()}
+
+
+def probe_data(planned: Planned, outcome: Outcome) -> xr.Dataset | None:
+    """The measurements of a run as a data set; None if it made none."""
+    if not outcome.measurements:
+        return None
+    config, spec = planned.job.config, planned.signature.spec
+    batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
+    if config.probe.preset == "light":
+        return light_to_dataset(outcome.measurements)
+    model = build_model(config, spec)
+    task, _ = build_task(config.task, config.task_options)
+    return to_dataset(
+        outcome.measurements,
+        labels(model, spec, outcome.params, batch),
+        batch,
+        np.asarray(last_loss_step(spec, batch)),
+        task.words if spec.vocabulary is not None else None,
+    )
