@@ -167,12 +167,9 @@ class Program:
             variables = (
                 {"params": params, "taps": taps} if sig.ride else {"params": params}
             )
+            rngs = {"dropout": key_for(hyper, DROPOUT, step)} if model.dropout else {}
             answers = model.apply(
-                variables,
-                batch.inputs,
-                batch.lengths,
-                train=True,
-                rngs={"dropout": key_for(hyper, DROPOUT, step)},
+                variables, batch.inputs, batch.lengths, train=True, rngs=rngs
             )
             return objective(sig.spec, answers, batch)
 
