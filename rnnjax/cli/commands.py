@@ -26,8 +26,10 @@ def train(
     Raises:
         UserError: anything wrong with any job; nothing has been written then.
     """
+    from rnnjax.devices import use_every_core
     from rnnjax.sweeps.compose import plan
 
+    use_every_core()
     made = plan(overrides, multirun=multirun, config_dir=config_dir)
     if dry_run:
         table = Table("job", "overrides")

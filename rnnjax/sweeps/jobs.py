@@ -71,7 +71,7 @@ def make_job(resolved: Resolved, point: Point, files: Sequence[UserFile]) -> Job
     tree = resolved.tree
     task = TASKS[tree["task"]["name"]](**_rest(tree["task"]))
     _settle_cell(tree, task)
-    config = _run_config(tree)
+    config = run_config(tree)
     _check_cell(config)
     if files:
         tree["paths"] = {file.kind: file.reference for file in files}
@@ -149,7 +149,8 @@ def _length(task: Task) -> int:
     return task.spec(task.load()).length
 
 
-def _run_config(tree: Mapping[str, Any]) -> RunConfig:
+def run_config(tree: Mapping[str, Any]) -> RunConfig:
+    """The typed record of a resolved configuration, as ``config.yaml`` stores it."""
     known = {field.name for field in dataclasses.fields(RunConfig)}
     scalars = {key: value for key, value in tree.items() if key in known}
     init = tree["init"]

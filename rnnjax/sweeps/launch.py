@@ -13,6 +13,7 @@ from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import PROBES, RunDir, begin_run, finish_run
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
 from rnnjax.sweeps.progress import Progress
@@ -95,7 +96,7 @@ def launch(
     failed = 0
     with ThreadPoolExecutor(AHEAD) as workers, progress:
         for pack, ready in prefetch(workers, packs, make_ready):
-            failed += run_pack(pool, pack, ready, unfinished, progress)
+            failed += run_pack(pool, pack, ready, unfinished, sweep.name, progress)
     runs = tuple(run for one in planned if (run := pool.find(one.identity)))
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
 
@@ -181,9 +182,10 @@ def run_pack(
     pack: PlannedPack,
     ready: "Future[PackTraining]",
     unfinished: set[str],
+    group: str,
     progress: Progress,
 ) -> int:
-    """Train a pack and seal its runs; returns how many failed."""
+    """Train a pack and seal its runs, mirrored to W&B in `group`; counts failures."""
     begun = {}
     for i, member in enumerate(pack.members):
         if member.identity in unfinished:
@@ -206,6 +208,9 @@ def run_pack(
     for i, (run, manifest) in begun.items():
         sealed = seal(run, manifest, pack.members[i], outcomes[i], Slot(size, i))
         pool.add(sealed)
+        tracker = pack.members[i].job.tracker
+        if tracker.name == "wandb":
+            mirror(sealed, mode=tracker.mode, group=group, project=tracker.project)
     pack.checkpoint.clear()
     return 0
 

@@ -21,17 +21,25 @@ from rnnjax.training.program import PARAMS, Signature, key_for
 from rnnjax.types import Batch
 
 
-@cache
 def build_task(name: str, options: Options) -> tuple[Task, Data]:
     """The task record and its data, read once for equal options."""
-    task = TASKS[name](**dict(options))
+    return _load_task(TASKS[name], options)
+
+
+@cache
+def _load_task(kind: type[Task], options: Options) -> tuple[Task, Data]:
+    task = kind(**dict(options))
     return task, task.load()
 
 
-@lru_cache(maxsize=256)
 def heldout(name: str, options: Options, split: Split, size: int) -> Batch:
     """A held-out batch of a task, made once for equal tasks."""
-    task, data = build_task(name, options)
+    return _heldout(TASKS[name], options, split, size)
+
+
+@lru_cache(maxsize=256)
+def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Batch:
+    task, data = _load_task(kind, options)
     return jax.jit(task.heldout, static_argnums=(0, 1))(split, size, dict(data))
 
 
@@ -125,7 +133,10 @@ def build_hyper(config: RunConfig) -> Hyper:
 
 
 @cache
-def _initialiser(config: RunConfig, spec: TaskSpec) -> Callable[[Any], Any]:
+def _initialiser(
+    kind: type[Cell], config: RunConfig, spec: TaskSpec
+) -> Callable[[Any], Any]:
+    del kind  # part of the key of the cache: a user's file may have been loaded anew
     model = build_model(config, spec)
     if spec.vocabulary is None:
         inputs = jnp.zeros((1, 1, spec.input_size), jnp.float32)
@@ -147,4 +158,4 @@ def initial_params(config: RunConfig) -> Any:
     )
     spec = dataclasses.replace(task.spec(data), length=1, baseline_loss=0.0)
     key = key_for(build_hyper(config), PARAMS, 0)
-    return _initialiser(architecture, spec)(key)
+    return _initialiser(CELLS[config.cell], architecture, spec)(key)

@@ -36,5 +36,5 @@ def schedule_of(config: RunConfig) -> Schedule:
     probes = frozenset(config.probe_steps)
     if config.probe.preset == "light":
         # norms come with the backward pass of the update that follows
-        probes = frozenset(s + 1 for s in probes if s < steps)
+        probes = frozenset(min(s + 1, steps) for s in probes) - {0}
     return Schedule(steps, rows | evaluations - {0}, evaluations, probes)

@@ -1,0 +1,123 @@
+"""Runs from Python: train one, or open what a run left behind."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import jax
+import jax.numpy as jnp
+import polars as pl
+import xarray as xr
+from jaxtyping import Array
+
+from rnnjax.devices import use_every_core
+from rnnjax.errors import UserError
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.store.manifest import Manifest
+from rnnjax.store.rundir import RunDir
+from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.jobs import run_config
+from rnnjax.sweeps.launch import launch
+from rnnjax.sweeps.user_files import reload
+from rnnjax.training.build import build_model, build_task
+from rnnjax.training.config import RunConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run: its configuration, numbers, parameters and model.
+
+    Attributes:
+        directory: where it lies.
+    """
+
+    directory: RunDir
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """What was run."""
+        tree = self.directory.config()
+        reload(tree.get("paths", {}))
+        return run_config(tree)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Status, versions, seeds, seconds."""
+        return self.directory.manifest()
+
+    @property
+    def results(self) -> Mapping[str, Any]:
+        """Final numbers, such as ``test_metric``."""
+        return self.manifest.results
+
+    @property
+    def metrics(self) -> pl.DataFrame:
+        """One row per recorded step."""
+        return self.directory.metrics()
+
+    @property
+    def probes(self) -> xr.Dataset:
+        """Gradient flow at the probed steps."""
+        return self.directory.probes()
+
+    @functools.cached_property
+    def params(self) -> Any:
+        """Final parameters, a nested dictionary as `flax.linen` uses them."""
+        return flax.serialization.msgpack_restore(self.directory.params_bytes())
+
+    @functools.cached_property
+    def model(self) -> SequenceModel:
+        """The model, ready for ``model.apply({"params": run.params}, …)``."""
+        task, data = build_task(self.config.task, self.config.task_options)
+        return build_model(self.config, task.spec(data))
+
+    def apply(self, inputs: Any, lengths: Any = None) -> Array:
+        """Answers of the trained model.
+
+        Args:
+            inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``, time first.
+            lengths: valid steps of each example ``(B,)``; None: all.
+
+        Returns:
+            ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
+        """
+        given = None if lengths is None else jnp.asarray(lengths)
+        return _apply(self.model, self.params, jnp.asarray(inputs), given)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(model: SequenceModel, params: Any, inputs: Array, lengths: Any) -> Array:
+    return model.apply({"params": params}, inputs, lengths)  # pyright: ignore[reportReturnType]
+
+
+def train(*overrides: str, out: str | Path = "runs") -> Run:
+    """Train one run, or find it finished in the pool.
+
+    Args:
+        overrides: as on the command line, ``"cell=lstm", "task=adding", "steps=500"``.
+        out: the pool of run directories.
+
+    Raises:
+        UserError: anything wrong with the configuration, or the run failed.
+    """
+    use_every_core()
+    made = plan(overrides)
+    settings = dataclasses.replace(made.settings, out=str(out))
+    result = launch(made.jobs, settings)
+    run = Run(result.runs[0])
+    if run.manifest.status == "failed":
+        raise UserError(f"the run failed: {run.manifest.error}")
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """The run in a directory."""
+    return Run(RunDir(Path(path)))
