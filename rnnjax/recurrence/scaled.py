@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 
@@ -33,10 +34,22 @@ def _expand(vector: Array, like: Array) -> Array:
 
 
 def power_of_two(exponent: Array, dtype: Any) -> Array:
-    """2^exponent, exactly; far below the smallest number it is 0."""
+    """2^exponent, exactly; 0 below the smallest normal number.
+
+    Written into the bits of the number: `jnp.ldexp` compiles to far more code.
+    """
     limit = jnp.finfo(dtype)
-    clipped = jnp.clip(exponent, 2 * limit.minexp, limit.maxexp - 1)
-    return jnp.ldexp(jnp.ones(exponent.shape, jnp.finfo(dtype).dtype), clipped)
+    word = jnp.int64 if limit.bits == 64 else jnp.int32
+    biased = jnp.clip(exponent, limit.minexp - 1, limit.maxexp - 1) - (limit.minexp - 1)
+    return lax.bitcast_convert_type(biased.astype(word) << limit.nmant, limit.dtype)
+
+
+def exponent_of(x: Array) -> Array:
+    """The e with |x| in [½, 1) · 2^e; of a subnormal number that of the smallest."""
+    limit = jnp.finfo(x.dtype)
+    word = jnp.int64 if limit.bits == 64 else jnp.int32
+    biased = lax.bitcast_convert_type(jnp.abs(x), word) >> limit.nmant
+    return biased.astype(jnp.int32) + limit.minexp
 
 
 def shift(tree: Any, exponent: Array) -> Any:
@@ -69,9 +82,10 @@ def normalise(value: Scaled) -> Scaled:
     """The same number with a mantissa whose largest entry lies in [½, 1)."""
     top = largest(value.mantissa, value.exponent.ndim)
     usable = jnp.isfinite(top) & (top > 0)
-    _, e = jnp.frexp(jnp.where(usable, top, jnp.ones_like(top)))
     limit = jnp.finfo(top.dtype)
-    e = jnp.clip(jnp.where(usable, e, jnp.zeros_like(e)), limit.minexp, limit.maxexp - 1)
+    # 2^(−e) must itself be a normal number
+    e = jnp.clip(exponent_of(top), limit.minexp, -limit.minexp)
+    e = jnp.where(usable, e, jnp.zeros_like(e))
     exponent = jnp.where(top == 0, NO_EXPONENT, value.exponent + e)
     return Scaled(shift(value.mantissa, -e), exponent.astype(jnp.int32))
 
