@@ -1,0 +1,40 @@
+"""Quantities of gradient flow: numbers, no drawing."""
+
+from rnnjax.probes.adjoint import by_lag, log10_norms, state_names
+from rnnjax.probes.contribution import (
+    Contribution,
+    contribution,
+    kernels,
+    sentence_shares,
+)
+from rnnjax.probes.dataset import light_to_dataset, to_dataset
+from rnnjax.probes.decay import Decay, decay
+from rnnjax.probes.light import LightNorms, norms, zero_taps
+from rnnjax.probes.measure import Labels, Measurement, kernel_names, labels, measure
+from rnnjax.probes.trace import Trace, last_loss_step, trace
+
+
+__all__ = [
+    "Contribution",
+    "Decay",
+    "Labels",
+    "LightNorms",
+    "Measurement",
+    "Trace",
+    "by_lag",
+    "contribution",
+    "decay",
+    "kernel_names",
+    "kernels",
+    "labels",
+    "last_loss_step",
+    "light_to_dataset",
+    "log10_norms",
+    "measure",
+    "norms",
+    "sentence_shares",
+    "state_names",
+    "to_dataset",
+    "trace",
+    "zero_taps",
+]

@@ -1,0 +1,180 @@
+"""What each time step gives to the gradient of each kernel.
+
+The gradient of a kernel is a sum over time, G = Σ_t G_t with G_t = Σ_b v_{t,b} δ_{t,b}ᵀ
+in the layout ``(in, out)`` in which kernels are stored; all uses of one kernel count.
+For a kernel that is computed from free parameters (exp(A − Aᵀ), U − Uᵀ, a weight norm)
+this is the gradient of the *effective* kernel, not of the free parameter. For a real
+kernel on complex data it is the real part.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+from jaxtyping import Array, Float
+
+from rnnjax.cells.base import Form
+from rnnjax.probes.trace import Trace
+from rnnjax.probes.walk import Use
+from rnnjax.recurrence import scaled
+from rnnjax.recurrence.reverse import kernel_gradient
+from rnnjax.recurrence.scaled import NO_EXPONENT, Scaled
+
+
+EMBEDDING = "embedding"
+"""The name of the embedding matrix among the kernels."""
+
+
+@struct.dataclass
+class Uses:
+    """A kernel and all of its uses.
+
+    Attributes:
+        weight: the effective kernel.
+        uses: its uses, ``(T, B, ·)``.
+        name: such as `layer0/U`.
+    """
+
+    weight: Array
+    uses: tuple[Use, ...]
+    name: str = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class Contribution:
+    """The contributions of all time steps to one kernel, each ``(T,)``.
+
+    Attributes:
+        log10_norm: log10 ‖G_t‖ (Frobenius); −inf where a step gives nothing.
+        norm_share: ‖G_t‖ / Σ_s ‖G_s‖.
+        signed_share: ⟨G_t, G⟩ / ‖G‖², which sums to 1; a step that works against the
+            others has a negative one. NaN where G is exactly zero.
+    """
+
+    log10_norm: Float[Array, "T"]
+    norm_share: Float[Array, "T"]
+    signed_share: Float[Array, "T"]
+
+
+@struct.dataclass
+class _Product:
+    """A use whose factors have entries below 1, with an exponent ``(T, B)``."""
+
+    value: Array
+    delta: Array
+    exponent: Array
+    form: Form | Literal["rows"] = struct.field(pytree_node=False)
+
+
+def kernels(trace: Trace) -> tuple[Uses, ...]:
+    """Every kernel of a model with its uses: the embedding, then layer by layer."""
+    found: list[Uses] = []
+    if trace.embedding is not None and trace.table is not None:
+        found.append(Uses(trace.table, (trace.embedding,), EMBEDDING))
+    for walk in trace.walks:
+        for name, weight in walk.kernels.items():
+            uses = tuple(use for use in walk.uses if use.kernel == name)
+            found.append(Uses(weight, uses, f"{walk.name}/{name}"))
+    return tuple(found)
+
+
+def contribution(kernel: Uses) -> Contribution:
+    """Norms and shares of every step, over all examples of the batch.
+
+    Costs about two gradients of the kernel; scratch of the size of one kernel, since
+    G_t is formed step by step and never stacked.
+    """
+    log10 = step_norms(kernel)
+    top = jnp.max(log10)
+    known = jnp.isfinite(top)
+    ratio = 10.0 ** (log10 - jnp.where(known, top, jnp.zeros_like(top)))
+    norm_share = jnp.where(known, ratio / jnp.sum(ratio), jnp.nan)
+    return Contribution(log10, norm_share, signed_share(kernel))
+
+
+def sentence_shares(kernel: Uses, sentences: int) -> Float[Array, "T sentences"]:
+    """Signed shares within the gradient of each of the first examples, taken alone.
+
+    Equals Σ_s (δ_t·δ_s)(v_t·v_s) over its sum over t (the Gram form), evaluated as
+    v_t G δ_tᵀ so that its cost is linear in T. Zero on padding; NaN where the example
+    has no gradient.
+    """
+    some = jax.tree.map(lambda x: x[:, :sentences], kernel.uses)
+
+    def alone(uses: tuple[Use, ...]) -> Array:
+        one = jax.tree.map(lambda x: x[:, None], uses)
+        return signed_share(Uses(kernel.weight, one, kernel.name))
+
+    return jax.vmap(alone, in_axes=1, out_axes=1)(some)
+
+
+def gradient(kernel: Uses) -> Scaled:
+    """G, the gradient of the kernel summed over steps and examples."""
+    return _gradient(_products(kernel), kernel.weight)
+
+
+def step_norms(kernel: Uses) -> Float[Array, "T"]:
+    """log10 ‖G_t‖ of every step."""
+
+    def one(products: list[_Product]) -> Array:
+        return scaled.log10_norm(_gradient(products, kernel.weight))
+
+    return lax.map(one, _products(kernel))
+
+
+def signed_share(kernel: Uses) -> Float[Array, "T"]:
+    """⟨G_t, G⟩ / Σ_s ⟨G_s, G⟩, whose denominator is ‖G‖²."""
+    products = _products(kernel)
+    total = _gradient(products, kernel.weight)
+    aligned = [_align(product, total) for product in products]
+    parts = jnp.sum(jnp.stack(aligned), axis=(0, 2))
+    empty = total.exponent == NO_EXPONENT
+    whole = jnp.where(empty, jnp.nan, jnp.sum(parts))
+    return parts / whole
+
+
+def _products(kernel: Uses) -> list[_Product]:
+    return [_product(use) for use in kernel.uses]
+
+
+def _product(use: Use) -> _Product:
+    delta = scaled.normalise(use.delta)
+    if use.form == "rows":
+        return _Product(use.value, delta.mantissa, delta.exponent, use.form)
+    value = scaled.lift(use.value, 2)
+    exponent = jnp.maximum(value.exponent + delta.exponent, NO_EXPONENT)
+    return _Product(value.mantissa, delta.mantissa, exponent, use.form)
+
+
+def _gradient(products: Sequence[_Product], weight: Array) -> Scaled:
+    """Σ v δᵀ over all leading axes of all products, at their largest exponent."""
+    top = jnp.max(jnp.stack([product.exponent for product in products]))
+    parts = []
+    for p in products:
+        delta = scaled.shift(p.delta, p.exponent - top)
+        if p.form == "rows":
+            parts.append(jnp.zeros_like(weight).at[p.value].add(delta))
+        else:
+            with jax.default_matmul_precision("highest"):
+                parts.append(kernel_gradient(p.value, delta, weight, p.form))
+    return scaled.normalise(Scaled(sum(parts[1:], parts[0]), top))
+
+
+def _align(product: _Product, total: Scaled) -> Float[Array, "T B"]:
+    """⟨v δᵀ, G⟩ of each step and example, in units of 4^(exponent of G)."""
+    value, delta, g = product.value, product.delta, jnp.conj(total.mantissa)
+    with jax.default_matmul_precision("highest"):
+        if product.form == "rows":
+            through = g[value]
+        elif product.form == "diagonal":
+            through = value * g[None, None]
+        elif product.form == "block":
+            blocks = jnp.reshape(value, value.shape[:2] + g.shape[:2])
+            through = jnp.reshape(jnp.einsum("tbgi,gij->tbgj", blocks, g), delta.shape)
+        else:
+            through = value @ g
+    dots = jnp.sum(through * delta, axis=-1).real
+    return scaled.shift(dots, product.exponent - total.exponent)

@@ -1,0 +1,143 @@
+"""Everything that a report needs to know of one training step, as arrays."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.adjoint import log10_norms, state_names
+from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
+from rnnjax.probes.trace import Trace, backward, forward, trace
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.types import Batch, Params
+
+
+@struct.dataclass
+class Measurement:
+    """The gradient flow of one batch; layers, arrays and kernels as in `Labels`.
+
+    Attributes:
+        loss: of the batch.
+        log10_adjoint: log10‖λ_t^{(s)}‖ of the loss at the last loss step s.
+        log10_total_adjoint: log10‖∂L/∂h_t‖ of the joint state, for all of the loss.
+        log10_contribution: log10‖G_t‖.
+        norm_share: ‖G_t‖ / Σ_s‖G_s‖.
+        signed_share: ⟨G_t, G⟩ / ‖G‖².
+        word_share: the signed share within each single example.
+        sigma_max: largest singular value of a dense recurrent kernel (the largest over
+            its gates); NaN for other kernels.
+    """
+
+    loss: Float[Array, ""]
+    log10_adjoint: Float[Array, "layer array T B"]
+    log10_total_adjoint: Float[Array, "layer T B"]
+    log10_contribution: Float[Array, "kernel T"]
+    norm_share: Float[Array, "kernel T"]
+    signed_share: Float[Array, "kernel T"]
+    word_share: Float[Array, "kernel T sentence"]
+    sigma_max: Float[Array, "kernel"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Names along the axes of a `Measurement`.
+
+    Attributes:
+        layers: such as `layer0`, `layer0.backward`.
+        arrays: `joint`, then the state arrays of the cell.
+        kernels: such as `embedding`, `layer0/V`, `layer0/U`.
+    """
+
+    layers: tuple[str, ...]
+    arrays: tuple[str, ...]
+    kernels: tuple[str, ...]
+
+
+def measure(
+    model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch, sentences: int
+) -> Measurement:
+    """Measure one batch; pure, shapes static: works under `jit`, `vmap`, `lax.map`.
+
+    Args:
+        model: the model; dropout is off.
+        spec: loss and readout of the task.
+        params: the parameters at this training step.
+        batch: the examples.
+        sentences: this many first examples are also looked at one by one.
+
+    Contributions and shares are those of the training gradient of the batch (all of the
+    loss). Costs one forward pass, one or two reverse scans (two for a loss at every
+    step), and about three gradients of each kernel.
+    """
+    passed = forward(model, params, batch, spec)
+    total = backward(passed, "total")
+    lagged = total if spec.readout == "last" else backward(passed, "last")
+    found = kernels(total)
+    parts = [contribution(kernel) for kernel in found]
+    words = [sentence_shares(kernel, sentences) for kernel in found]
+    steps = batch.inputs.shape[0]
+
+    def stack(rows: list[Array], *shape: int) -> Array:
+        return jnp.stack(rows) if rows else jnp.zeros((0, *shape))
+
+    return Measurement(
+        loss=total.loss,
+        log10_adjoint=_norms(lagged),
+        log10_total_adjoint=_norms(total)[:, 0],
+        log10_contribution=stack([part.log10_norm for part in parts], steps),
+        norm_share=stack([part.norm_share for part in parts], steps),
+        signed_share=stack([part.signed_share for part in parts], steps),
+        word_share=stack(words, steps, sentences),
+        sigma_max=stack([sigma_max(kernel) for kernel in found]),
+    )
+
+
+def labels(
+    model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
+) -> Labels:
+    """The names of what `measure` returns, without computing anything."""
+
+    def traced(params: Params, batch: Batch) -> tuple[Trace, tuple[Uses, ...]]:
+        whole = trace(model, params, batch, spec, lag="total")
+        return whole, kernels(whole)
+
+    whole, found = jax.eval_shape(traced, params, batch)
+    return Labels(
+        layers=tuple(walk.name for walk in whole.walks),
+        arrays=state_names(whole.walks[0].states),
+        kernels=tuple(kernel.name for kernel in found),
+    )
+
+
+def kernel_names(
+    model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
+) -> tuple[str, ...]:
+    """The kernels of a model in the order of `Measurement`, such as `layer0/U`."""
+    return labels(model, spec, params, batch).kernels
+
+
+def sigma_max(kernel: Uses) -> Float[Array, ""]:
+    """Largest singular value of the effective recurrent kernel, over its gates.
+
+    A fused kernel ``(n, gates · n)`` is taken gate by gate. NaN for a kernel that is
+    not dense or not used inside the time loop.
+    """
+    weight = kernel.weight
+    if not any(use.recurrent and use.form == "dense" for use in kernel.uses):
+        return jnp.array(jnp.nan)
+    rows, columns = weight.shape
+    gates = columns // rows if columns % rows == 0 else 1
+    # one by one: a batched decomposition waits for XLA's thread pool from inside it,
+    # which locks up when every thread of a pack does so at once
+    tops = [
+        jnp.linalg.svd(block, compute_uv=False)[0]
+        for block in jnp.split(weight, gates, axis=1)
+    ]
+    return jnp.max(jnp.stack(tops))
+
+
+def _norms(whole: Trace) -> Float[Array, "layer array T B"]:
+    return jnp.stack([log10_norms(walk, whole.valid) for walk in whole.walks])

@@ -1,0 +1,175 @@
+"""One direction of one layer, walked forward and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array
+
+from rnnjax.cells.base import Cell, Form
+from rnnjax.recurrence import scaled
+from rnnjax.recurrence.engine import Taps, plain_scan
+from rnnjax.recurrence.layer import Recurrent, finish, make_drive, spread
+from rnnjax.recurrence.pure import Seams, Weights, abstract, call, step_seams
+from rnnjax.recurrence.reverse import Drive, first, reverse_scan
+from rnnjax.recurrence.scaled import Scaled
+from rnnjax.types import Lengths, State, Trajectory
+
+
+@struct.dataclass
+class Use:
+    """One use of a kernel at every step: a product `value` @ kernel.
+
+    Attributes:
+        value: what enters the product, ``(T, B, m)``; tokens ``(T, B)`` for `rows`.
+        delta: cotangent δ_t of the product, mantissas ``(T, B, n)``, exponents
+            ``(T, B)``.
+        kernel: name of the kernel within its layer.
+        form: of the product; `rows` picks rows of an embedding.
+        recurrent: whether the product lies inside the time loop.
+    """
+
+    value: Array
+    delta: Scaled
+    kernel: str = struct.field(pytree_node=False)
+    form: Form | Literal["rows"] = struct.field(pytree_node=False)
+    recurrent: bool = struct.field(pytree_node=False)
+
+
+@struct.dataclass
+class Walk:
+    """One direction of one layer; all arrays in the order of the input.
+
+    Attributes:
+        name: `layer0`, or `layer0.backward` for the walk from the end.
+        states: the state after each step, ``(T, B, n)`` per state array.
+        adjoint: ∂L/∂h_t per state array, one exponent ``(T, B)`` for all of them.
+        uses: every product with a kernel: of the readin, the step and the readout.
+        kernels: effective kernels by name.
+    """
+
+    states: Trajectory
+    adjoint: Scaled
+    uses: tuple[Use, ...]
+    kernels: Mapping[str, Array]
+    name: str = struct.field(pytree_node=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Walked:
+    """One direction of one layer, walked forward; in the order of the walk."""
+
+    name: str
+    cell: Cell
+    weights: Weights
+    backwards: bool
+    initial: State
+    inputs: Array
+    drive: Drive
+    states: Trajectory
+
+
+def walk_forward(
+    recurrent: Recurrent, name: str, x: Array, lengths: Lengths
+) -> tuple[Walked, Array]:
+    """Run a bound layer over ``(T, B, m)``; returns its outputs ``(T, B, ·)`` too."""
+    cell, weights = recurrent.weights()
+    initial = first_state(recurrent, x.shape[1])
+    backwards = recurrent.backwards
+    drive = make_drive(cell, weights, x, lengths, None, backwards)
+    states = plain_scan(cell, weights, initial, drive, Taps())
+    outputs, _ = finish(cell, weights, drive, states, backwards)
+    inputs = in_order(x, backwards)
+    walked = Walked(name, cell, weights, backwards, initial, inputs, drive, states)
+    return walked, outputs
+
+
+def first_state(recurrent: Recurrent, batch: int) -> State:
+    """The state of a bound layer before its first step, ``(B, n)``.
+
+    `Recurrent.first_state` may make the parameter, which a bound module must not.
+    """
+    state = recurrent.cell.initial_state((batch,))
+    if not recurrent.learn_initial_state:
+        return state
+    return jax.tree.map(spread, recurrent.variables["params"]["initial_state"], state)
+
+
+def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
+    """Back from the cotangent of the outputs to that of the input.
+
+    Both ``(T, B, ·)`` in the order of the input, with an exponent ``(T, B)``.
+    """
+    cell, weights, drive = walked.cell, walked.weights, walked.drive
+    cotangent = in_order(cotangent, walked.backwards)
+    seen = cotangent.mantissa
+    if drive.valid is not None:
+        seen = jnp.where(drive.valid[..., None], seen, jnp.zeros_like(seen))
+    pull, seams = _pull(cell, weights, "readout", walked.states, drive.values)
+    (d_states, d_values), deltas = pull(seen)
+    uses = _uses(seams, deltas, cotangent.exponent)
+    back = reverse_scan(
+        cell,
+        weights,
+        walked.initial,
+        drive,
+        walked.states,
+        d_states,
+        exponents=cotangent.exponent,
+    )
+    k = back.exponent
+    assert k is not None
+    recurrent = step_seams(cell, weights, walked.initial, first(drive.values))
+    inside = {
+        site: dataclasses.replace(x, value=back.values[site])
+        for site, x in recurrent.items()
+    }
+    uses = _uses(inside, back.deltas, k, recurrent=True) + uses
+    entered = scaled.add(Scaled(back.drive, k), Scaled(d_values, cotangent.exponent))
+    pull, seams = _pull(cell, weights, "readin", walked.inputs)
+    (d_inputs,), deltas = pull(entered.mantissa)
+    uses = _uses(seams, deltas, entered.exponent) + uses
+
+    kernels = {
+        name: weights.kernels[name] if name in weights.kernels else weights.params[name]
+        for name in sorted({use.kernel for use in uses})
+    }
+    states, adjoint, uses, d_inputs = in_order(
+        (
+            walked.states,
+            Scaled(back.adjoint, k),
+            uses,
+            Scaled(d_inputs, entered.exponent),
+        ),
+        walked.backwards,
+    )
+    return Walk(states, adjoint, uses, kernels, walked.name), d_inputs
+
+
+def _pull(cell: Cell, weights: Weights, method: str, *args: Any) -> tuple[Any, Seams]:
+    """The VJP of a method in its arguments and in the outputs of its seams."""
+
+    def run(args: Any, taps: Any) -> Any:
+        return call(cell, weights, method, *args, taps=taps)
+
+    known = jax.eval_shape(lambda args: run(args, None)[1], abstract(args))
+    taps = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in known.items()}
+    _, pull, seams = jax.vjp(run, args, taps, has_aux=True)
+    return pull, seams
+
+
+def _uses(
+    seams: Seams, deltas: Mapping[str, Array], exponent: Array, recurrent: bool = False
+) -> tuple[Use, ...]:
+    return tuple(
+        Use(x.value, Scaled(deltas[site], exponent), x.kernel, x.form, recurrent)
+        for site, x in seams.items()
+    )
+
+
+def in_order(tree: Any, backwards: bool) -> Any:
+    """From the order of the walk to that of the input, or the other way round."""
+    return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree
