@@ -1,0 +1,185 @@
+"""Build the report of a sweep."""
+
+from pathlib import Path
+
+from rnnjax.report import words, words_flow
+from rnnjax.report.figures.curves import training_curves
+from rnnjax.report.figures.distance import metric_against_distance
+from rnnjax.report.figures.heat import adjoint_over_training
+from rnnjax.report.figures.lag import gradient_against_lag
+from rnnjax.report.figures.positions import share_by_position
+from rnnjax.report.figures.words_strip import main_kernels, share_per_word
+from rnnjax.report.grids import (
+    Grid,
+    decay_grid,
+    length_grid,
+    outcome_grid,
+    runs_grid,
+)
+from rnnjax.report.naming import count
+from rnnjax.report.page import Page, render
+from rnnjax.report.places import Place
+from rnnjax.report.provenance import provenance
+from rnnjax.report.study import Study, read_study
+from rnnjax.report.style import Drawing, save
+from rnnjax.report.tables import (
+    bounds,
+    decay_at,
+    failures,
+    first_word_shares,
+    length_table,
+    outcomes,
+)
+from rnnjax.store.atomic import make_folder, write_atomically, write_text
+
+
+REPORT, FIGURES, RUNS = "report.html", "figures", "runs.csv"
+
+
+def build(sweep_dir: str | Path) -> Path:
+    """Write ``report.html``, ``figures/`` and ``runs.csv`` of a sweep.
+
+    Equal results give equal bytes.
+
+    Args:
+        sweep_dir: a sweep folder, a pool of runs, or a single run directory.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: the folder holds no runs, or cannot be written.
+    """
+    study = read_study(sweep_dir)
+    folder = study.folder
+    make_folder(folder / FIGURES)
+    table = study.runs.frame.drop("path")
+    write_atomically(folder / RUNS, table.write_csv)
+    figures = [(one, save(one, folder / FIGURES)) for one in drawings(study)]
+    _remove_others(folder / FIGURES, {drawing.name for drawing, _ in figures})
+    page = Page(
+        origin=provenance(folder, study.record, study.runs.frame),
+        headline=_headline(study),
+        words=what_came_out(study),
+        figures=figures,
+        tables=_tables(study),
+        runs=runs_grid(study.runs, study.flow.decays),
+        failures=_failures(study),
+        palette=study.palette,
+    )
+    write_text(folder / REPORT, render(page))
+    return folder / REPORT
+
+
+def drawings(study: Study) -> list[Drawing]:
+    """All figures for which there is data."""
+    runs, flow, colours = study.runs, study.flow, study.palette
+    axis, metric = runs.axis_name, runs.metric
+    found = [
+        gradient_against_lag(flow.lags, flow.decays, colours, axis),
+        metric_against_distance(runs.frame, colours, axis, metric),
+        *share_per_word(flow.shares, colours, axis),
+        share_by_position(flow.shares, colours, axis),
+        *adjoint_over_training(flow.lags, colours, axis),
+        training_curves(study.metrics(), colours, axis, metric),
+    ]
+    return [drawing for drawing in found if drawing is not None]
+
+
+def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
+    """Sentences about the results, under headings that have some."""
+    runs, flow = study.runs, study.flow
+    axis, metric = runs.axis_name, runs.metric
+    ended = outcomes(runs.frame, metric)
+    start = decay_at(flow.decays)
+    lengths = length_table(runs.frame)
+    kernels = [k for k in main_kernels(flow.shares, 3) if k.endswith("/V")][:1]
+    first = first_word_shares(flow.shares, kernels)
+    found = [
+        (
+            "Learning",
+            [
+                *words.learned(ended, axis, metric),
+                *words.reach(ended, axis),
+                *words.chrono(ended, axis),
+                *words.references(lengths, axis, metric),
+                *words.long_sentences(lengths, axis, metric),
+            ],
+        ),
+        (
+            "Gradients",
+            [
+                *words_flow.first_word(start, axis),
+                *words_flow.extremes(start, axis),
+                *words_flow.bound_check(bounds(flow.decays)),
+                *words_flow.training_effect(flow.decays, runs.frame, axis),
+                *words_flow.update_of_first_word(first, axis),
+            ],
+        ),
+        (
+            "How far this can be trusted",
+            [
+                *words.seeds_remark(ended),
+                *words.mishaps(failures(runs.frame), axis),
+            ],
+        ),
+    ]
+    return [(heading, sentences) for heading, sentences in found if sentences]
+
+
+def _tables(study: Study) -> list[tuple[str, str, Grid]]:
+    runs = study.runs
+    lengths = length_grid(runs)
+    found = [
+        (
+            f"{runs.metric.capitalize()} of every variant",
+            "Held-out: median [range over the seeds], then how many seeds solved the "
+            "task and in how many updates (median; known for runs that stop then).",
+            outcome_grid(runs),
+        ),
+        (
+            "By length of the sentence",
+            "Held-out, median over the seeds, beside what other methods reach.",
+            lengths,
+        ),
+        (
+            "Decay at initialisation",
+            "Change of log₁₀‖λ‖ per step of lag, median over the seeds with their "
+            "range; horizon: the largest lag with a thousandth of the gradient. The "
+            "bound holds for one layer of sigmoid Elman cells; “slope ≤ bound” counts "
+            "measurements.",
+            decay_grid(runs, study.flow.decays),
+        ),
+    ]
+    return [(a, b, table) for a, b, table in found if table is not None and table.rows]
+
+
+def _headline(study: Study) -> str:
+    runs = study.runs.frame
+    variants = count(runs["variant"].n_unique(), "variant")
+    parts = [count(len(runs), "run"), variants]
+    if runs["distance"].n_unique() > 1:
+        parts.append(f"{runs['distance'].n_unique()} values of {study.runs.axis_name}")
+    if runs["seed"].n_unique() > 0:
+        parts.append(count(runs["seed"].n_unique(), "seed"))
+    return f"{', '.join(parts)}."
+
+
+def _failures(study: Study) -> list[str]:
+    found = []
+    for row in failures(study.runs.frame).iter_rows(named=True):
+        place = Place(row["setting"], row["distance"]).title(study.runs.axis_name)
+        seed = None if row["seed"] is None else f"seed {row['seed']}"
+        name = ", ".join(filter(None, [row["variant"], place, seed]))
+        at = row["diverged_at"]
+        when = f" at update {at}" if at is not None else ""
+        reason = f": {row['error']}" if row["error"] else ""
+        found.append(f"{name} – {row['status']}{when}{reason} ({row['identity']})")
+    return found
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove figures of an earlier report that this one no longer has."""
+    for file in folder.iterdir():
+        if file.suffix in (".png", ".svg", ".pdf", ".csv") and file.stem not in names:
+            file.unlink()

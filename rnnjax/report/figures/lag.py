@@ -1,0 +1,145 @@
+"""Gradient against lag: how much of the loss at the end reaches each earlier step."""
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from rnnjax.report.aggregate import middle, most
+from rnnjax.report.layout import (
+    EndLabel,
+    Size,
+    blank,
+    label_ends,
+    note,
+    panels,
+    power_ticks,
+    title,
+)
+from rnnjax.report.naming import number
+from rnnjax.report.places import in_order, left_out, places, some
+from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
+
+
+FLOAT32_ENDS = float(np.log10(2.0**-149))
+"""log10 of the smallest positive float32, 1.4e-45."""
+
+STAGES = {"start": "at initialisation", "end": "after training"}
+LONGEST_LABEL = 1.75
+
+
+def gradient_against_lag(
+    lags: pl.DataFrame, decays: pl.DataFrame, palette: Palette, axis: str
+) -> Drawing | None:
+    """Median over seeds of log10‖λ_t^{(s)}‖ by lag s − t, with the range of the seeds.
+
+    Args:
+        lags, decays: tables of `rnnjax.report.flow.Flow`.
+        palette: a colour for each variant.
+        axis: what the distance is called.
+    """
+    if lags.is_empty():
+        return None
+    found = places(lags)
+    shown = some(found)
+    stages = [s for s in STAGES if (lags["stage"] == s).any()]
+    labels = lags["variant"].n_unique()
+    height = max(2.1, labels * 0.135)
+    longest = max(len(name) for name in lags["variant"])
+    gutter = min(LONGEST_LABEL, 0.058 * longest + 0.6)
+    size = Size(1.75, height, gap_x=gutter + 0.4, right=gutter, top=0.3)
+    with style():
+        figure, grid = panels(len(stages), len(shown), size)
+        for row, stage in enumerate(stages):
+            for column, place in enumerate(shown):
+                axes = grid[row, column]
+                here = place.of(lags).filter(stage=stage)
+                fits = place.of(decays).filter(stage=stage)
+                if here.is_empty():
+                    blank(axes)
+                    continue
+                _panel(axes, here, fits, palette)
+                words = [place.title(axis), _stage(here, stage)]
+                title(axes, ", ".join(filter(None, words)))
+                if row == len(stages) - 1:
+                    axes.set_xlabel("lag s − t (steps before the loss)")
+                if column == 0:
+                    axes.set_ylabel("‖λ‖, gradient at lag s − t")
+    caption = (
+        "Norm of the gradient of the loss at the last loss step s with respect to the "
+        "state at step t, by lag: median over the probed sentences, line: median over "
+        "seeds, band: range of the seeds. The number is the fitted change of log₁₀‖λ‖ "
+        "per step of lag. A cross marks the lag at which λ is exactly zero in some "
+        "seed; the line goes on with the others."
+    )
+    return Drawing(
+        "gradient_against_lag",
+        "Gradient against lag",
+        caption + left_out(found, shown),
+        figure,
+        lags,
+    )
+
+
+def _stage(here: pl.DataFrame, stage: str) -> str:
+    if stage == "start" and here["train_step"].max() != 0:
+        return "first measurement"
+    return STAGES[stage]
+
+
+def _panel(
+    axes: Axes, lags: pl.DataFrame, fits: pl.DataFrame, palette: Palette
+) -> None:
+    ends: list[EndLabel] = []
+    crosses: list[tuple[float, str]] = []
+    lowest, highest = 0.0, -np.inf
+    finite = pl.col("log10_norm").filter(pl.col("log10_norm").is_finite())
+    for name in in_order(lags, list(palette)):
+        line = palette[name]
+        curve = (
+            lags.filter(variant=name)
+            .group_by("lag")
+            .agg(
+                finite.median().alias("middle"),
+                finite.min().alias("low"),
+                finite.max().alias("high"),
+                (pl.col("log10_norm") == -float("inf")).any().alias("zero"),
+            )
+            .sort("lag")
+        )
+        x = curve["lag"].to_numpy()
+        y, low, high = (
+            curve[key].to_numpy().astype(float) for key in ("middle", "low", "high")
+        )
+        alive = np.isfinite(y)
+        slope = number(middle(fits.filter(variant=name)["slope"]), 3)
+        text = name if slope == "–" else f"{name}  {slope}"
+        if not alive.any():
+            ends.append(EndLabel(-np.inf, f"{name}  exactly 0", line.colour))
+            crosses.append((float(x[0]), line.colour))
+            continue
+        if curve["zero"].any():
+            crosses.append((float(x[curve["zero"].to_numpy()][0]), line.colour))
+            text += " ×"
+        ends.append(EndLabel(float(y[alive][-1]), text, line.colour))
+        lowest = min(lowest, float(np.min(low[np.isfinite(low)], initial=0)))
+        highest = max(highest, float(np.max(high[np.isfinite(high)], initial=-300)))
+        axes.plot(x, y, color=line.colour, linestyle=line.dash, zorder=3)
+        axes.fill_between(
+            x, low, high, where=alive, color=line.colour, alpha=0.18, lw=0
+        )
+    room = 0.06 * max(highest - lowest, 1.0)
+    bottom = min(lowest, highest - 1.0) - room
+    axes.set_ylim(bottom, highest + room)
+    last = max(int(most(lags["lag"])), 1)
+    axes.set_xlim(0, last)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for lag, colour in crosses:
+        axes.plot([lag], [bottom], "x", color=colour, clip_on=False, markersize=5)
+    if bottom < FLOAT32_ENDS:
+        axes.axhline(FLOAT32_ENDS, color=SOFT, linewidth=0.7, linestyle=(0, (1, 2)))
+        note(axes, last * 0.02, FLOAT32_ENDS, "float32 ends")
+    axes.grid(axis="y", color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)
+    power_ticks(axes)
+    label_ends(axes, ends)

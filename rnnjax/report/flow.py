@@ -1,0 +1,227 @@
+"""The gradient flow of all runs as tidy tables, read from their probes."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import xarray as xr
+from jaxtyping import Float, Int
+
+from rnnjax.probes.decay import decay
+from rnnjax.store.rundir import PROBES, RunDir
+
+
+KEYS = ["identity", "variant", "setting", "distance", "seed"]
+SIGMOID_SLOPE = 0.25
+"""The largest slope of the logistic function."""
+
+LAGS = {
+    "train_step": pl.Int64,
+    "lag": pl.Int64,
+    "log10_norm": pl.Float64,
+    "zeros": pl.Float64,
+}
+DECAYS = {
+    "train_step": pl.Int64,
+    "slope": pl.Float64,
+    "r2_exponential": pl.Float64,
+    "r2_power_law": pl.Float64,
+    "horizon": pl.Float64,
+    "lags": pl.Int64,
+    "transient": pl.Int64,
+    "zeros": pl.Int64,
+    "first_word": pl.Float64,
+    "sigma_max": pl.Float64,
+    "bound": pl.Float64,
+}
+SHARES = {
+    "train_step": pl.Int64,
+    "kernel": pl.String,
+    "sentence": pl.Int64,
+    "time": pl.Int64,
+    "length": pl.Int64,
+    "word": pl.String,
+    "share": pl.Float64,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Gradient flow; every table begins with `KEYS`.
+
+    Attributes:
+        lags: `log10_norm` of the lagged adjoint by `lag`, the median over the examples
+            of the probed batch (−inf: exactly zero), and the share `zeros` of examples
+            in which it is exactly zero. First layer, joint state.
+        decays: the fit of that curve (see `rnnjax.probes.decay`); `lags` measured, the
+            `transient` left out, `first_word`: the norm at the largest lag,
+            `sigma_max` of the recurrent kernel, and for a sigmoid Elman network of one
+            layer the `bound` log10(σ_max/4).
+        shares: the signed `share` of each `time` step in the update of each `kernel`,
+            one example at a time, at the first and the last measurement. `length` of
+            the sentence and the `word`, where known.
+
+    `train_step` is the number of updates made before; `stage` is "start" for the first
+    measurement of a run, "end" for the last one and "between" otherwise.
+    """
+
+    lags: pl.DataFrame
+    decays: pl.DataFrame
+    shares: pl.DataFrame
+
+
+def read_flow(runs: pl.DataFrame) -> Flow:
+    """Read the probes of all runs that have them.
+
+    Args:
+        runs: `rnnjax.report.runs.Runs.frame`.
+    """
+    lags, decays, shares = [], [], []
+    for row in runs.iter_rows(named=True):
+        run = RunDir(Path(row["path"]))
+        if row["status"] not in ("done", "diverged") or not run.has(PROBES):
+            continue
+        data = run.probes()
+        if "log10_adjoint" not in data or not data.sizes["train_step"]:
+            continue
+        keys = [pl.lit(row[key], runs.schema[key]).alias(key) for key in KEYS]
+        curves = _curves(data)
+        lags.append(_frame(_lag_rows(curves), LAGS).select(*keys, pl.all()))
+        fits = _frame(_decay_rows(data, curves, _is_sigmoid(row)), DECAYS)
+        decays.append(fits.select(*keys, pl.all()))
+        if data.sizes.get("sentence"):
+            shares.append(_shares(data).select(*keys, pl.all()))
+    keys = {key: runs.schema[key] for key in KEYS}
+    return Flow(
+        *(
+            _staged(pl.concat([pl.DataFrame(schema=keys | kind), *found]))
+            for found, kind in ((lags, LAGS), (decays, DECAYS), (shares, SHARES))
+        )
+    )
+
+
+def by_lag(
+    norms: Float[np.ndarray, "T B"], last: Int[np.ndarray, "B"]
+) -> Float[np.ndarray, "T B"]:
+    """Norms by lag s − t instead of time t; NaN where a lag reaches before the start.
+
+    >>> by_lag(np.array([[1.0], [2.0], [3.0]]), np.array([1])).ravel().tolist()
+    [2.0, 1.0, nan]
+    """
+    time = last[None, :] - np.arange(norms.shape[0])[:, None]
+    found = np.take_along_axis(norms, np.clip(time, 0, None), axis=0)
+    return np.where(time >= 0, found, np.nan)
+
+
+Curves = dict[int, tuple[Float[np.ndarray, "T"], Float[np.ndarray, "T"]]]
+"""By training step: median over the examples and share of exact zeros, by lag."""
+
+
+def _curves(data: xr.Dataset) -> Curves:
+    """The lag curves of the first layer and the joint state."""
+    norms = data["log10_adjoint"].isel(layer=0, array=0)
+    norms = norms.transpose("train_step", "time", "example").to_numpy()
+    last = data["last_step"].to_numpy().astype(int)
+    found: Curves = {}
+    for step, values in zip(data["train_step"].to_numpy(), norms, strict=True):
+        table = by_lag(np.asarray(values, np.float64), last)
+        table[np.isposinf(table)] = np.nan
+        with warnings.catch_warnings():
+            # A lag that no example has stays NaN.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            median = np.nanmedian(table, axis=1)
+            seen = np.sum(~np.isnan(table), axis=1)
+            zeros = np.sum(np.isneginf(table), axis=1) / np.maximum(seen, 1)
+        found[int(step)] = median, zeros
+    return found
+
+
+def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
+    for step, (median, zeros) in curves.items():
+        for lag in np.flatnonzero(~np.isnan(median)).tolist():
+            yield step, lag, float(median[lag]), float(zeros[lag])
+
+
+def transient_of(lags: int) -> int:
+    """First lags that a fit leaves out: 5, or a third of a curve that is shorter.
+
+    >>> transient_of(100), transient_of(4), transient_of(2)
+    (5, 1, 0)
+    """
+    return min(5, max(0, (lags - 1) // 3))
+
+
+def _decay_rows(
+    data: xr.Dataset, curves: Curves, sigmoid: bool
+) -> Iterator[tuple[object, ...]]:
+    layer = str(data["layer"].to_numpy()[0])
+    own = [str(name).startswith(f"{layer}/") for name in data["kernel"].to_numpy()]
+    sigma = data["sigma_max"].transpose("train_step", "kernel").to_numpy()[:, own]
+    for i, (step, (median, _)) in enumerate(curves.items()):
+        seen = np.flatnonzero(~np.isnan(median))
+        if not seen.size:
+            continue
+        curve = median[: seen[-1] + 1]
+        skip = transient_of(len(curve))
+        fit = decay(curve, skip)
+        known = sigma[i][~np.isnan(sigma[i])]
+        largest = float(known.max()) if known.size else math.nan
+        bound = math.log10(SIGMOID_SLOPE * largest) if sigmoid and largest > 0 else None
+        yield (
+            *(step, fit.slope, fit.r2_exponential, fit.r2_power_law, fit.horizon),
+            *(len(curve), skip, fit.zeros, float(curve[-1]), largest, bound),
+        )
+
+
+def _is_sigmoid(row: dict[str, object]) -> bool:
+    plain = row["cell"] == "elman" and row["layers"] in (None, 1)
+    return plain and row["activation"] == "sigmoid"
+
+
+def _shares(data: xr.Dataset) -> pl.DataFrame:
+    steps = data["train_step"].to_numpy()
+    chosen = sorted({int(np.argmin(steps)), int(np.argmax(steps))})
+    share = data["word_share"].isel(train_step=chosen)
+    share = share.transpose("train_step", "kernel", "sentence", "time")
+    lengths = data["length"].to_numpy().astype(int)[: data.sizes["sentence"]]
+    shape = share.shape
+    axis: Callable[[np.ndarray, int], np.ndarray] = lambda values, dim: np.broadcast_to(
+        values.reshape([-1 if i == dim else 1 for i in range(4)]), shape
+    ).ravel()
+    words = np.full(shape[2:], "", object)
+    if "word" in data:
+        words = data["word"].transpose("sentence", "time").to_numpy()
+    table = pl.DataFrame(
+        {
+            "train_step": axis(steps[chosen], 0),
+            "kernel": axis(data["kernel"].to_numpy().astype(str), 1),
+            "sentence": axis(np.arange(shape[2]), 2),
+            "time": axis(np.arange(shape[3]), 3),
+            "length": axis(lengths, 2),
+            "word": np.broadcast_to(words.astype(str), shape).ravel(),
+            "share": share.to_numpy().ravel(),
+        },
+        schema=SHARES,
+        strict=False,
+    )
+    return table.filter(pl.col("time") < pl.col("length"))
+
+
+def _frame(rows: Iterator[tuple[object, ...]], schema: dict[str, type]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=schema, orient="row", strict=False)
+
+
+def _staged(frame: pl.DataFrame) -> pl.DataFrame:
+    step = pl.col("train_step")
+    return frame.with_columns(
+        pl.when(step == step.min().over("identity"))
+        .then(pl.lit("start"))
+        .when(step == step.max().over("identity"))
+        .then(pl.lit("end"))
+        .otherwise(pl.lit("between"))
+        .alias("stage")
+    )

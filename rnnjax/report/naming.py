@@ -1,0 +1,124 @@
+"""How names and numbers are written for people."""
+
+import math
+import re
+
+
+SPELLING = {
+    "cornn": "coRNN",
+    "elman": "Elman",
+    "elu": "ELU",
+    "exprnn": "expRNN",
+    "gelu": "GELU",
+    "gru": "GRU",
+    "indrnn": "IndRNN",
+    "lem": "LEM",
+    "lru": "LRU",
+    "lstm": "LSTM",
+    "mingru": "minGRU",
+    "relu": "ReLU",
+    "rhn": "RHN",
+    "rnn": "RNN",
+    "urnn": "uRNN",
+}
+
+MINUS = "−"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def display(name: str) -> str:
+    """The name of a variant or a cell as it is written in text.
+
+    >>> display("elman_leaky_relu")
+    'Elman leaky ReLU'
+    >>> display("lstm-tanh")
+    'LSTM tanh'
+    """
+    words = re.split(r"[_\-]+", name)
+    return " ".join(SPELLING.get(word, word) for word in words)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with a fixed number of digits and a real minus sign; "–" for none.
+
+    >>> number(-0.637, 3)
+    '−0.637'
+    >>> number(float("-inf"))
+    '−∞'
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("-", MINUS)
+
+
+def score(value: float | None, is_share: bool = True) -> str:
+    """A metric: a share of 1 with two digits, an error with three that count.
+
+    A share is never rounded to 0 or to 1.
+
+    >>> score(0.987), score(0.9996), score(1.0), score(0.00321, is_share=False)
+    ('.99', '.9996', '1.00', '0.00321')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if not is_share:
+        return f"{value:.3g}".replace("-", MINUS)
+    digits = 2
+    while digits < 6 and 0 < value < 1 and round(value, digits) in (0.0, 1.0):
+        digits += 1
+    return number(value, digits).replace("0.", ".", 1)
+
+
+def span(low: float, high: float, is_share: bool = True) -> str:
+    """A range of a metric, or one value if both ends are written alike.
+
+    >>> span(0.49, 0.512)
+    '.49–.51'
+    >>> span(1.0, 1.0)
+    '1.00'
+    """
+    ends = score(low, is_share), score(high, is_share)
+    return ends[0] if ends[0] == ends[1] else "–".join(ends)
+
+
+def power(exponent: float) -> str:
+    """A power of ten, its exponent rounded.
+
+    >>> power(-44.9)
+    '10⁻⁴⁵'
+    """
+    return "10" + f"{exponent:.0f}".replace("-0", "0").translate(_SUPERSCRIPTS)
+
+
+def whole(value: float | None) -> str:
+    """A number without a fraction if it has none.
+
+    >>> whole(100.0), whole(0.5), whole(None)
+    ('100', '0.5', '')
+    """
+    return "" if value is None else f"{value:g}"
+
+
+def listing(items: list[str]) -> str:
+    """Items with commas and a last "and".
+
+    >>> listing(["LSTM", "GRU", "LEM"])
+    'LSTM, GRU and LEM'
+    """
+    return (
+        " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else ""
+    )
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """A number of things.
+
+    >>> count(1, "seed"), count(2, "seed")
+    ('1 seed', '2 seeds')
+    """
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"

@@ -1,0 +1,62 @@
+"""The conditions of a sweep: what a column of panels, or a sentence, is about."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from rnnjax.report.naming import whole
+
+
+class Place(NamedTuple):
+    """A setting of the task and a distance; either may be missing."""
+
+    setting: str
+    distance: float | None
+
+    def title(self, axis: str) -> str:
+        """In words, such as "distance 100"; empty if there is nothing to say.
+
+        >>> Place("form=next_word", 4.0).title("distance")
+        'distance 4, form=next_word'
+        """
+        known = [] if self.distance is None else [f"{axis} {whole(self.distance)}"]
+        return ", ".join([*known, *filter(None, [self.setting])])
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a table that belong here."""
+        return frame.filter(
+            pl.col("setting") == self.setting,
+            pl.col("distance").eq_missing(pl.lit(self.distance, pl.Float64)),
+        )
+
+
+def places(frame: pl.DataFrame) -> list[Place]:
+    """All places of a table with columns `setting` and `distance`, nearest first."""
+    pairs = frame.select("setting", "distance").unique(maintain_order=True)
+    found = [Place(*row) for row in pairs.iter_rows()]
+    return sorted(found, key=lambda place: (place.setting, place.distance or 0.0))
+
+
+def some(found: Sequence[Place], most: int = 4) -> list[Place]:
+    """At most so many of them, evenly chosen, the first and the last among them.
+
+    >>> [place.distance for place in some([Place("", d) for d in range(7)], 3)]
+    [0, 3, 6]
+    """
+    if len(found) <= most:
+        return list(found)
+    return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
+
+
+def left_out(found: Sequence[Place], shown: Sequence[Place]) -> str:
+    """A closing remark of a caption if not all places are drawn."""
+    if len(found) == len(shown):
+        return ""
+    return f" {len(shown)} of {len(found)} conditions are drawn, the table has all."
+
+
+def in_order(frame: pl.DataFrame, variants: Sequence[str]) -> list[str]:
+    """The variants that occur in a table, in the order of the sweep."""
+    there = set(frame["variant"])
+    return [name for name in variants if name in there]

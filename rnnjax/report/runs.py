@@ -1,0 +1,207 @@
+"""One tidy row per run: which line it belongs to, at which distance, how it ended."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import polars as pl
+
+from rnnjax.report.naming import display, whole
+from rnnjax.results import Results
+
+
+AXES = ("task.distance", "task.length", "task.pad", "task.delay")
+"""What counts as the distance of a task, the first that varies."""
+
+ACCURACY = frozenset(
+    "opinion reviews text digits mnist temporal_order copy copying".split()
+)
+"""Tasks of this package whose metric is an accuracy; of `ERROR`, an error."""
+ERROR = frozenset({"adding"})
+
+Metric = Literal["accuracy", "error", "test metric"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """The runs of a sweep in one vocabulary.
+
+    Attributes:
+        frame: one row per run. `identity`, `variant` (the line in a figure), `setting`
+            (whatever else of the task varies, as text), `distance` (None without an
+            axis), `seed`, `status`, `metric`, `validation`, `baseline`, `solved`,
+            `updates` (made until the task was solved, if known), `steps`,
+            `diverged_at`, `error`, `examples` (of the evaluation), `cell`,
+            `activation`, `layers`, `compile_seconds`, `run_seconds`, `path`, and as
+            they are the results `reference.…`, `test_metric.…` and `test_count.…`.
+        axis: the configuration key behind `distance`, such as ``task.distance``.
+        metric: what the metric of all runs is; "test metric" where that is not known.
+    """
+
+    frame: pl.DataFrame
+    axis: str | None
+    metric: Metric
+
+    @property
+    def axis_name(self) -> str:
+        """The axis in words."""
+        return (self.axis or "distance").rpartition(".")[2]
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is a share of 1."""
+        return self.metric == "accuracy"
+
+    @property
+    def variants(self) -> list[str]:
+        """The lines, in the order of the sweep."""
+        return self.frame["variant"].unique(maintain_order=True).to_list()
+
+
+def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) -> Runs:
+    """Name the lines and the axis of a sweep.
+
+    A line is the variant of a run, else its group, else its cell; beside it stand the
+    keys outside the task that are still needed to tell two runs apart.
+
+    Args:
+        results: of the sweep.
+        groups: identities by label, as ``sweep.json`` keeps them.
+    """
+    runs = results.runs
+    varying = [key for key in results.varying() if key != "seed"]
+    of_task = [key for key in varying if key.startswith("task.")]
+    axis = _axis(runs, of_task, results.config_columns)
+    base = _labels(runs, groups or {})
+    frame = runs.with_columns(base)
+    others = sorted(set(varying) - set(of_task) - {"variant"}, key=_importance)
+    kept = _needed(frame, ["__label", *of_task], others)
+    split = _needed(frame, ["__label", *([axis] if axis else [])], of_task)
+    variant = [
+        " ".join([row["__label"], *_pairs(row, kept)])
+        for row in frame.iter_rows(named=True)
+    ]
+    setting = [", ".join(_pairs(row, split)) for row in frame.iter_rows(named=True)]
+    distance = runs[axis].cast(pl.Float64) if axis else [None] * len(runs)
+    table = pl.DataFrame(
+        {
+            "identity": runs["identity"],
+            "variant": pl.Series(variant, dtype=pl.String),
+            "setting": pl.Series(setting, dtype=pl.String),
+            "distance": pl.Series(distance, dtype=pl.Float64),
+            "seed": _column(runs, "seed", pl.Int64),
+            "status": runs["status"],
+            "metric": _column(runs, "test_metric", pl.Float64),
+            "validation": _column(runs, "validation_metric", pl.Float64),
+            "baseline": _column(runs, "baseline", pl.Float64),
+            "solved": _column(runs, "solved", pl.Boolean),
+            "updates": _updates(runs),
+            "steps": _column(runs, "steps", pl.Int64),
+            "diverged_at": _column(runs, "diverged_at", pl.Int64),
+            "error": _column(runs, "error", pl.String),
+            "examples": _column(runs, "eval.size", pl.Int64),
+            "cell": _column(runs, "cell.name", pl.String),
+            "activation": _column(runs, "activation", pl.String),
+            "layers": _column(runs, "model.layers", pl.Int64),
+            "compile_seconds": _column(runs, "compile_seconds", pl.Float64),
+            "run_seconds": _column(runs, "run_seconds", pl.Float64),
+            "path": runs["path"],
+        }
+    )
+    extra = [
+        runs[name].cast(pl.Float64, strict=False)
+        for name in runs.columns
+        if name.startswith(("reference.", "test_metric.", "test_count."))
+    ]
+    return Runs(table.with_columns(extra), axis, _metric(runs, table))
+
+
+def _labels(runs: pl.DataFrame, groups: Mapping[str, Sequence[str]]) -> pl.Series:
+    of_group = {key: label for label, keys in groups.items() for key in keys}
+    variants = _column(runs, "variant", pl.String)
+    cells = _column(runs, "cell.name", pl.String)
+    rows = zip(runs["identity"], variants, cells, strict=True)
+    names = [
+        variant
+        if variant not in (None, "", "none")
+        else of_group.get(identity) or cell or "run"
+        for identity, variant, cell in rows
+    ]
+    return pl.Series("__label", [display(name) for name in names], dtype=pl.String)
+
+
+def _axis(
+    runs: pl.DataFrame, varying: Sequence[str], config: Sequence[str]
+) -> str | None:
+    known = [key for key in AXES if key in config]
+    candidates = [key for key in known if key in varying]
+    candidates += [key for key in varying if key not in known]
+    candidates += known
+    numeric = (
+        key
+        for key in candidates
+        if runs[key].dtype.is_numeric() and not runs[key].is_null().any()
+    )
+    return next(numeric, None)
+
+
+def _importance(key: str) -> tuple[int, str]:
+    first = ("cell.name", "activation", "init.name", "lr")
+    return (first.index(key) if key in first else len(first), key)
+
+
+def _needed(
+    frame: pl.DataFrame, keys: Sequence[str], candidates: Sequence[str]
+) -> list[str]:
+    """The candidates that tell rows apart which `keys` and earlier ones do not."""
+    chosen: list[str] = []
+    for candidate in candidates:
+        before = [*keys, *chosen]
+        if candidate not in before:
+            more = frame.n_unique([*before, candidate])
+            if more > frame.n_unique(before):
+                chosen.append(candidate)
+    return chosen
+
+
+def _pairs(row: Mapping[str, object], keys: Sequence[str]) -> list[str]:
+    bare = ("cell.name", "activation", "task.name")
+    return [
+        display(str(row[key]))
+        if key in bare
+        else f"{key.removeprefix('config.').rpartition('.')[2]}={_text(row[key])}"
+        for key in keys
+        if row[key] is not None
+    ]
+
+
+def _text(value: object) -> str:
+    return whole(value) if isinstance(value, float) else str(value)
+
+
+def _column(runs: pl.DataFrame, name: str, kind: type[pl.DataType]) -> pl.Series:
+    if name not in runs.columns:
+        return pl.Series(name, [None] * len(runs), dtype=kind)
+    return runs[name].cast(kind, strict=False)
+
+
+def _updates(runs: pl.DataFrame) -> list[int | None]:
+    """Updates until solved, known for runs that stop once they have solved the task."""
+    stops = _column(runs, "eval.stop_when_solved", pl.Boolean)
+    solved = _column(runs, "solved", pl.Boolean)
+    steps = _column(runs, "steps", pl.Int64)
+    rows = zip(stops, solved, steps, strict=True)
+    return [made if stop and done else None for stop, done, made in rows]
+
+
+def _metric(runs: pl.DataFrame, table: pl.DataFrame) -> Metric:
+    tasks = set(_column(runs, "task.name", pl.String).drop_nulls())
+    if tasks and tasks <= ACCURACY:
+        return "accuracy"
+    if tasks and tasks <= ERROR:
+        return "error"
+    solved = table.filter("solved")
+    above = (solved["metric"] > solved["baseline"]).drop_nulls()
+    if len(above) and above.all():
+        return "accuracy"
+    return "error" if len(above) and not above.any() else "test metric"

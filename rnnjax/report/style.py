@@ -1,0 +1,171 @@
+"""One look for all figures: fixed colours, and files that are the same when redrawn."""
+
+import dataclasses
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import polars as pl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rnnjax.store.atomic import write_atomically
+
+
+INK, SOFT, GRID, PAPER = "#1b1f24", "#667080", "#d9dde3", "#ffffff"
+
+SERIES = (
+    ("#0072b2", "#4da6e0"),
+    ("#d55e00", "#ff8b3e"),
+    ("#009e73", "#2fc99c"),
+    ("#b8448c", "#ec92c6"),
+    ("#a87400", "#f0bb3c"),
+    ("#3a96cf", "#8fd0f7"),
+    ("#5d3a9b", "#ad92e6"),
+    ("#6a6f76", "#b3b8bf"),
+)
+"""Colours on paper and on a dark screen, after Okabe & Ito, with contrast 3 to 1."""
+
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
+
+VARIABLES = {
+    INK: "--ink",
+    SOFT: "--soft",
+    GRID: "--grid",
+    PAPER: "--card",
+    **{light: f"--series-{i}" for i, (light, _) in enumerate(SERIES)},
+}
+"""CSS variables that stand for the colours of a figure inside the page."""
+
+RC: dict[Any, Any] = {
+    "axes.edgecolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8.5,
+    "axes.titlepad": 5,
+    "figure.facecolor": PAPER,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8,
+    "image.interpolation": "nearest",
+    "lines.linewidth": 1.4,
+    "lines.solid_capstyle": "round",
+    "mathtext.default": "regular",
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "xtick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.color": SOFT,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 7.5,
+    "ytick.major.size": 2.5,
+    "ytick.major.width": 0.6,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """How one variant looks in every figure."""
+
+    colour: str
+    dash: str | tuple[int, tuple[float, ...]]
+
+
+Palette = dict[str, Line]
+
+
+def palette(variants: Sequence[str]) -> Palette:
+    """A colour for each variant; beyond eight the dashes tell them apart."""
+    size = len(SERIES)
+    return {
+        name: Line(SERIES[i % size][0], DASHES[i // size % len(DASHES)])
+        for i, name in enumerate(variants)
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure with what belongs to it.
+
+    Attributes:
+        name: of its files.
+        title: in a few words.
+        caption: what is drawn, and how it was computed.
+        figure: the matplotlib figure.
+        data: what is drawn, as a table.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+    data: pl.DataFrame
+
+
+@contextmanager
+def style(name: str = "") -> Iterator[None]:
+    """The look, for drawing and for saving; `name` makes the marks in an SVG unique."""
+    with matplotlib.rc_context({**RC, "svg.hashsalt": name}):
+        yield
+
+
+def save(drawing: Drawing, folder: Path) -> str:
+    """Write PNG, SVG, PDF and CSV; equal figures give equal bytes.
+
+    Returns:
+        The figure as an element of a page, see `inline`.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    figure, name = drawing.figure, drawing.name
+    FigureCanvasAgg(figure)
+    vector = io.BytesIO()
+    with style(name):
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(vector, format="svg", metadata=metadata)
+        write_atomically(folder / f"{name}.svg", _writer(vector))
+        raster, paged = io.BytesIO(), io.BytesIO()
+        figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
+        write_atomically(folder / f"{name}.png", _writer(raster))
+        dateless = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(paged, format="pdf", metadata=dateless)
+        write_atomically(folder / f"{name}.pdf", _writer(paged))
+    write_atomically(folder / f"{name}.csv", drawing.data.write_csv)
+    return inline(vector.getvalue().decode(), name)
+
+
+def _writer(content: io.BytesIO):
+    return lambda file: file.write_bytes(content.getvalue())
+
+
+def inline(svg: str, name: str) -> str:
+    """An SVG file as part of a page: colours follow its theme, ids are its own."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r' xmlns(:xlink)?="[^"]*"', "", body, count=2)
+    head, rest = body.split(">", 1)
+    width = re.search(r'width="([\d.]+)pt"', head)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    points = float(width.group(1)) if width else 600.0
+    head += f' role="img" aria-labelledby="{name}-title"'
+    head += f' style="max-width:{points * 4 / 3:.0f}px"'
+    body = f"{head}>{rest}"
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return body

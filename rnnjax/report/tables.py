@@ -1,0 +1,172 @@
+"""The tables of a report, each a function of tidy frames."""
+
+import math
+from collections.abc import Sequence
+
+import polars as pl
+
+from rnnjax.report.aggregate import median
+from rnnjax.report.runs import Metric
+
+
+PLACE = ["setting", "distance"]
+FINISHED = ("done", "diverged")
+BROKEN = ("diverged", "failed", "interrupted")
+
+
+def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+    """How the seeds of each variant did in each place.
+
+    Args:
+        runs: `rnnjax.report.runs.Runs.frame`.
+        metric: what the metric is.
+
+    Returns:
+        `setting`, `distance`, `variant`; `seeds`: runs that are done or diverged;
+        `solved`: of them; `low`, `middle`, `high` of the metric; `baseline`;
+        `at_chance`: runs whose accuracy is not more than two standard errors of the
+        evaluation above the baseline (0 where that cannot be said); `updates`: median
+        number until solved, over those that stopped then; `diverged`, `unfinished`.
+    """
+    finished = pl.col("status").is_in(FINISHED)
+    value = pl.col("metric").filter(finished & pl.col("metric").is_not_nan())
+    base = pl.col("baseline")
+    error = (base * (1 - base) / pl.col("examples")).sqrt()
+    chance = finished & (pl.col("metric") <= base + 2 * error)
+    return (
+        runs.group_by(*PLACE, "variant", maintain_order=True)
+        .agg(
+            finished.sum().alias("seeds"),
+            (finished & pl.col("solved")).sum().alias("solved"),
+            value.min().alias("low"),
+            value.median().alias("middle"),
+            value.max().alias("high"),
+            base.median(),
+            (chance if metric == "accuracy" else pl.lit(False))
+            .sum()
+            .alias("at_chance"),
+            pl.col("updates").filter(finished).median(),
+            (pl.col("status") == "diverged").sum().alias("diverged"),
+            (~finished).sum().alias("unfinished"),
+        )
+        .sort(*PLACE, maintain_order=True)
+    )
+
+
+def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
+    """The decay of every variant at one stage, over its seeds; the farthest first.
+
+    Args:
+        decays: table of `rnnjax.report.flow.Flow`.
+        stage: "start" or "end".
+
+    Returns:
+        `setting`, `distance`, `variant`, `seeds`, and medians over the seeds: `slope`
+        (`slope_low`, `slope_high`: range), `r2_exponential`, `r2_power_law`, `horizon`,
+        `lags`, `transient`, `first_word` (`first_low`, `first_high`), `sigma_max`,
+        `bound` (of `horizon` the lower
+        one); `held`: measurements with slope ≤ bound, of `bounded`; `zeros`: seeds
+        with an adjoint that is exactly zero.
+    """
+    known = pl.col("slope").is_not_nan()
+    slope = pl.col("slope").filter(known)
+    return (
+        decays.filter(pl.col("stage") == stage)
+        .group_by(*PLACE, "variant", maintain_order=True)
+        .agg(
+            pl.len().alias("seeds"),
+            slope.median(),
+            slope.min().alias("slope_low"),
+            slope.max().alias("slope_high"),
+            median("r2_exponential"),
+            median("r2_power_law"),
+            pl.col("horizon").fill_nan(None).quantile(0.5, "lower"),
+            pl.col("lags").max(),
+            pl.col("transient").max(),
+            median("first_word"),
+            pl.col("first_word").min().alias("first_low"),
+            pl.col("first_word").max().alias("first_high"),
+            median("sigma_max"),
+            median("bound"),
+            (pl.col("slope") <= pl.col("bound")).filter(known).sum().alias("held"),
+            pl.col("bound").filter(known).count().alias("bounded"),
+            (pl.col("zeros") > 0).sum().alias("zeros"),
+        )
+        .sort("setting", "distance", descending=[False, True], maintain_order=True)
+    )
+
+
+def bounds(decays: pl.DataFrame) -> pl.DataFrame:
+    """Every measurement that has a bound: `margin` = slope − bound, ≤ 0 if it holds."""
+    return decays.filter(
+        pl.col("bound").is_not_null() & pl.col("slope").is_not_nan()
+    ).with_columns((pl.col("slope") - pl.col("bound")).alias("margin"))
+
+
+def run_table(runs: pl.DataFrame, decays: pl.DataFrame) -> pl.DataFrame:
+    """One row per run, with its decay and horizon at initialisation."""
+    start = decays.filter(pl.col("stage") == "start").select(
+        "identity", "slope", "horizon", "lags", "first_word"
+    )
+    return runs.join(start, on="identity", how="left", maintain_order="left")
+
+
+def failures(runs: pl.DataFrame) -> pl.DataFrame:
+    """Runs that diverged, failed or were interrupted."""
+    return runs.filter(pl.col("status").is_in(BROKEN))
+
+
+def length_table(runs: pl.DataFrame) -> pl.DataFrame:
+    """Held-out metric by length of the sentence beside the references, over the seeds.
+
+    Returns:
+        `setting`, `distance`, `variant`, `seeds`, `metric`, `baseline`, and medians of
+        every column `reference.…`, `test_metric.…`, `test_count.…` of the runs; empty
+        if there are none of these.
+    """
+    extra = [name for name in runs.columns if "." in name]
+    extra = [name for name in extra if runs[name].is_not_null().any()]
+    rows = runs.filter(pl.col("status").is_in(FINISHED))
+    if not extra:
+        rows = rows.clear()
+    return (
+        rows.group_by(*PLACE, "variant", maintain_order=True)
+        .agg(
+            pl.len().alias("seeds"),
+            pl.col("metric", "baseline", *extra).fill_nan(None).median(),
+        )
+        .sort(*PLACE, maintain_order=True)
+    )
+
+
+def seeds_of(table: pl.DataFrame) -> tuple[int, int]:
+    """Fewest and most finished seeds of any variant anywhere; (0, 0) without runs."""
+    seeds = table.filter(pl.col("seeds") > 0)["seeds"].to_list()
+    return (min(seeds), max(seeds)) if seeds else (0, 0)
+
+
+def success_bound(seeds: int) -> float:
+    """The lowest success rate that `seeds` successes of as many do not rule out (95 %).
+
+    >>> round(success_bound(2), 3)
+    0.224
+    """
+    return math.exp(math.log(0.05) / seeds)
+
+
+def first_word_shares(shares: pl.DataFrame, kernels: Sequence[str]) -> pl.DataFrame:
+    """Median share of the first word, over sentences and seeds.
+
+    Args:
+        shares: table of `rnnjax.report.flow.Flow`.
+        kernels: which to keep.
+
+    Returns:
+        `setting`, `distance`, `variant`, `stage`, `kernel`, `share`.
+    """
+    first = (pl.col("time") == 0) & pl.col("share").is_finite()
+    return (
+        shares.filter(first & pl.col("kernel").is_in(list(kernels)))
+        .group_by(*PLACE, "variant", "stage", "kernel", maintain_order=True)
+        .agg(pl.col("share").median())
+    )
