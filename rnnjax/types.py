@@ -18,7 +18,7 @@ State = Any
 """A pytree of state arrays ``(B, n)`` (one array, or a NamedTuple of them)."""
 
 Trajectory = Any
-"""A `State` with a leading time axis: ``(T, B, n)``; entry t is the state after step t."""
+"""A `State` with a leading time axis, ``(T, B, n)``: entry t is the state after step t."""
 
 Lengths = Int[Array, "B"]
 Sequence = Inexact[Array, "T B m"]
@@ -30,11 +30,11 @@ class Batch:
 
     Attributes:
         inputs: tokens ``int32 (T, B)`` or vectors ``float32 (T, B, m)``.
-        targets: for a loss at the last step ``(B,)`` classes or ``(B, q)`` values; for a
-            loss at every step the same with a leading ``T``.
-        mask: ``float32 (T, B)``, weight of the loss of each step. For a loss at the last
-            step it is 1 at step ``lengths − 1`` of each example and 0 elsewhere.
-        lengths: ``int32 (B,)``, valid steps of each example; later steps are padding.
+        targets: for a loss at the last step ``(B,)`` classes or ``(B, q)`` values; for
+            a loss at every step the same with a leading ``T``.
+        mask: ``float32 (T, B)``, weight of the loss of each step. For a loss at the
+            last step it is 1 at step ``lengths − 1`` of each example, 0 elsewhere.
+        lengths: ``int32 (B,)``, valid steps of each example; the rest is padding.
         informative: ``bool (T, B)``, the steps that the target depends on.
     """
 

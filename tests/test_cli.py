@@ -26,7 +26,8 @@ class Launched(list):
         self.append((list(jobs), settings, command))
         if self.outcome is not None:
             raise self.outcome
-        return types.SimpleNamespace(sweep=Path("sweep"), failed=self.failed)
+        sweep, runs = Path("sweep"), ("the run",)
+        return types.SimpleNamespace(sweep=sweep, runs=runs, failed=self.failed)
 
 
 @pytest.fixture
@@ -36,9 +37,8 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
     module = types.ModuleType("rnnjax.sweeps.launch")
     module.launch = spy  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    shown = commands.runs
-    nothing = lambda folder: 0 if folder == "sweep" else shown(folder)
-    monkeypatch.setattr(commands, "runs", nothing)
+    monkeypatch.setattr(commands, "show_run", lambda run: None)
+    monkeypatch.setattr(rnnjax.report, "summary", lambda folder: "the summary")
     build = lambda folder: folder / "report.html"
     monkeypatch.setattr(rnnjax.report, "build", build, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -145,7 +145,8 @@ def test_demo_is_the_main_sweep(launched, capsys):
     assert len(jobs) == 8 and {job.config.steps for job in jobs} == {2000}
     assert settings == LaunchSettings() and settings.out == "runs"
     assert command == "rnnjax demo task.distance=4 seed=0"
-    assert "report.html" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "the summary" in shown and "report.html" in shown
 
 
 @pytest.mark.parametrize(
@@ -195,9 +196,9 @@ def test_a_table_of_runs_shows_what_differs(tmp_path, capsys):
     assert main(["runs", str(pool.path)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row for row in rows if "identity" in row][0][1:-1:2] == [
-        *("identity", "name", "status", "cell.name", "seed", "accuracy")
+        *("identity", "status", "cell.name", "seed", "accuracy", "run_seconds")
     ]
-    shown = {tuple(row[7:-1:2]) for row in rows if "done" in row}
+    shown = {tuple(row[5:10:2]) for row in rows if "done" in row}
     assert shown == {("lstm", "0", "0.5"), ("gru", "3", "0.8")}
     (tmp_path / "empty").mkdir()
     assert main(["runs", str(tmp_path / "empty")]) == 2

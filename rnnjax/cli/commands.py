@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from rnnjax.store.rundir import RunDir
+
 
 def console() -> Console:
     """Standard output; wide enough for tables where it is not a terminal."""
@@ -43,10 +45,22 @@ def train(
 
     progress = LiveProgress(Console(stderr=True))
     result = launch(made.jobs, made.settings, command, progress)
-    runs(str(result.sweep))
     if multirun:
+        from rnnjax.report import summary
+
+        console().print(summary(result.sweep))
         report(str(result.sweep))
+    else:
+        show_run(result.runs[0])
     return 1 if result.failed else 0
+
+
+def show_run(run: RunDir) -> None:
+    """Where a run lies and how it ended."""
+    manifest = run.manifest()
+    console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
+    for name, value in manifest.results.items():
+        console().print(f"  {name:20} {_cell(value)}")
 
 
 def show_list(what: str, config_dir: str | None) -> int:
@@ -78,8 +92,11 @@ def runs(folder: str) -> int:
     # Final numbers are the columns behind those of the configuration.
     after = max((columns.index(name) for name in results.config_columns), default=-1)
     final = columns[after + 1 :] if results.config_columns else []
-    wanted = ("identity", "name", "status", *results.varying(), *final)
-    shown = list(dict.fromkeys(wanted))
+    # fields of the cell follow from the variant; a table must fit a terminal
+    axes = [name for name in results.varying() if not name.startswith("cell.")]
+    ends = [name for name in final if name not in ("baseline", "validation_metric")]
+    wanted = ("identity", "status", "cell.name", *axes, *ends, "run_seconds")
+    shown = [name for name in dict.fromkeys(wanted) if name in columns]
     table = Table(*shown)
     for row in frame.select(shown).iter_rows():
         table.add_row(*map(_cell, row))

@@ -46,12 +46,8 @@ class SequenceModel(nn.Module):
         width = self.input_size
         if self.vocabulary is not None:
             width = self.embedding
-            self.embed = nn.Embed(
-                self.vocabulary,
-                width,
-                param_dtype=dtype,
-                embedding_init=nn.initializers.normal(1.0),
-            )
+            # linen's default: a word vector has a norm of about 1
+            self.embed = nn.Embed(self.vocabulary, width, param_dtype=dtype)
         stack = []
         for _ in range(self.layers):
             walks = [self._walk(width, backwards=False)]

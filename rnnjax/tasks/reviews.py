@@ -92,6 +92,12 @@ class Reviews(IndexedTask):
         """The words by token."""
         return self._corpus()[1]
 
+    def references(self) -> dict[str, float]:
+        """The logistic regression on word counts, see `bag_of_words`."""
+        from rnnjax.tasks.bag_of_words import bag_of_words_accuracy
+
+        return {"bag_of_words": bag_of_words_accuracy(self).test}
+
     def words(self, tokens: ArrayLike) -> list[str]:
         """The words of a sentence."""
         vocabulary = self.vocabulary()

@@ -15,6 +15,13 @@ from rnnjax.training.program import Program, Signature
 from rnnjax.types import Batch
 
 
+OPTIONS: dict[str, dict[str, bool | int | float | str]] = {
+    "probe": {"xla_backend_optimization_level": 0}
+}
+"""XLA's options by function: a probe runs a few times only, and code that is not
+optimised is ready in little more than half the time."""
+
+
 @dataclasses.dataclass
 class Compiled:
     """Chunk, evaluation and probe of one signature over the slots of a mesh.
@@ -33,6 +40,10 @@ class Compiled:
     def program(self) -> Program:
         """The pure functions."""
         return Program(self.signature)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.mesh.devices.flat[0].platform == "cpu"
 
     def chunk(self, pack: Pack, runs: Any, data: Data) -> Any:
         """Stacked (state, hyper, until) to stacked states."""
@@ -59,7 +70,8 @@ class Compiled:
                 spread = partial(_spread, getattr(self.program, name))
                 function = jax.jit(over_runs(spread, self.mesh))
                 lowered = function.lower(pack.counts, runs, shared)
-                self._ready[key] = lowered.compile()
+                options = OPTIONS.get(name) if self._on_cpu else None
+                self._ready[key] = lowered.compile(options)
                 self.seconds += time.perf_counter() - began
         return self._ready[key]
 
