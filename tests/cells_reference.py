@@ -217,7 +217,7 @@ def lru(p, x, h0):
 def lru_output(p, x, h):
     C, D = (p["C_re"] + 1j * p["C_im"]).T, p["D"].T
     pairs = zip(h, x, strict=True)
-    return np.stack([mul(C, h_t).real + mul(D, x_t) for h_t, x_t in pairs])
+    return np.stack([np.real(mul(C, h_t)) + mul(D, x_t) for h_t, x_t in pairs])
 
 
 def mingru(p, x, h0, g=identity):

@@ -2,8 +2,10 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell
@@ -51,12 +53,16 @@ class URNN(Cell):
         order = np.random.RandomState(self.permutation_seed).permutation(n)
         D1, D2, D3 = jnp.exp(1j * self.angles)
         re1, im1, re2, im2 = self.reflections
+        # F as a matrix: W is one anyway, and XLA's FFT fails on a CPU where the
+        # surrounding code prefers another memory layout.
+        F = jnp.asarray(scipy.linalg.dft(n, scale="sqrtn"), D1.dtype)
         # Each row is a basis vector on its way through the factors, so that row i ends
         # as W e_i: the kernel Wᵀ that acts from the right.
-        h = jnp.fft.fft(jnp.diag(D1), norm="ortho")
-        h = D2[None, :] * reflect(h, re1 + 1j * im1)[:, order]
-        h = jnp.fft.ifft(h, norm="ortho")
-        h = D3[None, :] * reflect(h, re2 + 1j * im2)
+        with jax.default_matmul_precision("highest"):
+            h = D1[:, None] * F
+            h = D2[None, :] * reflect(h, re1 + 1j * im1)[:, order]
+            h = h @ F.conj()
+            h = D3[None, :] * reflect(h, re2 + 1j * im2)
         return {"W": h, "V": self.V_re + 1j * self.V_im}
 
     def readin(self, x):

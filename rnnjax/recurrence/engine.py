@@ -1,4 +1,4 @@
-"""Run a recurrence over time: the forward scan, and its gradient by the reverse scan."""
+"""Run a recurrence over time: the forward scan, its gradient by the reverse scan."""
 
 from functools import partial
 from typing import Any
@@ -12,8 +12,13 @@ from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.pure import Weights, step_seams, with_kernels
-from rnnjax.recurrence.reverse import Drive, first, kernel_gradients, masked_step
-from rnnjax.recurrence.reverse import reverse_scan
+from rnnjax.recurrence.reverse import (
+    Drive,
+    first,
+    kernel_gradients,
+    masked_step,
+    reverse_scan,
+)
 from rnnjax.types import State, Trajectory
 
 
@@ -120,4 +125,3 @@ def zero_taps(
         states=jax.tree.map(zeros, initial) if states else None,
         seams={site: zeros(seam.output) for site, seam in seams.items()},
     )
-

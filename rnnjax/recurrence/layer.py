@@ -5,7 +5,8 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.engine import Drive, Taps, plain_scan, scan
@@ -52,10 +53,12 @@ class Recurrent(nn.Module):
         Returns:
             outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array.
         """
-        static, weights = self.weights()
         initial = initial_state
         if initial is None:
             initial = self.first_state(x.shape[1])
+        if self.is_initializing():
+            self.cell(initial, x[0])  # a submodule makes its parameters when called
+        static, weights = self.weights()
         drive = make_drive(static, weights, x, lengths, resets, self.backwards)
         taps = Taps()
         if self.has_variable("taps", "states"):
@@ -76,9 +79,20 @@ class Recurrent(nn.Module):
         state = self.cell.initial_state((batch,))
         if not self.learn_initial_state:
             return state
-        one = jax.tree.map(lambda x: x[0], state)
-        learned = self.param("initial_state", lambda _: one)
-        return jax.tree.map(lambda p, x: jnp.broadcast_to(p[None], x.shape), learned, state)
+        start = jax.tree.map(lambda x: real_parts(x[0]), state)
+        learned = self.param("initial_state", lambda _: start)
+        return jax.tree.map(spread, learned, state)
+
+
+def real_parts(x: Inexact[Array, "n"]) -> Float[Array, "..."]:
+    """`x`, or its real and imaginary parts ``(2, n)``: all parameters are real."""
+    return jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
+
+
+def spread(parts: Float[Array, "..."], like: Inexact[Array, "B n"]) -> Array:
+    """The array behind `real_parts`, for every example of `like`."""
+    one = lax.complex(*parts) if jnp.iscomplexobj(like) else parts
+    return jnp.broadcast_to(one[None], like.shape)
 
 
 def make_drive(

@@ -32,18 +32,23 @@ class Weights:
 
 
 def split_cell(cell: Cell) -> tuple[Cell, dict[str, Any]]:
-    """The static part of a cell (hashable, unbound) and its array-valued fields."""
+    """The static part of a cell (hashable, unbound) and its array-valued fields.
+
+    The arrays take the precision of the cell, so that a state keeps its dtype.
+    """
     numeric = {
-        name: value
+        name: jnp.asarray(value, cell.param_dtype)
         for name in cell.__dataclass_fields__
         if name not in Cell.structural
         and isinstance(value := getattr(cell, name), jax.Array | np.ndarray)
     }
-    static = cell.clone(parent=None, **dict.fromkeys(numeric))
-    return static, {name: jnp.asarray(value) for name, value in numeric.items()}
+    emptied: Any = dict.fromkeys(numeric)
+    return cell.clone(parent=None, **emptied), numeric
 
 
-def call(cell: Cell, weights: Weights, method: str, *args: Any, taps: Any = None) -> Any:
+def call(
+    cell: Cell, weights: Weights, method: str, *args: Any, taps: Any = None
+) -> Any:
     """Run a method of a cell; returns its value and the seams it used."""
     bound = cell.clone(parent=None, **weights.numeric)
     variables = {"params": weights.params, "kernels": weights.kernels}
@@ -51,7 +56,8 @@ def call(cell: Cell, weights: Weights, method: str, *args: Any, taps: Any = None
         variables["taps"] = taps
     # equations act on the last axis; a bias (n,) meets drives of any leading shape
     with jax.numpy_rank_promotion("allow"):
-        out, recorded = bound.apply(variables, *args, method=method, mutable=["seams"])
+        done: Any = bound.apply(variables, *args, method=method, mutable=["seams"])
+    out, recorded = done
     return out, dict(recorded.get("seams", {}))
 
 
@@ -59,7 +65,7 @@ def make_weights(cell: Cell, params: Any) -> tuple[Cell, Weights]:
     """The static cell and its weights, with the derived kernels evaluated."""
     static, numeric = split_cell(cell)
     bound = static.clone(parent=None, **numeric)
-    kernels = bound.apply({"params": params}, method="kernels")
+    kernels: Any = bound.apply({"params": params}, method="kernels")
     return static, Weights(params, dict(kernels), numeric)
 
 
@@ -70,12 +76,14 @@ def with_kernels(weights: Weights, seams: Seams) -> Weights:
         name: weights.kernels[name] if name in weights.kernels else weights.params[name]
         for name in sorted(names)
     }
-    return weights.replace(kernels=kernels)
+    return Weights(weights.params, kernels, weights.numeric)
 
 
 def abstract(tree: Any) -> Any:
     """Shapes and dtypes of a pytree."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), tree
+    )
 
 
 def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
@@ -108,7 +116,7 @@ class Split:
         return Weights(params, kernels, numeric)
 
     def gradient(self, pointwise: list[Any]) -> tuple[Any, Any]:
-        """Gradients of (params, numeric): given ones at their places, zeros elsewhere."""
+        """Gradients of (params, numeric): the given ones, zeros elsewhere."""
         filled = iter(pointwise)
         leaves = [next(filled) if x is None else jnp.zeros_like(x) for x in self.rest]
         return jax.tree.unflatten(self.treedef, leaves)
@@ -125,10 +133,7 @@ def split_weights(cell: Cell, weights: Weights, state: State, drive: Any) -> Spl
     closed = jax.make_jaxpr(run)(*abstract((leaves, weights.kernels, state, drive)))
     jaxpr = closed.jaxpr
     read = {
-        var
-        for eqn in jaxpr.eqns
-        for var in eqn.invars
-        if not isinstance(var, Literal)
+        var for eqn in jaxpr.eqns for var in eqn.invars if not isinstance(var, Literal)
     } | {var for var in jaxpr.outvars if not isinstance(var, Literal)}
     used = [var in read for var in jaxpr.invars[: len(leaves)]]
     return Split(

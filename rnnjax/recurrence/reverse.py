@@ -17,8 +17,14 @@ from jaxtyping import Array, Bool
 
 from rnnjax.cells.base import Cell, Form
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import Seams, Split, Weights, call, split_weights
-from rnnjax.recurrence.pure import step_seams, with_kernels
+from rnnjax.recurrence.pure import (
+    Seams,
+    Weights,
+    call,
+    split_weights,
+    step_seams,
+    with_kernels,
+)
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.types import State, Trajectory
 
@@ -66,11 +72,13 @@ class Backward:
 
 def choose(where: Array | None, a: Any, b: Any) -> Any:
     """`a` where True, else `b`, per example, over a pytree ``(B, …)``."""
+    if where is None:
+        return a
 
     def one(x: Array, y: Array) -> Array:
         return jnp.where(jnp.reshape(where, where.shape + (1,) * (x.ndim - 1)), x, y)
 
-    return a if where is None else jax.tree.map(one, a, b)
+    return jax.tree.map(one, a, b)
 
 
 def masked_step(
@@ -81,10 +89,11 @@ def masked_step(
     drive: Drive,
     taps: Any = None,
 ) -> tuple[State, Seams]:
-    """One step that honours resets and padding."""
+    """One step that honours resets and padding; padding ignores a reset."""
+    start = state
     if drive.reset is not None:
-        state = choose(drive.reset, initial, state)
-    new, seams = call(cell, weights, "step", state, drive.values, taps=taps)
+        start = choose(drive.reset, initial, state)
+    new, seams = call(cell, weights, "step", start, drive.values, taps=taps)
     return choose(drive.valid, new, state), seams
 
 
@@ -168,7 +177,7 @@ def reverse_scan(
             deltas,
             {site: seam.value for site, seam in used.items()},
         )
-        if carry_exponents:
+        if k is not None:
             d_state = scaled.normalise(Scaled(d_state, k))
             if drive.reset is not None:
                 at_start = scaled.add(at_start, scaled.normalise(Scaled(d_start, k)))
@@ -220,7 +229,9 @@ def kernel_gradient(value: Array, delta: Array, kernel: Array, form: Form) -> Ar
     return gradient if jnp.iscomplexobj(kernel) else gradient.real
 
 
-def kernel_gradients(weights: Weights, seams: Seams, back: Backward) -> dict[str, Array]:
+def kernel_gradients(
+    weights: Weights, seams: Seams, back: Backward
+) -> dict[str, Array]:
     """Gradients of the kernels named in `seams`, summed over their uses."""
     total: dict[str, Array] = {}
     for site, seam in seams.items():

@@ -1,0 +1,177 @@
+"""The recurrent layer: stacked, started, padded, packed and walked backwards."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import CELLS
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.recurrence.layer import Engine, Recurrent
+from tests.recurrence_samples import (
+    LENGTHS,
+    RESETS,
+    B,
+    M,
+    N,
+    T,
+    arguments,
+    build,
+    noise,
+    normwise,
+    quick_jit,
+)
+
+
+two_kinds = pytest.mark.parametrize("label", ["lstm", "urnn"])  # a tuple, complex
+
+
+@pytest.mark.parametrize(
+    ("label", "bidirectional"), [("lstm", True), ("urnn", False), ("lru", True)]
+)
+def test_stacked_layers(label: str, bidirectional: bool, x64: None) -> None:
+    lengths = jnp.maximum(LENGTHS, 1)
+    x = noise(0, jax.ShapeDtypeStruct((T, B, M), jnp.float64))
+
+    def model(engine: Engine) -> SequenceModel:
+        return SequenceModel(
+            build(label, "float64"),
+            output_size=2,
+            input_size=M,
+            layers=2,
+            bidirectional=bidirectional,
+            learn_initial_state=True,
+            engine=engine,
+        )
+
+    made = jax.eval_shape(model("plain").init, jax.random.key(0), x, lengths)
+    variables = noise(1, made, 0.5)
+
+    @quick_jit
+    def gradients(variables: Any, x: jax.Array) -> Any:
+        def by(engine: Engine) -> Any:
+            def objective(args: Any) -> jax.Array:
+                answers: Any = model(engine).apply(args[0], args[1], lengths)
+                return jnp.sum(jnp.sin(answers))
+
+            return objective
+
+        args = (variables, x)
+        return jax.grad(by("reverse"))(args), jax.grad(by("plain"))(args)
+
+    actual, expected = gradients(variables, x)
+    for part, reference in zip(actual, expected, strict=True):
+        assert normwise(part, reference) < 1e-12
+    # every layer, direction and initial state takes part, and every valid input
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(actual[0]))
+    valid = np.arange(T)[:, None] < lengths[None, :]
+    np.testing.assert_array_equal(np.any(actual[1] != 0, axis=-1), valid)
+
+
+@two_kinds
+def test_a_learned_initial_state_is_real_and_shared(label: str, x64: None) -> None:
+    variables, x, _ = arguments(label, "float64")
+    layer = Recurrent(build(label, "float64"), learn_initial_state=True)
+    made = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]["initial_state"]
+    learned = noise(3, made, 0.5)
+
+    def state(learned: Any) -> Any:
+        if label == "urnn":  # real and imaginary part
+            learned = learned[0] + 1j * learned[1]
+        return jax.tree.map(lambda p: jnp.broadcast_to(p[None], (B, N)), learned)
+
+    def actual(learned: Any) -> jax.Array:
+        params = {**variables["params"], "initial_state": learned}
+        return jnp.sum(jnp.sin(layer.apply({"params": params}, x)[0]))
+
+    def expected(learned: Any) -> jax.Array:
+        outputs, _ = layer.apply(variables, x, initial_state=state(learned))
+        return jnp.sum(jnp.sin(outputs))
+
+    both = quick_jit(lambda p: (jax.grad(actual)(p), jax.grad(expected)(p)))
+    assert normwise(*both(learned)) < 1e-12
+
+
+@functools.cache
+def run_layer(
+    label: str, walk: Literal["padded", "packed", "bare"]
+) -> Callable[..., Any]:
+    """(variables, x, h0) → outputs and states. Call it under `x64`."""
+    layer = Recurrent(build(label, "float64"))
+
+    def run(args: Any) -> Any:
+        variables, x, h0 = args
+        lengths = jnp.asarray(LENGTHS) if walk == "padded" else None
+        resets = None if walk == "bare" else jnp.asarray(RESETS)
+        return layer.apply(variables, x, lengths, resets, h0)
+
+    return quick_jit(run)
+
+
+def one_example(args: Any, b: int, steps: slice) -> Any:
+    variables, x, h0 = args
+    return variables, x[steps, b : b + 1], jax.tree.map(lambda h: h[b : b + 1], h0)
+
+
+@two_kinds
+def test_padding_holds_the_state_and_silences_the_output(label: str, x64: None) -> None:
+    args = arguments(label, "float64")
+    outputs, states = run_layer(label, "padded")(args)
+    packed, alike = run_layer(label, "packed")(args)
+    for b, length in enumerate(LENGTHS):
+        assert np.all(outputs[length:, b] == 0)
+        np.testing.assert_array_equal(outputs[:length, b], packed[:length, b])
+        for leaf, free, start in zip(
+            *map(jax.tree.leaves, (states, alike, args[2])), strict=True
+        ):
+            np.testing.assert_array_equal(leaf[:length, b], free[:length, b])
+            last = leaf[length - 1, b] if length else start[b]
+            for t in range(length, T):  # whatever `resets` says there
+                np.testing.assert_array_equal(leaf[t, b], last)
+
+
+@two_kinds
+def test_a_reset_starts_anew(label: str, x64: None) -> None:
+    args = arguments(label, "float64")
+    packed, _ = run_layer(label, "packed")(args)
+    bare, _ = run_layer(label, "bare")(args)
+    assert RESETS[5, 0] and not RESETS[6:, 0].any()
+    tail, _ = run_layer(label, "bare")(one_example(args, 0, slice(5, None)))
+    np.testing.assert_allclose(packed[5:, 0], tail[:, 0], rtol=1e-12)
+    assert not np.allclose(packed[5:, 0], bare[5:, 0])
+
+
+@two_kinds
+def test_backwards_equals_flipping_by_hand(label: str, x64: None) -> None:
+    args = arguments(label, "float64")
+    layer = Recurrent(build(label, "float64"), backwards=True)
+    outputs, _ = quick_jit(
+        lambda v, x, h: layer.apply(v, x, jnp.asarray(LENGTHS), None, h)
+    )(*args)
+    for b, length in enumerate(LENGTHS):
+        assert np.all(outputs[length:, b] == 0)
+        if length == 0:
+            continue
+        variables, x, h0 = one_example(args, b, slice(0, length))
+        flipped, _ = run_layer(label, "bare")((variables, x[::-1], h0))
+        np.testing.assert_allclose(outputs[:length, b], flipped[::-1, 0], rtol=1e-12)
+
+
+def test_a_layer_works_without_compilation() -> None:
+    cell = CELLS["elman"](inputs=M, features=N)
+    layer = Recurrent(cell)
+    x = noise(0, jax.ShapeDtypeStruct((3, 2, M), jnp.float32))
+    variables = layer.init(jax.random.key(0), x)
+    outputs, states = jax.tree.map(np.asarray, layer.apply(variables, x))
+    np.testing.assert_array_equal(outputs, states)
+    alone: Any = {"params": variables["params"]["cell"]}
+    step: Callable[..., Any] = cell.apply
+    carry = cell.initial_state((2,))
+    for t in range(3):  # called step by step, as linen's cells are
+        carry, y = step(alone, carry, x[t])
+        np.testing.assert_allclose(outputs[t], y, rtol=1e-6)
+        np.testing.assert_allclose(states[t], carry, rtol=1e-6)
