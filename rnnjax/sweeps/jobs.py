@@ -215,7 +215,7 @@ def _name(stem: str, point: Point) -> str:
     shown = {"variant", "cell", "task", "activation", "cell.activation", "experiment"}
     parts = [stem]
     for key in point.varied:
-        if key in shown:
+        if key in shown and not isinstance(point.values[key], Mapping):
             continue
         for path, value in leaves({key: point.values[key]}).items():
             parts.append(f"{path.rpartition('.')[2]}={as_text(value)}")
