@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell, Form
@@ -109,7 +110,9 @@ def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
     if drive.valid is not None:
         seen = jnp.where(drive.valid[..., None], seen, jnp.zeros_like(seen))
     pull, seams = _pull(cell, weights, "readout", walked.states, drive.values)
-    (d_states, d_values), deltas = pull(seen)
+    # zeros of states that the outputs do not show are constants, and XLA would evaluate
+    # all that follows from them while it compiles
+    (d_states, d_values), deltas = lax.optimization_barrier(pull(seen))
     uses = _uses(seams, deltas, cotangent.exponent)
     back = reverse_scan(
         cell,
