@@ -140,11 +140,11 @@ def test_options_may_stand_anywhere(launched):
 
 
 def test_demo_is_the_main_sweep(launched, capsys):
-    assert main(["demo", "task.distance=4", "seed=0"]) == 0
+    assert main(["demo", "task.distance=4", "task.form=sentiment", "seed=0"]) == 0
     ((jobs, settings, command),) = launched
     assert len(jobs) == 8 and {job.config.steps for job in jobs} == {2000}
     assert settings == LaunchSettings() and settings.out == "runs"
-    assert command == "rnnjax demo task.distance=4 seed=0"
+    assert command == "rnnjax demo task.distance=4 task.form=sentiment seed=0"
     shown = capsys.readouterr().out
     assert "the summary" in shown and "report.html" in shown
 

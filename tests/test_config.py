@@ -160,6 +160,11 @@ def test_every_experiment_composes(name, tmp_path):
         values = values if isinstance(values, list) else [values]
         if key == "variant":
             assert set(values) <= set(VARIANTS)
+        elif isinstance(values[0], dict):  # whole combinations of fields
+            assert len(jobs) % len(values) == 0
+            for value in values:
+                same = [j for j in jobs if value.items() <= options(j, key).items()]
+                assert len(same) >= len(jobs) / len(values)
         else:
             found = [leaves(job.resolved)[key] for job in jobs]
             assert set(found) == set(values)
@@ -169,16 +174,18 @@ def test_every_experiment_composes(name, tmp_path):
 
 def test_main_experiment_and_an_axis_from_the_command_line():
     jobs = compose_sweep(["experiment=main"])
-    assert len(jobs) == 8 * 4 * 2
+    assert len(jobs) == 8 * (4 + 1) * 2
     config = jobs[0].config
     assert (config.steps, config.batch, config.model.hidden) == (2000, 32, 32)
     assert config.remedy.name == "clip_norm" and config.remedy.threshold == 1.0
     assert config.probe.preset == "full" and config.eval.stop_when_solved
     overrides = ["experiment=main", "task.distance=200", "variant=gru"]
+    overrides.append("task.form=sentiment")
     longer = compose_sweep(overrides)
     assert len(longer) == 2
     assert {options(job, "task")["distance"] for job in longer} == {200}
-    one = compose("experiment=main", "variant=gru", "task.distance=4", "seed=1")
+    axes = ["variant=gru", "task.distance=4", "task.form=sentiment", "seed=1"]
+    one = compose("experiment=main", *axes)
     assert one.config in [job.config for job in jobs]
 
 
@@ -300,7 +307,7 @@ def test_generated_options_are_the_registries():
     assert set(groups["init"]) == {"none", *INITIALIZERS}
 
 
-@given(st.integers() | st.floats(allow_nan=False) | st.booleans() | st.text())
+@given(st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.booleans() | st.text())
 def test_fields_keep_values_or_refuse_them(value):
     kinds = {
         int: (int,),

@@ -80,8 +80,6 @@ def plan(
         sweeps = [
             _with_experiment(str(name), given, hydra) for name in experiments.values
         ]
-        if not multirun:
-            _refuse_sweep(sweeps[0], given)
         points = [point for axes in sweeps for point in product(axes)]
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
@@ -99,6 +97,8 @@ def plan(
                 )
             settings = own
             jobs.setdefault(job.key, job)
+            if len(jobs) > 1 and not multirun:
+                _refuse_sweep(sweeps[0], given)
     assert settings is not None
     varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
     return Plan(tuple(jobs.values()), settings, varied)
@@ -127,10 +127,9 @@ def _with_experiment(
 def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
     varied = [key for key, axis in axes.items() if len(axis.values) > 1]
     own = [key for key in varied if key in given]
-    if varied:
-        keys = ", ".join(own or varied)
-        source = "" if own else f"experiment={axes['experiment'].values[0]}: "
-        raise UserError(f"{source}{keys} with several values is a sweep; add -m")
+    keys = ", ".join(own or varied)
+    source = "" if own else f"experiment={axes['experiment'].values[0]}: "
+    raise UserError(f"{source}{keys} with several values is a sweep; add -m")
 
 
 def _job(
