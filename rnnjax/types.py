@@ -18,7 +18,7 @@ State = Any
 """A pytree of state arrays ``(B, n)`` (one array, or a NamedTuple of them)."""
 
 Trajectory = Any
-"""A `State` with a leading time axis, ``(T, B, n)``: entry t is the state after step t."""
+"""A `State` with a leading time axis, ``(T, B, n)``; entry t is that after step t."""
 
 Lengths = Int[Array, "B"]
 Sequence = Inexact[Array, "T B m"]

@@ -307,7 +307,11 @@ def test_generated_options_are_the_registries():
     assert set(groups["init"]) == {"none", *INITIALIZERS}
 
 
-@given(st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.booleans() | st.text())
+EXACT = st.integers(-(2**53), 2**53)
+"""Integers that a float can hold."""
+
+
+@given(EXACT | st.floats(allow_nan=False) | st.booleans() | st.text())
 def test_fields_keep_values_or_refuse_them(value):
     kinds = {
         int: (int,),

@@ -97,7 +97,7 @@ class Task:
         return compiled_sample(self, key, size, data)
 
     def references(self) -> dict[str, float]:
-        """Test figures of simpler methods on the same data, by name; {}: there is none."""
+        """Test figures of simpler methods on the same data, by name."""
         return {}
 
     def words(self, tokens: ArrayLike) -> list[str]:

@@ -15,8 +15,8 @@ from rnnjax.training.program import Program, Signature
 from rnnjax.types import Batch
 
 
-OPTIONS: dict[str, dict[str, bool | int | float | str]] = {
-    "probe": {"xla_backend_optimization_level": 0}
+OPTIONS: dict[str, dict[str, str | bool]] = {
+    "probe": {"xla_backend_optimization_level": "0"}
 }
 """XLA's options by function: a probe runs a few times only, and code that is not
 optimised is ready in little more than half the time."""
