@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ Number = float | Array
 Shape = Sequence[int]
 
 
+@runtime_checkable
 class Initializer(Protocol):
     """Draws an array of `shape` and `dtype` from `key`."""
 

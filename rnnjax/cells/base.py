@@ -24,7 +24,7 @@ call U in ``U h`` is its transpose.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Inexact
 
-from rnnjax.initializers import make_initializer, per_gate
+from rnnjax.initializers import Initializer, chrono, make_initializer, per_gate
 from rnnjax.registry import Registry
 from rnnjax.types import State
 
@@ -214,30 +214,16 @@ def uniform_fan(features: int) -> Callable[..., Array]:
     return make_initializer("uniform", bound=1.0 / math.sqrt(features))
 
 
-def constant(value: Any) -> Callable[..., Array]:
-    """A vector that starts at `value` everywhere."""
-    return make_initializer("constant", value=value)
-
-
-def chrono_gates(
-    start: Sequence[float], signs: Sequence[float], t_max: Any = None
-) -> Callable[..., Array]:
-    """Start of a fused gate bias: constants, or chrono where a sign is given.
+def chrono_or(value: float, t_max: Any, sign: float = 1.0) -> float | Initializer:
+    """The bias of a gate that keeps the past, for `gate_bias`.
 
     Args:
-        start: constant of each gate, used where its sign is 0 or `t_max` is None.
-        signs: ±1 for a gate that starts at ± log U(1, t_max − 1), with one draw for all
-            such gates (Tallec & Ollivier 2018: b_i = −b_f), 0 for the others.
-        t_max: longest dependency in steps, or None.
+        value: its start, if `t_max` is None.
+        t_max: the longest dependency in steps: the bias starts at log U(1, t_max − 1)
+            (Tallec & Ollivier 2018).
+        sign: −1 for a gate that lets the new in instead.
     """
-
-    def init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        size = shape[0] // len(start)
-        parts = [jnp.full((size,), value, dtype) for value in start]
-        if t_max is not None:
-            draw = make_initializer("chrono", t_max=t_max)(key, (size,), dtype)
-            signed = zip(parts, signs, strict=True)
-            parts = [sign * draw if sign else part for part, sign in signed]
-        return jnp.concatenate(parts)
-
-    return init
+    if t_max is None:
+        return value
+    draw = chrono(t_max)
+    return lambda key, shape, dtype: sign * draw(key, shape, dtype)

@@ -1,7 +1,8 @@
 """Elman's simple recurrent network."""
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, constant
+from rnnjax.cells.base import CELLS, Cell, Init
+from rnnjax.initializers import constant
 
 
 @CELLS.register("elman")

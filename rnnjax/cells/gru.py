@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
+from rnnjax.initializers import gate_bias
 
 
 @CELLS.register("gru")
@@ -39,8 +40,8 @@ class GRU(Cell):
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=3)
         self.kernel("U", n, n, self.recurrent_init, gates=3)
-        start, signs = [0.0, self.update_bias, 0.0], [0.0, 1.0, 0.0]
-        self.b = self.vector("b", 3 * n, chrono_gates(start, signs, self.chrono))
+        keep = chrono_or(self.update_bias, self.chrono)
+        self.b = self.vector("b", 3 * n, gate_bias([0.0, keep, 0.0]))
         self.c = self.vector("c", n)
         self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
@@ -71,8 +72,8 @@ class GRUBefore(GRU):
         self.kernel("V", self.inputs, n, self.input_init, gates=3)
         self.kernel("U", n, n, self.recurrent_init, gates=2)
         self.kernel("Uh", n, n, self.recurrent_init)
-        start, signs = [0.0, self.update_bias, 0.0], [0.0, 1.0, 0.0]
-        self.b = self.vector("b", 3 * n, chrono_gates(start, signs, self.chrono))
+        keep = chrono_or(self.update_bias, self.chrono)
+        self.b = self.vector("b", 3 * n, gate_bias([0.0, keep, 0.0]))
         self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def step(self, h, drive):

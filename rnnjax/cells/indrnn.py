@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, constant
+from rnnjax.cells.base import CELLS, Cell, Init
+from rnnjax.initializers import constant
 
 
 @CELLS.register("indrnn")

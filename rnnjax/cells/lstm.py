@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
+from rnnjax.initializers import NegativeOf, gate_bias
 
 
 class LSTMState(NamedTuple):
@@ -48,9 +49,9 @@ class LSTM(Cell):
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=4)
         self.kernel("U", n, n, self.recurrent_init, gates=4)
-        start = [0.0, self.forget_bias, 0.0, 0.0]
-        signs = [-1.0, 1.0, 0.0, 0.0]
-        self.b = self.vector("b", 4 * n, chrono_gates(start, signs, self.chrono))
+        let_in = 0.0 if self.chrono is None else NegativeOf(1)
+        keep = chrono_or(self.forget_bias, self.chrono)
+        self.b = self.vector("b", 4 * n, gate_bias([let_in, keep, 0.0, 0.0]))
         self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def initial_state(self, batch):

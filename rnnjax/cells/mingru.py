@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from rnnjax.activations import activation, sigmoid
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
+from rnnjax.initializers import gate_bias
 
 
 @CELLS.register("mingru")
@@ -37,8 +38,8 @@ class MinGRU(Cell):
     def setup(self):
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=2)
-        start = chrono_gates([self.update_bias, 0.0], [-1.0, 0.0], self.chrono)
-        self.b = self.vector("b", 2 * n, start)
+        let_in = chrono_or(self.update_bias, self.chrono, sign=-1.0)
+        self.b = self.vector("b", 2 * n, gate_bias([let_in, 0.0]))
         self.phi = positive_part if self.positive else activation(self.activation)
 
     def readin(self, x):

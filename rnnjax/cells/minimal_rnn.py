@@ -1,7 +1,8 @@
 """MinimalRNN: one gate, and the input written straight into the state."""
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates
+from rnnjax.cells.base import CELLS, Cell, Init, chrono_or
+from rnnjax.initializers import gate_bias
 
 
 @CELLS.register("minimal_rnn")
@@ -39,8 +40,8 @@ class MinimalRNN(Cell):
         self.kernel("Uz", n, n, self.recurrent_init)
         self.kernel("U", n, n, self.recurrent_init)
         self.b = self.vector("b", n)
-        start = chrono_gates([self.update_bias], [1.0], self.chrono)
-        self.bu = self.vector("bu", n, start)
+        keep = chrono_or(self.update_bias, self.chrono)
+        self.bu = self.vector("bu", n, gate_bias([keep]))
         self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def readin(self, x):

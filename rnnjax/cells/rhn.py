@@ -1,7 +1,8 @@
 """Recurrent highway network: several gated layers between two time steps."""
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_gates, split_gates, uniform_fan
+from rnnjax.cells.base import CELLS, Cell, Init, split_gates, uniform_fan
+from rnnjax.initializers import gate_bias
 
 
 @CELLS.register("rhn")
@@ -42,7 +43,7 @@ class RHN(Cell):
         n = self.features
         self.gates = 2 if self.coupled else 3
         start = [0.0, self.transform_bias, -self.transform_bias][: self.gates]
-        bias = chrono_gates(start, [0.0] * self.gates)
+        bias = gate_bias(start)
         recurrent_init = self.recurrent_init or uniform_fan(n)
         input_init = self.input_init or uniform_fan(n)
         self.kernel("V", self.inputs, n, input_init, self.gates)
