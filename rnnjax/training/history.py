@@ -81,12 +81,26 @@ class History:
         row = {"step": np.array([step]), "table": table[None], "active": active[None]}
         self.rows.append({k: np.array(v) for k, v in row.items()})
 
-    def add_measurement(self, step: int, found: Sequence[Any], chosen: Any) -> None:
-        """The probe's leaves for the chosen runs at a training step."""
-        stacked = jax.tree.map(lambda *x: np.stack(x), *found)
-        leaves = [np.asarray(x) for x in jax.tree.leaves(stacked)]
+    def add_measurement(
+        self, step: int, found: Sequence[Any], chosen: np.ndarray
+    ) -> None:
+        """The probe's leaves for the chosen runs at a training step.
+
+        Runs that were measured there before keep what they have.
+        """
+        leaves = jax.tree.leaves(jax.tree.map(lambda *x: np.stack(x), *found))
+        known = self.chosen.get(step, np.zeros(self.runs, bool))
+        for leaf, old in zip(leaves, self.measured.get(step, leaves), strict=True):
+            leaf[known] = old[known]
         self.measured[step] = leaves
-        self.chosen[step] = np.array(chosen, bool)
+        self.chosen[step] = known | chosen
+        self._saved_measurements.discard(step)
+
+    def lacks_measurement(self, steps: np.ndarray) -> np.ndarray:
+        """Which runs have not been measured, each at its own training step."""
+        none = np.zeros(self.runs, bool)
+        found = [self.chosen.get(int(s), none)[i] for i, s in enumerate(steps)]
+        return ~np.array(found, bool)
 
     def mark_diverged(self, which: np.ndarray, at: np.ndarray) -> None:
         """Runs that are frozen because they left the finite numbers."""
@@ -135,8 +149,8 @@ class History:
             if name.startswith("probe"):
                 step = int(name.removeprefix("probe"))
                 count = len(part) - 1
-                history.measured[step] = [part[f"leaf{i}"][0] for i in range(count)]
-                history.chosen[step] = np.array(part["chosen"][0])
+                history.measured[step] = [part[f"leaf{i}"][-1] for i in range(count)]
+                history.chosen[step] = np.array(part["chosen"][-1])
         history._saved_rows = len(history.rows)
         history._saved_measurements = set(history.measured)
         return history

@@ -59,6 +59,7 @@ class PackTraining:
         self.probe_batch = self._heldout("validation", first.probe.batch)
         self.hyper = self.pack.stack([build_hyper(c) for c in self.configs])
         self.history = History(len(self.configs))
+        self.at = 0
         self.state = self._first_state()
 
     def _heldout(self, split: Split, size: int) -> Batch:
@@ -68,21 +69,16 @@ class PackTraining:
     def _first_state(self) -> TrainState:
         """Initial parameters, or the states of the last checkpoint."""
         program = self.compiled.program
-        state = self.pack.stack(
-            [
-                program.start(initial_params(config), build_hyper(config), self.data)
-                for config in self.configs
-            ]
-        )
+        runs = [(initial_params(c), build_hyper(c)) for c in self.configs]
+        ride = program.empty_ride(*runs[0], self.data)
+        state = self.pack.stack([program.start(*run, ride) for run in runs])
         if self.saving is not None:
-            restored = self.saving.checkpoint.restore(state)
+            # Saved run by run: slots and devices may be others when a pack goes on.
+            restored = self.saving.checkpoint.restore(self.pack.gather(state))
             if restored is not None:
+                self.at = restored.tag
                 self.history = History.resumed(len(self.configs), restored.parts)
-                state = jax.tree.map(
-                    lambda new, like: jax.device_put(new, like.sharding),
-                    restored.state,
-                    state,
-                )
+                state = self.pack.stack(self.pack.split(restored.state))
         return state
 
     def warm(self) -> None:
@@ -96,9 +92,7 @@ class PackTraining:
 
     def run(self, progress: Progress | None = None) -> list[Outcome]:
         """Train to the end; one outcome per run, in the order of the configurations."""
-        state, began = self.state, time.perf_counter()
-        steps = self.pack.unstack(state.step)
-        at = max((int(s) for s in steps), default=0)
+        state, at, began = self.state, self.at, time.perf_counter()
         saved = time.perf_counter()
         tell = progress or (lambda updates, ended: None)
         tell(int(self._spent(at)), 0)
@@ -129,7 +123,7 @@ class PackTraining:
     def _save(self, state: TrainState, at: int) -> None:
         assert self.saving is not None
         self.saving.checkpoint.save(
-            at, jax.tree.map(np.asarray, state), self.history.new_parts()
+            at, self.pack.gather(state), self.history.new_parts()
         )
 
     def _advance(self, state: TrainState, at: int, stop: int) -> TrainState:
@@ -151,11 +145,9 @@ class PackTraining:
 
     def _look(self, state: TrainState, at: int) -> None:
         """Read the meters, evaluate and probe, as the schedule says for step `at`."""
-        first = self.configs[0]
         active = self.history.active.copy()
         pair = (state.params, self.hyper)
-        alive = np.array([bool(a) for a in self.pack.unstack(state.alive)])
-        where = np.array([int(d) for d in self.pack.unstack(state.diverged_at)])
+        going = active & self.pack.gather(state.alive)
         scores = None
         if at in self.schedule.evaluations:
             scores = self.pack.unstack(
@@ -164,30 +156,36 @@ class PackTraining:
         if at in self.schedule.rows:
             meters = self.pack.unstack(state.meter)
             self.history.add_row(at, meters, scores, active)
-        self.history.mark_diverged(active & ~alive, where)
-        if first.eval.stop_when_solved and scores is not None:
+            # Only now: a probe between two rows must not cost a run its last row.
+            where = self.pack.gather(state.diverged_at)
+            self.history.mark_diverged(active & ~going, where)
+        if self.configs[0].eval.stop_when_solved and scores is not None:
             spec = self.compiled.signature.spec
             solved = np.array(
                 [spec.is_solved(float(metric)) for _, metric, _ in scores]
             )
-            self.history.mark_finished(active & alive & solved, at)
-        ended = active & ~self.history.active
+            self.history.mark_finished(going & solved, at)
         if at == self.schedule.steps:
-            self.history.mark_finished(active & alive, at)
-            ended |= active & alive
-        if first.probe.preset == "off":
-            return
-        if at in self.schedule.probes or (first.probe.preset == "full" and ended.any()):
-            chosen = active if at in self.schedule.probes else ended
-            self._measure(state, pair, at, chosen)
+            self.history.mark_finished(going, at)
+        due = at in self.schedule.probes
+        reached = self.pack.gather(state.step)
+        if self.configs[0].probe.preset == "light" and due:
+            rode = active & (reached >= at - 1)
+            self.history.add_measurement(at - 1, self.pack.unstack(state.ride), rode)
+        elif self.configs[0].probe.preset == "full":
+            ended = active & ~self.history.active
+            chosen = (going & due) | (ended & self.history.lacks_measurement(reached))
+            self._measure(pair, reached, chosen)
 
-    def _measure(self, state: TrainState, pair: Any, at: int, chosen: Any) -> None:
-        if self.compiled.signature.ride:
-            found, label = self.pack.unstack(state.ride), at - 1
-        else:
-            probed = self.compiled.probe(self.pack, pair, self.probe_batch)
-            found, label = self.pack.unstack(probed), at
-        self.history.add_measurement(label, found, chosen)
+    def _measure(self, pair: Any, reached: np.ndarray, chosen: np.ndarray) -> None:
+        """Probe the chosen runs, each at the training step that it has reached."""
+        if not chosen.any():
+            return
+        found = self.pack.unstack(
+            self.compiled.probe(self.pack, pair, self.probe_batch)
+        )
+        for step in np.unique(reached[chosen]):
+            self.history.add_measurement(int(step), found, chosen & (reached == step))
 
     def _finish(self, state: TrainState, began: float) -> list[Outcome]:
         pair = (state.params, self.hyper)
@@ -208,5 +206,5 @@ class PackTraining:
     def _measured_as(self, state: TrainState) -> Any:
         if self.compiled.signature.ride:
             return jax.tree.structure(state.ride)
-        fields = dataclasses.fields(Measurement)
-        return jax.tree.structure(Measurement(**{f.name: 0.0 for f in fields}))
+        leaves: Any = dict.fromkeys(f.name for f in dataclasses.fields(Measurement))
+        return jax.tree.structure(Measurement(**leaves), is_leaf=lambda x: x is None)

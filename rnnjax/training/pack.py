@@ -108,7 +108,14 @@ class Pack:
         """The same arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
+    def gather(self, stacked: Any) -> Any:
+        """A stacked pytree as NumPy arrays with a leading axis of runs, not slots."""
+        return jax.tree.map(lambda x: np.asarray(x)[self.slots], stacked)
+
     def unstack(self, stacked: Any) -> list[Any]:
         """The runs of a stacked pytree, as NumPy arrays, in the order given."""
-        host = jax.tree.map(np.asarray, stacked)
-        return [jax.tree.map(lambda x, s=s: x[s], host) for s in self.slots]
+        return self.split(self.gather(stacked))
+
+    def split(self, gathered: Any) -> list[Any]:
+        """The runs of what `gather` returns."""
+        return [jax.tree.map(lambda x, r=r: x[r], gathered) for r in range(self.runs)]

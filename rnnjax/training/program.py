@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from rnnjax.models.objective import objective, per_example, scored_mask
 from rnnjax.models.sequence import SequenceModel
@@ -91,9 +91,9 @@ class Until:
     """How far a chunk goes: up to `stop`, from a new meter if `fresh`; the light probe
     keeps the norms of the update that starts at step `ride_at`."""
 
-    stop: Int[Array, ""]
-    fresh: Bool[Array, ""]
-    ride_at: Int[Array, ""]
+    stop: Int[ArrayLike, ""]
+    fresh: Bool[ArrayLike, ""]
+    ride_at: Int[ArrayLike, ""]
 
 
 def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
@@ -117,16 +117,19 @@ class Program:
 
     def model(self, hyper: Hyper) -> SequenceModel:
         """The model with the numeric fields of its cell filled in."""
-        model = self.signature.model
-        return model.clone(cell=model.cell.clone(parent=None, **hyper.cell))
+        model, numbers = self.signature.model, dict[str, Any](hyper.cell)
+        return model.clone(cell=model.cell.clone(parent=None, **numbers))
 
-    def start(self, params: Any, hyper: Hyper, data: Data) -> TrainState:
-        """The state before the first update."""
+    def empty_ride(self, params: Any, hyper: Hyper, data: Data) -> Any:
+        """Zeros in place of the light probe's norms, the same for all runs."""
+        if not self.signature.ride:
+            return ()
+        shapes = jax.eval_shape(lambda: self._gradient(params, hyper, 0, data)[3])
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def start(self, params: Any, hyper: Hyper, ride: Any = ()) -> TrainState:
+        """The state before the first update; `ride` from `empty_ride`."""
         rule = transformation(self.signature.optimizer, hyper)
-        ride = ()
-        if self.signature.ride:
-            shapes = jax.eval_shape(lambda: self._gradient(params, hyper, 0, data)[3])
-            ride = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return TrainState(
             params=params,
             opt_state=rule.init(params),
@@ -153,7 +156,7 @@ class Program:
         return lax.while_loop(
             going,
             lambda s: self._update(s, hyper, until, data),
-            state.replace(meter=fresh),
+            dataclasses.replace(state, meter=fresh),
         )
 
     def _gradient(
@@ -168,7 +171,7 @@ class Program:
                 {"params": params, "taps": taps} if sig.ride else {"params": params}
             )
             rngs = {"dropout": key_for(hyper, DROPOUT, step)} if model.dropout else {}
-            answers = model.apply(
+            answers: Any = model.apply(
                 variables, batch.inputs, batch.lengths, train=True, rngs=rngs
             )
             return objective(sig.spec, answers, batch)
@@ -233,7 +236,7 @@ class Program:
 
         def sums(index: Array) -> tuple[Array, Array]:
             part = take_examples(batch, jnp.minimum(index, size - 1))
-            answers = model.apply({"params": params}, part.inputs, part.lengths)
+            answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
             losses, scores = per_example(spec, answers, part)
             real = (index < size).astype(jnp.float32)
             weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)

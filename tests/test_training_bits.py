@@ -1,0 +1,126 @@
+"""A run gives the same bits alone, in any pack, under any probe, and resumed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.training.config import RunConfig
+from rnnjax.training.history import Outcome
+from rnnjax.training.loop import PackTraining, Saving
+from tests.training_samples import (
+    PROBE_STEPS,
+    differing,
+    tiny,
+    train,
+    trained,
+    training,
+)
+
+
+# Options that act at the start alone, so that runs which differ in them share a pack.
+STARTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "elman": lambda i: {"recurrent_init": ("orthogonal", "identity")[i % 2]},
+    "lstm": lambda i: {"forget_bias": float(i)},
+    "gru": lambda i: {"update_bias": i - 3.0},
+    "urnn": lambda i: {},
+}
+PRESETS = ("off", "light", "full")
+SIZES = (2, 3, 6, 7)
+
+
+def runs(cell: str, probe: str) -> list[RunConfig]:
+    """Seven runs with seeds, learning rates and starts of their own."""
+    return [
+        tiny(cell, probe, cell_options=STARTS[cell](i), seed=i, lr=10 ** -(0.5 + i / 3))
+        for i in range(7)
+    ]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["elman", "lstm", pytest.param("gru", marks=pytest.mark.slow), "urnn"],
+)
+def cell(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def alone(cell: str) -> list[Outcome]:
+    """Each run by itself and without a probe."""
+    return [train(config)[0] for config in runs(cell, "off")]
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def packed(request: pytest.FixtureRequest, cell: str) -> tuple[str, dict[int, Any]]:
+    """The outcomes of packs by their size, under one preset."""
+    configs = runs(cell, request.param)
+    return request.param, {size: train(*configs[:size]) for size in SIZES}
+
+
+def test_alone_and_packed_and_probed(alone, packed):
+    _, packs = packed
+    for size, outcomes in packs.items():
+        for i, outcome in enumerate(outcomes):
+            assert differing(trained(outcome), trained(alone[i])) == [], (size, i)
+    assert len({str(outcome.metrics["loss"]) for outcome in alone}) == len(alone)
+
+
+def test_measurements_alone_and_packed(cell, packed):
+    preset, packs = packed
+    # The light probe rides on the update that follows; the last one has none.
+    last = {"off": [], "light": [11], "full": [12]}[preset]
+    steps = [*PROBE_STEPS, *last] if last else []
+    for i in (0, 2):
+        (single,) = train(runs(cell, preset)[i])
+        assert list(single.measurements) == steps
+        for outcomes in packs.values():
+            if i < len(outcomes):
+                found = outcomes[i].measurements
+                assert differing(found, single.measurements) == []
+
+
+class Killed(BaseException):
+    """The process dies."""
+
+
+def killed_at(advances: int) -> Callable[[int, int], None]:
+    """A progress that dies after so many stops, before the last of them is saved."""
+    left = iter(range(advances))
+
+    def tell(updates: int, ended: int) -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    return tell
+
+
+def test_killed_and_resumed(cell, packed, tmp_path):
+    preset, packs = packed
+    configs = runs(cell, preset)[:3]
+
+    def begin() -> PackTraining:
+        checkpoint = PackCheckpoint(tmp_path, [str(c.seed) for c in configs])
+        return training(configs, Saving(checkpoint, every_seconds=0))
+
+    for advances, saved in ((2, 4), (3, 6)):
+        with pytest.raises(Killed):
+            begin().run(killed_at(advances))
+        assert begin().at == saved if preset == "full" else begin().at > 0
+    outcomes = begin().run()
+    for outcome, whole in zip(outcomes, packs[3], strict=True):
+        assert differing(trained(outcome), trained(whole)) == []
+        assert differing(outcome.measurements, whole.measurements) == []
+
+
+def test_resumed_on_other_slots(tmp_path: Path):
+    configs = runs("elman", "off")[:3]
+    saving = Saving(PackCheckpoint(tmp_path, ["a", "b", "c"]), every_seconds=0)
+    with pytest.raises(Killed):
+        training(configs, saving).run(killed_at(3))
+    resumed = training(configs, saving, capacity=2)
+    assert resumed.at == 6
+    for outcome, whole in zip(resumed.run(), train(*configs), strict=True):
+        assert differing(trained(outcome), trained(whole)) == []

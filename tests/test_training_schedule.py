@@ -1,0 +1,130 @@
+"""When the host looks: rows, evaluations, probes, and runs that end early."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnjax.training.build import initial_params
+from rnnjax.training.config import EvalConfig, ProbeConfig, RunConfig
+from rnnjax.training.history import COLUMNS
+from rnnjax.training.schedule import schedule_of
+from tests.training_samples import differing, tiny, train, trained
+
+
+def config(steps: int, log_every: int, evaluate: int, probe: ProbeConfig) -> RunConfig:
+    return RunConfig(
+        cell="elman",
+        task="opinion",
+        steps=steps,
+        log_every=log_every,
+        eval=EvalConfig(every=evaluate),
+        probe=probe,
+    )
+
+
+@given(
+    steps=st.integers(0, 60),
+    log_every=st.integers(1, 70),
+    evaluate=st.integers(1, 70),
+    probed=st.lists(st.integers(0, 80)),
+)
+def test_schedules(steps, log_every, evaluate, probed):
+    found = {
+        preset: schedule_of(
+            config(steps, log_every, evaluate, ProbeConfig(preset, tuple(probed)))
+        )
+        for preset in ("off", "light", "full")
+    }
+    off, light, full = found.values()
+    assert off.rows == light.rows == full.rows
+    assert off.evaluations == light.evaluations == full.evaluations
+    logged = set(range(log_every, steps + 1, log_every))
+    evaluated = {*range(evaluate, steps + 1, evaluate), steps}
+    assert off.evaluations == evaluated
+    assert off.rows == (logged | evaluated) - {0}
+    within = {step for step in probed if step <= steps} | {steps}
+    assert off.probes == set() and full.probes == within
+    # The norms of the light probe come with the update that starts there.
+    assert light.probes == {min(step + 1, steps) for step in within} - {0}
+    for schedule in found.values():
+        at, stops = 0, []
+        while at < steps:
+            at = schedule.next_stop(at)
+            stops.append(at)
+        looked = schedule.rows | schedule.evaluations | schedule.probes | {steps}
+        assert stops == sorted(looked - {0})
+
+
+def test_rows_average_over_the_updates_since_the_last_one():
+    each = tiny(log_every=1)
+    (single,) = train(each)
+    (joined,) = train(dataclasses.replace(each, log_every=5))
+    assert single.metrics["step"].tolist() == list(range(1, 13))
+    assert joined.metrics["step"].tolist() == [5, 6, 10, 12]
+    assert set(joined.metrics) == {"step", *COLUMNS}
+    bounds = [(0, 5), (5, 6), (6, 10), (10, 12)]
+    for row, (first, last) in enumerate(bounds):
+        for name in ("loss", "metric", "grad_norm", "clipped"):
+            mean = np.mean(single.metrics[name][first:last])
+            assert joined.metrics[name][row] == pytest.approx(mean, rel=1e-6)
+        top = np.max(single.metrics["grad_norm"][first:last])
+        assert joined.metrics["grad_norm_max"][row] == pytest.approx(top, rel=1e-6)
+    evaluated = ~np.isnan(joined.metrics["validation_metric"])
+    assert evaluated.tolist() == [False, True, False, True]
+    assert differing(joined.params, single.params) == []
+
+
+@pytest.mark.parametrize(
+    ("probe", "measured"), [("off", []), ("light", []), ("full", [0])]
+)
+def test_no_update_at_all(probe, measured):
+    run = tiny(probe=probe, steps=0)
+    (outcome,) = train(run)
+    assert (outcome.status, outcome.steps) == ("done", 0)
+    assert differing(outcome.params, initial_params(run)) == []
+    assert {name: column.size for name, column in outcome.metrics.items()} == {
+        name: 0 for name in ("step", *COLUMNS)
+    }
+    assert list(outcome.measurements) == measured
+    assert 0 <= outcome.results["test_metric"] <= 1  # pyright: ignore
+    assert outcome.results["validation_metric"] is None
+    assert outcome.results["stopped_early"] is False
+
+
+def test_fewer_updates_than_a_row_has():
+    (outcome,) = train(tiny(steps=3, log_every=50))
+    assert outcome.metrics["step"].tolist() == [3] and outcome.steps == 3
+
+
+def test_a_solved_run_stops_and_the_others_go_on():
+    solving = tiny(
+        task_options={"distance": 2},
+        eval=EvalConfig(every=40, size=20, stop_when_solved=True),
+        probe="full",
+        probe_steps=(0,),
+        steps=400,
+        log_every=40,
+    )
+    frozen = dataclasses.replace(solving, lr=0.0)
+    first, second = train(solving, frozen)
+    assert first.status == second.status == "done"
+    assert first.results["stopped_early"] and first.results["solved"]
+    assert first.results["validation_metric"] >= 0.95  # pyright: ignore
+    assert 0 < first.steps < second.steps == 400 and first.steps % 40 == 0
+    assert first.metrics["step"].tolist() == [*range(40, first.steps + 1, 40)]
+    assert np.nanmax(first.metrics["validation_metric"][:-1], initial=0) < 0.95
+    assert list(first.measurements) == [0, first.steps]
+    assert list(second.measurements) == [0, 400]
+    assert differing(second.params, initial_params(frozen)) == []
+    (alone,) = train(solving)
+    assert differing(trained(first), trained(alone)) == []
+    # The same updates as a run that was to stop there.
+    patient = dataclasses.replace(
+        solving,
+        eval=dataclasses.replace(solving.eval, stop_when_solved=False),
+        steps=first.steps,
+    )
+    assert differing(train(patient)[0].params, first.params) == []

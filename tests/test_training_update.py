@@ -1,0 +1,260 @@
+"""One update: the rule, the remedy, what is compiled, and runs that diverge."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnjax.models.objective import objective
+from rnnjax.remedies.clipping import clip
+from rnnjax.training.build import (
+    build_hyper,
+    build_model,
+    build_task,
+    initial_params,
+    signature,
+)
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.config import (
+    InitConfig,
+    OptimizerConfig,
+    RemedyConfig,
+    RunConfig,
+)
+from rnnjax.training.optimizer import Hyper
+from rnnjax.training.pack import run_mesh
+from rnnjax.training.program import TRAIN_DATA, key_for
+from tests.training_samples import CAPACITY, differing, tiny, train, trained, training
+
+
+LR = 0.05
+NONE = RemedyConfig("none")
+SGD: dict[str, Any] = {
+    "activation": "relu",
+    "optimizer": OptimizerConfig("sgd"),
+    "remedy": NONE,
+}
+
+
+def gradients(config: RunConfig) -> Callable[[Any, int], Any]:
+    """The gradient of a run's loss at (parameters, update), by plain `jax.grad`."""
+    task, data = build_task(config.task, config.task_options)
+    spec, hyper = task.spec(data), build_hyper(config)
+    model = build_model(config, spec)
+
+    @jax.jit
+    def gradient(params: Any, update: Any) -> Any:
+        batch = task.sample(key_for(hyper, TRAIN_DATA, update), config.batch, data)
+
+        def loss(params: Any) -> Any:
+            answers: Any = model.apply({"params": params}, batch.inputs, batch.lengths)
+            return objective(spec, answers, batch)[0]
+
+        return jax.grad(loss)(params)
+
+    return gradient
+
+
+def flat(tree: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+
+
+def test_sgd_is_w_minus_eta_g():
+    config = tiny(**SGD, steps=1)
+    start = initial_params(config)
+    gradient = gradients(config)(start, 0)
+    (outcome,) = train(config)
+    w, g, found = flat(start), flat(gradient), flat(outcome.params)
+    eta = np.float32(LR)
+    # A processor may round η g before it subtracts, or the difference alone.
+    rounded_twice = w - eta * g
+    exact = w.astype(np.float64) - np.float64(eta) * g.astype(np.float64)
+    as_float32 = exact.astype(np.float32)
+    assert np.all((found == rounded_twice) | (found == as_float32))
+    assert np.mean(found != w) > 0.25  # the embedding of an absent word stays
+    assert outcome.metrics["grad_norm"][0] == pytest.approx(np.linalg.norm(g), rel=1e-6)
+
+
+# Ours, and optax's own with the learning rate as a constant. Its decays are arrays, as
+# in the program: optax forms 1 − b of a Python number in double precision.
+RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
+    "sgd": (SGD, lambda h: optax.sgd(LR)),
+    "momentum": (
+        {"optimizer": OptimizerConfig("momentum"), "remedy": NONE},
+        lambda h: optax.sgd(LR, momentum=0.9),
+    ),
+    "adam": ({}, lambda h: optax.adam(LR, h.b1, h.b2, h.eps)),
+    "rmsprop": (
+        {
+            "optimizer": OptimizerConfig("rmsprop"),
+            "remedy": RemedyConfig("clip_value", 0.01),
+        },
+        lambda h: optax.rmsprop(LR, h.decay, h.eps),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_are_those_of_optax(name):
+    changes, rule = RULES[name]
+    config = tiny(**changes, steps=5)
+    params, hyper = initial_params(config), build_hyper(config)
+    gradient = gradients(config)
+
+    @jax.jit
+    def update(gradient: Any, state: Any, params: Any, hyper: Hyper) -> Any:
+        used = clip(config.remedy.name, hyper.threshold, gradient)
+        updates, state = rule(hyper).update(used, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = rule(hyper).init(params)
+    for step in range(5):
+        params, state = update(gradient(params, step), state, params, hyper)
+        (outcome,) = train(dataclasses.replace(config, steps=step + 1))
+        assert differing(outcome.params, params) == [], step
+
+
+def test_adam_with_constants_is_the_same_to_rounding():
+    config = tiny(steps=3)
+    rule = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(LR))
+    params, gradient = initial_params(config), gradients(config)
+    state = rule.init(params)
+    for step in range(3):
+        updates, state = rule.update(gradient(params, step), state, params)
+        params = optax.apply_updates(params, updates)
+    (outcome,) = train(config)
+    np.testing.assert_allclose(flat(outcome.params), flat(params), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 5.0, 13.0, 20.0])
+def test_clipping_against_its_formulas(threshold):
+    gradient = {"a": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]])}  # norm 13
+    theta = jnp.float32(threshold)
+    g = flat(gradient)
+    by_norm = flat(clip("clip_norm", theta, gradient))
+    np.testing.assert_allclose(by_norm, g * min(1.0, threshold / 13.0), rtol=1e-6)
+    if threshold >= 13.0:  # untouched, to the last bit
+        assert by_norm.tobytes() == g.tobytes()
+    by_value = flat(clip("clip_value", theta, gradient))
+    assert by_value.tobytes() == np.clip(g, -threshold, threshold).tobytes()
+    assert clip("none", theta, gradient) is gradient
+    nothing = {"a": jnp.zeros(2)}
+    assert not np.any(flat(clip("clip_norm", theta, nothing)))
+
+
+def test_clipped_share_is_that_of_norms_above_the_threshold():
+    free = tiny(remedy=RemedyConfig("clip_norm", 1e6), steps=5)
+    (outcome,) = train(free)
+    assert outcome.metrics["clipped"].tolist() == [0.0]
+    tight = dataclasses.replace(free, remedy=RemedyConfig("clip_norm", 1e-6))
+    assert train(tight)[0].metrics["clipped"].tolist() == [1.0]
+
+
+def test_numbers_do_not_enter_the_compiled_code(monkeypatch):
+    compilations = []
+    compiling = jax.stages.Lowered.compile
+
+    def count(lowered: Any, *args: Any, **options: Any) -> Any:
+        compilations.append(lowered)
+        return compiling(lowered, *args, **options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", count)
+    runs = [
+        tiny("lstm", cell_options={"forget_bias": bias}, **changes)
+        for bias, changes in [
+            (0.0, {"lr": 0.1}),
+            (1.0, {"lr": 0.01, "seed": 3, "loss_bound": 9.0}),
+            (2.0, {"optimizer": OptimizerConfig(b1=0.5, b2=0.99, eps=1e-3)}),
+            (2.0, {"remedy": RemedyConfig("clip_norm", 0.1), "steps": 7}),
+        ]
+    ]
+    assert len({signature(run) for run in runs}) == 1
+    program = Compiled(signature(runs[0]), run_mesh(), CAPACITY)
+    losses = set()
+    for run in runs:
+        pack = type(training([run]))(program, [run])
+        pack.warm()
+        losses.add(pack.run()[0].metrics["loss"][0])
+    assert len(compilations) == 2  # the updates and the evaluation
+    assert len(losses) == len(runs) and program.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "numbers"),
+    [
+        ("cornn", [{"dt": 0.1}, {"dt": 0.2, "gamma": 3.0}]),
+        ("antisymmetric", [{"epsilon": 0.1}, {"epsilon": 0.2}]),
+        ("gru", [{"update_bias": 0.0}, {"chrono": 9.0}]),
+    ],
+)
+def test_numbers_of_a_cell_are_no_part_of_the_signature(cell, numbers):
+    runs = [tiny(cell, cell_options=options) for options in numbers]
+    assert signature(runs[0]) == signature(runs[1])
+    first, second = (build_hyper(run).cell for run in runs)
+    assert (first != second) == (cell != "gru")
+    assert signature(tiny(cell)) != signature(tiny(cell, batch=5))
+
+
+# -- divergence --------------------------------------------------------------------
+
+
+def exploding(probe: str = "off", **changes: Any) -> RunConfig:
+    init = InitConfig("orthogonal", (("gain", 5.0),))
+    return tiny(probe=probe, **{**SGD, "init": init, "lr": 10.0, **changes})
+
+
+@pytest.mark.parametrize("bound", [1e6, 3e38], ids=["bound", "not finite"])
+def test_a_run_that_explodes_is_frozen_and_others_go_on(bound):
+    good = [tiny(**SGD, seed=seed) for seed in range(3)]
+    bad = exploding(loss_bound=bound, seed=7)
+    alone = [train(run)[0] for run in (*good, bad)]
+    packed = train(good[0], bad, *good[1:])
+    for found, single in zip(packed, [alone[0], alone[3], *alone[1:3]], strict=True):
+        assert differing(trained(found), trained(single)) == []
+    assert [outcome.status for outcome in alone] == ["done"] * 3 + ["diverged"]
+    outcome = alone[3]
+    assert outcome.diverged_at is not None and 0 < outcome.diverged_at <= bad.steps
+    assert outcome.steps == outcome.diverged_at - 1
+    assert np.all(np.isfinite(flat(outcome.params)))
+    # Frozen before the update that diverged: as if that had never been asked for.
+    (before,) = train(dataclasses.replace(bad, steps=outcome.steps))
+    assert before.status == "done"
+    assert differing(outcome.params, before.params) == []
+    # The one row holds the mean over all updates, that one included.
+    (mean,) = outcome.metrics["loss"]
+    assert not mean * outcome.diverged_at <= bound
+
+
+def test_the_bound_of_the_loss():
+    start = tiny(**SGD, seed=2)
+    (free,) = train(start)
+    losses = [train(dataclasses.replace(start, steps=1))[0].metrics["loss"][0]]
+    (stopped,) = train(dataclasses.replace(start, loss_bound=losses[0] * 0.99))
+    assert (stopped.status, stopped.diverged_at, stopped.steps) == ("diverged", 1, 0)
+    assert differing(stopped.params, initial_params(start)) == []
+    (passed,) = train(dataclasses.replace(start, loss_bound=losses[0] * 1.5))
+    assert passed.diverged_at is None or passed.diverged_at > 1
+    assert free.status == "done"
+
+
+def test_probes_change_nothing_about_a_run_that_diverges():
+    outcomes = {
+        probe: train(exploding(probe), tiny(probe=probe, **SGD))
+        for probe in ("off", "light", "full")
+    }
+    off = outcomes["off"]
+    assert off[0].status == "diverged" and off[0].diverged_at is not None
+    assert off[0].diverged_at < 4  # before the probe between two rows
+    assert off[0].metrics["step"].tolist() == [5]
+    for probe in ("light", "full"):
+        for found, plain in zip(outcomes[probe], off, strict=True):
+            assert differing(trained(found), trained(plain)) == []
+    # Measured at steps that the run reached, the last finite parameters among them.
+    assert list(outcomes["full"][0].measurements) == [0, off[0].steps]
+    assert list(outcomes["light"][0].measurements) == [0]
+    assert list(outcomes["full"][1].measurements) == [0, 4, 7, 12]

@@ -1,0 +1,98 @@
+"""Tiny runs, and programs that are compiled once for all tests of a process."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.training.build import signature
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.config import (
+    EvalConfig,
+    ModelConfig,
+    ProbeConfig,
+    RunConfig,
+    options,
+)
+from rnnjax.training.history import Outcome
+from rnnjax.training.loop import PackTraining, Saving
+from rnnjax.training.pack import run_mesh
+from rnnjax.training.program import Signature
+
+
+CAPACITY = 4
+PROBE_STEPS = (0, 4, 7)
+_PROGRAMS: dict[tuple[Signature, int], Compiled] = {}
+
+
+def tiny(
+    cell: str = "elman",
+    probe: Any = "off",
+    probe_steps: tuple[int, ...] = PROBE_STEPS,
+    task: str = "opinion",
+    task_options: Mapping[str, Any] | None = None,
+    cell_options: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> RunConfig:
+    """12 updates of 4 sentences of 5 words; rows at 5, 6, 10 and 12."""
+    defaults: dict[str, Any] = {
+        "model": ModelConfig(hidden=5, embedding=3),
+        "probe": ProbeConfig(probe, probe_steps, batch=6, sentences=2),
+        "eval": EvalConfig(every=6, size=20),
+        "lr": 0.05,
+        "batch": 4,
+        "steps": 12,
+        "log_every": 5,
+    }
+    return RunConfig(
+        cell=cell,
+        task=task,
+        cell_options=options(cell_options or {}),
+        task_options=options({"distance": 5} if task_options is None else task_options),
+        **{**defaults, **changes},
+    )
+
+
+def compiled(config: RunConfig, capacity: int = CAPACITY) -> Compiled:
+    """The program of a run, compiled once."""
+    key = signature(config), capacity
+    if key not in _PROGRAMS:
+        _PROGRAMS[key] = Compiled(key[0], run_mesh(), capacity)
+    return _PROGRAMS[key]
+
+
+def training(
+    configs: Sequence[RunConfig],
+    saving: Saving | None = None,
+    capacity: int = CAPACITY,
+) -> PackTraining:
+    """A pack of runs."""
+    (program,) = {id(c): c for c in (compiled(x, capacity) for x in configs)}.values()
+    return PackTraining(program, configs, saving)
+
+
+def train(*configs: RunConfig) -> list[Outcome]:
+    """Outcomes of a pack."""
+    return training(configs).run()
+
+
+def differing(one: Any, other: Any) -> list[str]:
+    """Names of the leaves whose bits differ; two trees of one structure."""
+    first, second = (jax.tree.leaves_with_path(tree) for tree in (one, other))
+    assert [path for path, _ in first] == [path for path, _ in second]
+    return [
+        jax.tree_util.keystr(path)
+        for (path, x), (_, y) in zip(first, second, strict=True)
+        if np.asarray(x).tobytes() != np.asarray(y).tobytes()
+    ]
+
+
+def trained(outcome: Outcome) -> dict[str, Any]:
+    """What training alone decides of an outcome."""
+    return {
+        "params": outcome.params,
+        "metrics": dict(outcome.metrics),
+        "results": dict(outcome.results),
+        "ended": (outcome.status, outcome.steps, outcome.diverged_at),
+    }
