@@ -31,3 +31,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that no registry or schema holds."""
     return UserError(f"unknown {kind} '{name}'; {did_you_mean(name, known)}")
+
+
+def one_line(error: Exception) -> str:
+    """Kind and first line of an error that is not ours; the sentence of one that is.
+
+    >>> one_line(ValueError("no such column\\nsee above"))
+    'ValueError: no such column'
+    >>> one_line(UserError("steps=-1 is out of range"))
+    'steps=-1 is out of range'
+    """
+    kind = "" if isinstance(error, UserError) else type(error).__name__
+    first = (str(error).strip().splitlines() or [""])[0]
+    return ": ".join(part for part in (kind, first) if part)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
@@ -23,7 +24,7 @@ from rnnjax.training.program import Signature
 
 CAPACITY = 4
 PROBE_STEPS = (0, 4, 7)
-_PROGRAMS: dict[tuple[Signature, int], Compiled] = {}
+_PROGRAMS: dict[tuple[Signature, Mesh, int], Compiled] = {}
 
 
 def tiny(
@@ -54,12 +55,10 @@ def tiny(
     )
 
 
-def compiled(config: RunConfig, capacity: int = CAPACITY) -> Compiled:
-    """The program of a run, compiled once."""
-    key = signature(config), capacity
-    if key not in _PROGRAMS:
-        _PROGRAMS[key] = Compiled(key[0], run_mesh(), capacity)
-    return _PROGRAMS[key]
+def compiled(wanted: Signature, mesh: Mesh, capacity: int) -> Compiled:
+    """As `Compiled`, but the same one for equal arguments."""
+    key = wanted, mesh, capacity
+    return _PROGRAMS.setdefault(key, Compiled(*key))
 
 
 def training(
@@ -68,8 +67,8 @@ def training(
     capacity: int = CAPACITY,
 ) -> PackTraining:
     """A pack of runs."""
-    (program,) = {id(c): c for c in (compiled(x, capacity) for x in configs)}.values()
-    return PackTraining(program, configs, saving)
+    (wanted,) = {signature(config) for config in configs}
+    return PackTraining(compiled(wanted, run_mesh(), capacity), configs, saving)
 
 
 def train(*configs: RunConfig) -> list[Outcome]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import CELLS
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.sweeps.axes import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.resolve import Resolved
@@ -100,8 +100,13 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
     @functools.cache
     def digest(name: str, fields: tuple[tuple[str, Any], ...]) -> str | None:
         task = TASKS[name](**dict(fields))
-        data = task.load()
-        task.spec(data)
+        try:
+            data = task.load()
+            task.spec(data)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"task={name} fails: {one_line(error)}") from error
         return data_digest(data) if data else None
 
     bound = []
@@ -188,8 +193,7 @@ def _check_cell(config: RunConfig) -> None:
     except UserError as error:
         raise UserError(f"cell={config.cell}: {error}") from None
     except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        reason = f"{type(error).__name__}: {lines[0]}"
+        reason = one_line(error)
         raise UserError(f"cell={config.cell} cannot be built: {reason}") from error
     _CHECKED.add(key)
 

@@ -4,19 +4,26 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from rnnjax.errors import UserError
+from rnnjax.errors import one_line
 from rnnjax.store.environment import environment
-from rnnjax.store.identity import identity, source_digest
-from rnnjax.store.index import Row
+from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import PROBES, RunDir, begin_run, finish_run
+from rnnjax.store.rundir import RunDir, begin_run, finish_run
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
 from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.jobs import Job, with_data
-from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
+from rnnjax.sweeps.packing import (
+    Planned,
+    PlannedPack,
+    clear_leftovers,
+    make_packs,
+    plan,
+)
 from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.reuse import finished, refuse_twins
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.compiled import Compiled
@@ -65,14 +72,15 @@ def launch(
         progress: told of every advance; None: silent.
 
     Raises:
-        UserError: the pool cannot be written, data cannot be read, or finished runs of
-            other numeric code are in the way (``stale=error``).
+        UserError: the pool cannot be written, data cannot be read, two jobs are one
+            run, or finished runs of other numeric code are in the way.
     """
     progress = progress or Progress()
     pool = Pool(Path(settings.out))
     planned = [
         plan(job, identity(job.resolved, job.data_hashes)) for job in with_data(jobs)
     ]
+    refuse_twins(planned)
     there, stale = finished(pool, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there
     mesh = run_mesh(settings.pack.devices)
@@ -95,50 +103,14 @@ def launch(
     )
     failed = 0
     with ThreadPoolExecutor(AHEAD) as workers, progress:
-        for pack, ready in prefetch(workers, packs, make_ready):
-            failed += run_pack(pool, pack, ready, unfinished, sweep.name, progress)
+        try:
+            for pack, ready in prefetch(workers, packs, make_ready):
+                failed += run_pack(pool, pack, ready, unfinished, sweep.name, progress)
+        finally:
+            workers.shutdown(wait=False, cancel_futures=True)
+    clear_leftovers(pool)
     runs = tuple(run for one in planned if (run := pool.find(one.identity)))
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
-
-
-def finished(
-    pool: Pool, planned: Sequence[Planned], stale: str
-) -> tuple[set[str], int]:
-    """Identities that need no work, and how many of them other code made.
-
-    Raises:
-        UserError: there are stale ones and nothing says what to do with them.
-    """
-    rows = {row.identity: row for row in pool.rows()}
-    digest = source_digest()
-    good: set[str] = set()
-    old: set[str] = set()
-    for one in planned:
-        row = rows.get(one.identity)
-        if row is None or not row.is_finished or not covers(pool, row, one):
-            continue
-        fresh = row.facts.get("source_digest") == digest
-        (good if fresh else old).add(one.identity)
-    if old and stale == "error":
-        raise UserError(
-            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
-            "stale=accept keeps them, stale=rerun runs them again"
-        )
-    return (good | old, len(old)) if stale == "accept" else (good, 0)
-
-
-def covers(pool: Pool, row: Row, planned: Planned) -> bool:
-    """Whether a finished run holds all that is asked for: its steps and its probes."""
-    config = planned.job.config
-    ended_early = row.facts["status"] == "diverged" or row.results.get("stopped_early")
-    if row.facts["steps"] < config.steps and not ended_early:
-        return False
-    if config.probe.preset == "off":
-        return True
-    if row.config.get("probe.preset") != config.probe.preset:
-        return False
-    asked = set(config.probe.steps) <= set(row.config.get("probe.steps") or ())
-    return asked and RunDir(pool.path / row.folder).has(PROBES)
 
 
 def record_sweep(
@@ -186,33 +158,37 @@ def run_pack(
     progress: Progress,
 ) -> int:
     """Train a pack and seal its runs, mirrored to W&B in `group`; counts failures."""
-    begun = {}
-    for i, member in enumerate(pack.members):
-        if member.identity in unfinished:
-            begun[i] = begin(pool, member)
-    try:
-        training = ready.result()
-        outcomes = training.run(progress.advance)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        for run, manifest in begun.values():
-            manifest = manifest.replace(status="failed", finished=now(), error=reason)
-            pool.add(finish_run(run, manifest))
-        progress.warn(f"{len(begun)} runs failed: {reason}")
-        return len(begun)
-    except KeyboardInterrupt:
-        for run, manifest in begun.values():
-            pool.add(finish_run(run, manifest.replace(status="interrupted")))
-        raise
     size = len(pack.members)
-    for i, (run, manifest) in begun.items():
-        sealed = seal(run, manifest, pack.members[i], outcomes[i], Slot(size, i))
-        pool.add(sealed)
-        tracker = pack.members[i].job.tracker
-        if tracker.name == "wandb":
-            mirror(sealed, mode=tracker.mode, group=group, project=tracker.project)
+    left: dict[int, tuple[RunDir, Manifest]] = {}
+    try:
+        for i, member in enumerate(pack.members):
+            if member.identity in unfinished:
+                left[i] = begin(pool, member)
+        outcomes = ready.result().run(progress.advance)
+        for i in list(left):
+            member, slot = pack.members[i], Slot(size, i)
+            sealed = seal(*left[i], member, outcomes[i], slot)
+            del left[i]
+            pool.add(sealed)
+            tracker = member.job.tracker
+            if tracker.name == "wandb":
+                mirror(sealed, mode=tracker.mode, group=group, project=tracker.project)
+    except Exception as error:
+        reason = one_line(error)
+        close(pool, left, status="failed", error=reason)
+        progress.warn(f"{len(left)} runs failed: {reason}")
+        return len(left)
+    except KeyboardInterrupt:
+        close(pool, left, status="interrupted")
+        raise
     pack.checkpoint.clear()
     return 0
+
+
+def close(pool: Pool, runs: dict[int, tuple[RunDir, Manifest]], **changes: Any) -> None:
+    """Enter runs that ended without a result."""
+    for run, manifest in runs.values():
+        pool.add(finish_run(run, manifest.replace(finished=now(), **changes)))
 
 
 def begin(pool: Pool, planned: Planned) -> tuple[RunDir, Manifest]:

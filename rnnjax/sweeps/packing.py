@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.store.identity import source_digest
+from rnnjax.store.pool import Pool
 from rnnjax.sweeps.jobs import Job
 from rnnjax.training.build import signature
 from rnnjax.training.program import Signature
@@ -33,6 +35,12 @@ class Planned:
     signature: Signature
     schedule: Schedule
     data: tuple[tuple[str, str], ...]
+
+    @property
+    def shared(self) -> Hashable:
+        """All that the runs of one pack have in common."""
+        config = self.job.config
+        return self.signature, self.schedule, config.eval, config.probe, self.data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +69,7 @@ def make_packs(
 
     A pack that left a checkpoint goes on with the same members, so that its state
     fits; members that have been sealed meanwhile are not written again. The rest is
-    grouped by signature and schedule and cut into packs of at most `slots` runs.
+    grouped by what a pack shares and cut into packs of at most `slots` runs.
     """
     known = {one.identity: one for one in planned}
     left = [one for one in planned if one.identity in unfinished]
@@ -71,6 +79,7 @@ def make_packs(
         checkpoint = PackCheckpoint(folder)
         members = checkpoint.members()
         fits = members and all(identity in known for identity in members)
+        fits = fits and len(members) <= slots
         if not fits or not unfinished & set(members) or taken & set(members):
             continue
         chosen = tuple(known[identity] for identity in members)
@@ -80,7 +89,7 @@ def make_packs(
     groups: dict[object, list[Planned]] = {}
     for one in left:
         if one.identity not in taken:
-            groups.setdefault((one.signature, one.schedule, one.data), []).append(one)
+            groups.setdefault(one.shared, []).append(one)
     for group in groups.values():
         for start in range(0, len(group), slots):
             chosen = tuple(group[start : start + slots])
@@ -90,9 +99,23 @@ def make_packs(
     return packs
 
 
+def clear_leftovers(pool: Pool) -> None:
+    """Remove checkpoints of which no run is unfinished any more.
+
+    A process that was killed while it sealed runs leaves one, and so does a pack whose
+    runs were made by other packs after all.
+    """
+    done = {row.identity for row in pool.rows() if row.is_finished}
+    for folder in (pool.path / PACKS).glob("*"):
+        checkpoint = PackCheckpoint(folder)
+        members = checkpoint.members()
+        if members and done.issuperset(members):
+            checkpoint.clear()
+
+
 def _pack_name(members: Sequence[Planned]) -> str:
-    """A name that holds the members and how far they go."""
+    """A name that holds the members, how far they go, and the code that runs them."""
     record = [[one.identity, one.schedule.steps] for one in members]
-    probes = sorted(members[0].schedule.probes)
-    text = json.dumps([record, probes])
+    probe = dataclasses.asdict(members[0].job.config.probe)
+    text = json.dumps([record, probe, source_digest()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,62 @@
+"""Which runs of a pool need not be computed again."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from rnnjax.errors import UserError
+from rnnjax.store.identity import source_digest
+from rnnjax.store.index import Row
+from rnnjax.store.pool import Pool
+from rnnjax.sweeps.packing import Planned
+
+
+def refuse_twins(planned: Sequence[Planned]) -> None:
+    """Raise a `UserError` if two jobs have one identity, so one directory."""
+    known: dict[str, Planned] = {}
+    for one in planned:
+        other = known.setdefault(one.identity, one)
+        if other is not one:
+            raise UserError(
+                f"'{other.job.name}' and '{one.job.name}' are one run: jobs of a sweep "
+                "cannot differ in steps or probe alone"
+            )
+
+
+def finished(
+    pool: Pool, planned: Sequence[Planned], stale: str
+) -> tuple[set[str], int]:
+    """Identities that need no work, and how many of them other code made.
+
+    Raises:
+        UserError: there are stale ones and nothing says what to do with them.
+    """
+    rows = {row.identity: row for row in pool.rows()}
+    digest = source_digest()
+    good: set[str] = set()
+    old: set[str] = set()
+    for one in planned:
+        row = rows.get(one.identity)
+        if row is None or not row.is_finished or not covers(row, one):
+            continue
+        fresh = row.facts.get("source_digest") == digest
+        (good if fresh else old).add(one.identity)
+    if old and stale == "error":
+        raise UserError(
+            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
+            "stale=accept keeps them, stale=rerun runs them again"
+        )
+    return (good | old, len(old)) if stale == "accept" else (good, 0)
+
+
+def covers(row: Row, planned: Planned) -> bool:
+    """Whether a finished run holds all that is asked for: its steps and its probes."""
+    config = planned.job.config
+    ended_early = row.facts["status"] == "diverged" or row.results.get("stopped_early")
+    if row.facts["steps"] < config.steps and not ended_early:
+        return False
+    if config.probe.preset == "off":
+        return True
+    asked = dataclasses.asdict(config.probe)
+    held = {key: row.config.get(f"probe.{key}") for key in asked}
+    steps = {step for step in asked.pop("steps") if step <= config.steps}
+    return steps <= set(held.pop("steps") or ()) and asked == held

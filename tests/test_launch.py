@@ -1,0 +1,334 @@
+"""Launching: what is done is skipped, what is asked is computed, each run is sealed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnjax.errors import UserError
+from rnnjax.results import load
+from rnnjax.store import environment
+from rnnjax.store.rundir import METRICS, PARAMS, PROBES
+from rnnjax.sweeps import launch as launching
+from rnnjax.sweeps import packing, reuse
+from rnnjax.sweeps.settings import PackConfig
+from tests.launch_samples import Witness, contents, jobs, params_of, start
+from tests.training_samples import compiled, differing, tiny, train
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that are compiled once for all tests of this process."""
+
+    monkeypatch.setattr(launching, "Compiled", compiled)
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+# -- what a launch leaves ----------------------------------------------------------
+
+
+def test_a_sweep_leaves_what_training_gives(pool):
+    planned = jobs("cell=elman,lstm", "seed=0,1", probe="full")
+    witness = Witness()
+    result = start(pool, planned, witness, name="mine")
+    assert (result.computed, result.failed, result.stale) == (4, 0, 0)
+    assert sorted(witness.packs) == [(12, 2), (12, 2)] and not witness.warnings
+    assert sum(updates for updates, _ in witness.advances) == 4 * 12
+    assert sum(ended for _, ended in witness.advances) == 4
+    for job, run in zip(planned, result.runs, strict=True):
+        cell, seed = job.config.cell, job.config.seed
+        (outcome,) = train(tiny(cell, "full", seed=seed))
+        manifest = run.manifest()
+        assert manifest.status == "done" and manifest.steps == 12
+        assert manifest.seeds == {"seed": seed} and manifest.finished is not None
+        assert manifest.pack is not None and manifest.pack.size == 2
+        assert manifest.results == dict(outcome.results)
+        assert differing(params_of(run), outcome.params) == []
+        metrics = run.metrics().to_dict(as_series=False)
+        assert (
+            differing(metrics, {k: v.tolist() for k, v in outcome.metrics.items()})
+            == []
+        )
+        probes = run.probes()
+        assert probes.train_step.to_numpy().tolist() == [0, 4, 7, 12]
+        adjoints = [m.log10_adjoint for m in outcome.measurements.values()]
+        np.testing.assert_array_equal(probes.log10_adjoint, np.stack(adjoints))
+        assert probes.word.sizes == {"time": 5, "sentence": 2}
+        assert run.config()["variant"] == cell
+    assert not list((pool / packing.PACKS).glob("*"))
+    record = json.loads((result.sweep / "sweep.json").read_text())
+    assert result.sweep.parent == pool / "sweeps" and "mine" in result.sweep.name
+    assert record["runs"] == [run.manifest().identity for run in result.runs]
+    assert set(record["groups"]) == {"elman", "lstm"}
+    assert record["command"] == "a test"
+    found = load(result.sweep)
+    assert found.runs["seed"].to_list() == [0, 1, 0, 1]
+    assert set(found.runs["status"]) == {"done"}
+
+
+def test_what_is_done_is_skipped_and_left_as_it_is(pool):
+    planned = jobs("seed=0,1,2")
+    first = start(pool, planned[:2])
+    before = contents(pool)
+    again = start(pool, planned[:2])
+    assert (first.computed, again.computed) == (2, 0)
+    assert contents(pool) == before and again.runs == first.runs
+    witness = Witness()
+    more = start(pool, planned, witness)
+    assert more.computed == 1 and witness.packs == [(12, 1)]
+    assert contents(pool).items() > before.items()
+    assert [run.manifest().seeds["seed"] for run in more.runs] == [0, 1, 2]
+
+
+def test_runs_of_one_pack_share_evaluation_and_probes(pool):
+    """What is no part of the program still keeps runs apart."""
+    planned = jobs("eval.size=20,30", "eval.stop_when_solved=false,true")
+    witness = Witness()
+    result = start(pool, planned, witness)
+    assert len(witness.packs) == 4
+    for job, run in zip(planned, result.runs, strict=True):
+        (outcome,) = train(job.config)
+        assert run.manifest().results == dict(outcome.results)
+    tests = {run.manifest().results["test_loss"] for run in result.runs}
+    assert len(tests) == 2
+
+
+def test_two_jobs_that_are_one_run_are_refused(pool):
+    probes = [*jobs(), *jobs(probe="full")]
+    for planned in (jobs("steps=12,13"), probes):
+        with pytest.raises(UserError, match="'.*' and '.*' are one run"):
+            start(pool, planned)
+    assert not pool.exists()
+
+
+# -- what is computed again --------------------------------------------------------
+
+
+def test_runs_of_other_code(pool, monkeypatch):
+    planned = jobs("seed=0,1")
+    start(pool, planned)
+    before = contents(pool)
+    sweeps = len(list(pool.glob("sweeps/*")))
+    for module in (reuse, packing, environment):
+        monkeypatch.setattr(module, "source_digest", lambda: "another")
+    with pytest.raises(UserError, match="2 of the runs .* stale=accept .* stale=rerun"):
+        start(pool, planned)
+    assert len(list(pool.glob("sweeps/*"))) == sweeps
+    accepted = start(pool, planned, stale="accept")
+    assert (accepted.computed, accepted.stale) == (0, 2)
+    assert contents(pool) == before
+    rerun = start(pool, planned, stale="rerun")
+    assert (rerun.computed, rerun.stale) == (2, 0)
+    digests = {run.manifest().environment.source_digest for run in rerun.runs}
+    assert digests == {"another"}
+    assert start(pool, planned).computed == 0
+
+
+def test_a_run_can_be_extended(pool):
+    (short,) = start(pool, jobs()).runs
+    longer = start(pool, jobs("steps=20"))
+    assert longer.computed == 1 and longer.runs == (short,)
+    assert short.manifest().steps == 20
+    assert differing(params_of(short), train(tiny(steps=20))[0].params) == []
+    # A longer run holds a shorter one.
+    before = contents(pool)
+    assert start(pool, jobs()).computed == 0 and contents(pool) == before
+
+
+def test_a_run_that_ended_early_is_complete(pool):
+    stopped = start(pool, jobs("loss_bound=0"))
+    assert stopped.runs[0].manifest().status == "diverged"
+    assert stopped.runs[0].manifest().diverged_at == 1 and stopped.failed == 0
+    assert start(pool, jobs("loss_bound=0")).computed == 0
+    assert start(pool, jobs("loss_bound=0", "steps=99")).computed == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "probe", "computed"),
+    [
+        ([], "off", 0),
+        ([], "full", 0),
+        ([], "light", 1),
+        (["probe.steps=[0,7]"], "full", 0),
+        (["probe.steps=[0,7,99]"], "full", 0),  # beyond the last step
+        (["probe.steps=[5]"], "full", 1),
+        (["probe.batch=7"], "full", 1),
+        (["probe.sentences=3"], "full", 1),
+    ],
+)
+def test_probes_that_are_missing_are_computed(
+    pool, overrides, probe, computed, monkeypatch
+):
+    (run,) = start(pool, jobs()).runs
+    assert not run.has(PROBES)
+    assert start(pool, jobs(probe="full")).computed == 1
+    metrics, params = run.metrics(), run.params_bytes()
+    assert run.has(PROBES)
+    if computed:  # it is seen elsewhere what that gives
+        monkeypatch.setattr(launching, "prefetch", lambda *arguments: [])
+    assert start(pool, jobs(*overrides, probe=probe)).computed == computed
+    assert run.metrics().equals(metrics) and run.params_bytes() == params
+
+
+# -- interruptions -----------------------------------------------------------------
+
+
+def test_interrupted_and_launched_again(pool):
+    planned = jobs("cell=elman,lstm", "seed=0,1,2", probe="full")
+    # A pack tells where it stands, and of its stops: 4, 5, 6, 7, 10 and 12.
+    with pytest.raises(KeyboardInterrupt):
+        start(pool, planned, Witness(interrupt_at=7 + 4))
+    found = load(pool).runs.sort("cell.name", "seed")
+    assert found["status"].to_list() == ["done"] * 3 + ["interrupted"] * 3
+    before = contents(pool)
+    witness = Witness()
+    result = start(pool, planned, witness)
+    assert (result.computed, result.failed) == (3, 0)
+    assert witness.advances[0] == (3 * 6, 0)  # the last stop that was saved
+    done = {name: entry for name, entry in contents(pool).items() if "elman" in name}
+    assert done == {name: entry for name, entry in before.items() if "elman" in name}
+    for job, run in zip(planned, result.runs, strict=True):
+        assert run.manifest().status == "done"
+        (outcome,) = train(tiny(job.config.cell, "full", seed=job.config.seed))
+        assert differing(params_of(run), outcome.params) == []
+        assert run.metrics()["loss"].to_list() == outcome.metrics["loss"].tolist()
+        assert run.probes().train_step.to_numpy().tolist() == [0, 4, 7, 12]
+    assert not list((pool / packing.PACKS).glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "first", "updates"),
+    [
+        ([], {}, 3 * 6),
+        ([], {"pack": PackConfig(capacity=2)}, 3 * 6),  # other slots, the same pack
+        (["steps=13"], {}, 0),  # another pack
+    ],
+)
+def test_what_an_interrupted_pack_goes_on_from(pool, overrides, first, updates):
+    with pytest.raises(KeyboardInterrupt):
+        start(pool, jobs("seed=0,1,2"), Witness(interrupt_at=3))
+    witness = Witness()
+    result = start(pool, jobs("seed=0,1,2", *overrides), witness, **first)
+    assert witness.advances[0] == (updates, 0)
+    for seed, run in enumerate(result.runs):
+        wanted = tiny(seed=seed, steps=13 if overrides else 12)
+        assert differing(params_of(run), train(wanted)[0].params) == []
+    # Nothing is left of the pack that was not gone on with.
+    assert not list((pool / packing.PACKS).glob("*"))
+
+
+def test_other_code_does_not_go_on_from_a_checkpoint(pool, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        start(pool, jobs("seed=0,1"), Witness(interrupt_at=3))
+    monkeypatch.setattr(packing, "source_digest", lambda: "another")
+    witness = Witness()
+    assert start(pool, jobs("seed=0,1"), witness).computed == 2
+    assert witness.advances[0] == (0, 0)
+
+
+def test_a_part_of_an_interrupted_pack(pool):
+    with pytest.raises(KeyboardInterrupt):
+        start(pool, jobs("seed=0,1"), Witness(interrupt_at=3))
+    (run,) = start(pool, jobs("seed=1")).runs
+    before = contents(pool)
+    result = start(pool, jobs("seed=0,1"))
+    assert result.computed == 1
+    name = run.path.name
+    kept = {key: value for key, value in before.items() if key.startswith(name)}
+    assert kept.items() <= contents(pool).items()
+    for seed, one in enumerate(result.runs):
+        assert differing(params_of(one), train(tiny(seed=seed))[0].params) == []
+
+
+# -- bad input and failures --------------------------------------------------------
+
+
+def test_a_pool_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    for place in (tmp_path / "file", tmp_path / "file" / "runs"):
+        with pytest.raises(UserError, match=r"cannot (read|write) '.*file"):
+            start(place, jobs())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+TASKS = """
+import dataclasses
+from rnnjax.tasks import Adding
+
+@dataclasses.dataclass(frozen=True)
+class Fine(Adding):
+    length: int = 3
+
+@dataclasses.dataclass(frozen=True)
+class FailsToSample(Fine):
+    def sample(self, key, batch, data):
+        raise RuntimeError("no luck\\ntoday")
+
+@dataclasses.dataclass(frozen=True)
+class FailsAtTheEnd(Fine):
+    def references(self):
+        raise ValueError("nobody to compare with")
+
+@dataclasses.dataclass(frozen=True)
+class FailsToLoad(Fine):
+    def load(self):
+        raise KeyError("column")
+
+@dataclasses.dataclass(frozen=True)
+class FailsToDescribe(Fine):
+    def spec(self, data):
+        raise ZeroDivisionError("division by zero")
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a file with tasks, in the present folder."""
+    (tmp_path / "tasks.py").write_text(TASKS)
+    monkeypatch.chdir(tmp_path)
+    return "tasks.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("FailsToSample", "RuntimeError: no luck"),
+        ("FailsAtTheEnd", "ValueError: nobody to compare with"),
+    ],
+)
+def test_a_run_that_fails_and_its_neighbours(pool, tasks, name, error):
+    axis = f"task={tasks}:Fine,{tasks}:{name}"
+    planned = jobs(axis, "seed=0,1", task=[])
+    for _ in range(2):  # What failed is tried again.
+        witness = Witness()
+        result = start(pool, planned, witness)
+        assert result.failed == 2
+        statuses = [run.manifest().status for run in result.runs]
+        assert statuses == ["done", "done", "failed", "failed"]
+        for run in result.runs[2:]:
+            assert run.manifest().error == error
+            assert run.manifest().finished is not None
+            assert not run.has(METRICS) and not run.has(PARAMS)
+        assert witness.warnings == [f"2 runs failed: {error}"]
+    assert result.computed == 2
+    assert load(result.sweep).runs["error"].to_list() == [None, None, error, error]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("FailsToLoad", "KeyError: 'column'"),
+        ("FailsToDescribe", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_task_that_cannot_be_read_stops_before_anything_starts(
+    pool, tasks, name, error
+):
+    with pytest.raises(UserError, match=f"task={name}.*{error}") as caught:
+        start(pool, jobs(f"task={tasks}:Fine,{tasks}:{name}", task=[]))
+    assert "\n" not in str(caught.value) and not pool.exists()
