@@ -142,7 +142,10 @@ def _initialiser(
         inputs = jnp.zeros((1, 1, spec.input_size), jnp.float32)
     else:
         inputs = jnp.zeros((1, 1), jnp.int32)
-    return jax.jit(lambda key: model.init(key, inputs)["params"])
+    # runs once a seed: not worth optimised code
+    quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+    init = lambda key: model.init(key, inputs)["params"]
+    return jax.jit(init, compiler_options=quick)
 
 
 def initial_params(config: RunConfig) -> Any:
