@@ -112,7 +112,7 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
     made = plan(overrides)
     settings = dataclasses.replace(made.settings, out=str(out))
     result = launch(made.jobs, settings)
-    run = Run(result.runs[0])
+    run = open_run(result.runs[0].path)
     if run.manifest.status == "failed":
         raise UserError(f"the run failed: {run.manifest.error}")
     return run
@@ -120,4 +120,4 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
 
 def open_run(path: str | Path) -> Run:
     """The run in a directory."""
-    return Run(RunDir(Path(path)))
+    return Run(RunDir(Path(path).absolute()))

@@ -156,6 +156,7 @@ def _length(task: Task) -> int:
 
 def run_config(tree: Mapping[str, Any]) -> RunConfig:
     """The typed record of a resolved configuration, as ``config.yaml`` stores it."""
+    tree = _frozen(tree)
     known = {field.name for field in dataclasses.fields(RunConfig)}
     scalars = {key: value for key, value in tree.items() if key in known}
     init = tree["init"]
@@ -233,6 +234,13 @@ LONGEST_NAME = 120
 
 def _rest(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key != "name"}
+
+
+def _frozen(value: Any) -> Any:
+    """Lists, as YAML reads them, are tuples again: a record can be hashed."""
+    if isinstance(value, Mapping):
+        return {key: _frozen(entry) for key, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,182 @@
+"""From Python: train a run, open it again, apply its model, load what is there."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.cells import CELLS
+from rnnjax.errors import UserError
+from rnnjax.store.pool import Pool
+from rnnjax.sweeps import launch as launching
+from rnnjax.tasks import TASKS
+from tests.launch_samples import PROBE, SIZES
+from tests.training_samples import compiled, differing, tiny, train
+
+
+OPINION = [*SIZES, *PROBE, "task.distance=5"]
+
+CELL = """
+import jax.numpy as jnp
+from rnnjax.cells import Cell
+
+class Leaky(Cell):
+    "A leaky integrator with nothing but a step."
+    rate: float = 0.5
+
+    def setup(self):
+        half = lambda key, shape, dtype: jnp.full(shape, 0.5, dtype)
+        self.U = self.vector("U", self.features, half)
+        self.V = self.kernel("V", self.inputs, self.features, "glorot_uniform")
+
+    def step(self, h, x):
+        return (1 - self.rate) * h + self.rate * jnp.tanh(self.U * h + x @ self.V)
+"""
+
+TASK = """
+import dataclasses
+from rnnjax.tasks import Adding
+
+@dataclasses.dataclass(frozen=True)
+class Short(Adding):
+    length: int = 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that are compiled once for all tests of this process."""
+    monkeypatch.setattr(launching, "Compiled", compiled)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> rnnjax.Run:
+    return rnnjax.train(*OPINION, out=tmp_path / "runs")
+
+
+def test_a_run(run: rnnjax.Run, tmp_path: Path):
+    (outcome,) = train(tiny(probe="full"))
+    assert run.manifest.status == "done"
+    assert run.results == run.manifest.results == dict(outcome.results)
+    assert run.config == tiny(
+        probe="full",
+        cell_options=dict(run.config.cell_options),
+        task_options=dict(run.config.task_options),
+        activation="tanh",
+    )
+    assert run.metrics["loss"].to_list() == outcome.metrics["loss"].tolist()
+    assert run.probes.train_step.to_numpy().tolist() == [0, 4, 7, 12]
+    assert differing(run.params, outcome.params) == []
+    again = rnnjax.train(*OPINION, out=tmp_path / "runs")
+    assert again.path == run.path and again.manifest == run.manifest
+    opened = rnnjax.open_run(str(run.path))
+    assert opened.config == run.config and differing(opened.params, run.params) == []
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 2, 1]])
+def test_apply_is_the_model(run: rnnjax.Run, lengths: list[int] | None):
+    tokens = np.array([[1, 8, 30], [2, 9, 31], [3, 10, 0], [4, 11, 5], [5, 12, 6]])
+    given = None if lengths is None else jnp.array(lengths)
+    params = jax.tree.map(jnp.asarray, run.params)
+    expected: Any = run.model.apply({"params": params}, jnp.asarray(tokens), given)
+    found = run.apply(tokens, lengths)
+    assert found.shape == (3, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found, run.apply(tokens[::-1], lengths))
+
+
+def test_a_pair_in_the_configuration_survives_the_file(tmp_path: Path):
+    words = [*OPINION, "cell.recurrent_init=[orthogonal,0.5]", "steps=0"]
+    run = rnnjax.train(*words, out=tmp_path)
+    assert dict(run.config.cell_options)["recurrent_init"] == ("orthogonal", 0.5)
+    assert hash(run.config) == hash(rnnjax.open_run(run.path).config)
+    gram = run.params["stack_0_0"]["cell"]["U"] @ run.params["stack_0_0"]["cell"]["U"].T
+    np.testing.assert_allclose(gram, np.eye(5) / 4, atol=1e-6)
+    assert run.apply(np.zeros((5, 2), int)).shape == (2, 2)
+
+
+def test_apply_gives_the_metric_that_was_recorded(run: rnnjax.Run):
+    task = TASKS["opinion"](**dict(run.config.task_options))
+    batch = task.heldout("test", run.config.eval.size, {})
+    answers = run.apply(batch.inputs, batch.lengths)
+    accuracy = np.mean(np.argmax(answers, axis=-1) == batch.targets)
+    assert accuracy == pytest.approx(run.results["test_metric"])
+
+
+def test_results_of_a_folder(run: rnnjax.Run):
+    rnnjax.train(*OPINION, "seed=1", out=run.path.parent)
+    for folder in (run.path.parent, *run.path.parent.glob("sweeps/*"), run.path):
+        metrics = rnnjax.results.load(folder).metrics()
+        assert set(metrics["step"]) == {5, 6, 10, 12}
+    pool = rnnjax.results.load(run.path.parent)
+    assert pool.varying() == ("seed",)
+    assert pool.probes().sizes["run"] == 2
+    one = pool.select("seed = 0").runs["identity"].to_list()
+    assert one == [run.manifest.identity]
+
+
+def test_own_cell_and_task_are_found_again(tmp_path, monkeypatch):
+    (tmp_path / "cell.py").write_text(CELL)
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sizes = [word for word in SIZES if "embedding" not in word]
+    run = rnnjax.train(
+        "cell=cell.py:Leaky", "task=task.py:Short", "cell.rate=0.25", *sizes, *PROBE
+    )
+    assert run.manifest.status == "done" and run.path.parent.name == "runs"
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+    expected = run.apply(x)
+    # Another process in another folder: nothing is registered, paths are absolute.
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delitem(CELLS._entries, "Leaky")
+    monkeypatch.delitem(TASKS._entries, "Short")
+    opened = rnnjax.open_run(run.path)
+    paths = opened.directory.config()["paths"]
+    assert paths == {
+        "cell": f"{tmp_path / 'cell.py'}:Leaky",
+        "task": f"{tmp_path / 'task.py'}:Short",
+    }
+    assert dict(opened.config.cell_options) == {"rate": 0.25}
+    assert opened.model.cell.rate == 0.25  # pyright: ignore
+    np.testing.assert_array_equal(opened.apply(x), expected)
+    # By hand, the equation of the file.
+    p = opened.params["stack_0_0"]["cell"]
+    h = np.zeros((3, 5), np.float32)
+    for x_t in x:
+        h = 0.75 * h + 0.25 * np.tanh(p["U"] * h + x_t @ p["V"])
+    head = opened.params["head"]
+    np.testing.assert_allclose(expected, h @ head["kernel"] + head["bias"], rtol=1e-4)
+
+
+def test_mistakes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words, part in [
+        (["stpes=3"], "did you mean steps"),
+        (["seed=0,1"], "sweep"),
+        (["cell=nowhere.py:Mine"], "no file"),
+    ]:
+        with pytest.raises(UserError, match=part):
+            rnnjax.train(*words)
+    with pytest.raises(UserError, match=r"holds no config\.yaml"):
+        _ = rnnjax.open_run(tmp_path / "nowhere").config
+    with pytest.raises(UserError, match="no folder"):
+        rnnjax.results.load(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(AttributeError, match="trian"):
+        _ = rnnjax.trian  # pyright: ignore
+
+
+def test_a_run_that_fails_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = TASK + "    def sample(self, key, batch, data):\n        return 1 / 0\n"
+    (tmp_path / "task.py").write_text(file)
+    words = [*SIZES, "task=task.py:Short", "probe=off"]
+    with pytest.raises(UserError, match="the run failed: ZeroDivisionError"):
+        rnnjax.train(*words)
+    (row,) = Pool(tmp_path / "runs").rows()
+    assert row.facts["status"] == "failed"
