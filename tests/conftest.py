@@ -50,3 +50,15 @@ def rnnjax_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder: set RNNJAX_DATA ({folder} is not there)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_registries() -> Iterator[None]:
+    """A user's cell or task that a test registers is gone after the test."""
+    from rnnjax.cells import CELLS
+    from rnnjax.tasks import TASKS
+
+    before = [(registry, dict(registry._entries)) for registry in (CELLS, TASKS)]
+    yield
+    for registry, entries in before:
+        setattr(registry, "_entries", entries)
