@@ -61,4 +61,4 @@ def _own_registries() -> Iterator[None]:
     before = [(registry, dict(registry._entries)) for registry in (CELLS, TASKS)]
     yield
     for registry, entries in before:
-        setattr(registry, "_entries", entries)
+        vars(registry)["_entries"] = entries
