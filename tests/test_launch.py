@@ -1,10 +1,12 @@
 """Launching: what is done is skipped, what is asked is computed, each run is sealed."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from rnnjax.errors import UserError
 from rnnjax.results import load
@@ -12,6 +14,7 @@ from rnnjax.store import environment
 from rnnjax.store.rundir import METRICS, PARAMS, PROBES
 from rnnjax.sweeps import launch as launching
 from rnnjax.sweeps import packing, reuse
+from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.sweeps.settings import PackConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing, tiny, train
@@ -332,3 +335,22 @@ def test_a_task_that_cannot_be_read_stops_before_anything_starts(
     with pytest.raises(UserError, match=f"task={name}.*{error}") as caught:
         start(pool, jobs(f"task={tasks}:Fine,{tasks}:{name}", task=[]))
     assert "\n" not in str(caught.value) and not pool.exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_shown(pool, terminal):
+    start(pool, jobs("seed=0"))
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=terminal, color_system=None, width=100)
+    progress = LiveProgress(console, every=0.0)
+    start(pool, jobs("seed=0,1,2", "steps=12"), progress)
+    lines = shown.getvalue().splitlines()
+    assert lines[0] == "2 runs in 1 packs, 1 were there"
+    if terminal:
+        assert " 2/2 runs" in shown.getvalue()
+    else:
+        shares = [float(line.split("%")[0]) for line in lines[1:]]
+        assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 100
+        assert progress.ended == 2
+    progress.warn("shapes f32[3,5] and [/b]")
+    assert "shapes f32[3,5] and [/b]\n" in shown.getvalue()

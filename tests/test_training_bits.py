@@ -1,15 +1,20 @@
 """A run gives the same bits alone, in any pack, under any probe, and resumed."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.history import Outcome
 from rnnjax.training.loop import PackTraining, Saving
+from rnnjax.training.program import Program
 from tests.training_samples import (
     PROBE_STEPS,
     differing,
@@ -124,3 +129,20 @@ def test_resumed_on_other_slots(tmp_path: Path):
     assert resumed.at == 6
     for outcome, whole in zip(resumed.run(), train(*configs), strict=True):
         assert differing(trained(outcome), trained(whole)) == []
+
+
+def test_the_light_probe_shows_the_update_that_follows():
+    run = tiny(probe="light")
+    (outcome,) = train(run)
+    program = Program(signature(run))
+    norms = jax.jit(lambda params, step: program._gradient(params, hyper, step, {})[3])
+    hyper = build_hyper(run)
+    for step, found in outcome.measurements.items():
+        (until,) = train(dataclasses.replace(run, steps=step))
+        expected = norms(until.params, step)
+        assert list(found.adjoint) == ["layer0"] and "layer0/U" in found.delta
+        for one, other in zip(
+            jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+        ):
+            assert one.shape == (5,)
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

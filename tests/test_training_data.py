@@ -141,13 +141,15 @@ def direct(
     model: SequenceModel, spec: TaskSpec, params: Any, batch: Batch
 ) -> tuple[Any, Any, np.ndarray]:
     """Loss and metric of the whole batch at once, and the metric example by example."""
-    outputs: Any = model.apply({"params": params}, batch.inputs, batch.lengths)
+    judged = jax.jit(lambda outputs, batch: objective(spec, outputs, batch))
+    apply: Any = jax.jit(model.apply)
+    outputs = apply({"params": params}, batch.inputs, batch.lengths)
     each = []
     for b in range(batch.lengths.shape[0]):
         one = take_examples(batch, jnp.array([b]))
         alone = outputs[:, b : b + 1] if spec.readout == "every" else outputs[b : b + 1]
-        each.append(objective(spec, alone, one)[1])
-    return *objective(spec, outputs, batch), np.array(each)
+        each.append(judged(alone, one)[1])
+    return *judged(outputs, batch), np.array(each)
 
 
 @pytest.mark.parametrize("size", [1, 8, 9])

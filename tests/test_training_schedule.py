@@ -101,7 +101,8 @@ def test_fewer_updates_than_a_row_has():
 
 def test_a_solved_run_stops_and_the_others_go_on():
     solving = tiny(
-        task_options={"distance": 2},
+        seed=2,
+        lr=0.02,
         eval=EvalConfig(every=40, size=20, stop_when_solved=True),
         probe="full",
         probe_steps=(0,),

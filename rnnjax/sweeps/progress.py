@@ -79,7 +79,8 @@ class LiveProgress(Progress):
             self.console.print(f"{share:6.1%} of {self.runs} runs, {seconds:.0f} s")
 
     def warn(self, message: str) -> None:
-        self.console.print(f"[yellow]{message}[/yellow]")
+        # An error may show shapes in brackets, which are markup to rich.
+        self.console.print(message, style="yellow", markup=False, highlight=False)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
