@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from rnnjax.models.objective import objective
-from rnnjax.remedies.clipping import clip
+from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.training.build import (
     build_hyper,
     build_model,
@@ -145,6 +145,25 @@ def test_clipping_against_its_formulas(threshold):
     assert clip("none", theta, gradient) is gradient
     nothing = {"a": jnp.zeros(2)}
     assert not np.any(flat(clip("clip_norm", theta, nothing)))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e25, 1e37])
+def test_an_exploding_gradient_is_clipped_and_not_lost(size):
+    g = np.array([3.0, -4.0, 12.0], np.float32) * np.float32(size)
+    gradient = {"a": jnp.asarray(g[:2]), "b": jnp.asarray(g[2:])}
+    exact = np.linalg.norm(g.astype(np.float64))
+    np.testing.assert_allclose(global_norm(gradient), exact, rtol=1e-6)
+    threshold = min(1.0, 0.1 * exact)
+    clipped = flat(clip("clip_norm", jnp.float32(threshold), gradient))
+    expected = g.astype(np.float64) / exact * threshold
+    np.testing.assert_allclose(clipped, expected, rtol=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_stays_so():
+    for bad in (np.inf, np.nan):
+        gradient = {"a": jnp.array([1.0, bad])}
+        assert not np.isfinite(global_norm(gradient))
+        assert not np.all(np.isfinite(flat(clip("clip_norm", 1.0, gradient))))
 
 
 def test_clipped_share_is_that_of_norms_above_the_threshold():

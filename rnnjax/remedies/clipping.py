@@ -5,7 +5,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from rnnjax.recurrence.scaled import exponent_of, power_of_two
+
+
+def global_norm(gradient: Any) -> Float[Array, ""]:
+    """‖g‖ over all arrays jointly, finite wherever the norm itself is.
+
+    The squares of an exploding gradient overflow long before its norm does, and a
+    clipped step of length 0 would look like a run that stands still. All entries are
+    therefore divided by a power of two first, which changes no other bit.
+    """
+    small, e = _near_one(gradient)
+    return optax.tree.norm(small) * power_of_two(e, jax.tree.leaves(small)[0].dtype)
+
+
+def _near_one(gradient: Any) -> tuple[Any, Int[Array, ""]]:
+    """g · 2^(−e) with its largest entry in [1, 2), and e."""
+    tops = [jnp.max(jnp.abs(g)) for g in jax.tree.leaves(gradient)]
+    top = jnp.max(jnp.stack(tops))
+    limit = jnp.finfo(top.dtype)
+    e = jnp.clip(exponent_of(top) - 1, limit.minexp, limit.maxexp - 1)
+    e = jnp.where(jnp.isfinite(top) & (top > 0), e, jnp.zeros_like(e))
+    return jax.tree.map(lambda g: g * power_of_two(-e, g.dtype), gradient), e
 
 
 def clip(name: str, threshold: Float[Array, ""], gradient: Any) -> Any:
@@ -22,7 +45,13 @@ def clip(name: str, threshold: Float[Array, ""], gradient: Any) -> Any:
         return gradient
     if name == "clip_value":
         return jax.tree.map(lambda g: jnp.clip(g, -threshold, threshold), gradient)
-    norm = optax.tree.norm(gradient)
-    safe = jnp.where(norm > threshold, norm, jnp.ones_like(norm))
-    factor = jnp.where(norm > threshold, threshold / safe, jnp.ones_like(norm))
-    return jax.tree.map(lambda g: g * factor.astype(g.dtype), gradient)
+    small, e = _near_one(gradient)
+    small_norm = optax.tree.norm(small)
+    norm = small_norm * power_of_two(e, small_norm.dtype)
+    over = ~(norm <= threshold)  # also where the norm is not a number
+    factor = threshold / jnp.where(over, small_norm, jnp.ones_like(norm))
+
+    def one(g: Array, near_one: Array) -> Array:
+        return jnp.where(over, near_one * factor.astype(g.dtype), g)
+
+    return jax.tree.map(one, gradient, small)

@@ -19,7 +19,7 @@ from rnnjax.models.objective import objective, per_example, scored_mask
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
-from rnnjax.remedies.clipping import clip
+from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
 from rnnjax.types import Batch
@@ -191,7 +191,7 @@ class Program:
         loss, metric, gradient, norms = self._gradient(
             state.params, hyper, state.step, data
         )
-        norm = optax.tree.norm(gradient)
+        norm = global_norm(gradient)
         used = clip(sig.remedy, hyper.threshold, gradient)
         rule = transformation(sig.optimizer, hyper)
         updates, opt_state = rule.update(used, state.opt_state, state.params)
