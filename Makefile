@@ -26,7 +26,7 @@ demo: setup ## run the main sweep; prints a table and the path of the report
 
 test: setup ## run the tests (ARGS='-k lstm', WORKERS=0 for one process)
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: setup ## check format, style and types
 	@echo "lint: ruff format"
