@@ -226,4 +226,8 @@ def chrono_or(value: float, t_max: Any, sign: float = 1.0) -> float | Initialize
     if t_max is None:
         return value
     draw = chrono(t_max)
-    return lambda key, shape, dtype: sign * draw(key, shape, dtype)
+
+    def init(key: Any, shape: Any, dtype: Any = jnp.float32, /) -> Array:
+        return sign * draw(key, shape, dtype)
+
+    return init
