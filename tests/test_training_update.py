@@ -174,7 +174,9 @@ def test_a_gradient_that_is_not_finite_stays_so():
     for bad in (np.inf, np.nan):
         gradient = {"a": jnp.array([1.0, bad])}
         assert not np.isfinite(global_norm(gradient))
-        assert not np.all(np.isfinite(flat(clip("clip_norm", jnp.float32(1.0), gradient))))
+        assert not np.all(
+            np.isfinite(flat(clip("clip_norm", jnp.float32(1.0), gradient)))
+        )
 
 
 def test_clipped_share_is_that_of_norms_above_the_threshold():
