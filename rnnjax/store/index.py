@@ -1,5 +1,6 @@
 """The index of a pool: one line of JSON per event, the last of a run counts."""
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -80,6 +81,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def append_row(index: Path, row: Row) -> None:
     """Append one line in one write, so that writers of several processes never mix.
 
+    A lock covers the look at the end of the file too: without it, half of a line that
+    another writer is at would pass for the line of one that was killed.
+
     Raises:
         UserError: the index cannot be written.
     """
@@ -88,6 +92,7 @@ def append_row(index: Path, row: Row) -> None:
     with writable(index):
         descriptor = os.open(index, flags, 0o666)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = b"\n" + line  # Close the line of a writer that was killed in it.
