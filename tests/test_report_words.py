@@ -355,4 +355,4 @@ def test_a_share_is_never_rounded_to_the_end(value: float) -> None:
     text = score(value)
     if 1e-6 < value < 1 - 1e-6:
         assert 0 < float(text) < 1
-    assert abs(float(text) - value) <= 0.005
+    assert abs(float(text) - value) <= 0.005 + 1e-12  # .125 and .12 are not exact
