@@ -18,7 +18,7 @@ from rnnjax.registry import Registry
 from rnnjax.store.identity import file_digest
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
-from rnnjax.tasks.user import _execute as execute_file
+from rnnjax.tasks.user import execute_file
 
 
 _REFERENCE = re.compile(

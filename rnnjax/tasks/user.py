@@ -29,7 +29,7 @@ def load_task_file(reference: str) -> type[Task]:
         raise UserError(f"task '{reference}' is not of the form file.py:MyTask")
     if not path.is_file():
         raise UserError(f"task '{reference}': there is no file {path}")
-    module = _execute(path)
+    module = execute_file(path)
     found = getattr(module, name, None)
     if found is None:
         tasks = [key for key, value in vars(module).items() if _is_own_task(value)]
@@ -43,7 +43,7 @@ def _is_own_task(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Task) and value is not Task
 
 
-def _execute(path: Path) -> ModuleType:
+def execute_file(path: Path) -> ModuleType:
     """Run the file as a module of its own; dataclasses need it in `sys.modules`."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"rnnjax_user_{digest}", path)
