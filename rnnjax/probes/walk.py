@@ -41,8 +41,35 @@ class Use:
 
 
 @struct.dataclass
+class Walked:
+    """One direction of one layer, walked forward; arrays in the order of the walk.
+
+    All that a quantity of the dynamics needs: ``call(cell, weights, "step", state,
+    drive_t)`` is one step.
+
+    Attributes:
+        initial: the state before the first step, ``(B, n)`` per state array.
+        inputs: of the layer, ``(T, B, m)``.
+        drive: what enters the loop, with `valid` (False on padding).
+        states: the state after each step, ``(T, B, n)`` per state array.
+        weights: parameters and effective kernels.
+        cell: static cell (`split_cell`).
+        name: `layer0`, or `layer0.backward` for the walk from the end.
+    """
+
+    initial: State
+    inputs: Array
+    drive: Drive
+    states: Trajectory
+    weights: Weights
+    cell: Cell = struct.field(pytree_node=False)
+    name: str = struct.field(pytree_node=False)
+    backwards: bool = struct.field(pytree_node=False)
+
+
+@struct.dataclass
 class Walk:
-    """One direction of one layer; all arrays in the order of the input.
+    """One direction of one layer, walked back; all arrays in the order of the input.
 
     Attributes:
         name: `layer0`, or `layer0.backward` for the walk from the end.
@@ -50,27 +77,15 @@ class Walk:
         adjoint: ∂L/∂h_t per state array, one exponent ``(T, B)`` for all of them.
         uses: every product with a kernel: of the readin, the step and the readout.
         kernels: effective kernels by name.
+        forward: the same walk forward, in its own order.
     """
 
     states: Trajectory
     adjoint: Scaled
     uses: tuple[Use, ...]
     kernels: Mapping[str, Array]
+    forward: Walked
     name: str = struct.field(pytree_node=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Walked:
-    """One direction of one layer, walked forward; in the order of the walk."""
-
-    name: str
-    cell: Cell
-    weights: Weights
-    backwards: bool
-    initial: State
-    inputs: Array
-    drive: Drive
-    states: Trajectory
 
 
 def walk_forward(
@@ -84,7 +99,7 @@ def walk_forward(
     states = plain_scan(cell, weights, initial, drive, Taps())
     outputs, _ = finish(cell, weights, drive, states, backwards)
     inputs = in_order(x, backwards)
-    walked = Walked(name, cell, weights, backwards, initial, inputs, drive, states)
+    walked = Walked(initial, inputs, drive, states, weights, cell, name, backwards)
     return walked, outputs
 
 
@@ -149,7 +164,7 @@ def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
         ),
         walked.backwards,
     )
-    return Walk(states, adjoint, uses, kernels, walked.name), d_inputs
+    return Walk(states, adjoint, uses, kernels, walked, walked.name), d_inputs
 
 
 def _pull(cell: Cell, weights: Weights, method: str, *args: Any) -> tuple[Any, Seams]:
