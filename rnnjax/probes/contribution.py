@@ -24,10 +24,6 @@ from rnnjax.recurrence.reverse import kernel_gradient
 from rnnjax.recurrence.scaled import NO_EXPONENT, Scaled
 
 
-EMBEDDING = "embedding"
-"""The name of the embedding matrix among the kernels."""
-
-
 @struct.dataclass
 class Uses:
     """A kernel and all of its uses.
@@ -72,8 +68,8 @@ class _Product:
 def kernels(trace: Trace) -> tuple[Uses, ...]:
     """Every kernel of a model with its uses: the embedding, then layer by layer."""
     found: list[Uses] = []
-    if trace.embedding is not None and trace.table is not None:
-        found.append(Uses(trace.table, (trace.embedding,), EMBEDDING))
+    for lookup in trace.lookups:
+        found.append(Uses(lookup.table, (lookup.use,), lookup.name))
     for walk in trace.walks:
         for name, weight in walk.kernels.items():
             uses = tuple(use for use in walk.uses if use.kernel == name)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms, state_names
 from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
-from rnnjax.probes.trace import Trace, backward, forward, trace
+from rnnjax.probes.trace import Trace, backward, forward, loss_weights, trace
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
@@ -73,8 +73,10 @@ def measure(
     step), and about three gradients of each kernel.
     """
     passed = forward(model, params, batch, spec)
-    total = backward(passed, "total")
-    lagged = total if spec.readout == "last" else backward(passed, "last")
+    total = backward(passed, loss_weights(spec, batch, "total"))
+    lagged = total
+    if spec.readout == "every":
+        lagged = backward(passed, loss_weights(spec, batch, "last"))
     found = kernels(total)
     parts = [contribution(kernel) for kernel in found]
     words = [sentence_shares(kernel, sentences) for kernel in found]

@@ -1,15 +1,17 @@
 """One pass forward and one pass back through a model, with every cotangent kept.
 
-Adjoints are carried as mantissa × 2^k with one exponent per step and example. Going
-from layer to layer with such exponents is exact: every map between two layers (the
-readout, the concatenation of directions, the input projection) acts on each step of
-each example by itself and is linear in its cotangent, so that its mantissa passes
-through while its exponent stays as it is. Only the recurrence mixes steps, and the
-reverse scan minds the exponents itself. Dropout is off.
+Adjoints are carried as mantissa × 2^k with one exponent per step and example. Between
+two recurrences such a pair passes through ordinary autodiff unharmed, if each step of
+each example depends on itself alone there (a concatenation of directions, a dense
+layer, a normalisation over units, a residual connection): the map is linear in its
+cotangent, so that the mantissa goes through while the exponent stays as it is. Only the
+recurrence mixes steps, and the reverse scan minds the exponents itself. A model that
+mixes steps or examples elsewhere (attention, a convolution over time) says so with
+`pointwise=False`: there one exponent serves all, as in plain floating point.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -19,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.walk import Use, Walk, Walked, walk_back, walk_forward
+from rnnjax.probes.sites import INPUT, Apply, Segments, cut
+from rnnjax.probes.walk import Back, Use, Walk, Walked, walk_back
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.tasks.base import TaskSpec
@@ -28,27 +31,42 @@ from rnnjax.types import Batch, Params
 
 Lag = Literal["last", "total"]
 
+EMBEDDING = "embedding"
+"""The name of the embedding matrix among the kernels."""
+
+
+@struct.dataclass
+class Lookup:
+    """An embedding: rows of `table` picked by tokens; `use.delta` is the cotangent of
+    what it gave out."""
+
+    use: Use
+    table: Array
+    name: str = struct.field(pytree_node=False)
+
 
 @struct.dataclass
 class Trace:
     """What one pass forward and back through a model yields.
 
     Attributes:
-        walks: layer by layer, the forward direction before the backward one.
-        embedding: the look-up of the tokens, whose `delta` is the cotangent of the
-            encoder's output; None for vector inputs.
-        encoder: cotangent of the encoder's output, ``(T, B, m)``.
-        table: the embedding matrix, or None.
+        walks: in the order in which the model calls its recurrences.
+        lookups: its embeddings.
+        inputs: cotangent of vector inputs ``(T, B, m)``, None for tokens.
         valid: ``(T, B)``, False on padding.
         loss: the loss of the batch.
     """
 
     walks: tuple[Walk, ...]
-    embedding: Use | None
-    encoder: Scaled
-    table: Array | None
+    lookups: tuple[Lookup, ...]
+    inputs: Scaled | None
     valid: Bool[Array, "T B"]
     loss: Float[Array, ""]
+
+    @property
+    def encoder(self) -> Scaled:
+        """∂L/∂x_t ``(T, B, m)``: of the vector inputs, or of the first embedding."""
+        return self.lookups[0].use.delta if self.inputs is None else self.inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +74,23 @@ class Forward:
     """A pass forward, from which one may go back for several losses.
 
     Attributes:
-        layers: the walks of each layer.
-        between: pulls a cotangent back through what lies in front of each layer.
-        outputs: of the last layer, ``(T, B, ·)``.
+        segments: the model, cut at its recurrences.
+        losses: from the answers to the loss of each of them, ``(B,)`` or ``(T, B)``.
+        value: the loss of the batch.
+        valid: ``(T, B)``, False on padding.
+        pointwise: whether nothing but the recurrences mixes steps or examples.
     """
 
-    model: SequenceModel
-    params: Params
-    batch: Batch
-    spec: TaskSpec
-    layers: list[list[Walked]]
-    between: list[Callable[[Array], tuple[Array]]]
-    outputs: Array
+    segments: Segments
+    losses: Callable[[Array], Array]
+    value: Array
+    valid: Array
+    pointwise: bool = True
+
+    @property
+    def walked(self) -> tuple[Walked, ...]:
+        """The recurrences, walked forward."""
+        return tuple(site.walked for site in self.segments.sites if site.walked)
 
 
 def trace(
@@ -76,7 +99,7 @@ def trace(
     """Every adjoint and every seam of one batch; pure, works under `jit`.
 
     Args:
-        model: the model.
+        model: the model; dropout is off.
         params: its parameters.
         batch: the examples.
         spec: loss and readout of the task.
@@ -86,72 +109,132 @@ def trace(
             loss, so that contributions of `total` add up to the training gradient.
             For a loss at the last step alone the two are the same.
     """
-    return backward(forward(model, params, batch, spec), lag)
+    return backward(forward(model, params, batch, spec), loss_weights(spec, batch, lag))
 
 
 def forward(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
 ) -> Forward:
-    """Walk through all layers and keep what the way back needs."""
-    bound = model.bind({"params": params})
-    x = bound.encode(batch.inputs)
-    layers, between = [], []
-    for number, walks in enumerate(bound.stack):
+    """Walk through a model of ours and keep what the way back needs."""
 
-        def in_front(x: Array) -> Any:
-            return model.apply({"params": params}, x, method="between")
+    def apply(params: Params, inputs: Array) -> Any:
+        return model.apply({"params": params}, inputs, batch.lengths)
 
-        x, pull = jax.vjp(in_front, x)
-        between.append(pull)
-        walked, outputs = [], []
-        for walk in walks:
-            name = layer_name(number, walk.backwards)
-            record, out = walk_forward(walk, name, x, batch.lengths)
-            walked.append(record)
-            outputs.append(out)
-        layers.append(walked)
-        x = jnp.concatenate(outputs, axis=-1)
-    return Forward(model, params, batch, spec, layers, between, x)
+    return open_up(
+        apply,
+        params,
+        batch.inputs,
+        lambda answers: per_example(spec, answers, batch)[0],
+        lambda answers: objective(spec, answers, batch)[0],
+        jnp.arange(batch.inputs.shape[0])[:, None] < batch.lengths[None, :],
+        names=site_names(model),
+    )
 
 
-def backward(passed: Forward, lag: Lag) -> Trace:
-    """Go back through all layers, from the loss that `lag` names."""
-    batch, spec = passed.batch, passed.spec
-    kept = loss_weights(spec, batch, lag)
+def open_up(
+    apply: Apply,
+    params: Params,
+    inputs: Array,
+    losses: Callable[[Array], Array],
+    loss: Callable[[Array], Array],
+    valid: Bool[Array, "T B"],
+    *,
+    names: Mapping[str, str] | None = None,
+    time_major: bool = True,
+    pointwise: bool = True,
+) -> Forward:
+    """The same for any Flax model; see `cut` and `Forward`.
 
-    def answer(x: Array) -> Any:
-        variables = {"params": passed.params}
-        return passed.model.apply(variables, x, batch.lengths, method="decode")
+    Args:
+        loss: from the answers to the loss of the batch.
+        names: of sites, by path; others go by their path.
+    """
+    segments = cut(apply, params, inputs, time_major=time_major)
+    known = names or {}
+    sites = []
+    for site in segments.sites:
+        name, walked = known.get(site.name, site.name), site.walked
+        if walked is not None:
+            walked = dataclasses.replace(walked, name=name)
+        sites.append(dataclasses.replace(site, name=name, walked=walked))
+    segments = dataclasses.replace(segments, sites=tuple(sites))
+    return Forward(segments, losses, loss(segments.answers), valid, pointwise)
 
-    def loss(x: Array) -> tuple[Array, Array]:
-        answers = answer(x)
-        losses, _ = per_example(spec, answers, batch)
-        return jnp.sum(losses * kept), objective(spec, answers, batch)[0]
 
-    direct, value = jax.grad(loss, has_aux=True)(passed.outputs)
-    cotangent = scaled.lift(direct, 2)
+def backward(passed: Forward, weights: Array) -> Trace:
+    """Go back through all recurrences.
+
+    Args:
+        passed: the pass forward.
+        weights: of the loss of each answer, as `losses` are shaped; the loss that is
+            differentiated is their weighted sum.
+    """
+    segments = passed.segments
+
+    def loss(answers: Array) -> Array:
+        return jnp.sum(passed.losses(answers) * weights)
+
+    nothing = jax.tree.map(jnp.zeros_like, segments.entered)
+    direct = segments.pull(nothing, jax.grad(loss)(segments.answers))
+    leaves = [scaled.lift(leaf, 2) for leaf in direct]
+    at = [number for number, site in enumerate(segments.sites) if site.walked]
     walks: list[Walk] = []
-    for walked, pull in zip(
-        reversed(passed.layers), reversed(passed.between), strict=True
-    ):
-        parts = jnp.split(cotangent.mantissa, len(walked), axis=-1)
-        back = [
-            walk_back(one, Scaled(part, cotangent.exponent))
-            for one, part in zip(walked, parts, strict=True)
-        ]
-        walks = [walk for walk, _ in back] + walks
-        cotangent = back[0][1]
-        for _, other in back[1:]:
-            cotangent = scaled.add(cotangent, other)
-        cotangent = Scaled(*pull(cotangent.mantissa), cotangent.exponent)
-        cotangent = scaled.normalise(cotangent)
-    steps = batch.inputs.shape[0]
-    use, table = None, None
-    if passed.model.vocabulary is not None:
-        table = passed.params["embed"]["embedding"]
-        use = Use(batch.inputs, cotangent, "embedding", "rows", False)
-    valid = jnp.arange(steps)[:, None] < batch.lengths[None, :]
-    return Trace(tuple(walks), use, cotangent, table, valid, value)
+    for order, number in reversed(list(enumerate(at))):
+        walked = segments.sites[number].walked
+        assert walked is not None
+        back = walk_back(walked, leaves[number])
+        walks.insert(0, back.walk)
+        _spread(passed, leaves, number, order, back)
+    sites = list(zip(segments.sites, leaves, strict=True))
+    lookups = tuple(
+        Lookup(Use(site.tokens, leaf, site.name, "rows", False), site.table, site.name)
+        for site, leaf in sites
+        if site.tokens is not None and site.table is not None
+    )
+    inputs = next((leaf for site, leaf in sites if site.name == INPUT), None)
+    return Trace(tuple(walks), lookups, inputs, passed.valid, passed.value)
+
+
+def _spread(
+    passed: Forward, leaves: list[Scaled], number: int, order: int, back: Back
+) -> None:
+    """Add what one recurrence passes back to the sites in front of it."""
+    segments = passed.segments
+    no_answers = jnp.zeros_like(segments.answers)
+
+    def pull(x: Any, initial: Any, exponent: Array) -> None:
+        entered = jax.tree.map(jnp.zeros_like, list(segments.entered))
+        x_zero, initial_zero = entered[order]
+        entered[order] = (
+            x_zero if x is None else x,
+            initial_zero if initial is None else initial,
+        )
+        for earlier, leaf in enumerate(segments.pull(entered, no_answers)[:number]):
+            more = scaled.normalise(Scaled(leaf, exponent))
+            leaves[earlier] = scaled.normalise(scaled.add(leaves[earlier], more))
+
+    if number == 0:
+        return
+    inputs = scaled.normalise(back.inputs)
+    if not passed.pointwise:
+        top = jnp.full_like(inputs.exponent, jnp.max(inputs.exponent))
+        shifted = scaled.shift(inputs.mantissa, inputs.exponent - top)
+        inputs = Scaled(shifted, top)
+    pull(inputs.mantissa, None, inputs.exponent)
+    if segments.entered[order][1] is not None:
+        initial = scaled.normalise(back.initial)
+        exponent = jnp.broadcast_to(initial.exponent[None], inputs.exponent.shape)
+        pull(None, initial.mantissa, exponent)
+
+
+def site_names(model: SequenceModel) -> dict[str, str]:
+    """Names of a model's sites by their path: `layer0`, `layer0.backward`, …"""
+    names = {"embed": EMBEDDING}
+    for layer in range(model.layers):
+        for direction in range(2 if model.bidirectional else 1):
+            path = f"stack_{layer}_{direction}"
+            names[path] = layer_name(layer, direction == 1)
+    return names
 
 
 def layer_name(layer: int, backwards: bool) -> str:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from rnnjax.cells.base import Cell, Form
 from rnnjax.recurrence import scaled
@@ -88,14 +88,34 @@ class Walk:
     name: str = struct.field(pytree_node=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Back:
+    """Where a walk back arrives.
+
+    Attributes:
+        walk: what was met on the way.
+        inputs: cotangent of the layer's inputs, ``(T, B, m)``.
+        initial: cotangent of the state before the first step, exponent ``(B,)``.
+    """
+
+    walk: Walk
+    inputs: Scaled
+    initial: Scaled
+
+
 def walk_forward(
-    recurrent: Recurrent, name: str, x: Array, lengths: Lengths
+    cell: Cell,
+    weights: Weights,
+    name: str,
+    x: Array,
+    initial: State,
+    lengths: Lengths | None = None,
+    resets: Bool[Array, "T B"] | None = None,
+    *,
+    backwards: bool = False,
 ) -> tuple[Walked, Array]:
-    """Run a bound layer over ``(T, B, m)``; returns its outputs ``(T, B, ·)`` too."""
-    cell, weights = recurrent.weights()
-    initial = first_state(recurrent, x.shape[1])
-    backwards = recurrent.backwards
-    drive = make_drive(cell, weights, x, lengths, None, backwards)
+    """Run a recurrence over ``(T, B, m)``; returns its outputs ``(T, B, ·)`` too."""
+    drive = make_drive(cell, weights, x, lengths, resets, backwards)
     states = plain_scan(cell, weights, initial, drive, Taps())
     outputs, _ = finish(cell, weights, drive, states, backwards)
     inputs = in_order(x, backwards)
@@ -114,20 +134,23 @@ def first_state(recurrent: Recurrent, batch: int) -> State:
     return jax.tree.map(spread, recurrent.variables["params"]["initial_state"], state)
 
 
-def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
-    """Back from the cotangent of the outputs to that of the input.
+def walk_back(walked: Walked, cotangent: Scaled) -> Back:
+    """Back from the cotangents of the outputs and of the trajectory.
 
-    Both ``(T, B, ·)`` in the order of the input, with an exponent ``(T, B)``.
+    Args:
+        walked: the walk.
+        cotangent: of (outputs, states), each ``(T, B, ·)`` in the order of the input,
+            with one exponent ``(T, B)``.
     """
     cell, weights, drive = walked.cell, walked.weights, walked.drive
     cotangent = in_order(cotangent, walked.backwards)
-    seen = cotangent.mantissa
+    seen, d_states = cotangent.mantissa
     if drive.valid is not None:
         seen = jnp.where(drive.valid[..., None], seen, jnp.zeros_like(seen))
     pull, seams = _pull(cell, weights, "readout", walked.states, drive.values)
     # zeros of states that the outputs do not show are constants, and XLA would evaluate
     # all that follows from them while it compiles
-    (d_states, d_values), deltas = lax.optimization_barrier(pull(seen))
+    (shown, d_values), deltas = lax.optimization_barrier(pull(seen))
     uses = _uses(seams, deltas, cotangent.exponent)
     back = reverse_scan(
         cell,
@@ -135,11 +158,11 @@ def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
         walked.initial,
         drive,
         walked.states,
-        d_states,
+        jax.tree.map(jnp.add, shown, d_states),
         exponents=cotangent.exponent,
     )
     k = back.exponent
-    assert k is not None
+    assert k is not None and back.initial_exponent is not None
     recurrent = step_seams(cell, weights, walked.initial, first(drive.values))
     inside = {
         site: dataclasses.replace(x, value=back.values[site])
@@ -164,7 +187,8 @@ def walk_back(walked: Walked, cotangent: Scaled) -> tuple[Walk, Scaled]:
         ),
         walked.backwards,
     )
-    return Walk(states, adjoint, uses, kernels, walked, walked.name), d_inputs
+    walk = Walk(states, adjoint, uses, kernels, walked, walked.name)
+    return Back(walk, d_inputs, Scaled(back.initial, back.initial_exponent))
 
 
 def _pull(cell: Cell, weights: Weights, method: str, *args: Any) -> tuple[Any, Seams]:

@@ -1,0 +1,98 @@
+"""Any cell of `flax.linen`, unchanged, under the contract of a cell."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+from jaxtyping import Array
+
+from rnnjax.cells.base import Cell
+from rnnjax.types import State
+
+
+class LinenCell(Cell):
+    """A `flax.linen.RNNCellBase` as a cell; make one with `from_linen`.
+
+    Its `nn.Dense` calls are seams under their linen name (`hf`, `ii`), input products
+    among them: they lie inside the loop. Parameters that it uses in another way (the
+    fused products of `OptimizedLSTMCell`) get their gradient by the VJP of each step.
+
+    Attributes:
+        inner: the linen cell.
+        output: which leaf of the carry is the cell's output.
+    """
+
+    inner: Any = None
+    output: int = 0
+
+    structural = (*Cell.structural, "inner", "output")
+
+    def kernels(self):
+        params: Any = self.inner.variables.get("params", {})
+        params = traverse_util.flatten_dict(params)
+        return {
+            "/".join(path[:-1]): value
+            for path, value in params.items()
+            if path[-1] == "kernel" and jnp.ndim(value) == 2
+        }
+
+    def step(self, state, drive):
+        depth = len(self.inner.path)
+
+        def seam(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            dense = context.module
+            if not _plain_dense(dense, context.method_name) or self.is_initializing():
+                return call(*args, **kwargs)
+            out = self.recur("/".join(dense.path[depth:]), args[0])
+            return out + dense.get_variable("params", "bias") if dense.use_bias else out
+
+        with nn.intercept_methods(seam):
+            return self.inner(state, drive)[0]
+
+    def readout(self, state, drive):
+        return jax.tree.leaves(state)[self.output]
+
+    @nn.nowrap
+    def initial_state(self, batch: tuple[int, ...], /) -> State:
+        key = jax.random.key(0)  # linen's cells start at zeros unless told otherwise
+        return self.inner.initialize_carry(key, (*batch, self.inputs))
+
+
+def _plain_dense(module: nn.Module, method: str) -> bool:
+    """Whether a call is v @ kernel (+ bias) in the precision of its arguments."""
+    if not isinstance(module, nn.Dense) or method != "__call__":
+        return False
+    usual = module.dot_general is None and module.dot_general_cls is None
+    return usual and module.dtype is None and module.precision is None
+
+
+def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
+    """Wrap a linen cell for inputs of size m.
+
+    >>> made = from_linen(nn.LSTMCell(features=3), inputs=2)
+    >>> made.output, made.features
+    (1, 3)
+
+    Raises:
+        TypeError: the cell's output is not part of its carry, or its state is not
+            ``(B, n)``, as in a convolutional cell.
+    """
+    cell = cell.clone(parent=None)
+    if cell.num_feature_axes != 1:
+        raise TypeError(f"{type(cell).__name__} has states that are not vectors")
+    x = jnp.zeros((1, inputs))
+
+    def step(x: Array) -> Any:
+        carry = cell.initialize_carry(jax.random.key(0), x.shape)
+        return cell.init_with_output(jax.random.key(0), carry, x)[0]
+
+    shapes = jax.eval_shape(step, x)
+    jaxpr = jax.make_jaxpr(step)(x).jaxpr
+    *carry, output = jaxpr.outvars  # the output is the last leaf: one array
+    if output not in carry:
+        raise TypeError(f"the output of {type(cell).__name__} is not in its carry")
+    dtype, size = shapes[1].dtype, shapes[1].shape[-1]
+    where = carry.index(output)
+    return LinenCell(inputs, size, dtype, inner=cell, output=where)
