@@ -95,4 +95,5 @@ def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
         raise TypeError(f"the output of {type(cell).__name__} is not in its carry")
     dtype, size = shapes[1].dtype, shapes[1].shape[-1]
     where = carry.index(output)
-    return LinenCell(inputs, size, dtype, inner=cell, output=where)
+    # outside any module that may be at work
+    return LinenCell(inputs, size, dtype, inner=cell, output=where, parent=None)

@@ -3,8 +3,9 @@
 The gradient of a kernel is a sum over time, G = Σ_t G_t with G_t = Σ_b v_{t,b} δ_{t,b}ᵀ
 in the layout ``(in, out)`` in which kernels are stored; all uses of one kernel count.
 For a kernel that is computed from free parameters (exp(A − Aᵀ), U − Uᵀ, a weight norm)
-this is the gradient of the *effective* kernel, not of the free parameter. For a real
-kernel on complex data it is the real part.
+this is the gradient of the *effective* kernel; that of the free parameter, of biases
+and of whatever else is no kernel is in `rnnjax.probes.free`. For a real kernel on
+complex data it is the real part.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Contribution:
 
 
 @struct.dataclass
-class _Product:
+class Product:
     """A use whose factors have entries below 1, with an exponent ``(T, B)``."""
 
     value: Array
@@ -84,11 +85,15 @@ def contribution(kernel: Uses) -> Contribution:
     G_t is formed step by step and never stacked.
     """
     log10 = step_norms(kernel)
-    top = jnp.max(log10)
+    return Contribution(log10, norm_share(log10), signed_share(kernel))
+
+
+def norm_share(log10_norms: Float[Array, "T"]) -> Float[Array, "T"]:
+    """‖G_t‖ / Σ_s ‖G_s‖ from log10 ‖G_t‖; NaN where all are exactly zero."""
+    top = jnp.max(log10_norms)
     known = jnp.isfinite(top)
-    ratio = 10.0 ** (log10 - jnp.where(known, top, jnp.zeros_like(top)))
-    norm_share = jnp.where(known, ratio / jnp.sum(ratio), jnp.nan)
-    return Contribution(log10, norm_share, signed_share(kernel))
+    ratio = 10.0 ** (log10_norms - jnp.where(known, top, jnp.zeros_like(top)))
+    return jnp.where(known, ratio / jnp.sum(ratio), jnp.nan)
 
 
 def sentence_shares(kernel: Uses, sentences: int) -> Float[Array, "T sentences"]:
@@ -109,22 +114,31 @@ def sentence_shares(kernel: Uses, sentences: int) -> Float[Array, "T sentences"]
 
 def gradient(kernel: Uses) -> Scaled:
     """G, the gradient of the kernel summed over steps and examples."""
-    return _gradient(_products(kernel), kernel.weight)
+    return sum_products(kernel_products(kernel), kernel.weight)
 
 
 def step_norms(kernel: Uses) -> Float[Array, "T"]:
     """log10 ‖G_t‖ of every step."""
 
-    def one(products: list[_Product]) -> Array:
-        return scaled.log10_norm(_gradient(products, kernel.weight))
+    def one(products: list[Product]) -> Array:
+        return scaled.log10_norm(sum_products(products, kernel.weight))
 
-    return lax.map(one, _products(kernel))
+    return lax.map(one, kernel_products(kernel))
 
 
-def signed_share(kernel: Uses) -> Float[Array, "T"]:
-    """⟨G_t, G⟩ / Σ_s ⟨G_s, G⟩, whose denominator is ‖G‖²."""
-    products = _products(kernel)
-    total = _gradient(products, kernel.weight)
+def signed_share(kernel: Uses, scale: Array | None = None) -> Float[Array, "T"]:
+    """⟨G_t, P G⟩ / Σ_s ⟨G_s, P G⟩, whose denominator is ‖G‖² where P = 1.
+
+    Args:
+        kernel: the kernel.
+        scale: the diagonal of P, of the kernel's shape: with 1 / (√v̂ + ε) of Adam it is
+            the *preconditioned share*, the part of the update that a step accounts for
+            while the optimizer's memory is held fixed.
+    """
+    products = kernel_products(kernel)
+    total = sum_products(products, kernel.weight)
+    if scale is not None:
+        total = scaled.normalise(Scaled(total.mantissa * scale, total.exponent))
     aligned = [_align(product, total) for product in products]
     parts = jnp.sum(jnp.stack(aligned), axis=(0, 2))
     empty = total.exponent == NO_EXPONENT
@@ -132,20 +146,20 @@ def signed_share(kernel: Uses) -> Float[Array, "T"]:
     return parts / whole
 
 
-def _products(kernel: Uses) -> list[_Product]:
+def kernel_products(kernel: Uses) -> list[Product]:
     return [_product(use) for use in kernel.uses]
 
 
-def _product(use: Use) -> _Product:
+def _product(use: Use) -> Product:
     delta = scaled.normalise(use.delta)
     if use.form == "rows":
-        return _Product(use.value, delta.mantissa, delta.exponent, use.form)
+        return Product(use.value, delta.mantissa, delta.exponent, use.form)
     value = scaled.lift(use.value, 2)
     exponent = jnp.maximum(value.exponent + delta.exponent, NO_EXPONENT)
-    return _Product(value.mantissa, delta.mantissa, exponent, use.form)
+    return Product(value.mantissa, delta.mantissa, exponent, use.form)
 
 
-def _gradient(products: Sequence[_Product], weight: Array) -> Scaled:
+def sum_products(products: Sequence[Product], weight: Array) -> Scaled:
     """Σ v δᵀ over all leading axes of all products, at their largest exponent."""
     top = jnp.max(jnp.stack([product.exponent for product in products]))
     parts = []
@@ -159,7 +173,7 @@ def _gradient(products: Sequence[_Product], weight: Array) -> Scaled:
     return scaled.normalise(Scaled(sum(parts[1:], parts[0]), top))
 
 
-def _align(product: _Product, total: Scaled) -> Float[Array, "T B"]:
+def _align(product: Product, total: Scaled) -> Float[Array, "T B"]:
     """⟨v δᵀ, G⟩ of each step and example, in units of 4^(exponent of G)."""
     value, delta, g = product.value, product.delta, jnp.conj(total.mantissa)
     with jax.default_matmul_precision("highest"):

@@ -75,6 +75,7 @@ class Walk:
         name: `layer0`, or `layer0.backward` for the walk from the end.
         states: the state after each step, ``(T, B, n)`` per state array.
         adjoint: ∂L/∂h_t per state array, one exponent ``(T, B)`` for all of them.
+        outputs: cotangent of what the layer gives out, ``(T, B, ·)``, 0 on padding.
         uses: every product with a kernel: of the readin, the step and the readout.
         kernels: effective kernels by name.
         forward: the same walk forward, in its own order.
@@ -82,6 +83,7 @@ class Walk:
 
     states: Trajectory
     adjoint: Scaled
+    outputs: Scaled
     uses: tuple[Use, ...]
     kernels: Mapping[str, Array]
     forward: Walked
@@ -178,16 +180,17 @@ def walk_back(walked: Walked, cotangent: Scaled) -> Back:
         name: weights.kernels[name] if name in weights.kernels else weights.params[name]
         for name in sorted({use.kernel for use in uses})
     }
-    states, adjoint, uses, d_inputs = in_order(
+    states, adjoint, outputs, uses, d_inputs = in_order(
         (
             walked.states,
             Scaled(back.adjoint, k),
+            Scaled(seen, cotangent.exponent),
             uses,
             Scaled(d_inputs, entered.exponent),
         ),
         walked.backwards,
     )
-    walk = Walk(states, adjoint, uses, kernels, walked, walked.name)
+    walk = Walk(states, adjoint, outputs, uses, kernels, walked, walked.name)
     return Back(walk, d_inputs, Scaled(back.initial, back.initial_exponent))
 
 
