@@ -8,7 +8,7 @@ from rnnjax.probes.contribution import (
     sentence_shares,
 )
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
-from rnnjax.probes.decay import Decay, decay
+from rnnjax.probes.decay import Decay, Interval, decay, over_seeds
 from rnnjax.probes.light import LightNorms, norms, zero_taps
 from rnnjax.probes.measure import Labels, Measurement, kernel_names, labels, measure
 from rnnjax.probes.trace import Trace, last_loss_step, trace
@@ -17,6 +17,7 @@ from rnnjax.probes.trace import Trace, last_loss_step, trace
 __all__ = [
     "Contribution",
     "Decay",
+    "Interval",
     "Labels",
     "LightNorms",
     "Measurement",
@@ -32,6 +33,7 @@ __all__ = [
     "log10_norms",
     "measure",
     "norms",
+    "over_seeds",
     "sentence_shares",
     "state_names",
     "to_dataset",

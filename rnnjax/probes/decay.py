@@ -71,6 +71,41 @@ def decay(log10_norms: Float[np.ndarray, "lags"], transient: int = 5) -> Decay:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A mean over seeds with its confidence interval.
+
+    Attributes:
+        mean: over the seeds.
+        low, high: ends of the interval; NaN for a single seed.
+        seeds: how many finite values there were.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def over_seeds(values: Float[np.ndarray, "seeds"], level: float = 0.95) -> Interval:
+    """Student's t interval for a number that each seed gives once (a slope, a horizon).
+
+    Seeds are the unit: examples and time steps of one run share its weights and are not
+    independent. Average over them first. Values that are not finite are left out.
+
+    >>> over_seeds(np.array([1.0, 2.0, 3.0])).low
+    -0.484...
+    """
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    if known.size < 2:
+        mean = float(known[0]) if known.size else float("nan")
+        return Interval(mean, float("nan"), float("nan"), known.size)
+    mean, error = float(np.mean(known)), float(stats.sem(known))
+    reach = float(stats.t.ppf(0.5 + level / 2, known.size - 1)) * error
+    return Interval(mean, mean - reach, mean + reach, known.size)
+
+
 def _r2(x: np.ndarray, y: np.ndarray) -> float:
     """R² of the least-squares line; NaN for fewer than three points or a flat y."""
     if x.size < 3 or np.ptp(y) == 0:
