@@ -9,11 +9,16 @@ higher derivatives are exact in the same sense.
 
 At a kink the slope is that of the left piece (ReLU: 0 at z = 0, leaky ReLU: 0.01), and
 0 at both corners of the hard functions.
+
+Inside ``with recording() as seen:`` every call of an activation also notes what entered
+it, so that a probe can look at the slopes and gates of any cell.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +56,69 @@ class Activation:
     range: tuple[float, float]
     formula: str
 
-    def __call__(self, z: ArrayLike) -> Array:
-        """φ(z), of the shape and dtype of `z`."""
+    def __call__(
+        self, z: ArrayLike, name: str | tuple[str, ...] | None = None
+    ) -> Array:
+        """φ(z), of the shape and dtype of `z`.
+
+        `name` says what the call stands for in its equation (``"forget"``), for
+        `recording` alone; with several names each has an equal part of the last axis.
+        """
+        seen = _SEEN.get()
+        if seen is not None:
+            names: tuple[str | None, ...] = name if isinstance(name, tuple) else (name,)
+            parts = [jnp.asarray(z)]
+            if len(names) > 1:
+                parts = jnp.split(parts[0], len(names), axis=-1)
+            for each, part in zip(names, parts, strict=True):
+                seen.append(Recorded(self, _site(self, each, seen), part))
         return self.function(z)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """One call of an activation: φ, the name of the call and what entered, ``(…, n)``.
+
+    Names are unique within a recording: the second use of one is ``name#1``. A call
+    without a name goes by its activation, ``tanh#0``, ``tanh#1``.
+    """
+
+    activation: Activation
+    name: str
+    z: Array
+
+
+_SEEN: contextvars.ContextVar[list[Recorded] | None] = contextvars.ContextVar(
+    "seen", default=None
+)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[Recorded]]:
+    """Note every call of an activation in this thread, in the order of the calls.
+
+    Works while JAX traces: the notes then hold tracers, to be returned from the
+    function that is traced. Costs nothing outside, and leaves values as they are.
+
+    >>> with recording() as seen:
+    ...     _ = sigmoid(2.0, "forget") * tanh(3.0)
+    >>> [(one.name, float(one.z)) for one in seen]
+    [('forget', 2.0), ('tanh#0', 3.0)]
+    """
+    seen: list[Recorded] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def _site(phi: Activation, name: str | None, seen: list[Recorded]) -> str:
+    known = {one.name for one in seen}
+    candidates = [] if name is None else [name]
+    start = len(candidates)
+    candidates += [f"{name or phi.name}#{k}" for k in range(start, len(known) + 2)]
+    return next(each for each in candidates if each not in known)
 
 
 ACTIVATIONS: Registry[Activation] = Registry("activation")
@@ -73,9 +138,21 @@ def activation(name: str) -> Activation:
 
 
 def with_slope(value: Pointwise, slope: Pointwise) -> Pointwise:
-    """The function `value` whose derivative, for JAX, is `slope`."""
-    function = jax.custom_jvp(lambda z: value(z))
-    function.defjvps(lambda dz, _, z: slope(z) * dz)
+    """The function `value` whose derivative, for JAX, is `slope`.
+
+    Activations that the two are made of are not recorded: their calls are no part of a
+    cell's equations, and JAX may trace them at any time.
+    """
+
+    def unseen(function: Pointwise, z: ArrayLike) -> Array:
+        token = _SEEN.set(None)
+        try:
+            return function(z)
+        finally:
+            _SEEN.reset(token)
+
+    function = jax.custom_jvp(lambda z: unseen(value, z))
+    function.defjvps(lambda dz, _, z: unseen(slope, z) * dz)
     return function
 
 
@@ -272,7 +349,7 @@ def modrelu(z: Inexact[Array, "..."], b: Float[Array, "..."]) -> Inexact[Array, 
     """ReLU(|z| + b) · z / |z|: the modulus is shifted and cut, the phase stays.
 
     Value and gradients are 0 at z = 0, and for complex z below a modulus of about
-    1e-19 in float32, where 1 / |z|² overflows.
+    1e-19 in float32, where 1 / |z|² overflows. Recorded as the ReLU of |z| + b.
 
     Args:
         z: real or complex, ``(…, n)``.
@@ -285,10 +362,10 @@ def modrelu(z: Inexact[Array, "..."], b: Float[Array, "..."]) -> Inexact[Array, 
     """
     b = jnp.broadcast_to(b, z.shape)
     if not jnp.iscomplexobj(z):
-        return jnp.sign(z) * relu(jnp.abs(z) + b)
+        return jnp.sign(z) * relu(jnp.abs(z) + b, "modulus")
     smallest = math.sqrt(jnp.finfo(z.dtype).tiny)
     safe = jnp.abs(lax.stop_gradient(z)) > smallest
     # The modulus has no derivative at 0, and 0 · nan is nan: replaced before and after.
     modulus = jnp.abs(jnp.where(safe, z, jnp.ones_like(z)))
-    scale = jnp.where(safe, relu(modulus + b) / modulus, 0.0)
+    scale = jnp.where(safe, relu(modulus + b, "modulus") / modulus, 0.0)
     return z * scale.astype(z.dtype)

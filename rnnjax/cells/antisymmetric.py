@@ -49,4 +49,4 @@ class AntisymmetricRNN(Cell):
         return self.project("V", x) + self.b
 
     def step(self, h, drive):
-        return h + self.epsilon * self.phi(self.recur("A", h) + drive)
+        return h + self.epsilon * self.phi(self.recur("A", h) + drive, "hidden")

@@ -65,8 +65,8 @@ class CoRNN(Cell):
 
     def step(self, state, drive):
         y, z = state
-        force = self.phi(self.recur("Wy", y) + self.recur("Wz", z) + drive)
-        force = force - self.gamma * y
+        force = self.recur("Wy", y) + self.recur("Wz", z) + drive
+        force = self.phi(force, "force") - self.gamma * y
         if self.implicit:
             z = (z + self.dt * force) / (1 + self.dt * self.epsilon)
         else:

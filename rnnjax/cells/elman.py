@@ -39,4 +39,4 @@ class Elman(Cell):
         return self.project("V", x) + self.b
 
     def step(self, h, drive):
-        return self.phi(drive + self.recur("U", h))
+        return self.phi(drive + self.recur("U", h), "hidden")

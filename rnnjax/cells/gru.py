@@ -51,8 +51,8 @@ class GRU(Cell):
     def step(self, h, drive):
         xr, xz, xh = split_gates(drive, 3)
         ur, uz, uh = split_gates(self.recur("U", h), 3)
-        r, z = self.sigma(xr + ur), self.sigma(xz + uz)
-        candidate = self.phi(xh + r * (uh + self.c))
+        r, z = self.sigma(xr + ur, "reset"), self.sigma(xz + uz, "update")
+        candidate = self.phi(xh + r * (uh + self.c), "candidate")
         return z * h + (1 - z) * candidate
 
 
@@ -79,6 +79,7 @@ class GRUBefore(GRU):
     def step(self, h, drive):
         n = self.features
         gates, candidate = jnp.split(drive, [2 * n], axis=-1)
-        r, z = split_gates(self.sigma(gates + self.recur("U", h)), 2)
-        candidate = self.phi(candidate + self.recur("Uh", r * h))
+        gates = self.sigma(gates + self.recur("U", h), ("reset", "update"))
+        r, z = split_gates(gates, 2)
+        candidate = self.phi(candidate + self.recur("Uh", r * h), "candidate")
         return z * h + (1 - z) * candidate

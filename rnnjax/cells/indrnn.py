@@ -48,4 +48,4 @@ class IndRNN(Cell):
         return self.project("V", x) + self.b
 
     def step(self, h, drive):
-        return self.phi(drive + self.recur("u", h, form="diagonal"))
+        return self.phi(drive + self.recur("u", h, form="diagonal"), "hidden")

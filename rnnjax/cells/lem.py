@@ -64,7 +64,8 @@ class LEM(Cell):
         y, z = state
         x1, x2, xz, xy = split_gates(drive, 4)
         u1, u2, uz = split_gates(self.recur("U", y), 3)
-        dt_z, dt_y = self.dt * self.sigma(u1 + x1), self.dt * self.sigma(u2 + x2)
-        z = (1 - dt_z) * z + dt_z * self.phi(uz + xz)
-        y = (1 - dt_y) * y + dt_y * self.phi(self.recur("Uy", z) + xy)
+        dt_z = self.dt * self.sigma(u1 + x1, "step_z")
+        dt_y = self.dt * self.sigma(u2 + x2, "step_y")
+        z = (1 - dt_z) * z + dt_z * self.phi(uz + xz, "candidate_z")
+        y = (1 - dt_y) * y + dt_y * self.phi(self.recur("Uy", z) + xy, "candidate_y")
         return LEMState(y, z)

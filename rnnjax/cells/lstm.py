@@ -63,5 +63,6 @@ class LSTM(Cell):
 
     def step(self, state, drive):
         i, f, g, o = split_gates(drive + self.recur("U", state.h), 4)
-        c = self.sigma(f) * state.c + self.sigma(i) * self.phi(g)
-        return LSTMState(self.sigma(o) * self.phi(c), c)
+        c = self.sigma(f, "forget") * state.c
+        c = c + self.sigma(i, "input") * self.phi(g, "candidate")
+        return LSTMState(self.sigma(o, "output") * self.phi(c, "memory"), c)

@@ -1,8 +1,10 @@
 """minGRU: a gated unit whose gate sees the input alone, linear in its state."""
 
+import math
+
 import jax.numpy as jnp
 
-from rnnjax.activations import activation, sigmoid
+from rnnjax.activations import Activation, activation, sigmoid
 from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
 from rnnjax.initializers import gate_bias
 
@@ -40,11 +42,12 @@ class MinGRU(Cell):
         self.kernel("V", self.inputs, n, self.input_init, gates=2)
         let_in = chrono_or(self.update_bias, self.chrono, sign=-1.0)
         self.b = self.vector("b", 2 * n, gate_bias([let_in, 0.0]))
-        self.phi = positive_part if self.positive else activation(self.activation)
+        self.phi = POSITIVE_PART if self.positive else activation(self.activation)
 
     def readin(self, x):
         z, candidate = split_gates(self.project("V", x) + self.b, 2)
-        return sigmoid(-z), sigmoid(z) * self.phi(candidate)
+        keep, update = sigmoid(-z, "keep"), sigmoid(z, "update")
+        return keep, update * self.phi(candidate, "candidate")
 
     def step(self, h, drive):
         keep, new = drive
@@ -53,4 +56,14 @@ class MinGRU(Cell):
 
 def positive_part(v):
     """v + ½ for v ≥ 0, σ(v) below."""
-    return jnp.where(v >= 0, v + 0.5, sigmoid(v))
+    return jnp.where(v >= 0, v + 0.5, sigmoid.function(v))
+
+
+POSITIVE_PART = Activation(
+    name="positive_part",
+    function=positive_part,
+    slope=lambda v: jnp.where(jnp.greater_equal(v, 0), 1.0, sigmoid.slope(v)),
+    slope_bounds=(0.0, 1.0),
+    range=(0.0, math.inf),
+    formula=r"z + 1/2 \text{ for } z \ge 0, \text{ else } \sigma(z)",
+)

@@ -45,10 +45,10 @@ class MinimalRNN(Cell):
         self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def readin(self, x):
-        z = self.phi(self.project("V", x) + self.b)
+        z = self.phi(self.project("V", x) + self.b, "candidate")
         return z, self.project("Uz", z) + self.bu
 
     def step(self, h, drive):
         z, gate = drive
-        u = self.sigma(gate + self.recur("U", h))
+        u = self.sigma(gate + self.recur("U", h), "update")
         return u * h + (1 - u) * z

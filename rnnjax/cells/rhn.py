@@ -60,7 +60,7 @@ class RHN(Cell):
         for l in range(1, self.depth + 1):
             z = self.recur(f"R{l}", s) + (drive if l == 1 else self.b[l - 1])
             candidate, transform, *carry = split_gates(z, self.gates)
-            T = self.sigma(transform)
-            C = self.sigma(carry[0]) if carry else 1 - T
-            s = self.phi(candidate) * T + s * C
+            T = self.sigma(transform, f"transform{l}")
+            C = self.sigma(carry[0], f"carry{l}") if carry else 1 - T
+            s = self.phi(candidate, f"candidate{l}") * T + s * C
         return s
