@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell
+from rnnjax.recurrence.backprop import Backprop
 from rnnjax.recurrence.layer import Engine, Recurrent
 from rnnjax.types import Lengths
 
@@ -26,6 +27,8 @@ class SequenceModel(nn.Module):
         dropout: rate between layers, needs the rng ``dropout`` when training.
         variational: one dropout mask for all steps (Gal & Ghahramani 2016).
         engine: how the recurrences are differentiated.
+        backprop, lag: how the adjoint goes back through every recurrence, see
+            `rnnjax.recurrence.backprop`; answers never depend on them.
     """
 
     cell: Cell
@@ -40,6 +43,8 @@ class SequenceModel(nn.Module):
     variational: bool = False
     learn_initial_state: bool = False
     engine: Engine = "reverse"
+    backprop: Backprop = "exact"
+    lag: Any = None
 
     def setup(self) -> None:
         dtype = self.cell.param_dtype
@@ -62,7 +67,14 @@ class SequenceModel(nn.Module):
 
     def _walk(self, width: int, backwards: bool) -> Recurrent:
         cell = self.cell.clone(parent=None, inputs=width)
-        return Recurrent(cell, backwards, self.engine, self.learn_initial_state)
+        return Recurrent(
+            cell,
+            backwards,
+            self.engine,
+            self.learn_initial_state,
+            self.backprop,
+            self.lag,
+        )
 
     def __call__(
         self, inputs: Array, lengths: Lengths | None = None, train: bool = False

@@ -56,26 +56,40 @@ def plain_scan(
     return lax.scan(forward, initial, (drive, taps))[1]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 5))
 def scan(
-    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    taps: Taps,
+    renormalised: bool = False,
 ) -> Trajectory:
     """`plain_scan` whose gradient is the one explicit reverse scan.
 
     First and second derivatives equal those of `plain_scan`; taps must be zeros.
-    Forward mode is not defined (use `plain_scan`).
+    Forward mode is not defined (use `plain_scan`). With `renormalised` the adjoint
+    keeps its norm from step to step, which is no gradient of a function
+    (`rnnjax.recurrence.backprop`).
     """
     return plain_scan(cell, weights, initial, drive, Taps())
 
 
 def _forward(
-    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    taps: Taps,
+    renormalised: bool,
 ) -> tuple[Trajectory, Any]:
     states = plain_scan(cell, weights, initial, drive, Taps())
     return states, (weights, initial, drive, taps, states)
 
 
-def _backward(cell: Cell, residuals: Any, cotangent: Trajectory) -> tuple[Any, ...]:
+def _backward(
+    cell: Cell, renormalised: bool, residuals: Any, cotangent: Trajectory
+) -> tuple[Any, ...]:
     weights, initial, drive, taps, states = residuals
     back = reverse_scan(
         cell,
@@ -85,6 +99,7 @@ def _backward(cell: Cell, residuals: Any, cotangent: Trajectory) -> tuple[Any, .
         states,
         cotangent,
         adjoints=taps.states is not None,
+        renormalised=renormalised,
     )
     seams = step_seams(cell, weights, initial, first(drive.values))
     listed = with_kernels(weights, seams)
@@ -96,7 +111,8 @@ def _backward(cell: Cell, residuals: Any, cotangent: Trajectory) -> tuple[Any, .
             derived[name] = gradient
         else:
             params = {**params, name: params[name] + gradient}
-    d_drive = Drive(back.drive, _no_gradient(drive.valid), _no_gradient(drive.reset))
+    masks = (_no_gradient(x) for x in (drive.valid, drive.reset, drive.cut))
+    d_drive = Drive(back.drive, *masks)
     d_taps = Taps(back.adjoint, None if taps.seams is None else dict(back.deltas))
     return Weights(params, derived, numeric), back.initial, d_drive, d_taps
 

@@ -1,6 +1,6 @@
 """A recurrent layer: a cell run over a sequence, as a `flax.linen` module."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
+from rnnjax.recurrence.backprop import Backprop, check_backprop, cut_before
 from rnnjax.recurrence.engine import Drive, Taps, plain_scan, scan
 from rnnjax.recurrence.pure import Weights, call, make_weights
 from rnnjax.types import Lengths, Sequence, State, Trajectory
@@ -26,12 +27,18 @@ class Recurrent(nn.Module):
         engine: `reverse` (gradient by the explicit reverse scan) or `plain`
             (autodiff of `lax.scan`; also for forward mode).
         learn_initial_state: the initial state is a parameter, zeros at the start.
+        backprop: how the adjoint goes back (`rnnjax.recurrence.backprop`): `exact`;
+            `cut` after `lag` steps; `renormalise` to one norm. Forward values never
+            depend on it.
+        lag: K of `cut`, a number or a traced scalar; None otherwise.
     """
 
     cell: Cell
     backwards: bool = False
     engine: Engine = "reverse"
     learn_initial_state: bool = False
+    backprop: Backprop = "exact"
+    lag: Any = None
 
     @nn.compact
     def __call__(
@@ -52,21 +59,30 @@ class Recurrent(nn.Module):
 
         Returns:
             outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array.
+
+        Raises:
+            UserError: `backprop`, `lag` and `engine` do not fit each other.
         """
+        check_backprop(self.backprop, self.lag, self.engine)
         initial = initial_state
         if initial is None:
             initial = self.first_state(x.shape[1])
         if self.is_initializing():
             self.cell(initial, x[0])  # a submodule makes its parameters when called
         static, weights = self.weights()
-        drive = make_drive(static, weights, x, lengths, resets, self.backwards)
+        drive = make_drive(
+            static, weights, x, lengths, resets, self.backwards, self.lag
+        )
         taps = Taps()
         if self.has_variable("taps", "states"):
             taps = Taps(
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
-        run = scan if self.engine == "reverse" else plain_scan
-        states = run(static, weights, initial, drive, taps)
+        if self.engine == "reverse":
+            renormalised = self.backprop == "renormalise"
+            states = scan(static, weights, initial, drive, taps, renormalised)
+        else:
+            states = plain_scan(static, weights, initial, drive, taps)
         return finish(static, weights, drive, states, self.backwards)
 
     def weights(self) -> tuple[Cell, Weights]:
@@ -102,15 +118,21 @@ def make_drive(
     lengths: Array | None = None,
     resets: Array | None = None,
     backwards: bool = False,
+    lag: Any = None,
 ) -> Drive:
     """Everything that enters the loop, in the order of the walk."""
-    valid = None
+    valid, cut = None, None
     if lengths is not None:
         valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
+    if lag is not None:
+        ends = jnp.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
+        cut = cut_before(x.shape[0], ends - 1, lag, backwards)
     if backwards:
-        x, valid, resets = jax.tree.map(lambda a: jnp.flip(a, 0), (x, valid, resets))
+        x, valid, resets, cut = jax.tree.map(
+            lambda a: jnp.flip(a, 0), (x, valid, resets, cut)
+        )
     values, _ = call(cell, weights, "readin", x)
-    return Drive(values, valid, resets)
+    return Drive(values, valid, resets, cut)
 
 
 def finish(

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool
 
 from rnnjax.cells.base import Cell, Form
 from rnnjax.recurrence import scaled
+from rnnjax.recurrence.backprop import renormalise
 from rnnjax.recurrence.pure import (
     Seams,
     Weights,
@@ -37,11 +38,13 @@ class Drive:
         values: output of `Cell.readin`, arrays ``(T, B, ·)``.
         valid: ``(T, B)`` or None; where False the state is held (padding).
         reset: ``(T, B)`` or None; where True the state restarts before the step.
+        cut: ``(T, B)`` or None; where True the state before the step is a constant.
     """
 
     values: Any
     valid: Bool[Array, "T B"] | None = None
     reset: Bool[Array, "T B"] | None = None
+    cut: Bool[Array, "T B"] | None = None
 
 
 @struct.dataclass
@@ -89,7 +92,9 @@ def masked_step(
     drive: Drive,
     taps: Any = None,
 ) -> tuple[State, Seams]:
-    """One step that honours resets and padding; padding ignores a reset."""
+    """One step that honours cuts, resets and padding; padding ignores a reset."""
+    if drive.cut is not None:
+        state = choose(drive.cut, lax.stop_gradient(state), state)
     start = state
     if drive.reset is not None:
         start = choose(drive.reset, initial, state)
@@ -121,6 +126,7 @@ def reverse_scan(
     *,
     exponents: Array | None = None,
     adjoints: bool = False,
+    renormalised: bool = False,
 ) -> Backward:
     """Back through time from the cotangents of the states.
 
@@ -134,6 +140,7 @@ def reverse_scan(
         exponents: ``(T, B)`` exponents of `cotangent`; if given, everything that
             comes back is a mantissa to be read with `Backward.exponent`.
         adjoints: stack ∂L/∂h_t as well (always with exponents).
+        renormalised: the rule of `rnnjax.recurrence.backprop`; not with exponents.
 
     Returns:
         The stacked cotangents; kernels' gradients come from `kernel_gradients`.
@@ -170,6 +177,8 @@ def reverse_scan(
             has_aux=True,
         )
         d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
+        if renormalised:
+            d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
         out = (
             adjoint if adjoints else None,
             k,
