@@ -166,6 +166,8 @@ def test_every_experiment_composes(name, tmp_path):
                 same = [j for j in jobs if value.items() <= options(j, key).items()]
                 assert len(same) >= len(jobs) / len(values)
         else:
+            group = isinstance(jobs[0].resolved.get(key), dict)
+            key = f"{key}.name" if group else key
             found = [leaves(job.resolved)[key] for job in jobs]
             assert set(found) == set(values)
             assert all(found.count(v) == len(jobs) / len(values) for v in values)

@@ -21,6 +21,9 @@ COSMETIC = frozenset(
 EXTENDABLE = frozenset({"steps"})
 """Top-level keys that lengthen a run without making it another one."""
 
+IMPLIED = {"backprop": {"name": "exact"}}
+"""Top-level keys that do not count at these values: what a run without them does."""
+
 NUMERIC_SOURCE = (
     "activations.py",
     "initializers.py",
@@ -49,7 +52,7 @@ def identity(
     Returns:
         The first 12 hexadecimal digits of a SHA-256 over canonical JSON. Order of keys,
         the spelling of a number (1 or 1.0), `COSMETIC` and `EXTENDABLE` top-level keys
-        do not matter; everything else does.
+        and what is `IMPLIED` do not matter; everything else does.
 
     Raises:
         TypeError: a value is neither a mapping, a list nor a plain scalar.
@@ -63,7 +66,11 @@ def identity(
     ignored = COSMETIC | EXTENDABLE
     record = {
         "schema": schema_version,
-        "config": {key: value for key, value in config.items() if key not in ignored},
+        "config": {
+            key: value
+            for key, value in config.items()
+            if key not in ignored and not (key in IMPLIED and value == IMPLIED[key])
+        },
         "data": data_hashes,
     }
     text = json.dumps(_canonical(record), sort_keys=True, separators=(",", ":"))

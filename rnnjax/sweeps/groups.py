@@ -16,6 +16,7 @@ from rnnjax.sweeps.schema import Field, arguments_of, fields_of
 from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
 from rnnjax.tasks import TASKS
 from rnnjax.training.config import (
+    BackpropConfig,
     EvalConfig,
     ModelConfig,
     OptimizerConfig,
@@ -66,6 +67,14 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             "none": ("", "the gradient as it is"),
             "clip_norm": ("threshold", "scale the gradient down to a global norm"),
             "clip_value": ("threshold", "cut each entry of the gradient"),
+        },
+    ),
+    "backprop": (
+        BackpropConfig,
+        {
+            "exact": ("", "back-propagation through time, as it is"),
+            "cut": ("lag", "no gradient beyond this lag (truncated)"),
+            "renormalise": ("", "the adjoint keeps its norm from step to step"),
         },
     ),
     "probe": (

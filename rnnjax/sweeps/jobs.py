@@ -22,6 +22,7 @@ from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
 from rnnjax.training.build import build_cell
 from rnnjax.training.config import (
+    BackpropConfig,
     EvalConfig,
     InitConfig,
     ModelConfig,
@@ -171,6 +172,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "model": ModelConfig(**tree["model"]),
             "optimizer": OptimizerConfig(**tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
+            "backprop": BackpropConfig(**tree.get("backprop", {})),  # none in old ones
             "probe": ProbeConfig(**tree["probe"]),
             "eval": EvalConfig(**tree["eval"]),
         }

@@ -73,6 +73,8 @@ def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
         vocabulary=spec.vocabulary,
         input_size=spec.input_size,
         readout=spec.readout,
+        backprop=config.backprop.name,
+        lag=config.backprop.lag,
         **sizes,
     )
 
@@ -100,7 +102,7 @@ def signature(config: RunConfig) -> Signature:
     spec = task.spec(data)
     model = build_model(config, spec)
     return Signature(
-        model=model.clone(cell=static_cell(model.cell)),
+        model=model.clone(cell=static_cell(model.cell), lag=None),
         task=task,
         spec=spec,
         optimizer=config.optimizer.name,
@@ -117,7 +119,7 @@ def build_hyper(config: RunConfig) -> Hyper:
     def number(value: float) -> Any:
         return jnp.asarray(value, jnp.float32)
 
-    rule = config.optimizer
+    rule, lag = config.optimizer, config.backprop.lag
     return Hyper(
         seed=jnp.asarray(config.seed, jnp.uint32),
         lr=number(config.lr),
@@ -129,6 +131,7 @@ def build_hyper(config: RunConfig) -> Hyper:
         eps=number(rule.eps),
         loss_bound=number(config.loss_bound),
         cell={k: number(v) for k, v in numeric_fields(build_cell(config)).items()},
+        lag=None if lag is None else jnp.asarray(lag, jnp.int32),
     )
 
 

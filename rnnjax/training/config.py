@@ -7,9 +7,10 @@ Ranges are checked where a record is made, so that no later code has to.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rnnjax.errors import UserError, did_you_mean
+from rnnjax.recurrence.backprop import Backprop
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -95,6 +96,33 @@ class RemedyConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BackpropConfig:
+    """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
+
+    Probes always measure the exact adjoint of the parameters that training reached.
+
+    Attributes:
+        name: the rule; `exact` is ordinary back-propagation through time.
+        lag: the largest lag K that `cut` lets the gradient reach; it must be given,
+            and is an input of the compiled program.
+    """
+
+    name: Backprop = "exact"
+    lag: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("backprop", self.name, get_args(Backprop))
+        if self.name != "cut" and self.lag is not None:
+            raise UserError(
+                f"backprop.lag={self.lag} needs backprop=cut, not {self.name}"
+            )
+        if self.name == "cut":
+            if self.lag is None:
+                raise UserError("backprop=cut needs backprop.lag, a whole number")
+            check_range("backprop.lag", self.lag, 0, 2**30)
+
+
+@dataclasses.dataclass(frozen=True)
 class ProbeConfig:
     """When and how finely the gradient flow is measured.
 
@@ -140,6 +168,7 @@ class RunConfig:
         cell: registered name of the cell, `cell_options` its fields.
         activation: φ of the cell, None for the cell's default.
         init: initialiser of the recurrent kernels.
+        backprop: how the adjoint goes back in training.
         task: registered name of the task, `task_options` its fields.
         lr: learning rate η.
         batch: examples an update.
@@ -158,6 +187,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     remedy: RemedyConfig = RemedyConfig()
+    backprop: BackpropConfig = BackpropConfig()
     probe: ProbeConfig = ProbeConfig()
     eval: EvalConfig = EvalConfig()
     lr: float = 1e-3

@@ -6,7 +6,7 @@ optimizers bit for bit (`inject_hyperparams` does not).
 
 import optax
 from flax import struct
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 
 @struct.dataclass
@@ -20,6 +20,7 @@ class Hyper:
         momentum, b1, b2, decay, eps: of the optimizer.
         loss_bound: a larger loss counts as divergence.
         cell: numeric fields of the cell by name.
+        lag: K of a cut back-propagation, None for other rules.
     """
 
     seed: UInt32[Array, ""]
@@ -32,6 +33,7 @@ class Hyper:
     eps: Float[Array, ""]
     loss_bound: Float[Array, ""]
     cell: dict[str, Float[Array, ""]]
+    lag: Int[Array, ""] | None = None
 
 
 def transformation(name: str, hyper: Hyper) -> optax.GradientTransformation:

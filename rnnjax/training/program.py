@@ -37,7 +37,7 @@ class Signature:
     """What the compiled code depends on; runs with equal signatures share it.
 
     Attributes:
-        model: with default initialisers and numeric fields.
+        model: with default initialisers and numeric fields, without a lag.
         task: the task record.
         spec: what the task says of itself.
         optimizer, remedy: kinds.
@@ -116,9 +116,10 @@ class Program:
     signature: Signature
 
     def model(self, hyper: Hyper) -> SequenceModel:
-        """The model with the numeric fields of its cell filled in."""
+        """The model with the lag and the numeric fields of its cell filled in."""
         model, numbers = self.signature.model, dict[str, Any](hyper.cell)
-        return model.clone(cell=model.cell.clone(parent=None, **numbers))
+        cell = model.cell.clone(parent=None, **numbers)
+        return model.clone(cell=cell, lag=hyper.lag)
 
     def empty_ride(self, params: Any, hyper: Hyper, data: Data) -> Any:
         """Zeros in place of the light probe's norms, the same for all runs."""
