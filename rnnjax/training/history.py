@@ -18,6 +18,7 @@ COLUMNS = (
     "grad_norm",
     "grad_norm_max",
     "clipped",
+    "update_ratio",
     "validation_loss",
     "validation_metric",
 )
@@ -76,8 +77,9 @@ class History:
             table[i, :3] = [float(x) / count for x in means]
             table[i, 3] = float(meter.grad_norm_max)
             table[i, 4] = float(meter.clipped) / count
+            table[i, 5] = float(meter.update_ratio) / count
             if scores is not None:
-                table[i, 5:] = [float(x) for x in scores[i][:2]]
+                table[i, 6:] = [float(x) for x in scores[i][:2]]
         row = {"step": np.array([step]), "table": table[None], "active": active[None]}
         self.rows.append({k: np.array(v) for k, v in row.items()})
 

@@ -19,6 +19,7 @@ from rnnjax.models.objective import objective, per_example, scored_mask
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
+from rnnjax.probes.updates import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
@@ -66,6 +67,7 @@ class Meter:
     grad_norm: Float[Array, ""]
     grad_norm_max: Float[Array, ""]
     clipped: Float[Array, ""]
+    update_ratio: Float[Array, ""]
 
 
 @struct.dataclass
@@ -106,7 +108,7 @@ def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
 def empty_meter() -> Meter:
     """A meter that has seen no update."""
     zero = jnp.zeros((), jnp.float32)
-    return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero)
+    return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero, zero)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +209,7 @@ class Program:
             state.meter.grad_norm + norm,
             jnp.maximum(state.meter.grad_norm_max, norm),
             state.meter.clipped + (norm > hyper.threshold).astype(jnp.float32),
+            state.meter.update_ratio + update_ratio(updates, state.params),
         )
 
         def keep(new: Any, old: Any) -> Any:

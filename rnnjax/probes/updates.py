@@ -1,0 +1,104 @@
+"""What becomes of a parameter gradient: clipped, turned into an update, applied.
+
+A parameter gradient says nothing about long paths, since near steps dominate it; it
+does say how large a step training takes. The chain is gradient g → used gradient (after
+the remedy) → update Δθ (what the optimizer adds) → parameters θ, and every figure is
+given for each array and for all of them together.
+
+Not `optax.monitor`: it sees one link of the chain at a time, so no ratio of two, and
+its state has another structure after the first update, which a compiled loop refuses.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from rnnjax.remedies.clipping import global_norm
+
+
+@struct.dataclass
+class PerArray:
+    """A figure of every parameter array, and of all of them together.
+
+    Attributes:
+        arrays: scalars in the structure of the parameters.
+        joint: scalar.
+    """
+
+    arrays: Any
+    joint: Float[Array, ""]
+
+
+@struct.dataclass
+class Updates:
+    """One update, link by link; norms are Euclidean, over the entries of an array.
+
+    Attributes:
+        gradient: ‖g‖ as it came from the backward pass.
+        used: ‖g‖ after the remedy.
+        clipped: share of the entries that the remedy changed, in [0, 1]: all or none
+            when the global norm is clipped, any share when values are.
+        update: ‖Δθ‖.
+        weight: ‖θ‖ before the update.
+        ratio: ‖Δθ‖ / ‖θ‖, see `update_ratio`.
+    """
+
+    gradient: PerArray
+    used: PerArray
+    clipped: PerArray
+    update: PerArray
+    weight: PerArray
+    ratio: PerArray
+
+
+def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
+    """All figures of one update; pure, works under `jit`.
+
+    Args:
+        gradient: ∂L/∂θ, a pytree of real arrays.
+        used: the same after the remedy (`rnnjax.remedies.clipping.clip`).
+        updates: Δθ, what the optimizer adds to the parameters.
+        params: θ before the update.
+
+    Costs a few passes over the parameters. No norm overflows before its array does.
+    """
+    update, weight = norms(updates), norms(params)
+    return Updates(
+        gradient=norms(gradient),
+        used=norms(used),
+        clipped=_changed(gradient, used),
+        update=update,
+        weight=weight,
+        ratio=jax.tree.map(_ratio, update, weight),
+    )
+
+
+def norms(tree: Any) -> PerArray:
+    """Euclidean norms of every array and of all of them jointly."""
+    return PerArray(jax.tree.map(global_norm, tree), global_norm(tree))
+
+
+def update_ratio(updates: Any, params: Any) -> Float[Array, ""]:
+    """‖Δθ‖ / ‖θ‖ over all parameters: the relative length of a step.
+
+    About 10⁻³ is a common rule of thumb for plain gradient descent. 0 where nothing
+    moves, infinite where zeros move (a bias before its first update).
+    """
+    return _ratio(global_norm(updates), global_norm(params))
+
+
+def _ratio(update: Array, weight: Array) -> Array:
+    still = update == 0
+    return jnp.where(still, 0.0, update / jnp.where(still, 1.0, weight))
+
+
+def _changed(before: Any, after: Any) -> PerArray:
+    """Shares of entries that differ; not a number is not equal to itself."""
+    counts = jax.tree.map(lambda a, b: jnp.sum((a != b).astype(a.dtype)), before, after)
+    sizes = jax.tree.map(lambda a: a.size, before)
+    total = jnp.sum(jnp.stack(jax.tree.leaves(counts)))
+    joint = total / sum(jax.tree.leaves(sizes))
+    return PerArray(jax.tree.map(lambda n, size: n / size, counts, sizes), joint)
