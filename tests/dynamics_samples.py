@@ -10,7 +10,7 @@ from rnnjax.activations import tanh
 from rnnjax.cells import Cell, Elman
 from rnnjax.probes.walk import Walked, walk_forward
 from rnnjax.recurrence.pure import make_weights
-from tests.recurrence_samples import noise
+from tests.recurrence_samples import noise, quick_jit
 
 
 class Autonomous(Cell):
@@ -44,7 +44,7 @@ def walk(
         )
         return made[0]
 
-    return jax.jit(run)(params, initial)
+    return quick_jit(run)(params, initial)
 
 
 def elman(U: np.ndarray, steps: int, batch: int, phi: str, seed: int = 0) -> Walked:
