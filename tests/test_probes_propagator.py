@@ -108,6 +108,15 @@ def test_saturated_units_keep_their_digits():
     for J in (slopes[:, None] * turn, turn * slopes[None, :]):
         got = log_singular_values(J[None])
         np.testing.assert_allclose(got, np.log(slopes), rtol=0, atol=1e-12)
+    # U diag(φ′), again and again
+    J = random.standard_normal((20, 6, 6)) * 10.0 ** random.uniform(-30, 0, (20, 1, 6))
+    with mpmath.workdps(1000):
+        product = mpmath.eye(6)
+        for matrix in J:
+            product = mpmath.matrix(matrix.tolist()) * product
+        values = mpmath.svd_r(product, compute_uv=False)
+        expected = [float(mpmath.log(x)) for x in values]
+    np.testing.assert_allclose(log_singular_values(J), expected, rtol=0, atol=1e-6)
 
 
 def test_lost_directions_are_minus_infinity_and_nothing_is_nan():
@@ -120,6 +129,9 @@ def test_lost_directions_are_minus_infinity_and_nothing_is_nan():
         assert np.array_equal(np.isneginf(found.log_singular_values), np.arange(6) > 2)
         assert found.log10_condition == np.inf
         assert np.isfinite([found.mean_log, found.variance_log]).all()
+    twins = np.array([[3.0, 3.0, 0.5], [1.0, 1.0, -1.0], [2.0, 2.0, 0.25]])
+    expected = np.log(np.linalg.svd(twins, compute_uv=False)[:2])
+    np.testing.assert_allclose(log_singular_values(twins[None])[:2], expected)
     J[4] = 0.0
     found = propagator_spectrum(J)
     assert found.zeros == 6 and found.mean_log == -np.inf and found.variance_log == 0

@@ -29,9 +29,6 @@ from rnnjax.probes.walk import Walked
 ROUNDING = 4.0
 """What is left of a column is zero below this many roundings of what was there."""
 
-LARGEST_ENTRY = 2.0
-"""Entries of the unit triangular factor above which a full pivoting is done."""
-
 UNEVEN = 1e-2
 """Ratio of column sizes of a factor below which they are split off."""
 
@@ -216,78 +213,48 @@ def _graded_qr(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """m diag(exp(log_d)) = Q diag(exp(new)) W Πᵀ with W unit upper triangular.
 
-    Columns are taken by *scaled* size, largest first, so that entries of W are small
-    and `new` descends. Rows are sorted by size as well: a row of saturated units keeps
-    its own relative accuracy, and a row of zeros stays zero.
+    Columns are sorted by *scaled* size, largest first, so that entries of W are small
+    and `new` descends; pivoting as the reflections go on gains no digits over that.
+    Rows are sorted by size: a row of saturated units keeps its own relative accuracy,
+    and a row of zeros stays zero.
 
     Returns Q, `new`, W, and the order Π of the columns.
     """
     rows = np.argsort(-np.max(np.abs(m), axis=1), kind="stable")
     a = m[rows]
-    # what is lost in rounding: below some of it in its row and in its column
-    floor = np.minimum.outer(np.linalg.norm(a, axis=1), np.linalg.norm(a, axis=0))
-    floor *= ROUNDING * eps
-    # one sort is enough once the product is well graded, and LAPACK is fast
-    order = np.argsort(-_log(np.linalg.norm(a, axis=0)) - log_d, kind="stable")
-    q, r = np.linalg.qr(a[:, order])
-    new, upper = _unit_upper(r, log_d[order], np.diag(floor[:, order]))
-    loses = np.isneginf(new) & (log_d[order] > -np.inf)
-    if np.any(loses) or np.max(np.abs(upper)) > LARGEST_ENTRY:
-        q, r, order = _pivoted_qr(a, log_d, floor)
-        new, upper = _unit_upper(r, log_d[order], np.zeros(len(r)))
+    row_size, column_size = np.linalg.norm(a, axis=1), np.linalg.norm(a, axis=0)
+    order = np.argsort(-_log(column_size) - log_d, kind="stable")
+    alive = int(np.sum(log_d > -np.inf))
+    while True:
+        q, r = np.linalg.qr(a[:, order])
+        floor = ROUNDING * eps * np.minimum(row_size, column_size[order])
+        lost = np.flatnonzero(np.abs(np.diag(r))[:alive] <= floor[:alive])
+        if lost.size == 0:
+            break
+        # last in line: as it stands, its Q is noise and takes from those after it
+        order = np.append(np.delete(order, lost[0]), order[lost[0]])
+        alive -= 1
     unsorted = np.empty_like(q)
     unsorted[rows] = q * np.where(np.diag(r) < 0, -1.0, 1.0)[None, :]
+    new, upper = _unit_upper(r, log_d[order], alive)
     return unsorted, new, upper, order
 
 
-def _pivoted_qr(
-    a: np.ndarray, log_d: np.ndarray, floor: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """a Π = Q R by reflections, each of what is left of the largest scaled column.
-
-    What is left of column j below row i counts as zero if no larger than
-    ``floor[i, j]``.
-    """
-    n = len(a)
-    a, order = a.copy(), np.arange(n)
-    reflections = []
-    for i in range(n):
-        left = np.sqrt(np.einsum("ij,ij->j", a[i:, i:], a[i:, i:]))
-        lost = left <= floor[i, order[i:]]
-        a[i:, i:][:, lost] = 0.0
-        if np.all(lost):
-            break
-        p = i + int(np.argmax(np.where(lost, -np.inf, _log(left) + log_d[order[i:]])))
-        a[:, [i, p]] = a[:, [p, i]]
-        order[[i, p]] = order[[p, i]]
-        v = a[i:, i].copy()
-        v[0] += np.copysign(left[p - i], v[0])
-        v *= np.sqrt(2.0) / np.linalg.norm(v)
-        a[i:, i:] -= np.outer(v, v @ a[i:, i:])
-        a[i + 1 :, i] = 0.0
-        reflections.append(v)
-    q = np.eye(n)
-    for i, v in reversed(list(enumerate(reflections))):
-        q[i:, i:] -= np.outer(v, v @ q[i:, i:])
-    return q, a, order
-
-
 def _unit_upper(
-    r: np.ndarray, log_d: np.ndarray, floor: np.ndarray
+    r: np.ndarray, log_d: np.ndarray, alive: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """ln of the diagonal of r diag(exp(log_d)), and its rows divided by the diagonal.
 
-    A diagonal entry no larger than its `floor` is zero; its row becomes that of the
-    identity.
+    Rows from `alive` on are zero, and become those of the identity. A column that is
+    lost here still has its say in the rows above.
     """
-    diagonal = np.abs(np.diag(r))
-    new = np.where(diagonal > floor, _log(diagonal) + log_d, -np.inf)
-    alive = new > -np.inf
-    divisor = np.where(alive, np.diag(r), 1.0)[:, None]
-    shift = log_d[None, :] - np.where(alive, log_d, np.inf)[:, None]
+    upper, new = np.eye(len(r)), np.full(len(r), -np.inf)
+    diagonal, own = np.diag(r)[:alive], log_d[:alive]
+    new[:alive] = _log(np.abs(diagonal)) + own
     # entries of a well-chosen order are small; the cap keeps those of a poor one finite
-    upper = np.triu(r / divisor, 1) * np.exp(np.minimum(shift, 300.0))
-    return new, upper + np.eye(len(r))
+    scale = np.exp(np.minimum(log_d[None, :] - own[:, None], 300.0))
+    upper[:alive] += np.triu(r[:alive] / diagonal[:, None] * scale, 1)
+    return new, upper
 
 
 def _graded_svd(b: np.ndarray, log_d: np.ndarray) -> np.ndarray:
