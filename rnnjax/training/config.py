@@ -99,7 +99,8 @@ class RemedyConfig:
 class BackpropConfig:
     """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
 
-    Probes always measure the exact adjoint of the parameters that training reached.
+    The full probe measures the exact adjoint all the same; the light one rides on the
+    training pass and shows the changed one.
 
     Attributes:
         name: the rule; `exact` is ordinary back-propagation through time.
