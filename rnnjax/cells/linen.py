@@ -8,8 +8,13 @@ import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Array
 
+from rnnjax.activations import ACTIVATIONS
 from rnnjax.cells.base import Cell
 from rnnjax.types import State
+
+
+SHARED = ("sigmoid", "tanh", "relu")
+"""Activations that mean the same in linen and here."""
 
 
 class LinenCell(Cell):
@@ -68,6 +73,17 @@ def _plain_dense(module: nn.Module, method: str) -> bool:
     return usual and module.dtype is None and module.precision is None
 
 
+def _own_activations(cell: nn.RNNCellBase) -> dict[str, Any]:
+    """Fields of a linen cell that hold a linen activation we have too: ours can be
+    recorded, and its slope does not cancel."""
+    return {
+        field: ACTIVATIONS[name]
+        for field in cell.__dataclass_fields__
+        for name in SHARED
+        if getattr(cell, field) is getattr(nn, name)
+    }
+
+
 def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
     """Wrap a linen cell for inputs of size m.
 
@@ -79,7 +95,7 @@ def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
         TypeError: the cell's output is not part of its carry, or its state is not
             ``(B, n)``, as in a convolutional cell.
     """
-    cell = cell.clone(parent=None)
+    cell = cell.clone(parent=None, **_own_activations(cell))
     if cell.num_feature_axes != 1:
         raise TypeError(f"{type(cell).__name__} has states that are not vectors")
     x = jnp.zeros((1, inputs))

@@ -49,11 +49,13 @@ class Contribution:
         norm_share: ‖G_t‖ / Σ_s ‖G_s‖.
         signed_share: ⟨G_t, G⟩ / ‖G‖², which sums to 1; a step that works against the
             others has a negative one. NaN where G is exactly zero.
+        log10_gradient: log10 ‖G‖, scalar.
     """
 
     log10_norm: Float[Array, "T"]
     norm_share: Float[Array, "T"]
     signed_share: Float[Array, "T"]
+    log10_gradient: Float[Array, ""]
 
 
 @struct.dataclass
@@ -85,7 +87,8 @@ def contribution(kernel: Uses) -> Contribution:
     G_t is formed step by step and never stacked.
     """
     log10 = step_norms(kernel)
-    return Contribution(log10, norm_share(log10), signed_share(kernel))
+    whole = scaled.log10_norm(gradient(kernel))
+    return Contribution(log10, norm_share(log10), signed_share(kernel), whole)
 
 
 def norm_share(log10_norms: Float[Array, "T"]) -> Float[Array, "T"]:

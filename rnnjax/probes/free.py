@@ -60,6 +60,7 @@ def contributions(walk: Walk) -> dict[str, Contribution]:
             log10_norm=log10[name],
             norm_share=norm_share(log10[name]),
             signed_share=dots[name] / _whole(total[name], dots[name]),
+            log10_gradient=scaled.log10_norm(total[name]),
         )
         for name in free
     }

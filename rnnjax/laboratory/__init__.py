@@ -1,0 +1,6 @@
+"""The quantities of `rnnjax.probes`, joined into one data set with names and units."""
+
+from rnnjax.laboratory.examine import SECTIONS, Subject, examine, probe
+
+
+__all__ = ["SECTIONS", "Subject", "examine", "probe"]

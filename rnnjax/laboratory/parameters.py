@@ -1,0 +1,97 @@
+"""What each time step gives to every parameter, and how that is spread over time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import xarray as xr
+
+from rnnjax.laboratory.record import Variable, quick, record
+from rnnjax.probes.contribution import contribution, kernels
+from rnnjax.probes.free import contributions
+from rnnjax.probes.spread import by_lag, cancellation, held_by_last, signal_to_noise
+from rnnjax.probes.trace import Trace
+
+
+BOTH, EACH = ("parameter", "time"), ("parameter",)
+
+VARIABLES = {
+    "log10_contribution": Variable(
+        BOTH,
+        "log10 of the Frobenius norm of G_t, what this step gives to the gradient of "
+        "the parameter, summed over the batch",
+        "log10",
+    ),
+    "norm_share": Variable(BOTH, "|G_t| / sum of |G_s| over all steps"),
+    "signed_share": Variable(
+        BOTH, "<G_t, G> / |G|^2, which sums to 1; NaN where G is exactly zero"
+    ),
+    "k90": Variable(
+        EACH, "least number of last steps that hold 90 % of the sum of |G_t|", "steps"
+    ),
+    "log10_gradient": Variable(EACH, "log10 of the norm of the gradient", "log10"),
+    "cancellation": Variable(
+        EACH, "|sum of G_t| / sum of |G_t|: 1 if all steps pull one way"
+    ),
+    "signal_to_noise": Variable(
+        ("parameter", "lag"),
+        "|mean over examples of G|^2 / trace of their covariance, at this lag from the "
+        "last loss step; kernels only",
+    ),
+}
+
+
+@quick
+def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
+    found = {}
+    for kernel in kernels(seen):
+        part = contribution(kernel)
+        found[kernel.name] = {
+            "log10_contribution": part.log10_norm,
+            "norm_share": part.norm_share,
+            "signed_share": part.signed_share,
+            "k90": held_by_last(part.norm_share),
+            "log10_gradient": part.log10_gradient,
+            "cancellation": cancellation(kernel),
+            "signal_to_noise": signal_to_noise(by_lag(kernel, last)),
+        }
+    return found
+
+
+@quick
+def _free(seen: Trace) -> dict[str, Any]:
+    found = {}
+    for walk in seen.walks:
+        for name, part in contributions(walk).items():
+            size, whole = log10_sum(part.log10_norm), part.log10_gradient
+            found[name] = {
+                "log10_contribution": part.log10_norm,
+                "norm_share": part.norm_share,
+                "signed_share": part.signed_share,
+                "k90": held_by_last(part.norm_share),
+                "log10_gradient": whole,
+                "cancellation": 10.0 ** (whole - size),
+                "signal_to_noise": jnp.full(part.norm_share.shape, jnp.nan),
+            }
+    return found
+
+
+def log10_sum(log10: jax.Array) -> jax.Array:
+    """log10 Σ 10^x; −inf where all are −inf."""
+    return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
+
+
+def parameters(total: Trace, last: jax.Array) -> xr.Dataset:
+    """Contributions to every kernel, bias and free parameter of a model's recurrences.
+
+    Args:
+        total: walked back from all of the loss.
+        last: the last loss step of each example ``(B,)``.
+    """
+    found = jax.device_get({**_kernels(total, last), **_free(total)})
+    rows = list(found.values())
+    values = {
+        name: jnp.stack([row[name] for row in rows]) if rows else None
+        for name in VARIABLES
+    }
+    return record(values, VARIABLES, {"parameter": list(found)})
