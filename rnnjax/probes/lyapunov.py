@@ -14,9 +14,9 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from rnnjax.probes.graded import ROUNDING
 from rnnjax.probes.jacobian import push
 from rnnjax.probes.joint import joint_before, joint_size
-from rnnjax.probes.propagator import ROUNDING
 from rnnjax.probes.walk import Walked
 from rnnjax.recurrence.reverse import Drive
 
