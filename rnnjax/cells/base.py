@@ -17,7 +17,8 @@ An author writes the equations and nothing else::
 `project` and `recur` are *seams*: the two places where a kernel meets the data. The
 recurrence reads the cotangent of every seam, so that the gradient of a kernel is one
 matrix product after the loop, and a probe can tell what each time step gave to it.
-Anything else in `step` is pointwise and differentiated as it stands.
+Anything else in `step` is pointwise and differentiated as it stands. A probe may also
+hold the output of a seam (collection ``held``): it is then a constant of the step.
 
 A kernel is stored as ``(in, out)`` and applied as ``v @ K``; the matrix that papers
 call U in ``U h`` is its transpose.
@@ -146,7 +147,6 @@ class Cell(nn.RNNCellBase):
         kernel = self._effective(name)
         dtype = jnp.result_type(value, kernel)
         value = value.astype(dtype)
-        output = apply_kernel(value, kernel.astype(dtype), form)
         # `init` makes every collection mutable, and should return parameters alone
         recording = self.is_mutable_collection("seams") and not self.is_initializing()
         site = name
@@ -154,6 +154,10 @@ class Cell(nn.RNNCellBase):
             known = self.variables.get("seams", {})
             repeats = sum(k.partition("#")[0] == name for k in known)
             site = f"{name}#{repeats}" if repeats else name
+        if self.has_variable("held", site):
+            output = self.get_variable("held", site)
+        else:
+            output = apply_kernel(value, kernel.astype(dtype), form)
         if self.has_variable("taps", site):
             output = output + self.get_variable("taps", site)
         if recording:

@@ -47,13 +47,24 @@ def split_cell(cell: Cell) -> tuple[Cell, dict[str, Any]]:
 
 
 def call(
-    cell: Cell, weights: Weights, method: str, *args: Any, taps: Any = None
+    cell: Cell,
+    weights: Weights,
+    method: str,
+    *args: Any,
+    taps: Any = None,
+    held: Any = None,
 ) -> Any:
-    """Run a method of a cell; returns its value and the seams it used."""
+    """Run a method of a cell; returns its value and the seams it used.
+
+    `taps` are added to the outputs of seams, `held` are taken in place of them; both
+    by site.
+    """
     bound = cell.clone(parent=None, **weights.numeric)
     variables = {"params": weights.params, "kernels": weights.kernels}
     if taps:
         variables["taps"] = taps
+    if held:
+        variables["held"] = held
     # equations act on the last axis; a bias (n,) meets drives of any leading shape
     with jax.numpy_rank_promotion("allow"):
         done: Any = bound.apply(variables, *args, method=method, mutable=["seams"])
