@@ -73,6 +73,20 @@ class Run:
         """Final parameters, a nested dictionary as `flax.linen` uses them."""
         return flax.serialization.msgpack_restore(self.directory.params_bytes())
 
+    def params_at(self, step: int | None = None) -> Any:
+        """Parameters after `step` updates, one of the probed steps; None: the final.
+
+        Raises:
+            UserError: they were not stored.
+        """
+        if step is None or step == self.manifest.steps:
+            return self.params
+        kept = flax.serialization.msgpack_restore(self.directory.params_at_bytes())
+        if str(step) not in kept:
+            known = ", ".join(sorted(kept, key=int))
+            raise UserError(f"step={step} was not stored; there are {known}")
+        return kept[str(step)]
+
     @functools.cached_property
     def model(self) -> SequenceModel:
         """The model, ready for ``model.apply({"params": run.params}, …)``."""

@@ -11,10 +11,13 @@ import pytest
 import rnnjax
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
+from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import launch as launching
 from rnnjax.tasks import TASKS
+from rnnjax.training.build import heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
+from tests.probe_models import spec_of
 from tests.training_samples import compiled, differing, tiny, train
 
 
@@ -75,6 +78,25 @@ def test_a_run(run: rnnjax.Run, tmp_path: Path):
     assert again.path == run.path and again.manifest == run.manifest
     opened = rnnjax.open_run(str(run.path))
     assert opened.config == run.config and differing(opened.params, run.params) == []
+
+
+def test_parameters_at_the_probed_steps(run: rnnjax.Run):
+    start = initial_params(run.config)
+    assert differing(run.params_at(0), start) == []
+    assert differing(run.params_at(), run.params) == []
+    assert differing(run.params_at(12), run.params) == []
+    assert differing(run.params_at(7), run.params) != []
+    data = heldout(run.config.task, run.config.task_options, "validation", 6)
+
+    @jax.jit
+    def again(params):
+        whole = trace(run.model, params, data, spec_of("last", 5), lag="last")
+        return log10_norms(whole.walks[0], whole.valid)
+
+    stored = run.probes.log10_adjoint.sel(train_step=7)[0]
+    np.testing.assert_allclose(again(run.params_at(7)), stored, rtol=1e-4)
+    with pytest.raises(UserError, match="step=5 was not stored; there are 0, 4, 7, 12"):
+        run.params_at(5)
 
 
 @pytest.mark.parametrize("lengths", [None, [5, 2, 1]])

@@ -1,4 +1,4 @@
-"""A run directory: five files, sealed by the manifest, which is written last."""
+"""A run directory: six files, sealed by the manifest, which is written last."""
 
 import json
 import re
@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 METRICS = "metrics.parquet"
 PROBES = "probes.nc"
 PARAMS = "params.msgpack"
+PARAMS_AT = "params_at.msgpack"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -60,6 +61,10 @@ class RunDir:
     def params_bytes(self) -> bytes:
         """Parameters as ``flax.serialization.to_bytes`` wrote them."""
         return self._bytes(PARAMS)
+
+    def params_at_bytes(self) -> bytes:
+        """Parameters by probed training step, as a mapping from its decimal text."""
+        return self._bytes(PARAMS_AT)
 
     def has(self, file: str) -> bool:
         """Whether the directory holds one of its files (`METRICS`, `PROBES`, …)."""
@@ -121,6 +126,7 @@ def finish_run(
     metrics: pl.DataFrame | None = None,
     probes: xr.Dataset | None = None,
     params: bytes | None = None,
+    params_at: bytes | None = None,
 ) -> RunDir:
     """Write the results of a run, each file whole, and seal them by the manifest.
 
@@ -131,6 +137,7 @@ def finish_run(
         probes: named dimensions; attributes None are left out, logical ones become
             0 or 1 and mappings JSON text, as netCDF has none of them.
         params: serialized parameters.
+        params_at: those of the probed training steps, by step.
 
     What is None is absent from the finished directory.
 
@@ -147,6 +154,9 @@ def finish_run(
         METRICS: None if metrics is None else metrics.write_parquet,
         PROBES: None if probes is None else partial(_write_netcdf, probes),
         PARAMS: None if params is None else lambda file: file.write_bytes(params),
+        PARAMS_AT: (
+            None if params_at is None else lambda file: file.write_bytes(params_at)
+        ),
     }
     for name, write in writers.items():
         if write is None:

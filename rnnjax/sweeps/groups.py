@@ -86,7 +86,7 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
                 "float32 norms that ride on the training pass",
             ),
             "full": (
-                "steps batch sentences",
+                "steps batch sentences keep_params",
                 "reverse scan with exponents, shares of each step",
             ),
         },

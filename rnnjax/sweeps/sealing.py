@@ -39,7 +39,17 @@ def seal(
         metrics=pl.DataFrame(dict(outcome.metrics)),
         probes=probe_data(planned, outcome),
         params=flax.serialization.to_bytes(outcome.params),
+        params_at=probed_params(planned, outcome),
     )
+
+
+def probed_params(planned: Planned, outcome: Outcome) -> bytes | None:
+    """Parameters by probed step, if the run keeps them."""
+    probe = planned.job.config.probe
+    if not probe.keep_params or probe.preset != "full" or not outcome.params_at:
+        return None
+    steps = {str(step): params for step, params in outcome.params_at.items()}
+    return flax.serialization.to_bytes(steps)
 
 
 def references(planned: Planned) -> dict[str, float]:

@@ -133,12 +133,14 @@ class ProbeConfig:
         steps: training steps to measure at; the last step is always one of them.
         batch: examples of the measured batch (held-out, the same for all runs).
         sentences: examples whose shares are kept one by one.
+        keep_params: a full probe also stores the parameters that it saw.
     """
 
     preset: Literal["off", "light", "full"] = "full"
     steps: tuple[int, ...] = (0, 100, 500)
     batch: int = 32
     sentences: int = 4
+    keep_params: bool = True
 
     def __post_init__(self) -> None:
         check_choice("probe", self.preset, ("off", "light", "full"))

@@ -34,6 +34,7 @@ class Outcome:
         diverged_at: the update that was not finite, or None.
         metrics: columns of equal length: `step` and `COLUMNS` (NaN: not evaluated).
         measurements: what the probe returned, by training step.
+        params_at: the parameters that it saw; None for a light probe.
         params: final parameters.
         results: validation and test figures, whether solved.
         seconds, compile_seconds: of the whole pack.
@@ -44,6 +45,7 @@ class Outcome:
     diverged_at: int | None
     metrics: Mapping[str, np.ndarray]
     measurements: Mapping[int, Any]
+    params_at: Mapping[int, Any]
     params: Any
     results: Mapping[str, float | bool | None]
     seconds: float
@@ -86,7 +88,7 @@ class History:
     def add_measurement(
         self, step: int, found: Sequence[Any], chosen: np.ndarray
     ) -> None:
-        """The probe's leaves for the chosen runs at a training step.
+        """What was seen of the chosen runs at a training step, and their parameters.
 
         Runs that were measured there before keep what they have.
         """
@@ -178,7 +180,7 @@ def outcomes(
         tests: (loss, metric, metric of each example) on the test examples, of each.
         spec: of the task.
         lengths: of the test examples.
-        measured_as: tree structure of a measurement.
+        measured_as: tree structure of a measurement with its parameters.
         seconds: wall time of the pack.
         compile_seconds: of its program.
     """
@@ -192,6 +194,11 @@ def outcomes(
         validation = metrics["validation_metric"]
         validation = validation[~np.isnan(validation)]
         loss, metric = (float(x) for x in tests[i][:2])
+        seen = {
+            step: jax.tree.unflatten(measured_as, [leaf[i] for leaf in leaves])
+            for step, leaves in sorted(history.measured.items())
+            if history.chosen[step][i]
+        }
         last = float(validation[-1]) if validation.size else None
         found.append(
             Outcome(
@@ -199,11 +206,8 @@ def outcomes(
                 steps=ended,
                 diverged_at=diverged if diverged >= 0 else None,
                 metrics=metrics,
-                measurements={
-                    step: jax.tree.unflatten(measured_as, [leaf[i] for leaf in leaves])
-                    for step, leaves in sorted(history.measured.items())
-                    if history.chosen[step][i]
-                },
+                measurements={step: pair[0] for step, pair in seen.items()},
+                params_at={step: pair[1] for step, pair in seen.items()},
                 params=params[i],
                 results={
                     "test_loss": loss,

@@ -171,7 +171,8 @@ class PackTraining:
         reached = self.pack.gather(state.step)
         if self.configs[0].probe.preset == "light" and due:
             rode = active & (reached >= at - 1)
-            self.history.add_measurement(at - 1, self.pack.unstack(state.ride), rode)
+            found = self.pack.unstack((state.ride, None))
+            self.history.add_measurement(at - 1, found, rode)
         elif self.configs[0].probe.preset == "full":
             ended = active & ~self.history.active
             chosen = (going & due) | (ended & self.history.lacks_measurement(reached))
@@ -181,9 +182,9 @@ class PackTraining:
         """Probe the chosen runs, each at the training step that it has reached."""
         if not chosen.any():
             return
-        found = self.pack.unstack(
-            self.compiled.probe(self.pack, pair, self.probe_batch)
-        )
+        seen = self.compiled.probe(self.pack, pair, self.probe_batch)
+        # with the parameters, so that a laboratory can look again later
+        found = self.pack.unstack((seen, pair[0]))
         for step in np.unique(reached[chosen]):
             self.history.add_measurement(int(step), found, chosen & (reached == step))
 
@@ -204,7 +205,8 @@ class PackTraining:
         )
 
     def _measured_as(self, state: TrainState) -> Any:
+        """The structure of a measurement with its parameters."""
         if self.compiled.signature.ride:
-            return jax.tree.structure(state.ride)
-        leaves: Any = dict.fromkeys(f.name for f in dataclasses.fields(Measurement))
-        return jax.tree.structure(Measurement(**leaves), is_leaf=lambda x: x is None)
+            return jax.tree.structure((state.ride, None))
+        leaves: Any = {f.name: 0 for f in dataclasses.fields(Measurement)}
+        return jax.tree.structure((Measurement(**leaves), state.params))
