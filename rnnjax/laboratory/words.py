@@ -55,9 +55,13 @@ def words(
     kernel = found[0].name if spec.vocabulary else "layer0/V"
     kernel = kernel if kernel in [k.name for k in found] else found[0].name
 
+    answer = "contrast" if spec.loss == "cross_entropy" else 0
+
     @quick
     def measured(params: Params, some: Batch, instead: jax.Array):
-        return measure_words(model, params, some, spec, instead, kernel=kernel)
+        return measure_words(
+            model, params, some, spec, instead, kernel=kernel, answer=answer
+        )
 
     informative = np.asarray(many.informative).mean(axis=1)
     step = int(np.argmax(informative))
