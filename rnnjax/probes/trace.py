@@ -17,6 +17,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.models.objective import objective, per_example
@@ -175,7 +176,11 @@ def backward(passed: Forward, weights: Array) -> Trace:
         return jnp.sum(passed.losses(answers) * weights)
 
     nothing = jax.tree.map(jnp.zeros_like, segments.entered)
-    direct = segments.pull(nothing, jax.grad(loss)(segments.answers))
+    # zeros of trajectories that the model does not show are constants, which XLA would
+    # fold through all that follows while it compiles
+    direct = lax.optimization_barrier(
+        segments.pull(nothing, jax.grad(loss)(segments.answers))
+    )
     leaves = [scaled.lift(leaf, 2) for leaf in direct]
     at = [number for number, site in enumerate(segments.sites) if site.walked]
     walks: list[Walk] = []

@@ -127,7 +127,10 @@ class Program:
         """Zeros in place of the light probe's norms, the same for all runs."""
         if not self.signature.ride:
             return ()
-        shapes = jax.eval_shape(lambda: self._gradient(params, hyper, 0, data)[3])
+        model = self.model(hyper)
+        shapes = jax.eval_shape(
+            lambda: light.norms(model, self._gradient(params, hyper, 0, data)[3])
+        )
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
     def start(self, params: Any, hyper: Hyper, ride: Any = ()) -> TrainState:
@@ -165,7 +168,7 @@ class Program:
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
     ) -> tuple[Array, Array, Any, Any]:
-        """Loss, metric, gradient and the light norms of the update at `step`."""
+        """Loss, metric, gradient and that of the taps, for the update at `step`."""
         sig, model = self.signature, self.model(hyper)
         batch = sig.task.sample(key_for(hyper, TRAIN_DATA, step), sig.batch, data)
 
@@ -184,14 +187,13 @@ class Program:
         (loss, metric), gradients = jax.value_and_grad(loss_of, wanted, has_aux=True)(
             params, taps
         )
-        norms = light.norms(model, gradients[1]) if sig.ride else ()
-        return loss, metric, gradients[0], norms
+        return loss, metric, gradients[0], gradients[1] if sig.ride else ()
 
     def _update(
         self, state: TrainState, hyper: Hyper, until: Until, data: Data
     ) -> TrainState:
         sig = self.signature
-        loss, metric, gradient, norms = self._gradient(
+        loss, metric, gradient, tapped = self._gradient(
             state.params, hyper, state.step, data
         )
         norm = global_norm(gradient)
@@ -212,6 +214,13 @@ class Program:
             state.meter.update_ratio + update_ratio(updates, state.params),
         )
 
+        ride: Any = ()
+        if sig.ride:
+            # norms take a pass over all cotangents: only when somebody looks
+            norms = lambda tapped, _: light.norms(self.model(hyper), tapped)
+            keep_ride = lambda _, ride: ride
+            ride = lax.cond(riding, norms, keep_ride, tapped, state.ride)
+
         def keep(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
 
@@ -222,7 +231,7 @@ class Program:
             alive=sound,
             diverged_at=jnp.where(sound, -1, state.step + 1),
             meter=meter,
-            ride=jax.tree.map(lambda a, b: jnp.where(riding, a, b), norms, state.ride),
+            ride=ride,
         )
 
     def evaluate(
