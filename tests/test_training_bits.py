@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from rnnjax.probes import light
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.config import RunConfig
@@ -135,8 +136,13 @@ def test_the_light_probe_shows_the_update_that_follows():
     run = tiny(probe="light")
     (outcome,) = train(run)
     program = Program(signature(run))
-    norms = jax.jit(lambda params, step: program._gradient(params, hyper, step, {})[3])
     hyper = build_hyper(run)
+
+    @jax.jit
+    def norms(params, step):
+        tapped = program._gradient(params, hyper, step, {})[3]
+        return light.norms(program.model(hyper), tapped)
+
     for step, found in outcome.measurements.items():
         (until,) = train(dataclasses.replace(run, steps=step))
         expected = norms(until.params, step)
