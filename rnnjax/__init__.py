@@ -1,7 +1,7 @@
 """Vanishing and exploding gradients in recurrent networks, made measurable.
 
-Start with `rnnjax.train`, `rnnjax.results.load`, `rnnjax.cells.Cell`; the command line
-is ``rnnjax --help``. Nothing is imported before it is used.
+Start with `rnnjax.train`, `rnnjax.probe`, `rnnjax.results.load`, `rnnjax.cells.Cell`;
+the command line is ``rnnjax --help``. Nothing is imported before it is used.
 """
 
 import importlib
@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnjax import results
+    from rnnjax.laboratory.examine import probe
     from rnnjax.run import Run, open_run, train
 
-_PUBLIC = {"Run": "rnnjax.run", "open_run": "rnnjax.run", "train": "rnnjax.run"}
+_PUBLIC = {
+    "Run": "rnnjax.run",
+    "open_run": "rnnjax.run",
+    "probe": "rnnjax.laboratory.examine",
+    "train": "rnnjax.run",
+}
 
-__all__ = ["Run", "open_run", "results", "train"]
+__all__ = ["Run", "open_run", "probe", "results", "train"]
 
 
 def __getattr__(name: str) -> Any:

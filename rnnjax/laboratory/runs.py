@@ -1,13 +1,20 @@
 """The laboratory for a configured run: at initialisation, or from its parameters."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from rnnjax.errors import UserError, unknown
 from rnnjax.laboratory.examine import SECTIONS, examine, subject
 from rnnjax.laboratory.learning import learning
+from rnnjax.laboratory.record import quick
 from rnnjax.laboratory.words import words
+from rnnjax.probes.chain_rule import chain_rule
+from rnnjax.probes.chain_table import ChainRule
+from rnnjax.probes.trace import trace
 from rnnjax.training.build import build_hyper, build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
 
@@ -16,6 +23,55 @@ RUN_SECTIONS = (*SECTIONS, "learning", "words")
 
 MANY = 600
 """Held-out examples from which the linear probe of the memory learns."""
+
+
+def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
+    """Layer, kernel and place of a weight.
+
+    >>> parse_weight("U[0,1]")
+    ('layer0', 'U', (0, 1))
+    >>> parse_weight("layer1/V[2, 3]")
+    ('layer1', 'V', (2, 3))
+
+    Raises:
+        UserError: the text is no such thing.
+    """
+    found = re.fullmatch(r"(?:([\w.]+)/)?(\w+)\[([\d, ]+)\]", text)
+    if found is None:
+        raise UserError(f"weight={text} is no entry of a kernel; write weight=U[0,0]")
+    layer, kernel, index = found.groups()
+    places = tuple(int(place) for place in index.split(",") if place.strip())
+    return layer or "layer0", kernel, places
+
+
+def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
+    """The chain rule of one weight for the first held-out example.
+
+    Args:
+        config: the run's configuration; its learning rate is that of the update.
+        params: of the run's model.
+        weight: see `parse_weight`.
+
+    Raises:
+        UserError: no such weight.
+    """
+    layer, kernel, index = parse_weight(weight)
+    task, data = build_task(config.task, config.task_options)
+    spec = task.spec(data)
+    model = build_model(config, spec)
+    batch = heldout(config.task, config.task_options, "validation", 1)
+    seen = quick(lambda params: trace(model, params, batch, spec, lag="last"))(params)
+    walks = {walk.name: walk for walk in seen.walks}
+    if layer not in walks:
+        raise unknown("layer", layer, walks)
+    names = None
+    if spec.vocabulary is not None:
+        tokens = np.asarray(batch.inputs)[: int(batch.lengths[0]), 0]
+        names = task.words(tokens)
+    try:
+        return chain_rule(walks[layer], kernel, index, rate=config.lr, words=names)
+    except ValueError as error:
+        raise UserError(f"weight={weight}: {error}") from None
 
 
 def examine_run(

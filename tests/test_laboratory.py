@@ -1,0 +1,187 @@
+"""The laboratory: one data set of everything, of any Flax model and of a run."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import xarray as xr
+
+import rnnjax
+from rnnjax.cells import Elman
+from rnnjax.errors import UserError
+from rnnjax.laboratory.examine import SECTIONS, probe
+from rnnjax.laboratory.runs import RUN_SECTIONS, examine_run, write_out
+from rnnjax.recurrence.layer import Recurrent
+from rnnjax.sweeps.compose import compose
+from rnnjax.training.build import initial_params
+from tests.launch_samples import SIZES
+
+
+LENGTH, SIZE = 6, 3
+TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (SIZE, LENGTH)))
+TARGETS = jnp.asarray([0, 1, 1])
+
+
+class Users(nn.Module):
+    """linen's cell and ours, one on the other, batch first."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        x: Any = nn.Embed(5, 3)(tokens)
+        x = nn.RNN(nn.LSTMCell(4), name="lower")(x)
+        cell = Elman(4, 2, activation="sigmoid", parent=None)
+        x, _ = Recurrent(cell, name="upper")(jnp.swapaxes(x, 0, 1))
+        return nn.Dense(2)(x[-1])
+
+
+def loss(answers: Any) -> Any:
+    return optax.softmax_cross_entropy_with_integer_labels(answers, TARGETS)
+
+
+@pytest.fixture(scope="module")
+def users() -> tuple[Any, Any]:
+    model = Users()
+    return model, model.init(jax.random.key(0), TOKENS)["params"]
+
+
+@pytest.fixture(scope="module")
+def examined(users) -> xr.Dataset:
+    model, params = users
+    return rnnjax.probe(model, params, TOKENS, loss, time_major=False)
+
+
+def test_every_quantity_of_a_users_model(examined):
+    assert examined.layer.values.tolist() == ["lower", "upper"]
+    lags = (examined.last_step - examined.time).transpose("time", "example")
+    assert lags.values.tolist() == [[LENGTH - 1 - t] * SIZE for t in range(LENGTH)]
+    for name, variable in examined.data_vars.items():
+        assert variable.attrs["definition"] and "units" in variable.attrs, name
+    # the sizes of the two layers differ: what one lacks is not a number
+    upper = examined.sel(layer="upper")
+    assert np.isnan(upper.log10_adjoint.sel(array="0")).all()
+    assert np.isfinite(upper.log10_adjoint.sel(array="h")).all()
+    assert upper.slope_bound.dropna("activation").values.tolist() == [0.25]
+    assert upper.singular_value.dropna("mode").sizes["mode"] == 2
+    gates = examined.sel(layer="lower").gate_open.dropna("gate")
+    assert gates.sizes["gate"] == 3, "a gate of linen's LSTM was not recorded"
+    names = set(examined.parameter.values)
+    assert {"Embed_0", "lower/hf", "lower/inner/hf/bias", "upper/U", "upper/b"} <= names
+    np.testing.assert_allclose(examined.signed_share.sum("time"), 1.0, atol=1e-4)
+    np.testing.assert_allclose(examined.norm_share.sum("time"), 1.0, atol=1e-5)
+
+
+def test_sections_agree_with_each_other(examined):
+    upper = examined.sel(layer="upper")
+    norms = upper.log10_adjoint.sel(array="joint")
+    # ‖λ_{t−1}‖ / ‖λ_t‖ is slope times weight
+    steps = -np.diff(norms.values, axis=0)
+    split = (upper.log10_slope_factor + upper.log10_weight_factor).values[1:]
+    np.testing.assert_allclose(steps, split, atol=1e-4)
+    norm = upper.spectral_norm.sel(step=LENGTH - 1).values
+    assert np.all(steps[-1] <= np.log10(norm) + 1e-4), "a factor beyond its norm"
+    # propagators are products of Jacobians: log |det| is the sum over steps
+    volume = np.log(upper.singular_value).sum("mode").isel(probed_example=0)
+    whole = upper.log_sigma.isel(lag_probed=-1).sum("mode")
+    assert float(volume.sum("step")) == pytest.approx(float(whole), rel=1e-4)
+    exponents = upper.lyapunov.isel(probed_example=0).sum("mode")
+    assert float(exponents) * LENGTH == pytest.approx(float(whole), rel=1e-3)
+
+
+def test_reads_back_from_netcdf(examined, tmp_path):
+    examined.to_netcdf(tmp_path / "probe.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "probe.nc", engine="h5netcdf") as back:
+        xr.testing.assert_equal(back.load(), examined)
+
+
+def test_a_loss_at_every_step():
+    cell = Elman(3, 2, parent=None)
+    layer = Recurrent(cell)
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((LENGTH, SIZE, 3)))
+    x = x.astype(jnp.float32)
+    own = layer.init(jax.random.key(0), x)["params"]
+    lengths = [6, 4, 1]
+
+    def run(params: Any, x: Any) -> Any:
+        return layer.apply({"params": params}, x, jnp.asarray(lengths))[0]
+
+    found = probe(
+        run, own, x, lambda y: jnp.sum(y**2, -1), lengths=lengths, sections=["flow"]
+    )
+    lagged = found.log10_adjoint.sel(array="joint").isel(layer=0)
+    total = found.log10_total_adjoint.isel(layer=0)
+    last = found.last_step.values
+    at_last = [float(lagged[s, b] - total[s, b]) for b, s in enumerate(last)]
+    np.testing.assert_allclose(at_last, 0.0, atol=1e-6)
+    assert float(abs(lagged[0, 0] - total[0, 0])) > 1e-3
+    assert np.isnan(total.values[4:, 1]).all(), "padding"
+
+
+@pytest.mark.parametrize(
+    ("loss", "sections", "message"),
+    [
+        (lambda y: jnp.mean(y), SECTIONS, r"not one number an example \(3,\)"),
+        (loss, ["flow", "dynamic"], "no section 'dynamic'; did you mean dynamics"),
+    ],
+)
+def test_what_cannot_be_examined(users, loss, sections, message):
+    model, params = users
+    with pytest.raises(ValueError, match=message):
+        probe(model, params, TOKENS, loss, time_major=False, sections=sections)
+
+
+def test_a_model_without_a_recurrence(users):
+    _, params = users
+
+    def no_recurrence(params: Any, tokens: Any) -> Any:
+        return params["Embed_0"]["embedding"][tokens].sum(1)
+
+    with pytest.raises(ValueError, match="calls no Recurrent and no RNN"):
+        probe(no_recurrence, params, TOKENS, lambda y: y.sum(-1), time_major=False)
+
+
+@pytest.fixture(scope="module")
+def config() -> Any:
+    sizes = [*SIZES, "probe.batch=6", "probe.sentences=2", "model.hidden=3"]
+    return compose("cell=elman", "task.distance=4", *sizes).config
+
+
+def test_a_run_before_training(config):
+    params = initial_params(config)
+    data = examine_run(config, params)
+    assert data.sizes["sentence"] == 2 and data.sizes["example"] == 6
+    assert data.word.values[0, 0] != "", "sentences have words"
+    # a gradient that is not cut at all has no bias
+    assert float(data.truncation_bias.sel(array_of="all")[-1]) < 1e-5
+    assert float(data.truncation_bias.sel(array_of="all")[0]) > 1e-2
+    norms = data.gradient_norm.drop_sel(array_of="all")
+    joint = float(data.gradient_norm.sel(array_of="all"))
+    assert float(np.sqrt((norms**2).sum())) == pytest.approx(joint, rel=1e-5)
+    head = data.sensitivity.sel(array_of=["head/bias", "head/kernel"])
+    assert np.all(head == 0), "the state does not depend on the read-out"
+    U = float(10 ** data.log10_gradient.sel(parameter="layer0/U"))
+    assert float(data.gradient_norm.sel(array_of="layer0/U")) == pytest.approx(
+        U, rel=1e-4
+    )
+    part = examine_run(config, params, ["flow"])
+    assert "decay" in part and "lyapunov" not in part and "word" not in part
+    assert set(RUN_SECTIONS) > set(SECTIONS)
+
+
+def test_the_chain_rule_of_one_weight(config):
+    params = initial_params(config)
+    rule = write_out(config, params, "U[0,1]")
+    assert rule.rate == config.lr and len(rule.step) == len(rule.word)
+    assert rule.gradient == pytest.approx(np.sum(rule.term))
+    assert rule.new == pytest.approx(rule.old - config.lr * rule.gradient)
+    for weight, message in [
+        ("W[0,0]", "unknown kernel 'W'"),
+        ("layer7/U[0,0]", "unknown layer 'layer7'"),
+        ("U[0,9]", "no entry"),
+        ("U", "write weight=U"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            write_out(config, params, weight)
