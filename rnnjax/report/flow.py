@@ -104,6 +104,11 @@ def read_flow(runs: pl.DataFrame) -> Flow:
     )
 
 
+def lag_table(probes: xr.Dataset) -> pl.DataFrame:
+    """`LAGS` of one run's probes, of the first layer and state array in them."""
+    return _frame(_lag_rows(_curves(probes)), LAGS)
+
+
 def by_lag(
     norms: Float[np.ndarray, "T B"], last: Int[np.ndarray, "B"]
 ) -> Float[np.ndarray, "T B"]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -39,16 +40,23 @@ class Page:
 
 def render(page: Page) -> str:
     """The text of the page."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    css = environment.from_string(_source("page.css")).render(series=SERIES)
     colours = {name: VARIABLES[line.colour] for name, line in page.palette.items()}
     fields = {f.name: getattr(page, f.name) for f in dataclasses.fields(page)}
-    template = environment.from_string(_source("page.html"))
+    return fill("page.html", **fields, colours=colours)
+
+
+def fill(template: str, **fields: Any) -> str:
+    """A template of this package filled in, with the look that all pages share."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_source),
+    )
+    css = environment.get_template("page.css").render(series=SERIES)
     # Style and script are files of this package: nothing of a run gets into them.
-    return template.render(
-        **fields, colours=colours, css=Markup(css), js=Markup(_source("page.js"))
+    return environment.get_template(template).render(
+        **fields, css=Markup(css), js=Markup(_source("page.js"))
     )
 
 

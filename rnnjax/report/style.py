@@ -132,19 +132,26 @@ def save(drawing: Drawing, folder: Path) -> str:
         UserError: a file cannot be written.
     """
     figure, name = drawing.figure, drawing.name
-    FigureCanvasAgg(figure)
-    vector = io.BytesIO()
+    element = save_figure(figure, name, folder)
     with style(name):
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(vector, format="svg", metadata=metadata)
-        write_atomically(folder / f"{name}.svg", _writer(vector))
-        raster, paged = io.BytesIO(), io.BytesIO()
-        figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
-        write_atomically(folder / f"{name}.png", _writer(raster))
+        paged = io.BytesIO()
         dateless = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(paged, format="pdf", metadata=dateless)
         write_atomically(folder / f"{name}.pdf", _writer(paged))
     write_atomically(folder / f"{name}.csv", drawing.data.write_csv)
+    return element
+
+
+def save_figure(figure: Figure, name: str, folder: Path) -> str:
+    """Write PNG and SVG alone; otherwise as `save`."""
+    FigureCanvasAgg(figure)
+    vector, raster = io.BytesIO(), io.BytesIO()
+    with style(name):
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(vector, format="svg", metadata=metadata)
+        write_atomically(folder / f"{name}.svg", _writer(vector))
+        figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
+        write_atomically(folder / f"{name}.png", _writer(raster))
     return inline(vector.getvalue().decode(), name)
 
 

@@ -1,0 +1,103 @@
+"""One update: what a truncation leaves out, relative updates, sensitivity."""
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rnnjax.report.instruments.curves import (
+    Curve,
+    gutter,
+    log_ticks,
+    plot,
+    small_multiples,
+    tall,
+)
+from rnnjax.report.instruments.numbers import brief, has, labels, latest, pick
+from rnnjax.report.layout import Size, panels, title
+from rnnjax.report.style import GRID, INK, SERIES, Line, palette, style
+
+
+ALL = "all"
+
+
+def truncation(data: xr.Dataset) -> Figure | None:
+    """Relative error of the gradient that is cut at a lag, for every parameter array.
+
+    A cut that leaves nothing out (a bias of exactly 0) is off the logarithmic scale.
+    """
+    data = latest(data)
+    if not has(data, "truncation_bias"):
+        return None
+    names = [
+        name
+        for name in labels(data, "array_of")
+        if np.any(pick(data, "truncation_bias", "cut_lag", array_of=name) > 0)
+    ]
+    if not names:
+        return None
+    lags, curves = data["cut_lag"].to_numpy(), []
+    table = data["truncation_bias"].transpose("cut_lag", "array_of").to_numpy()
+    cut = np.any(table > 0, axis=1)
+    lines = palette([name for name in names if name != ALL])
+    lines[ALL] = Line(INK, "-")
+    for name in names:
+        values = pick(data, "truncation_bias", "cut_lag", array_of=name)
+        values = np.where(values > 0, values, np.nan)
+        curves.append(Curve(lags[cut], np.log10(values)[cut], name, lines[name]))
+    size = Size(3.4, tall(len(curves), 2.0), right=gutter(names, 3.4))
+    with style():
+        figure, (axes,) = small_multiples(1, size)
+        plot(axes, curves)
+        axes.set_xlabel("gradient cut at lag K")
+        axes.set_ylabel("‖g_K − g‖ / ‖g‖")
+        title(axes, "bias of truncation")
+    return figure
+
+
+def updates(data: xr.Dataset) -> Figure | None:
+    """Update ratio and sensitivity of every parameter array, as bars."""
+    data = latest(data)
+    wanted = (
+        ("update_ratio", "‖update‖ / ‖weights‖", SERIES[0][0]),
+        ("sensitivity", "sensitivity |∂h_T/∂θ|²", SERIES[2][0]),
+    )
+    shown = [one for one in wanted if has(data, one[0])]
+    if not shown:
+        return None
+    names = labels(data, "array_of")
+    left = 0.07 * max(map(len, names)) + 0.1
+    size = Size(2.3, 0.19 * len(names), gap_x=0.75, left=left, right=0.6, top=0.4)
+    with style():
+        figure, grid = panels(1, len(shown), size)
+        for axes, (key, text, colour) in zip(grid[0], shown, strict=True):
+            _bars(axes, pick(data, key, "array_of"), colour)
+            axes.set_yticks(range(len(names)), names if axes is grid[0, 0] else [])
+            title(axes, text)
+    return figure
+
+
+def _bars(axes: Axes, values: np.ndarray, colour: str) -> None:
+    """Horizontal bars on a logarithmic axis with their values beside."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    low = 10.0 ** np.floor(np.log10(positive.min()) - 0.2) if positive.size else 0.1
+    high = positive.max() * 1.2 if positive.size else 1.0
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    log_ticks(axes.xaxis, low, high)
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", color=GRID, linewidth=0.5)
+    for row, value in enumerate(values):
+        if np.isfinite(value) and value > 0:
+            axes.barh(row, value - low, 0.62, left=low, color=colour, lw=0)
+        axes.text(
+            1.02,
+            row,
+            brief(float(value)),
+            transform=axes.get_yaxis_transform(),
+            fontsize=6.5,
+            va="center",
+        )
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)

@@ -1,0 +1,143 @@
+"""Numbers out of a probe data set: what is there, its spread, and how it is written."""
+
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+import xarray as xr
+
+from rnnjax.report.naming import MINUS, number
+
+
+LOW, HIGH = 0.1, 0.9
+"""Ends of the bands over examples."""
+
+JOINT = "joint"
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Median of values over examples, with the range from 10 % to 90 % of them.
+
+    NaN where all is NaN; values of −inf (exact zeros) count as the smallest.
+    """
+
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+
+
+def band(values: np.ndarray, axis: int = -1) -> Band:
+    """The spread along an axis; NaN (padding) is left out.
+
+    >>> band(np.array([[1.0, 2.0, -np.inf]])).middle.tolist()
+    [1.0]
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a place that no example has
+        # no interpolation: it is undefined between a number and −inf
+        low = np.nanquantile(values, LOW, axis=axis, method="lower")
+        high = np.nanquantile(values, HIGH, axis=axis, method="higher")
+        return Band(low, np.nanmedian(values, axis=axis), high)
+
+
+def latest(data: xr.Dataset) -> xr.Dataset:
+    """The last training step of a run's probes; kernels are called parameters."""
+    if "train_step" in data.dims:
+        data = data.isel(train_step=-1)
+    if "kernel" in data.dims and "parameter" not in data.dims:
+        data = data.rename(kernel="parameter")
+    return data
+
+
+def has(data: xr.Dataset, *names: str) -> bool:
+    """Whether all these variables are there and each holds a number."""
+    return all(
+        name in data and bool(np.any(~np.isnan(data[name].to_numpy().astype(float))))
+        for name in names
+    )
+
+
+def labels(data: xr.Dataset, dim: str) -> list[str]:
+    """The names along a dimension."""
+    return [str(name) for name in data[dim].to_numpy()]
+
+
+def pick(data: xr.Dataset, name: str, *dims: str, **where: str) -> np.ndarray:
+    """A variable at the named labels, its axes in the order of `dims`, as float64.
+
+    Rows along the last axis that are missing in this layer stay NaN.
+    """
+    found = data[name].sel({key: where[key] for key in where})
+    return found.transpose(*dims).to_numpy().astype(np.float64)
+
+
+def arrays(data: xr.Dataset, layer: str) -> list[str]:
+    """The state arrays of a layer, all of them jointly first if there are several."""
+    there = [
+        name
+        for name in labels(data, "array")
+        if not np.all(
+            np.isnan(
+                pick(data, "log10_adjoint", "time", "example", layer=layer, array=name)
+            )
+        )
+    ]
+    single = [name for name in there if name != JOINT]
+    return [JOINT, *single] if JOINT in there and len(single) != 1 else single
+
+
+def whole_state(data: xr.Dataset, layer: str) -> str:
+    """The name under which the joint state of a layer is found."""
+    return JOINT if JOINT in labels(data, "array") else arrays(data, layer)[0]
+
+
+def brief(value: float | None, digits: int = 2) -> str:
+    """A number in few characters, with so many digits that count.
+
+    >>> brief(0.00321), brief(-12.34), brief(4.6e-7), brief(0.0), brief(math.inf)
+    ('0.0032', '−12', '5e−7', '0', '∞')
+    """
+    if value is None or not math.isfinite(value):
+        return number(value)
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size < 1e-3 or size >= 1e5:
+        mantissa, _, exponent = f"{value:.0e}".partition("e")
+        text = f"{mantissa}e{int(exponent)}"
+    else:
+        places = max(0, digits - 1 - math.floor(math.log10(size)))
+        text = f"{value:.{places}f}"
+    return text.replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """A share of 1 in per cent, never rounded to 0 or to 100.
+
+    >>> percent(0.0), percent(0.0004), percent(0.125), percent(0.9999), percent(1.0)
+    ('0 %', '< 1 %', '12 %', '> 99 %', '100 %')
+    """
+    if math.isnan(share):
+        return "–"
+    if 0 < share < 0.01:
+        return "< 1 %"
+    if 0.99 < share < 1:
+        return "> 99 %"
+    return f"{100 * share:.0f} %"
+
+
+def ranged(values: np.ndarray, digits: int = 3) -> str:
+    """The median, and the whole range in brackets if there is one.
+
+    >>> ranged(np.array([-0.5, -0.625, -0.75]), 2)
+    '−0.62 [−0.75, −0.50]'
+    """
+    known = np.asarray(values, np.float64).ravel()
+    known = known[~np.isnan(known)]
+    if not known.size:
+        return "–"
+    middle = number(float(np.median(known)), digits)
+    ends = [number(float(end), digits) for end in (known.min(), known.max())]
+    return middle if ends[0] == ends[1] else f"{middle} [{', '.join(ends)}]"

@@ -1,0 +1,250 @@
+"""The page of one probe data set: figures, what they say, and all definitions."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from rnnjax.report import (
+    instruments,
+    probe_words,
+    probe_words_factors,
+    probe_words_updates,
+)
+from rnnjax.report.grids import Cell, Grid
+from rnnjax.report.page import fill
+from rnnjax.report.probe_summary import summary
+from rnnjax.report.style import save_figure
+from rnnjax.store.atomic import make_folder, write_text
+
+
+PAGE, FIGURES = "probe.html", "figures"
+
+Draw = Callable[[xr.Dataset], Figure | None]
+Say = Callable[[xr.Dataset], list[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Instrument:
+    """A figure of the page.
+
+    Attributes:
+        draw: from a data set to the figure, or None.
+        say: the sentences that go with it, from the same numbers.
+        title: in a few words.
+        caption: what is drawn, and how it was computed.
+    """
+
+    draw: Draw
+    say: Say
+    title: str
+    caption: str
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return self.draw.__name__
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """An instrument's figure as the page shows it."""
+
+    name: str
+    title: str
+    caption: str
+    sentences: list[str]
+    svg: str
+
+
+INSTRUMENTS = (
+    Instrument(
+        instruments.gradient_against_lag,
+        probe_words.gradient,
+        "Gradient against lag",
+        "Norm of the gradient of the loss at the last loss step s with respect to the "
+        "state at step t, by lag: median over examples, band: 10 to 90 % of them. The "
+        "number is the fitted change of log₁₀‖λ‖ per step of lag; a cross marks the "
+        "first lag at which λ is exactly zero.",
+    ),
+    Instrument(
+        instruments.gradient_over_training,
+        probe_words.training,
+        "Gradient by time step and training step",
+        "log₁₀‖λ‖: the first step is on the left, the loss on the right, a row for "
+        "each measurement during training. The number beside a row is the norm at the "
+        "first step; grey: exactly zero.",
+    ),
+    Instrument(
+        instruments.two_factors,
+        probe_words.two_factors,
+        "Slopes and weights",
+        "‖λ_{t−1}‖ / ‖λ_t‖ = (‖φ′⊙λ_t‖ / ‖λ_t‖) · (‖Uᵀδ_t‖ / ‖δ_t‖): the products of "
+        "the first factor, of the second and of both, by lag; median over examples, "
+        "band: 10 to 90 %. The numbers are decades per step.",
+    ),
+    Instrument(
+        instruments.direct_path,
+        probe_words.direct_path,
+        "The direct path",
+        "The adjoint that travels along the direct path alone (the product of forget "
+        "gates or leaks, all matrix products held fixed) beside the whole one, both "
+        "relative to lag 0; median over examples, band: 10 to 90 %.",
+    ),
+    Instrument(
+        instruments.effective_rank,
+        probe_words.effective_rank,
+        "Effective rank",
+        "Participation ratio of the singular values of the batch of lagged adjoints, "
+        "each of length 1: 1 if all examples send back one direction.",
+    ),
+    Instrument(
+        instruments.slopes,
+        probe_words_factors.slopes,
+        "Slopes of the activations",
+        "Histogram over steps, examples and units. Black: the mean; dashed: the "
+        "largest slope the activation can have. Saturated: below 5 % of that; active: "
+        "not zero.",
+    ),
+    Instrument(
+        instruments.gates,
+        probe_words_factors.gates,
+        "Gates",
+        "Left: openness by time step, mean over units and examples. Right: a dot for "
+        "each unit; full: −1 / mean log openness, for a gate that multiplies the past; "
+        "hollow: the same of 1 − openness, for a gate whose complement keeps the past. "
+        "Any activation that is a sigmoid counts as a gate.",
+    ),
+    Instrument(
+        instruments.step_spectrum,
+        probe_words.step_spectrum,
+        "Singular values of one step",
+        "Of the Jacobian ∂h_t/∂h_{t−1} of the joint state at some steps, in the order "
+        "of the walk; median over the probed examples. Dashed: its spectral radius.",
+    ),
+    Instrument(
+        instruments.propagator_spectrum,
+        probe_words_updates.propagator_spectrum,
+        "Singular values of long products",
+        "Of the product of Jacobians from a step to the last, by lag; first example, "
+        "by graded QR. A line ends where its direction is lost.",
+    ),
+    Instrument(
+        instruments.lyapunov,
+        probe_words_updates.lyapunov,
+        "Lyapunov exponents",
+        "Conditional exponents along the probed examples, by Benettin's QR: mean; bar: "
+        "mean standard error of one example (block means); band: range over examples.",
+    ),
+    Instrument(
+        instruments.contributions,
+        probe_words_factors.contributions,
+        "What each step gives to the gradient",
+        "Frobenius norm of G_t, the part of a parameter's gradient that enters at step "
+        "t, summed over the batch. The dot is where the last k₉₀ steps begin, which "
+        "hold 90 % of the sum of the norms; a cross: exactly zero. Equal curves are "
+        "drawn once.",
+    ),
+    Instrument(
+        instruments.signal_to_noise,
+        probe_words_factors.signal_to_noise,
+        "Signal and noise by lag",
+        "Squared norm of the mean over examples of a kernel's gradient at this lag, "
+        "over the trace of their covariance.",
+    ),
+    Instrument(
+        instruments.truncation,
+        probe_words_updates.truncation,
+        "Bias of truncation",
+        "‖g_K − g‖ / ‖g‖, g_K the gradient that is cut at lag K from the last step. A "
+        "bias of exactly 0 is not drawn; below 10⁻⁷ the rounding of float32 hides it.",
+    ),
+    Instrument(
+        instruments.updates,
+        probe_words_updates.updates,
+        "One update",
+        "Left: norm of the first update over that of the array. Right: mean over "
+        "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
+    ),
+    Instrument(
+        instruments.word_strip,
+        probe_words_updates.word_strip,
+        "Word by word",
+        "Share: ⟨G_t, G⟩/‖G‖² of a kernel within the sentence, which sums to 1 "
+        "(orange: with the update, purple: against it). Influence: mean change of the "
+        "answer when the word is replaced. Saliency: log₁₀ of the gradient with "
+        "respect to the word's vector. Decodable: how well a linear probe reads one "
+        "step's input from the state, over other sentences. Orange words decide the "
+        "target; dots stand for words left out. What float32 cannot resolve is 0.",
+    ),
+)
+
+
+def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Path:
+    """Write ``probe.html``, which needs no network, and ``figures/`` beside it.
+
+    Equal data sets give equal bytes.
+
+    Args:
+        data: of `rnnjax probe`, of `rnnjax.probe`, or a run's ``probes.nc``.
+        folder: made if it is not there.
+        title, subtitle: what was probed.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    folder = Path(folder)
+    make_folder(folder / FIGURES)
+    figures = []
+    for one in INSTRUMENTS:
+        figure = one.draw(data)
+        if figure is None:
+            for kind in ("png", "svg"):  # of an earlier page
+                (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
+            continue
+        svg = save_figure(figure, one.name, folder / FIGURES)
+        figures.append(Shown(one.name, one.title, one.caption, one.say(data), svg))
+    text = fill(
+        "probe.html",
+        title=title,
+        subtitle=subtitle,
+        numbers=_numbers(data),
+        figures=figures,
+        variables=variables(data),
+        colours={},
+    )
+    write_text(folder / PAGE, text)
+    return folder / PAGE
+
+
+def variables(data: xr.Dataset) -> Grid:
+    """Every variable with its axes, units and definition, from the attributes."""
+    own = ("definition", "units")
+    rows = []
+    for name in sorted(map(str, data.data_vars)):
+        values = data[name]
+        about: dict[str, Any] = dict(values.attrs)
+        more = [f"{k}: {v}" for k, v in about.items() if k not in own]
+        definition = str(about.get("definition", ""))
+        cells = (
+            name,
+            " × ".join(f"{dim} {size}" for dim, size in values.sizes.items()),
+            str(about.get("units", "")),
+            f"{definition} ({', '.join(more)})" if more else definition,
+        )
+        rows.append(tuple(Cell(text, text) for text in cells))
+    return Grid(
+        "variables-table", ("variable", "axes", "units", "definition"), tuple(rows)
+    )
+
+
+def _numbers(data: xr.Dataset) -> Grid:
+    rows = [(row.quantity, row.value) for row in summary(data)]
+    cells = tuple(tuple(Cell(text, text) for text in row) for row in rows)
+    return Grid("numbers-table", ("quantity", "value"), cells)

@@ -1,0 +1,158 @@
+"""The numbers of a probe data set as rows of text, for a terminal or a page."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from rnnjax.report.instruments.adjoints import norms_by_lag, slope
+from rnnjax.report.instruments.learning import ALL
+from rnnjax.report.instruments.numbers import (
+    arrays,
+    band,
+    brief,
+    has,
+    labels,
+    latest,
+    percent,
+    pick,
+    ranged,
+    whole_state,
+)
+from rnnjax.report.naming import number, whole
+from rnnjax.report.probe_words_updates import leading
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line: a quantity, with the layer or the parameter it is of, and its value."""
+
+    quantity: str
+    value: str
+
+
+def summary(data: xr.Dataset) -> list[Row]:
+    """The numbers that describe a network in short; what was not measured is left out.
+
+    A value in brackets is the whole range over examples (and steps), before it the
+    median.
+    """
+    data = latest(data)
+    rows = [Row("loss", brief(float(data["loss"]), 3))] if "loss" in data else []
+    if "layer" in data.dims:
+        for layer in labels(data, "layer"):
+            one = data.sel(layer=layer)
+            for part in (_flow, _dynamics, _factors):
+                rows += [
+                    Row(f"{layer}: {name}", value)
+                    for name, value in part(data, one, layer)
+                ]
+    return rows + _parameters(data)
+
+
+def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, str]]:
+    if "log10_adjoint" in data and arrays(data, layer):
+        array = whole_state(data, layer)
+        if has(one, "decay"):
+            text = ranged(pick(data, "decay", "example", layer=layer, array=array))
+        else:
+            text = number(slope(data, layer, array), 3)
+        yield "decay (log₁₀ per step of lag)", text
+    if has(one, "memory_horizon"):
+        values = pick(
+            data,
+            "memory_horizon",
+            "example",
+            layer=layer,
+            array=whole_state(data, layer),
+        )
+        reach = float(np.nanmedian(values))
+        known = np.any(
+            np.isfinite(
+                norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
+            ),
+            axis=1,
+        )
+        most = int(np.flatnonzero(known)[-1]) if known.any() else 0
+        text = f"> {most}" if math.isinf(reach) else whole(reach)
+        yield "memory horizon (steps)", text
+    if has(one, "effective_rank"):
+        values = one["effective_rank"].to_numpy()
+        first = int(np.flatnonzero(~np.isnan(values))[0])
+        yield f"effective rank at step {first}", number(float(values[first]))
+
+
+def _dynamics(
+    data: xr.Dataset, one: xr.Dataset, layer: str
+) -> Iterator[tuple[str, str]]:
+    for key, name in (
+        ("spectral_norm", "spectral norm of J"),
+        ("spectral_radius", "spectral radius of J"),
+        ("non_normality", "departure from normality of J"),
+        ("log10_condition", "condition of the whole product (log₁₀)"),
+    ):
+        if has(one, key):
+            digits = 1 if key == "log10_condition" else 3
+            yield name, ranged(one[key].to_numpy(), digits)
+    if has(one, "lyapunov"):
+        mean, error = leading(data, layer)
+        yield (
+            "leading Lyapunov exponent (nats per step)",
+            f"{number(mean, 3)} ± {number(error, 3)}",
+        )
+    if has(one, "kaplan_yorke"):
+        yield "Kaplan–Yorke dimension", ranged(one["kaplan_yorke"].to_numpy(), 1)
+
+
+def _factors(
+    data: xr.Dataset, one: xr.Dataset, layer: str
+) -> Iterator[tuple[str, str]]:
+    if has(one, "slope_mean"):
+        for name in labels(data, "activation"):
+            here = one.sel(activation=name)
+            if has(here, "slope_mean"):
+                mean, bound = (float(here[f"slope_{k}"]) for k in ("mean", "bound"))
+                yield (
+                    f"slope of {name}",
+                    f"mean {number(mean, 3)}, bound {number(bound)}, "
+                    f"{percent(float(here['slope_saturated']))} saturated",
+                )
+    if has(one, "gate_open"):
+        for name in labels(data, "gate"):
+            here = one.sel(gate=name)
+            if not has(here, "gate_open"):
+                continue
+            text = f"{number(float(here['gate_open']))} open"
+            if has(here, "time_constant", "time_constant_shut"):
+                kept, shut = (
+                    number(float(np.nanmedian(here[key])), 1)
+                    for key in ("time_constant", "time_constant_shut")
+                )
+                text += f", time constant {kept} steps, {shut} of 1 − g"
+            yield f"gate {name}", text
+    if has(one, "log10_direct_share"):
+        share = band(norms_by_lag(data, "log10_direct_share", layer)).middle
+        lag = int(np.flatnonzero(~np.isnan(share))[-1])
+        yield f"direct share at lag {lag} (log₁₀)", number(float(share[lag]))
+
+
+def _parameters(data: xr.Dataset) -> list[Row]:
+    """One row for each parameter, of what is known of it."""
+    found: dict[str, list[str]] = {}
+    for name in labels(data, "parameter") if "parameter" in data.dims else []:
+        one = data.sel(parameter=name)
+        texts = found.setdefault(name, [])
+        if "log10_gradient" in data:
+            texts.append(f"log₁₀ gradient {number(float(one['log10_gradient']))}")
+        if "k90" in data:
+            texts.append(f"k₉₀ {whole(float(one['k90']))}")
+        if "cancellation" in data:
+            texts.append(f"cancellation {number(float(one['cancellation']))}")
+    for name in labels(data, "array_of") if "array_of" in data.dims else []:
+        if has(data, "update_ratio"):
+            ratio = brief(float(data["update_ratio"].sel(array_of=name)))
+            label = "all parameters" if name == ALL else name
+            found.setdefault(label, []).append(f"update ratio {ratio}")
+    return [Row(name, ", ".join(texts)) for name, texts in found.items() if texts]

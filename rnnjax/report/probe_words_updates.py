@@ -1,0 +1,196 @@
+"""Long products, one update, and words of a probe data set, in sentences by numbers."""
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from rnnjax.report.instruments.learning import ALL
+from rnnjax.report.instruments.numbers import (
+    band,
+    brief,
+    has,
+    labels,
+    latest,
+    percent,
+    pick,
+)
+from rnnjax.report.instruments.spectra import lost
+from rnnjax.report.instruments.word_strip import informative, sentence_rows, words
+from rnnjax.report.naming import listing, number, power
+from rnnjax.report.probe_words import Sentences
+
+
+SMALL = 0.01
+"""A bias below it is called less than 1 %."""
+
+
+def propagator_spectrum(data: xr.Dataset) -> Sentences:
+    """The largest and the smallest gain over the farthest lag, and what is lost."""
+    data = latest(data)
+    found = []
+    lags = data["lag_probed"].to_numpy()
+    for layer in labels(data, "layer"):
+        table = pick(data, "log_sigma", "lag_probed", "mode", layer=layer)
+        table = table[:, ~np.all(np.isnan(table), axis=0)] / math.log(10.0)
+        if not table.size:
+            continue
+        end = table[-1]
+        alive = end[np.isfinite(end)]
+        gone = int(np.isneginf(end).sum())
+        text = f"{gone} of {end.size} directions are lost (σ = 0)"
+        if alive.size:
+            text = (
+                f"singular values from {power(alive.min())} to {power(alive.max())}; "
+                + (text if gone else "no direction is lost")
+            )
+        found.append(f"{layer}: over {lags[-1]} steps {text}.")
+    return found
+
+
+def lyapunov(data: xr.Dataset) -> Sentences:
+    """The leading exponent with its error, and its sign where that is beyond doubt."""
+    data = latest(data)
+    found = []
+    for layer in labels(data, "layer"):
+        values = pick(data, "lyapunov", "probed_example", "mode", layer=layer)
+        values = values[:, ~np.all(np.isnan(values), axis=0)]
+        if not values.size:
+            continue
+        mean, error = leading(data, layer)
+        verdict = (
+            "every direction is lost"
+            if math.isinf(mean)
+            else "nearby states come together"
+            if mean + 2 * error < 0
+            else "nearby states part"
+            if mean - 2 * error > 0
+            else "its sign is within two standard errors of 0"
+        )
+        gone = lost(values)
+        text = f"; {gone} of {values.shape[1]} are −∞" if gone else ""
+        found.append(
+            f"{layer}: leading exponent {number(mean, 3)} ± {number(error, 3)} nats "
+            f"per step, {verdict}{text}."
+        )
+    return found
+
+
+def leading(data: xr.Dataset, layer: str) -> tuple[float, float]:
+    """The largest Lyapunov exponent, mean over examples, and its standard error.
+
+    The larger of the mean error of one example and the error over the examples.
+    """
+    top = pick(data, "lyapunov", "probed_example", "mode", layer=layer)[:, 0]
+    error = 0.0
+    if len(top) > 1 and np.all(np.isfinite(top)):
+        error = float(np.std(top, ddof=1) / math.sqrt(len(top)))
+    if "lyapunov_error" in data:
+        own = pick(data, "lyapunov_error", "probed_example", "mode", layer=layer)
+        error = max(error, float(np.nan_to_num(np.mean(own[:, 0]))))
+    return float(np.mean(top)), error
+
+
+def truncation(data: xr.Dataset) -> Sentences:
+    """From which lag on a cut hardly matters, for all arrays together."""
+    data = latest(data)
+    if ALL not in labels(data, "array_of"):
+        return []
+    lags = data["cut_lag"].to_numpy()
+    values = pick(data, "truncation_bias", "cut_lag", array_of=ALL)
+    half = lags.size // 2
+    found = [
+        f"Cut at lag {lags[half]}, the gradient of all parameters is wrong by "
+        f"{percent(float(values[half]))} of its norm."
+    ]
+    large = np.flatnonzero(~(values < SMALL))
+    if large.size == values.size:
+        found.append("No cut that was tried is wrong by less than 1 %.")
+    elif large.size:
+        first = lags[large[-1] + 1]
+        found.append(f"Of the cuts tried, those from lag {first} on are within 1 %.")
+    else:
+        found.append("Every cut that was tried is within 1 %.")
+    return found
+
+
+def updates(data: xr.Dataset) -> Sentences:
+    """The largest and smallest relative update, what clipping did, the sensitivity."""
+    data = latest(data)
+    found = []
+    names = [name for name in labels(data, "array_of") if name != ALL]
+
+    def ends(key: str) -> tuple[str, float, str, float] | None:
+        values = {n: float(data[key].sel(array_of=n)) for n in names}
+        known = {n: v for n, v in values.items() if math.isfinite(v) and v > 0}
+        if not known:
+            return None
+        low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+        return low, known[low], high, known[high]
+
+    if has(data, "update_ratio") and (ratio := ends("update_ratio")):
+        low, least, high, most = ratio
+        found.append(
+            f"The first update changes {high} most ({brief(most)} of its norm) and "
+            f"{low} least ({brief(least)})."
+        )
+        fresh = [
+            name for name in names if np.isinf(data["update_ratio"].sel(array_of=name))
+        ]
+        if fresh:
+            found.append(f"Arrays that are zero before it (∞): {listing(fresh)}.")
+    if has(data, "gradient_norm", "used_norm") and ALL in labels(data, "array_of"):
+        norm = float(data["gradient_norm"].sel(array_of=ALL))
+        used = float(data["used_norm"].sel(array_of=ALL))
+        text = "is not clipped" if used == norm else f"is clipped to {brief(used, 3)}"
+        found.append(f"The gradient's norm {brief(norm, 3)} {text}.")
+    if has(data, "sensitivity") and (sensitive := ends("sensitivity")):
+        found.append(f"The last state is most sensitive to {sensitive[2]}.")
+    return found
+
+
+def word_strip(data: xr.Dataset) -> Sentences:
+    """The word that matters most by each measure, and what the marked ones get."""
+    data = latest(data)
+    found = []
+    for i in range(data.sizes["sentence"]):
+        names, parts = words(data, i), []
+        marked = informative(data, i)
+        spoken = "word" in data
+        named = lambda t, names=names, spoken=spoken: (
+            f"“{names[t]}” (step {t})" if spoken else f"step {t}"
+        )
+        for row in sentence_rows(data, i):
+            if row.fixed:
+                continue
+            values = row.values[: len(names)]
+            if not np.any(np.isfinite(values)):
+                continue
+            top = int(np.nanargmax(values))
+            text = f"{row.name} is largest at {named(top)}: {brief(values[top])}"
+            others = [step for step in marked if step != top]
+            if others:
+                own = listing(
+                    [f"{named(t)} {brief(float(values[t]))}" for t in others[:3]]
+                )
+                text += f", and at the marked {own}"
+            parts.append(text)
+        if parts:
+            found.append(f"Sentence {i + 1}: {'; '.join(parts)}.")
+    if has(data, "decodability"):
+        values = data["decodability"].to_numpy()
+        best = int(np.nanargmax(values))
+        last = int(np.flatnonzero(~np.isnan(values))[-1])
+        which = data["decodability"].attrs.get("step")
+        what = "the word" if which is None else f"the input of step {int(which)}"
+        metric = data["decodability"].attrs.get("metric", "score")
+        chance = ""
+        if has(data, "decodability_chance"):
+            level = band(data["decodability_chance"].to_numpy()).middle
+            chance = f"; a constant gets {number(float(level))}"
+        found.append(
+            f"A linear probe reads {what} with {metric} {number(float(values[best]))} "
+            f"after step {best} and {number(float(values[last]))} after the last step"
+            f"{chance}."
+        )
+    return found

@@ -1,0 +1,397 @@
+"""Figures and sentences of one probe data set: they follow the numbers."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+from rnnjax.report import instruments
+from rnnjax.report.instruments.adjoints import fitted, slope
+from rnnjax.report.instruments.numbers import arrays, band, brief
+from rnnjax.report.instruments.word_strip import COLUMNS, columns
+from rnnjax.report.probe_page import INSTRUMENTS, write_page
+from rnnjax.report.probe_summary import summary
+from tests.report_samples import probes_of
+
+
+T, B, MODES = 24, 5, 3
+SAY = {one.name: one.say for one in INSTRUMENTS}
+DRAW = {one.name: one.draw for one in INSTRUMENTS}
+
+
+def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Dataset:
+    """A data set as `rnnjax probe` writes it: the adjoint falls by `rate` per lag."""
+    rng = np.random.default_rng(0)
+    each, lags = len(layers), T - 1 - np.arange(T)
+    adjoint = rate * lags[:, None] + 0.05 * rng.standard_normal((T, B))
+    every = np.broadcast_to(adjoint, (each, 3, T, B)).copy()
+    positive = lambda *shape: rng.uniform(0.1, 1.0, shape)
+    values: dict[str, Any] = {
+        "loss": ((), 0.7),
+        "length": (("example",), np.full(B, T)),
+        "last_step": (("example",), np.full(B, T - 1)),
+        "log10_adjoint": (("layer", "array", "time", "example"), every),
+        "decay": (("layer", "array", "example"), np.full((each, 3, B), rate)),
+        "memory_horizon": (
+            ("layer", "array", "example"),
+            np.full((each, 3, B), 5 + np.floor(3 / abs(rate))),
+        ),
+        "effective_rank": (("layer", "time"), 1 + positive(each, T)),
+        "log10_slope_product": (
+            ("layer", "time", "example"),
+            np.broadcast_to(0.8 * adjoint, (each, T, B)),
+        ),
+        "log10_weight_product": (
+            ("layer", "time", "example"),
+            np.broadcast_to(0.2 * adjoint, (each, T, B)),
+        ),
+        "log10_direct_share": (
+            ("layer", "time", "example"),
+            np.broadcast_to(-0.1 * lags[:, None], (each, T, B)),
+        ),
+        "slope_mean": (("layer", "activation"), np.full((each, 2), 0.2)),
+        "slope_bound": (("layer", "activation"), np.full((each, 2), 0.25)),
+        "slope_saturated": (("layer", "activation"), np.full((each, 2), 0.125)),
+        "slope_active": (("layer", "activation"), np.ones((each, 2))),
+        "slope_count": (
+            ("layer", "activation", "bin"),
+            rng.integers(1, 9, (each, 2, 6)),
+        ),
+        "slope_edge": (
+            ("layer", "activation", "edge"),
+            np.broadcast_to(np.linspace(0, 0.25, 7), (each, 2, 7)),
+        ),
+        "gate_open": (("layer", "gate"), np.full((each, 2), 0.75)),
+        "gate_open_at": (("layer", "gate", "time"), positive(each, 2, T)),
+        "time_constant": (("layer", "gate", "unit"), 3 * positive(each, 2, 4)),
+        "time_constant_shut": (("layer", "gate", "unit"), positive(each, 2, 4)),
+        "singular_value": (
+            ("layer", "step", "probed_example", "mode"),
+            positive(each, 4, 2, MODES),
+        ),
+        "spectral_norm": (("layer", "step", "probed_example"), positive(each, 4, 2)),
+        "spectral_radius": (("layer", "step", "probed_example"), positive(each, 4, 2)),
+        "log_sigma": (
+            ("layer", "lag_probed", "mode"),
+            -np.arange(4)[:, None] * positive(each, 1, MODES),
+        ),
+        "lyapunov": (
+            ("layer", "probed_example", "mode"),
+            np.broadcast_to([-0.1, -0.5, -2.0], (each, 2, MODES)).copy(),
+        ),
+        "lyapunov_error": (
+            ("layer", "probed_example", "mode"),
+            np.full((each, 2, MODES), 0.01),
+        ),
+        "kaplan_yorke": (("layer", "probed_example"), np.zeros((each, 2))),
+        "log10_contribution": (
+            ("parameter", "time"),
+            np.stack([adjoint[:, 0], adjoint[:, 1] - 1]),
+        ),
+        "k90": (("parameter",), np.array([3, 7])),
+        "log10_gradient": (("parameter",), np.array([-1.5, -2.0])),
+        "cancellation": (("parameter",), np.array([0.25, 0.5])),
+        "signal_to_noise": (("parameter", "lag"), positive(2, T)),
+        "truncation_bias": (
+            ("cut_lag", "array_of"),
+            np.array([[0.9, 0.5, 0.9], [0.1, 0.5, 0.1], [1e-3] * 3, [0.0] * 3]),
+        ),
+        "update_ratio": (("array_of",), np.array([0.01, np.inf, 0.02])),
+        "gradient_norm": (("array_of",), np.array([3.0, 1.0, 2.0])),
+        "used_norm": (("array_of",), np.array([1.0, 0.3, 0.6])),
+        "sensitivity": (("array_of",), np.array([5.0, 1.0, 4.0])),
+        "word_share": (("time", "sentence"), positive(T, 2) / T),
+        "influence_distance": (("time", "sentence"), 0.1 * positive(T, 2)),
+        "log10_saliency": (("time", "sentence"), np.log10(positive(T, 2))),
+        "decodability": (("time",), np.linspace(1.0, 0.25, T)),
+        "informative": (
+            ("time", "sentence"),
+            (np.arange(T)[:, None] == [2, 3]).astype(np.int8),
+        ),
+        "word": (("time", "sentence"), np.full((T, 2), "word", object)),
+    }
+    data = xr.Dataset()
+    for name, (dims, array) in values.items():
+        data[name] = (dims, array, {"definition": f"what {name} is", "units": "1"})
+    data["decodability"].attrs["step"] = 2
+    return data.assign_coords(
+        layer=list(layers),
+        array=["joint", "h", "c"],
+        activation=["forget", "memory"],
+        gate=["forget", "input"],
+        parameter=["embedding", "layer0/U"],
+        array_of=["all", "layer0/U", "layer0/V"],
+        cut_lag=[0, 4, 8, T],
+        step=[0, 8, 16, 23],
+        lag_probed=[0, 8, 16, 24],
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> xr.Dataset:
+    return made()
+
+
+ALONE = sorted(set(instruments.__all__) - {"gradient_over_training"})
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_draws_what_is_there_and_nothing_else(name: str, data: xr.Dataset) -> None:
+    draw: Callable[[xr.Dataset], Figure | None] = getattr(instruments, name)
+    assert isinstance(draw(data), Figure)
+    assert draw(data[["loss"]]) is None
+    assert draw(data[["length", "last_step"]]) is None
+    assert SAY[name](data)
+
+
+def test_every_instrument_is_on_the_page() -> None:
+    assert set(DRAW) == set(instruments.__all__)
+
+
+def test_gradient_over_training_needs_measurements() -> None:
+    probes = probes_of((-0.6, -0.1), [9, 9, 4, 2], steps=(0, 10, 50))
+    figure = instruments.gradient_over_training(probes)
+    assert figure is not None
+    ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ticks == ["0", "10", "50"]
+    assert instruments.gradient_over_training(probes.isel(train_step=[0])) is None
+    assert instruments.gradient_over_training(made()) is None
+    (said,) = SAY["gradient_over_training"](probes)
+    assert "after 0 updates" in said and "after 50" in said
+
+
+def test_a_runs_probes_are_drawn_at_the_last_measurement() -> None:
+    probes = probes_of((-0.6, -0.1), [30, 30, 30, 12], steps=(0, 10))
+    shares = abs(probes["word_share"]).sum("sentence")
+    probes["log10_contribution"] = np.log10(shares)
+    layer = str(probes["layer"].to_numpy()[0])
+    fits = [slope(probes.isel(train_step=i), layer, "joint") for i in (0, 1)]
+    (said,) = SAY["gradient_against_lag"](probes)
+    assert brief(fits[1]) in said and brief(fits[0]) not in said
+    assert instruments.gradient_against_lag(probes) is not None
+    assert instruments.contributions(probes) is not None
+    assert instruments.word_strip(probes) is not None
+
+
+def texts(figure: Figure) -> str:
+    return " | ".join(t.get_text() for axes in figure.axes for t in axes.texts)
+
+
+def test_the_slope_is_written_and_follows_the_data() -> None:
+    for rate, written in ((-0.5, "−0.500"), (0.25, "0.250")):
+        figure = instruments.gradient_against_lag(made(rate))
+        assert figure is not None
+        assert f"joint  {written}" in texts(figure)
+
+
+def test_seeds_give_a_band_and_an_interval() -> None:
+    seeds = [made(rate) for rate in (-0.4, -0.5, -0.6)]
+    figure = instruments.gradient_against_lag(*seeds)
+    assert figure is not None
+    # Student's t: 4.303 · 0.1 / √3
+    assert "joint  −0.500 ± 0.248" in texts(figure)
+    (path,) = figure.axes[0].collections[0].get_paths()
+    corners = np.asarray(path.vertices)
+    at_the_end = corners[corners[:, 0] == T - 1][:, 1]
+    assert at_the_end.min() == pytest.approx(-0.6 * (T - 1), abs=0.2)
+    assert at_the_end.max() == pytest.approx(-0.4 * (T - 1), abs=0.2)
+
+
+def test_a_single_state_array_is_not_drawn_twice() -> None:
+    data = made().isel(array=[0, 1])
+    assert arrays(data, "layer0") == ["h"]
+    assert arrays(made(), "layer0") == ["joint", "h", "c"]
+    missing = made()
+    missing["log10_adjoint"][:, 2] = np.nan  # a layer without this array
+    assert arrays(missing, "layer0") == ["h"]
+
+
+def test_exact_zeros_are_marked_and_told() -> None:
+    data = made()
+    assert "exactly zero" not in SAY["gradient_against_lag"](data)[0]
+    data["log10_adjoint"][:, :, :6, :2] = -np.inf
+    assert "exactly zero at some lag in 40 %" in SAY["gradient_against_lag"](data)[0]
+    assert instruments.gradient_against_lag(data) is not None
+    data["log10_adjoint"][:, :, : T - 1] = -np.inf
+    data["decay"][:] = np.nan
+    (said,) = SAY["gradient_against_lag"](data)
+    assert f"not zero at 1 of {T} lags" in said
+
+
+def test_bands_keep_zeros_and_leave_padding_out() -> None:
+    found = band(np.array([[-np.inf, 1.0, 2.0, np.nan], [np.nan] * 4]))
+    assert found.low.tolist()[0] == -np.inf and found.high.tolist()[0] == 2.0
+    assert found.middle.tolist()[0] == 1.0 and np.isnan(found.middle[1])
+
+
+def test_short_examples_are_fitted_on_the_median_curve() -> None:
+    data = made().isel(time=slice(T - 4, T))
+    data["last_step"][:] = 3
+    data["decay"][:] = np.nan
+    assert slope(data, "layer0", "joint") == pytest.approx(-0.5, abs=0.15)
+    assert np.isnan(fitted(np.array([0.0, np.nan])))
+
+
+@pytest.mark.parametrize(
+    ("rate", "verb"),
+    [(-0.5, "vanishes"), (-0.001, "stays"), (0.5, "explodes"), (-0.08, "shrinks")],
+)
+def test_the_verdict_follows_the_slope(rate: float, verb: str) -> None:
+    data = made(rate)
+    if rate != -0.5:
+        data["memory_horizon"][:] = np.inf
+    (said,) = SAY["gradient_against_lag"](data)
+    assert said.startswith(f"layer0: {verb}") and f"{brief(rate)} decades" in said
+    assert ("horizon 11 steps" if rate == -0.5 else f"the {T - 1} lags") in said
+
+
+def test_lyapunov_words_follow_sign_error_and_losses() -> None:
+    data = made()
+    assert "come together" in SAY["lyapunov"](data)[0]
+    data["lyapunov"][..., 0] = 0.3
+    assert "nearby states part" in SAY["lyapunov"](data)[0]
+    data["lyapunov"][..., 0] = 0.015
+    assert "within two standard errors" in SAY["lyapunov"](data)[0]
+    data["lyapunov"][..., 2] = -np.inf
+    (said,) = SAY["lyapunov"](data)
+    assert "1 of 3 are −∞" in said
+    figure = instruments.lyapunov(data)
+    assert figure is not None and "1 of 3 are −∞" in texts(figure)
+
+
+def test_lost_directions_of_a_product_are_counted() -> None:
+    data = made()
+    assert "no direction is lost" in SAY["propagator_spectrum"](data)[0]
+    data["log_sigma"][:, 2:, 1:] = -np.inf
+    assert "2 of 3 directions are lost" in SAY["propagator_spectrum"](data)[0]
+    assert instruments.propagator_spectrum(data) is not None
+    data["log_sigma"][:, 1:] = -np.inf
+    assert "3 of 3" in SAY["propagator_spectrum"](data)[0]
+    assert instruments.propagator_spectrum(data) is not None
+
+
+def test_infinite_time_constants_are_noted() -> None:
+    data = made()
+    data["time_constant"][0, 0, :2] = np.inf
+    figure = instruments.gates(data)
+    assert figure is not None and "2 × ∞" in texts(figure)
+
+
+def test_two_factors_name_the_greater_half() -> None:
+    data = made()
+    assert "due to the slopes" in SAY["two_factors"](data)[0]
+    data["log10_weight_product"] = 8 * data["log10_weight_product"]
+    assert "due to the weights" in SAY["two_factors"](data)[0]
+
+
+def test_truncation_names_the_first_cut_that_hardly_matters() -> None:
+    data = made()
+    assert "from lag 8 on" in SAY["truncation"](data)[1]
+    data["truncation_bias"][2] = 0.5
+    assert f"from lag {T} on" in SAY["truncation"](data)[1]
+    assert "is clipped to 1.00" in " ".join(SAY["updates"](data))
+
+
+def test_layers_that_lack_an_activation_leave_no_panel() -> None:
+    data = made(layers=("layer0", "layer1"))
+    for name in ("slope_mean", "slope_count", "slope_edge", "slope_bound"):
+        data[name] = data[name].astype(float)
+        data[name][1, 1] = np.nan
+    data["gate_open"][1] = np.nan
+    figure = instruments.slopes(data)
+    assert figure is not None
+    assert len([axes for axes in figure.axes if axes.axison]) == 3
+    gates = instruments.gates(data)
+    assert gates is not None and len(gates.axes) == 2
+
+
+def test_long_sentences_keep_the_ends_and_what_is_marked() -> None:
+    kept = columns(50, [20])
+    assert len(kept) == COLUMNS and {0, 1, 19, 20, 21, 49} <= set(kept)
+    assert kept.count(-1) == 2 and kept[-1] == 49
+    assert len(columns(500, list(range(10, 400, 20)))) <= COLUMNS
+
+
+def test_the_words_named_are_those_with_the_largest_values() -> None:
+    data = made()
+    data["word_share"][7, 0] = 0.99
+    data["word"][7, 0] = "terrible"
+    said = SAY["word_strip"](data)[0]
+    assert "“terrible” (step 7): 0.99" in said and "marked “word” (step 2)" in said
+
+
+def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
+    rows = {row.quantity: row.value for row in summary(data)}
+    assert rows["layer0: decay (log₁₀ per step of lag)"] == "−0.500"
+    assert rows["layer0: memory horizon (steps)"] == "11"
+    assert rows["layer0: leading Lyapunov exponent (nats per step)"] == "−0.100 ± 0.010"
+    assert rows["layer0: slope of forget"] == "mean 0.200, bound 0.25, 12 % saturated"
+    assert rows[f"layer0: direct share at lag {T - 1} (log₁₀)"] == "−2.30"
+    assert rows["layer0/U"].endswith("k₉₀ 7, cancellation 0.50, update ratio ∞")
+    spread = data.copy(deep=True)
+    spread["decay"][0, 0] = np.array([-0.7, -0.6, -0.5, -0.4, -0.3])
+    spread["memory_horizon"][:] = np.inf
+    rows = {row.quantity: row.value for row in summary(spread)}
+    written = "−0.500 [−0.700, −0.300]"
+    assert rows["layer0: decay (log₁₀ per step of lag)"] == written
+    assert rows["layer0: memory horizon (steps)"] == f"> {T - 1}"
+    assert [row.quantity for row in summary(data[["loss"]])] == ["loss"]
+
+
+class Checker(HTMLParser):
+    """Elements still open, all ids, and references to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.wanted: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "input", "br"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "xlink:href") and (value or "").startswith("#"):
+                self.wanted.add((value or "")[1:])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_offline_and_the_same_when_redrawn(
+    data: xr.Dataset, tmp_path: Path
+) -> None:
+    page = write_page(data, tmp_path, "LSTM <untrained>", "task.length=24")
+    first = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    text = page.read_text()
+    assert "http:" not in text and "https:" not in text and "@import" not in text
+    assert "LSTM &lt;untrained&gt;" in text
+    assert {p.parent.name for p in first if p.suffix != ".html"} == {"figures"}
+    links = set(re.findall(r'(?:href|src)="([^"#][^"]*)"', text))
+    assert {link for link in links if not link.startswith("data:image/png")} == {
+        f"figures/{name}.{kind}" for name in ALONE for kind in ("png", "svg")
+    }
+    for name in data.data_vars:
+        assert f"what {name} is" in text
+    checker = Checker()
+    checker.feed(text)
+    assert not checker.open and len(set(checker.ids)) == len(checker.ids)
+    assert checker.wanted <= set(checker.ids)
+    # figures that the data no longer has go
+    (tmp_path / "figures" / "gradient_over_training.png").write_bytes(b"old")
+    assert write_page(data, tmp_path, "LSTM <untrained>", "task.length=24") == page
+    again = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert again == first
+
+
+def test_a_page_of_little(tmp_path: Path) -> None:
+    page = write_page(made()[["loss"]], tmp_path, "t", "s").read_text()
+    assert "nothing that could be drawn" in page and "what loss is" in page
