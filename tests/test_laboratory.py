@@ -70,6 +70,8 @@ def test_every_quantity_of_a_users_model(examined):
     assert gates.sizes["gate"] == 3, "a gate of linen's LSTM was not recorded"
     names = set(examined.parameter.values)
     assert {"Embed_0", "lower/hf", "lower/inner/hf/bias", "upper/U", "upper/b"} <= names
+    assert len(names) == examined.sizes["parameter"]
+    assert not any(name.endswith("kernel") for name in names), "a kernel counts twice"
     np.testing.assert_allclose(examined.signed_share.sum("time"), 1.0, atol=1e-4)
     np.testing.assert_allclose(examined.norm_share.sum("time"), 1.0, atol=1e-5)
 

@@ -105,6 +105,11 @@ class Cell(nn.RNNCellBase):
         """Effective kernels computed from free parameters, once per sequence."""
         return {}
 
+    @nn.nowrap
+    def parameter_of(self, kernel: str, /) -> str | None:
+        """Path of the parameter that one of `kernels` is, if it is one uncomputed."""
+        return None
+
     def readin(self, x: Array, /) -> Any:
         """The drive: all that depends on the input alone, ``(…, m)`` to ``(…, ·)``."""
         return x

@@ -43,6 +43,10 @@ class LinenCell(Cell):
             if path[-1] == "kernel" and jnp.ndim(value) == 2
         }
 
+    @nn.nowrap
+    def parameter_of(self, kernel: str, /) -> str | None:
+        return f"inner/{kernel}/kernel"
+
     def step(self, state, drive):
         depth = len(self.inner.path)
 

@@ -21,6 +21,8 @@ examples:
   rnnjax train -m cell=elman activation=sigmoid,tanh,relu task.distance=4,16,50 seed=0,1
   rnnjax train -m variant=elman_sigmoid,lstm,lstm_chrono 'seed=range(5)'
   rnnjax train cell=my_cell.py:MyCell task=my_task.py:MyTask
+  rnnjax probe cell=lstm task.distance=50       every quantity, before training
+  rnnjax probe run=runs/DIR step=100            … of a run, after 100 updates
   rnnjax list cells                             names, sources, options
   rnnjax report runs/<sweep>                    the report of a sweep, anew
 
@@ -93,6 +95,10 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
             overrides, multirun = ["experiment=main", *overrides], True
         options = chosen.config_dir, chosen.dry_run
         return commands.train(overrides, multirun, *options, command)
+    if chosen.command == "probe":
+        from rnnjax.cli.probing import probe
+
+        return probe([*chosen.overrides, *rest], chosen.config_dir)
     if rest:
         raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
     if chosen.command == "list":
@@ -128,16 +134,18 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     )
     demo = command("demo", "run the main sweep: train -m experiment=main")
     demo.set_defaults(multirun=True)
-    for one in (train, demo):
+    look = command("probe", "measure a network closely, untrained or run=DIR step=N")
+    for one in (train, demo, look):
         one.add_argument(
             "overrides", nargs="*", metavar="KEY=VALUE", help="as in conf/config.yaml"
         )
+    for one in (train, demo):
         one.add_argument(
             "-n", "--dry-run", action="store_true", help="check and show the jobs only"
         )
     listed = command("list", "show what can be named in a configuration")
     listed.add_argument("what", metavar="|".join(LISTS))
-    for one in (train, demo, listed):
+    for one in (train, demo, look, listed):
         one.add_argument(
             "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
         )

@@ -69,16 +69,15 @@ def contributions(walk: Walk) -> dict[str, Contribution]:
 def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
     """The cell's parameters by path: those that are no seam's kernel, and the rest."""
     weights = walk.forward.weights
-    flat: Any = traverse_util.flatten_dict(weights.params, sep="/")
-    direct = set(walk.kernels) - set(weights.kernels)
-    # kernels that are no computation but a parameter under another name (linen's)
-    direct |= {
-        path
-        for path, value in flat.items()
-        if any(value is kernel for kernel in walk.kernels.values())
+    flattened: Any = traverse_util.flatten_dict(weights.params, sep="/")
+    flat: Leaves = dict(flattened)
+    cell = walk.forward.cell
+    direct = {
+        cell.parameter_of(name) if name in weights.kernels else name
+        for name in walk.kernels
     }
     free = {path: value for path, value in flat.items() if path not in direct}
-    return free, {path: flat[path] for path in direct if path in flat}
+    return free, {path: value for path, value in flat.items() if path in direct}
 
 
 def _steps(walk: Walk) -> tuple:

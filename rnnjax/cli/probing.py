@@ -1,0 +1,165 @@
+"""The command `rnnjax probe`: look at a network closely, untrained or trained."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnjax.errors import UserError, did_you_mean
+
+
+if TYPE_CHECKING:
+    from rnnjax.training.config import RunConfig
+
+
+PROBES = "probes"
+"""Folder of the pool that holds probes of untrained networks."""
+
+FLOW_ONLY = ("flow",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a command asks for beside a configuration.
+
+    Attributes:
+        run: folder of a run, or None for a network at initialisation.
+        step: number of updates before the look.
+        sections: of the data set.
+        weight: whose chain rule is to be written out.
+    """
+
+    run: str | None
+    step: int | None
+    sections: tuple[str, ...]
+    weight: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is looked at, and where the result goes."""
+
+    config: "RunConfig"
+    params: Any
+    folder: Path
+    title: str
+    subtitle: str
+
+
+def probe(overrides: Sequence[str], config_dir: str | None) -> int:
+    """Measure everything at one set of parameters; write a data set and a page.
+
+    Args:
+        overrides: those of one training run, for a network at initialisation; or
+            ``run=DIR`` with perhaps ``step=N``, for a run's parameters. Beside either
+            ``sections=flow,factors`` (``probe=light`` is ``sections=flow``), and
+            ``weight=U[0,0]`` for the chain rule of that weight.
+
+    Raises:
+        UserError: anything wrong; nothing has been written then.
+    """
+    look, rest = _parse(overrides)
+    if look.run is None:
+        return _show(_untrained(rest, config_dir), look)
+    if rest:
+        raise UserError(f"'{rest[0]}' has no use beside run=DIR, which is configured")
+    return _show(_of_run(look.run, look.step), look)
+
+
+def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
+    """The command's own keys, and the words that are left."""
+    from rnnjax.laboratory.runs import RUN_SECTIONS, parse_weight
+
+    own: dict[str, str] = {}
+    rest = []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key in ("run", "step", "sections", "weight"):
+            own[key] = value
+        else:
+            rest.append(word)
+    sections = RUN_SECTIONS
+    if "sections" in own:
+        sections = tuple(own["sections"].split(","))
+    elif "probe=light" in rest:
+        sections = FLOW_ONLY
+    for name in sections:
+        if name not in RUN_SECTIONS:
+            hint = did_you_mean(name, RUN_SECTIONS)
+            raise UserError(f"sections={name} is unknown; {hint}")
+    if "step" in own and "run" not in own:
+        raise UserError("step needs run=DIR: an untrained network has one step, 0")
+    if not own.get("step", "0").isdecimal():
+        raise UserError(f"step={own['step']} is not a number of updates")
+    if "weight" in own:
+        parse_weight(own["weight"])
+    step = int(own["step"]) if "step" in own else None
+    return Look(own.get("run"), step, sections, own.get("weight")), rest
+
+
+def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
+    from rnnjax.store.identity import identity
+    from rnnjax.sweeps.compose import plan
+    from rnnjax.sweeps.jobs import with_data
+    from rnnjax.training.build import initial_params
+
+    made = plan(overrides, config_dir=config_dir)
+    job = with_data(made.jobs)[0]
+    if job.config.probe.preset == "off":
+        raise UserError("probe=off measures nothing; probe=full or probe=light")
+    name = f"{job.name}-{identity(job.resolved, job.data_hashes)}"
+    return Network(
+        config=job.config,
+        params=initial_params(job.config),
+        folder=Path(made.settings.out) / PROBES / name,
+        title=f"{job.label} on {job.config.task}, untrained",
+        subtitle=" ".join(job.overrides) or "the default configuration",
+    )
+
+
+def _of_run(folder: str, step: int | None) -> Network:
+    from rnnjax.run import open_run
+
+    if not Path(folder).is_dir():
+        raise UserError(f"run={folder}: no such folder")
+    run = open_run(folder)
+    if not run.manifest.is_finished:
+        raise UserError(f"run={folder} is {run.manifest.status}, not finished")
+    at = run.manifest.steps if step is None else step
+    return Network(
+        config=run.config,
+        params=run.params_at(at),
+        folder=run.path / f"probe-{at}",
+        title=f"{run.path.name} after {at} updates",
+        subtitle=f"run: {run.path.name}",
+    )
+
+
+def _show(network: Network, look: Look) -> int:
+    from rich.table import Table
+
+    from rnnjax.cli.commands import console
+    from rnnjax.laboratory.runs import examine_run, write_out
+    from rnnjax.report.probe_page import write_page
+    from rnnjax.report.probe_summary import summary
+    from rnnjax.store.atomic import make_folder, write_atomically
+
+    if look.weight is not None:
+        rule = write_out(network.config, network.params, look.weight)
+        make_folder(network.folder)
+        file = network.folder / "chain_rule.csv"
+        write_atomically(file, rule.table().write_csv)
+        console().print(rule.text(), f"table: {file}", sep="\n", soft_wrap=True)
+        return 0
+    data = examine_run(network.config, network.params, look.sections)
+    data.attrs = {"title": network.title, "configuration": network.subtitle}
+    make_folder(network.folder)
+    file = network.folder / "probe.nc"
+    write_atomically(file, lambda path: data.to_netcdf(path, engine="h5netcdf"))
+    table = Table("quantity", "value", title=network.title)
+    for row in summary(data):
+        table.add_row(row.quantity, row.value)
+    console().print(table)
+    page = write_page(data, network.folder, network.title, network.subtitle)
+    console().print(f"data: {file}", f"page: {page}", sep="\n", soft_wrap=True)
+    return 0
