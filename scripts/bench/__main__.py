@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.devices import use_every_core
-from scripts.bench import probes
+from scripts.bench import probes, recurrence
 from scripts.bench.machine import machine
 
 
-BENCHMARKS = {"probes": probes.rows}
+BENCHMARKS = {"recurrence": recurrence.rows, "probes": probes.rows}
 
 
 def main() -> None:
