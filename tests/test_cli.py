@@ -47,6 +47,13 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
 
 # Words behind `rnnjax`, and what the sentence has to contain.
 MISTAKES = [
+    ("probe sections=flo", ["flo", "did you mean flow?"]),
+    ("probe step=3", ["run=DIR"]),
+    ("probe run=nowhere", ["nowhere", "no such folder"]),
+    ("probe run=. step=x", ["step=x", "number of updates"]),
+    ("probe weight=U", ["weight=U[0,0]"]),
+    ("probe probe=off", ["probe=full"]),
+    ("probe cell=lstn", ["lstn", "did you mean lstm"]),
     ("trian", ["trian", "did you mean train?"]),
     ("train --multrun", ["--multrun", "--multirun"]),
     ("list cell", ["cell", "did you mean cells?"]),

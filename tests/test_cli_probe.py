@@ -1,0 +1,64 @@
+"""`rnnjax probe`: a network before training, a run at one of its steps, one weight."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import xarray as xr
+
+import rnnjax
+from rnnjax.cli.main import main
+from rnnjax.store.rundir import RunDir
+from tests.launch_samples import PROBE, SIZES
+
+
+TINY = ["cell=elman", "task.distance=5", *SIZES, *PROBE]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> rnnjax.Run:
+    return rnnjax.train(*TINY, out=tmp_path_factory.mktemp("pool"))
+
+
+def load(folder: Path) -> xr.Dataset:
+    return xr.load_dataset(folder / "probe.nc", engine="h5netcdf")
+
+
+def test_before_training_and_at_step_0_are_one(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["probe", *TINY, "sections=flow", "out=here"]) == 0
+    (folder,) = (tmp_path / "here" / "probes").iterdir()
+    assert main(["probe", f"run={run.path}", "step=0", "sections=flow"]) == 0
+    assert "decay" in capsys.readouterr().out
+    before, after = load(folder), load(run.path / "probe-0")
+    np.testing.assert_array_equal(before.log10_adjoint, after.log10_adjoint)
+    stored = run.probes.log10_adjoint.sel(train_step=0)
+    np.testing.assert_allclose(before.log10_adjoint, stored, rtol=1e-4)
+    assert (folder / "probe.html").stat().st_size > 10_000
+    assert "untrained" in before.attrs["title"]
+    # what lies in a run directory does not trouble the run
+    assert RunDir(run.path).manifest().status == "done"
+
+
+def test_after_training(run, capsys):
+    assert main(["probe", f"run={run.path}", "sections=flow"]) == 0
+    stored = run.probes.log10_adjoint.sel(train_step=12)
+    np.testing.assert_allclose(
+        load(run.path / "probe-12").log10_adjoint, stored, rtol=1e-4
+    )
+    assert main(["probe", f"run={run.path}", "step=5"]) == 2
+    assert "there are 0, 4, 7, 12" in capsys.readouterr().err
+    assert main(["probe", f"run={run.path}", "seed=3"]) == 2
+    assert "no use beside run=DIR" in capsys.readouterr().err
+    assert not (run.path / "probe-5").exists()
+
+
+def test_the_chain_rule_of_a_weight(run, capsys):
+    assert main(["probe", f"run={run.path}", "weight=U[0,1]"]) == 0
+    text = capsys.readouterr().out
+    assert "sum of terms = dL/dU[0, 1]" in text
+    table = pl.read_csv(run.path / "probe-12" / "chain_rule.csv")
+    assert table["term"].sum() == pytest.approx(table["total"][-1])
+    assert main(["probe", f"run={run.path}", "weight=W[0,1]"]) == 2
+    assert "unknown kernel 'W'; known: U, V" in capsys.readouterr().err
