@@ -26,12 +26,14 @@ call U in ``U h`` is its transpose.
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Inexact
 
 from rnnjax.initializers import Initializer, chrono, make_initializer, per_gate
@@ -68,7 +70,29 @@ def apply_kernel(value: Array, kernel: Array, form: Form) -> Array:
         blocks = jnp.reshape(value, value.shape[:-1] + kernel.shape[:2])
         out = jnp.einsum("...gi,gij->...gj", blocks, kernel)
         return jnp.reshape(out, (*value.shape[:-1], -1))
-    return value @ kernel
+    # one matrix: the gradient of the kernel is then one product without a transposition
+    rows = jnp.reshape(value, (-1, value.shape[-1]))
+    return jnp.reshape(rows @ kernel, (*value.shape[:-1], kernel.shape[-1]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def recall(value: Array, kernel: Array, output: Array, form: Form) -> Array:
+    """`apply_kernel`, whose result is known: its derivatives without the product."""
+    return output
+
+
+def _recall_jvp(form: Form, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, kernel, output = primals
+    d_value, d_kernel, _ = tangents  # the output moves with the other two
+    parts = []
+    if not isinstance(d_value, SymbolicZero):
+        parts.append(apply_kernel(d_value, kernel, form))
+    if not isinstance(d_kernel, SymbolicZero):
+        parts.append(apply_kernel(value, d_kernel, form))
+    return output, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(output)
+
+
+recall.defjvp(_recall_jvp, symbolic_zeros=True)
 
 
 class Cell(nn.RNNCellBase):
@@ -159,10 +183,13 @@ class Cell(nn.RNNCellBase):
             known = self.variables.get("seams", {})
             repeats = sum(k.partition("#")[0] == name for k in known)
             site = f"{name}#{repeats}" if repeats else name
+        kernel = kernel.astype(dtype)
         if self.has_variable("held", site):
             output = self.get_variable("held", site)
+        elif self.has_variable("known", site):
+            output = recall(value, kernel, self.get_variable("known", site), form)
         else:
-            output = apply_kernel(value, kernel.astype(dtype), form)
+            output = apply_kernel(value, kernel, form)
         if self.has_variable("taps", site):
             output = output + self.get_variable("taps", site)
         if recording:

@@ -83,14 +83,20 @@ def _forward(
     taps: Taps,
     renormalised: bool,
 ) -> tuple[Trajectory, Any]:
-    states = plain_scan(cell, weights, initial, drive, Taps())
-    return states, (weights, initial, drive, taps, states)
+    def forward(state: State, drive_t: Any) -> tuple[State, Any]:
+        state, seams = masked_step(cell, weights, initial, state, drive_t)
+        # elementwise products are cheaper computed anew than stored
+        products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
+        return state, (state, products)
+
+    states, products = lax.scan(forward, initial, drive)[1]
+    return states, (weights, initial, drive, taps, states, products)
 
 
 def _backward(
     cell: Cell, renormalised: bool, residuals: Any, cotangent: Trajectory
 ) -> tuple[Any, ...]:
-    weights, initial, drive, taps, states = residuals
+    weights, initial, drive, taps, states, products = residuals
     back = reverse_scan(
         cell,
         weights,
@@ -100,6 +106,7 @@ def _backward(
         cotangent,
         adjoints=taps.states is not None,
         renormalised=renormalised,
+        known=products,
     )
     seams = step_seams(cell, weights, initial, first(drive.values))
     listed = with_kernels(weights, seams)

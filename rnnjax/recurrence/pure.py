@@ -53,11 +53,12 @@ def call(
     *args: Any,
     taps: Any = None,
     held: Any = None,
+    known: Any = None,
 ) -> Any:
     """Run a method of a cell; returns its value and the seams it used.
 
-    `taps` are added to the outputs of seams, `held` are taken in place of them; both
-    by site.
+    By site: `taps` are added to the outputs of seams; `held` are taken in place of
+    them, as constants; `known` are their values, so that they need not be computed.
     """
     bound = cell.clone(parent=None, **weights.numeric)
     variables = {"params": weights.params, "kernels": weights.kernels}
@@ -65,6 +66,8 @@ def call(
         variables["taps"] = taps
     if held:
         variables["held"] = held
+    if known:
+        variables["known"] = known
     # equations act on the last axis; a bias (n,) meets drives of any leading shape
     with jax.numpy_rank_promotion("allow"):
         done: Any = bound.apply(variables, *args, method=method, mutable=["seams"])

@@ -91,6 +91,7 @@ def masked_step(
     state: State,
     drive: Drive,
     taps: Any = None,
+    known: Any = None,
 ) -> tuple[State, Seams]:
     """One step that honours cuts, resets and padding; padding ignores a reset."""
     if drive.cut is not None:
@@ -98,7 +99,9 @@ def masked_step(
     start = state
     if drive.reset is not None:
         start = choose(drive.reset, initial, state)
-    new, seams = call(cell, weights, "step", start, drive.values, taps=taps)
+    new, seams = call(
+        cell, weights, "step", start, drive.values, taps=taps, known=known
+    )
     return choose(drive.valid, new, state), seams
 
 
@@ -116,6 +119,31 @@ def before(initial: State, states: Trajectory) -> Trajectory:
     return jax.tree.map(one, initial, states)
 
 
+class Once:
+    """Stacks each array of a loop's output once.
+
+    Where the drive is added to a product, the cotangents of both are one array; what
+    meets a kernel often is the state that entered.
+    """
+
+    def __call__(self, out: Any, entered: Any) -> list[Array]:
+        """The distinct arrays of `out` that are not among those of `entered`."""
+        leaves, self.treedef = jax.tree.flatten(out)
+        known = {id(x): ("entered", i) for i, x in enumerate(jax.tree.leaves(entered))}
+        kept: list[Array] = []
+        for x in leaves:
+            if id(x) not in known:
+                known[id(x)] = ("kept", len(kept))
+                kept.append(x)
+        self.places = [known[id(x)] for x in leaves]
+        return kept
+
+    def restored(self, kept: list[Array], entered: Any) -> Any:
+        """The whole output from what was stacked and what had entered."""
+        sources = {"kept": kept, "entered": jax.tree.leaves(entered)}
+        return self.treedef.unflatten([sources[kind][i] for kind, i in self.places])
+
+
 def reverse_scan(
     cell: Cell,
     weights: Weights,
@@ -127,6 +155,7 @@ def reverse_scan(
     exponents: Array | None = None,
     adjoints: bool = False,
     renormalised: bool = False,
+    known: Mapping[str, Array] | None = None,
 ) -> Backward:
     """Back through time from the cotangents of the states.
 
@@ -141,6 +170,7 @@ def reverse_scan(
             comes back is a mantissa to be read with `Backward.exponent`.
         adjoints: stack ∂L/∂h_t as well (always with exponents).
         renormalised: the rule of `rnnjax.recurrence.backprop`; not with exponents.
+        known: outputs of seams ``(T, B, ·)`` by site, which are then not computed anew.
 
     Returns:
         The stacked cotangents; kernels' gradients come from `kernel_gradients`.
@@ -153,7 +183,7 @@ def reverse_scan(
 
     def back(carry: Any, now: Any) -> tuple[Any, Any]:
         later, at_start, gradient = carry
-        direct, previous, drive_t = now
+        direct, previous, drive_t, known_t = now
         if carry_exponents:
             total = scaled.normalise(scaled.add(later, direct))
             adjoint, k = total.mantissa, total.exponent
@@ -162,9 +192,8 @@ def reverse_scan(
 
         def local(pointwise: Any, start: State, state: State, values: Any, taps: Any):
             joined = split.join(pointwise, weights.kernels)
-            return masked_step(
-                cell, joined, start, state, drive_t.replace(values=values), taps
-            )
+            entering = drive_t.replace(values=values)
+            return masked_step(cell, joined, start, state, entering, taps, known_t)
 
         zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
         _, vjp, used = jax.vjp(
@@ -179,13 +208,8 @@ def reverse_scan(
         d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
         if renormalised:
             d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
-        out = (
-            adjoint if adjoints else None,
-            k,
-            d_values,
-            deltas,
-            {site: seam.value for site, seam in used.items()},
-        )
+        met = {site: seam.value for site, seam in used.items()}
+        out = once((adjoint if adjoints else None, k, d_values, deltas, met), previous)
         if k is not None:
             d_state = scaled.normalise(Scaled(d_state, k))
             if drive.reset is not None:
@@ -202,14 +226,15 @@ def reverse_scan(
         batch = jax.tree.leaves(initial)[0].shape[0]
         nothing = Scaled(nothing, jnp.full((batch,), scaled.NO_EXPONENT, jnp.int32))
         direct = scaled.normalise(Scaled(cotangent, exponents))
+    previous, once = before(initial, states), Once()
     zero_gradient = jax.tree.map(jnp.zeros_like, split.pointwise)
     (at_front, at_start, gradient), stacked = lax.scan(
         back,
         (nothing, nothing, zero_gradient),
-        (direct, before(initial, states), drive),
+        (direct, previous, drive, known),
         reverse=True,
     )
-    adjoint, k, d_values, deltas, values = stacked
+    adjoint, k, d_values, deltas, values = once.restored(stacked, previous)
     if carry_exponents:
         front = scaled.add(at_front, at_start)
         return Backward(
