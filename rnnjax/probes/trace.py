@@ -218,18 +218,24 @@ def _spread(
             more = scaled.normalise(Scaled(leaf, exponent))
             leaves[earlier] = scaled.normalise(scaled.add(leaves[earlier], more))
 
+    def ready(value: Scaled) -> Scaled:
+        value = scaled.normalise(value)
+        return value if passed.pointwise else _one_exponent(value)
+
     if number == 0:
         return
-    inputs = scaled.normalise(back.inputs)
-    if not passed.pointwise:
-        top = jnp.full_like(inputs.exponent, jnp.max(inputs.exponent))
-        shifted = scaled.shift(inputs.mantissa, inputs.exponent - top)
-        inputs = Scaled(shifted, top)
+    inputs = ready(back.inputs)
     pull(inputs.mantissa, None, inputs.exponent)
     if segments.entered[order][1] is not None:
-        initial = scaled.normalise(back.initial)
+        initial = ready(back.initial)
         exponent = jnp.broadcast_to(initial.exponent[None], inputs.exponent.shape)
         pull(None, initial.mantissa, exponent)
+
+
+def _one_exponent(value: Scaled) -> Scaled:
+    """The same numbers, all at the largest of their exponents."""
+    top = jnp.full_like(value.exponent, jnp.max(value.exponent))
+    return Scaled(scaled.shift(value.mantissa, value.exponent - top), top)
 
 
 def site_names(model: SequenceModel) -> dict[str, str]:
