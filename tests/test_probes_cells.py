@@ -1,5 +1,7 @@
 """Every registered cell: shares sum to 1, and looking does not change the training."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +19,15 @@ from rnnjax.probes import (
 )
 from rnnjax.probes.contribution import gradient
 from rnnjax.recurrence import scaled
+from rnnjax.training.compiled import OPTIONS
 from tests.probe_models import batch_of, model_of, parameters, spec_of
 
 
 LENGTH, LENGTHS = 5, [5, 3, 1]
 BATCH, SPEC = batch_of("last", LENGTH, LENGTHS), spec_of("last", LENGTH)
+
+
+as_trained = partial(jax.jit, compiler_options=dict(OPTIONS["chunk"]))
 
 
 def gradients(model, params):
@@ -33,8 +39,8 @@ def gradients(model, params):
         return objective(SPEC, answers, BATCH)[0]
 
     taps = zero_taps(model, params, BATCH)
-    plain = jax.jit(jax.grad(lambda params: loss(params, None)))(params)
-    tapped, seen = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, taps)
+    plain = as_trained(jax.grad(lambda params: loss(params, None)))(params)
+    tapped, seen = as_trained(jax.grad(loss, argnums=(0, 1)))(params, taps)
     return plain, tapped, seen
 
 

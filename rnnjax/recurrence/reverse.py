@@ -208,6 +208,12 @@ def reverse_scan(
         d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
         if renormalised:
             d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
+        # Complex products round as XLA fuses them. An array of its own for δ keeps that
+        # the same whether a probe looks at δ or not.
+        deltas = {
+            site: lax.optimization_barrier(d) if jnp.iscomplexobj(d) else d
+            for site, d in deltas.items()
+        }
         met = {site: seam.value for site, seam in used.items()}
         out = once((adjoint if adjoints else None, k, d_values, deltas, met), previous)
         if k is not None:
