@@ -8,6 +8,11 @@ from pathlib import Path
 # Before jax is imported, and inherited by the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "agg")
+# Compilation is most of the cost of these tests. Training programs, whose bits are
+# tested, choose their own level.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -26,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    # Compilation is most of the cost of these tests; `pytest --cache-clear` empties it.
+    # `pytest --cache-clear` empties it.
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
