@@ -16,6 +16,7 @@ from rnnjax.probes import (
     state_names,
     trace,
 )
+from rnnjax.probes.trace import backward, forward, loss_weights, sampled_norms
 from tests.probe_models import batch_of, brute_force, model_of, parameters, spec_of
 
 
@@ -111,3 +112,34 @@ def test_lags_count_from_the_last_loss_step():
     assert expected[0] < LENGTH - 1, "the batch has no loss that ends early"
     last = batch_of("last", LENGTH, LENGTHS)
     assert last_loss_step(spec_of("last", LENGTH), last).tolist() == [3, 1, 0]
+
+
+def test_adjoints_of_sampled_loss_steps_add_up(x64):
+    batch, spec = batch_of("every", LENGTH, LENGTHS), spec_of("every", LENGTH)
+    model = model_of("gru", dtype=jnp.float64, readout="every")
+    params = parameters(model, batch)
+
+    @jax.jit
+    def probe(params):
+        passed = forward(model, params, batch, spec)
+        weights = loss_weights(spec, batch, "total")
+        norms = sampled_norms(passed, weights, jnp.arange(LENGTH))
+        alone = [
+            backward(passed, jnp.where(jnp.arange(LENGTH)[:, None] == s, weights, 0.0))
+            for s in range(LENGTH)
+        ]
+        return (
+            norms,
+            [seen.walks[0].adjoint for seen in alone],
+            backward(passed, weights).walks[0].adjoint,
+        )
+
+    norms, alone, total = probe(params)
+    plain = [np.ldexp(x.mantissa, np.asarray(x.exponent)[..., None]) for x in alone]
+    whole = np.ldexp(total.mantissa, np.asarray(total.exponent)[..., None])
+    np.testing.assert_allclose(np.sum(plain, axis=0), whole, atol=1e-15)
+    valid = np.arange(LENGTH)[:, None] < np.array(LENGTHS)
+    sizes = np.where(valid, [np.linalg.norm(x, axis=-1) for x in plain], np.nan)
+    np.testing.assert_allclose(10.0 ** norms["layer0"][:, 0], sizes, atol=1e-14)
+    later = np.arange(LENGTH)[:, None] > np.arange(LENGTH)[None]
+    assert np.all(np.isneginf(norms["layer0"][:, 0, :, 0].T[later]))

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.sites import INPUT, Apply, Segments, cut
 from rnnjax.probes.walk import Back, Use, Walk, Walked, walk_back
 from rnnjax.recurrence import scaled
@@ -267,6 +268,28 @@ def loss_weights(spec: TaskSpec, batch: Batch, lag: Lag) -> Float[Array, "*T B"]
         return weights
     steps = jnp.arange(batch.mask.shape[0])[:, None]
     return jnp.where(steps == last_loss_step(spec, batch)[None], weights, 0.0)
+
+
+def sampled_norms(
+    passed: Forward, weights: Float[Array, "T B"], steps: Int[Array, "S"]
+) -> dict[str, Float[Array, "S arrays T B"]]:
+    """log10 ‖λ_t^{(s)}‖ for several loss steps s, by name of the recurrence.
+
+    Rows as `log10_norms`; −inf for t > s, and for an example without a loss at s. Costs
+    one walk back for each s, one after the other.
+
+    Args:
+        passed: the pass forward of a model that answers at every step.
+        weights: of the loss of each answer (`loss_weights`, lag `total`).
+        steps: the steps s, the same for all examples; may be traced.
+    """
+    time = jnp.arange(passed.valid.shape[0])[:, None]
+
+    def one(step: Array) -> dict[str, Array]:
+        seen = backward(passed, jnp.where(time == step, weights, 0.0))
+        return {walk.name: log10_norms(walk, seen.valid) for walk in seen.walks}
+
+    return lax.map(one, steps)
 
 
 def last_loss_step(spec: TaskSpec, batch: Batch) -> Int[Array, "B"]:
