@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
-        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        jax.config.update("jax_compilation_cache_max_size", 2**32)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
