@@ -1,9 +1,10 @@
 """The one reverse scan: training and probes go back through time with this loop.
 
-At each step the vector-Jacobian product of the step is taken from the stored states, and
-from the stored results of its products where the caller has them. Cotangents δ of the seams are stacked, never the kernels' gradients, which are
-one matrix product each after the loop; no array of shape (T, n, n) exists. With
-`exponents` the adjoint is carried as mantissa × 2^k and cannot underflow.
+At each step the vector-Jacobian product of the step is taken from the stored states,
+and from the stored results of its products where the caller has them. Cotangents δ of
+the seams are stacked, never the kernels' gradients, which are one matrix product each
+after the loop; no array of shape (T, n, n) exists. With `exponents` the adjoint is
+carried as mantissa × 2^k and cannot underflow.
 """
 
 from collections.abc import Mapping
