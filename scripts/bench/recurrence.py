@@ -177,7 +177,7 @@ def _floor(cell: str, size: tuple[int, int, int]) -> Any:
 def _torch(cell: str, x: Any, weight: Any) -> dict[str, Callable[[], Any]]:
     """PyTorch's own module with one and two threads; none if it is not installed."""
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         return {}
     kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
