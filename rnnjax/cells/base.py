@@ -33,6 +33,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Inexact
 
@@ -75,18 +76,28 @@ def apply_kernel(value: Array, kernel: Array, form: Form) -> Array:
     return jnp.reshape(rows @ kernel, (*value.shape[:-1], kernel.shape[-1]))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def recall(value: Array, kernel: Array, output: Array, form: Form) -> Array:
-    """`apply_kernel`, whose result is known: its derivatives without the product."""
+@partial(jax.custom_jvp, nondiff_argnums=(4,))
+def recall(
+    value: Array, kernel: Array, output: Array, transposed: Array | None, form: Form
+) -> Array:
+    """`apply_kernel`, whose result is known: its derivatives without the product.
+
+    With the `transposed` kernel of a dense seam, the way back is a product of plain
+    rows and columns; with the kernel itself XLA rearranges it anew at each step.
+    """
     return output
 
 
 def _recall_jvp(form: Form, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    value, kernel, output = primals
-    d_value, d_kernel, _ = tangents  # the output moves with the other two
+    value, kernel, output, transposed = primals
+    d_value, d_kernel, *_ = tangents  # the others move with these two
     parts = []
     if not isinstance(d_value, SymbolicZero):
-        parts.append(apply_kernel(d_value, kernel, form))
+        if transposed is None:
+            parts.append(apply_kernel(d_value, kernel, form))
+        else:
+            along = (((d_value.ndim - 1,), (1,)), ((), ()))
+            parts.append(lax.dot_general(d_value, transposed, along))
     if not isinstance(d_kernel, SymbolicZero):
         parts.append(apply_kernel(value, d_kernel, form))
     return output, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(output)
@@ -187,7 +198,9 @@ class Cell(nn.RNNCellBase):
         if self.has_variable("held", site):
             output = self.get_variable("held", site)
         elif self.has_variable("known", site):
-            output = recall(value, kernel, self.get_variable("known", site), form)
+            output = self.get_variable("known", site)
+            transposed = self.get_variable("transposed", name, None)
+            output = recall(value, kernel, output, transposed, form)
         else:
             output = apply_kernel(value, kernel, form)
         if self.has_variable("taps", site):

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
+from rnnjax.recurrence.piped import piped_scan
 from rnnjax.recurrence.pure import Weights, step_seams, with_kernels
 from rnnjax.recurrence.reverse import (
     Drive,
@@ -83,13 +84,14 @@ def _forward(
     taps: Taps,
     renormalised: bool,
 ) -> tuple[Trajectory, Any]:
-    def forward(state: State, drive_t: Any) -> tuple[State, Any]:
+    def forward(fixed: Any, state: State, drive_t: Any) -> tuple[State, Any]:
+        weights, initial = fixed
         state, seams = masked_step(cell, weights, initial, state, drive_t)
         # elementwise products are cheaper computed anew than stored
         products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
         return state, (state, products)
 
-    states, products = lax.scan(forward, initial, drive)[1]
+    states, products = piped_scan(forward, False, (weights, initial), initial, drive)[1]
     return states, (weights, initial, drive, taps, states, products)
 
 

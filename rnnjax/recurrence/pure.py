@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.extend.core import Literal
+from jaxtyping import Array
 
 from rnnjax.cells.base import Cell, Seam
 from rnnjax.types import State
@@ -54,11 +55,13 @@ def call(
     taps: Any = None,
     held: Any = None,
     known: Any = None,
+    transposed: Any = None,
 ) -> Any:
     """Run a method of a cell; returns its value and the seams it used.
 
     By site: `taps` are added to the outputs of seams; `held` are taken in place of
     them, as constants; `known` are their values, so that they need not be computed.
+    By kernel: `transposed` are dense kernels the other way round, for `known` seams.
     """
     bound = cell.clone(parent=None, **weights.numeric)
     variables = {"params": weights.params, "kernels": weights.kernels}
@@ -67,7 +70,7 @@ def call(
     if held:
         variables["held"] = held
     if known:
-        variables["known"] = known
+        variables |= {"known": known, "transposed": transposed or {}}
     # equations act on the last axis; a bias (n,) meets drives of any leading shape
     with jax.numpy_rank_promotion("allow"):
         done: Any = bound.apply(variables, *args, method=method, mutable=["seams"])
@@ -106,6 +109,12 @@ def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
         lambda w, s, d: call(cell, w, "step", s, d), weights, state, drive
     )
     return seams
+
+
+def transposed_kernels(weights: Weights, seams: Seams) -> dict[str, Array]:
+    """The kernels of the dense seams the other way round, for the way back."""
+    dense = {seam.kernel for seam in seams.values() if seam.form == "dense"}
+    return {name: weights.kernels[name].T for name in sorted(dense)}
 
 
 @struct.dataclass

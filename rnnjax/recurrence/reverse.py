@@ -19,12 +19,14 @@ from jaxtyping import Array, Bool
 from rnnjax.cells.base import Cell, Form
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.backprop import renormalise
+from rnnjax.recurrence.piped import piped_scan
 from rnnjax.recurrence.pure import (
     Seams,
     Weights,
     call,
     split_weights,
     step_seams,
+    transposed_kernels,
     with_kernels,
 )
 from rnnjax.recurrence.scaled import Scaled
@@ -93,6 +95,7 @@ def masked_step(
     drive: Drive,
     taps: Any = None,
     known: Any = None,
+    transposed: Any = None,
 ) -> tuple[State, Seams]:
     """One step that honours cuts, resets and padding; padding ignores a reset."""
     if drive.cut is not None:
@@ -101,7 +104,14 @@ def masked_step(
     if drive.reset is not None:
         start = choose(drive.reset, initial, state)
     new, seams = call(
-        cell, weights, "step", start, drive.values, taps=taps, known=known
+        cell,
+        weights,
+        "step",
+        start,
+        drive.values,
+        taps=taps,
+        known=known,
+        transposed=transposed,
     )
     return choose(drive.valid, new, state), seams
 
@@ -182,7 +192,8 @@ def reverse_scan(
     carry_exponents = exponents is not None
     adjoints = adjoints or carry_exponents
 
-    def back(carry: Any, now: Any) -> tuple[Any, Any]:
+    def back(fixed: Any, carry: Any, now: Any) -> tuple[Any, Any]:
+        split, kernels, transposed, initial = fixed
         later, at_start, gradient = carry
         direct, previous, drive_t, known_t = now
         if carry_exponents:
@@ -192,9 +203,11 @@ def reverse_scan(
             adjoint, k = jax.tree.map(jnp.add, later, direct), None
 
         def local(pointwise: Any, start: State, state: State, values: Any, taps: Any):
-            joined = split.join(pointwise, weights.kernels)
+            joined = split.join(pointwise, kernels)
             entering = drive_t.replace(values=values)
-            return masked_step(cell, joined, start, state, entering, taps, known_t)
+            return masked_step(
+                cell, joined, start, state, entering, taps, known_t, transposed
+            )
 
         zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
         _, vjp, used = jax.vjp(
@@ -235,11 +248,12 @@ def reverse_scan(
         direct = scaled.normalise(Scaled(cotangent, exponents))
     previous, once = before(initial, states), Once()
     zero_gradient = jax.tree.map(jnp.zeros_like, split.pointwise)
-    (at_front, at_start, gradient), stacked = lax.scan(
+    (at_front, at_start, gradient), stacked = piped_scan(
         back,
+        True,
+        (split, weights.kernels, transposed_kernels(weights, seams), initial),
         (nothing, nothing, zero_gradient),
         (direct, previous, drive, known),
-        reverse=True,
     )
     adjoint, k, d_values, deltas, values = once.restored(stacked, previous)
     if carry_exponents:
