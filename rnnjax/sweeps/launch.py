@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from rnnjax.errors import one_line
 from rnnjax.store.environment import environment
 from rnnjax.store.identity import identity
@@ -28,7 +30,7 @@ from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining, Saving
-from rnnjax.training.pack import run_mesh
+from rnnjax.training.pack import mesh_for, run_mesh
 from rnnjax.training.program import Signature
 
 
@@ -87,14 +89,17 @@ def launch(
     slots = mesh.devices.size * settings.pack.capacity
     packs = make_packs(planned, unfinished, pool.path, slots)
     sweep = record_sweep(pool, planned, settings, command)
-    programs: dict[Signature, Compiled] = {}
+    programs: dict[tuple[Signature, Mesh], Compiled] = {}
 
     def make_ready(pack: PlannedPack) -> PackTraining:
         first = pack.members[0].signature
-        fresh = Compiled(first, mesh, settings.pack.capacity)
+        place = mesh_for(mesh, len(pack.members), first.shards)
+        fresh = Compiled(first, place, settings.pack.capacity)
         saving = Saving(pack.checkpoint, settings.checkpoint.every_seconds)
         configs = [member.job.config for member in pack.members]
-        training = PackTraining(programs.setdefault(first, fresh), configs, saving)
+        training = PackTraining(
+            programs.setdefault((first, place), fresh), configs, saving
+        )
         training.warm()
         return training
 

@@ -108,6 +108,7 @@ def signature(config: RunConfig) -> Signature:
         optimizer=config.optimizer.name,
         remedy=config.remedy.name,
         batch=config.batch,
+        shards=config.shards,
         ride=config.probe.preset == "light",
         sentences=config.probe.sentences,
     )

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import Pack, over_runs
 from rnnjax.training.program import Program, Signature
+from rnnjax.training.shards import SHARDS
 from rnnjax.types import Batch
 
 
@@ -40,7 +41,7 @@ class Compiled:
     @property
     def program(self) -> Program:
         """The pure functions."""
-        return Program(self.signature)
+        return Program(self.signature, spread=SHARDS in self.mesh.axis_names)
 
     @property
     def _on_cpu(self) -> bool:

@@ -175,6 +175,8 @@ class RunConfig:
         task: registered name of the task, `task_options` its fields.
         lr: learning rate η.
         batch: examples an update.
+        shards: equal parts in which the batch is worked, each on a core of its own
+            where the run is alone.
         steps: number of updates.
         seed: of parameters and data order; equal seeds see equal data.
         log_every: updates that one row of the metrics averages over.
@@ -195,6 +197,7 @@ class RunConfig:
     eval: EvalConfig = EvalConfig()
     lr: float = 1e-3
     batch: int = 32
+    shards: int = 1
     steps: int = 2000
     seed: int = 0
     log_every: int = 50
@@ -203,6 +206,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_range("lr", self.lr, 0.0, 1e3)
         check_range("batch", self.batch, 1, 1_048_576)
+        check_range("shards", self.shards, 1, self.batch)
+        if self.batch % self.shards:
+            raise UserError(
+                f"shards={self.shards} does not divide batch={self.batch} evenly"
+            )
         check_range("steps", self.steps, 0, 10**9)
         check_range("seed", self.seed, 0, 2**32 - 1)
         check_range("log_every", self.log_every, 1)

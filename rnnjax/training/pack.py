@@ -15,6 +15,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnjax.training.shards import SHARDS
+
 
 RUNS = "runs"
 
@@ -23,6 +25,13 @@ def run_mesh(devices: int | None = None) -> Mesh:
     """A mesh over the local devices along which runs are spread."""
     found = jax.local_devices()
     return Mesh(np.array(found[: devices or len(found)]), (RUNS,))
+
+
+def mesh_for(mesh: Mesh, runs: int, shards: int) -> Mesh:
+    """`mesh`, or where one run is alone its first devices along the axis of shards."""
+    if runs > 1 or not 1 < shards <= mesh.devices.size:
+        return mesh
+    return Mesh(mesh.devices[:shards].reshape(1, shards), (RUNS, SHARDS))
 
 
 def over_runs(run: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
@@ -69,13 +78,13 @@ class Pack:
     """Runs of one signature, spread over the devices.
 
     Args:
-        mesh: from `run_mesh`.
+        mesh: from `run_mesh` or `mesh_for`.
         runs: how many runs there are.
         capacity: slots per device, at least 2.
     """
 
     def __init__(self, mesh: Mesh, runs: int, capacity: int) -> None:
-        devices = mesh.devices.size
+        devices = mesh.shape[RUNS]
         if runs > devices * capacity:
             raise ValueError(
                 f"{runs} runs do not fit into {devices} × {capacity} slots"
@@ -92,7 +101,7 @@ class Pack:
 
     def stack(self, runs: Sequence[Any]) -> Any:
         """One pytree with a leading axis of slots, on the devices."""
-        slots = self.mesh.devices.size * self.capacity
+        slots = self.mesh.shape[RUNS] * self.capacity
         sharding = NamedSharding(self.mesh, PartitionSpec(RUNS))
 
         def join(*leaves: Any) -> Any:

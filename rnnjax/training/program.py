@@ -23,6 +23,13 @@ from rnnjax.probes.updates import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.shards import (
+    each_shard,
+    joined,
+    shares,
+    split_batch,
+    take_examples,
+)
 from rnnjax.types import Batch
 
 
@@ -43,6 +50,7 @@ class Signature:
         spec: what the task says of itself.
         optimizer, remedy: kinds.
         batch: examples an update.
+        shards: equal parts of the batch.
         ride: whether light probes ride on the backward pass.
         sentences: examples whose shares a full probe keeps one by one.
     """
@@ -53,6 +61,7 @@ class Signature:
     optimizer: str
     remedy: str
     batch: int
+    shards: int
     ride: bool
     sentences: int
 
@@ -113,9 +122,15 @@ def empty_meter() -> Meter:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The compiled side of a run, as pure functions."""
+    """The compiled side of a run, as pure functions.
+
+    Attributes:
+        signature: what they depend on.
+        spread: whether the shards of a batch lie on devices of their own.
+    """
 
     signature: Signature
+    spread: bool = False
 
     def model(self, hyper: Hyper) -> SequenceModel:
         """The model with the lag and the numeric fields of its cell filled in."""
@@ -127,9 +142,9 @@ class Program:
         """Zeros in place of the light probe's norms, the same for all runs."""
         if not self.signature.ride:
             return ()
-        model = self.model(hyper)
+        model, anywhere = self.model(hyper), Program(self.signature)
         shapes = jax.eval_shape(
-            lambda: light.norms(model, self._gradient(params, hyper, 0, data)[3])
+            lambda: light.norms(model, anywhere._gradient(params, hyper, 0, data)[3])
         )
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
@@ -169,18 +184,43 @@ class Program:
         self, params: Any, hyper: Hyper, step: Any, data: Data
     ) -> tuple[Array, Array, Any, Any]:
         """Loss, metric, gradient and that of the taps, for the update at `step`."""
-        sig, model = self.signature, self.model(hyper)
+        sig = self.signature
         batch = sig.task.sample(key_for(hyper, TRAIN_DATA, step), sig.batch, data)
+        key = key_for(hyper, DROPOUT, step)
+        if sig.shards == 1:
+            return self._gradient_of(params, hyper, key, batch)
+        parts = split_batch(batch, sig.shards)
+        keys = jax.random.split(key, sig.shards)
+
+        def weighted(shard: Any) -> Any:
+            key, part, share = shard
+            return self._gradient_of(params, hyper, key, part, share)
+
+        every = keys, parts, shares(sig.spec, parts).T
+        *summed, tapped = each_shard(weighted, every, self.spread)
+        loss, metric, gradient = jax.tree.map(lambda x: jnp.sum(x, axis=0), summed)
+        return loss, metric, gradient, jax.tree.map(joined, tapped)
+
+    def _gradient_of(
+        self, params: Any, hyper: Hyper, key: Any, batch: Batch, share: Any = None
+    ) -> tuple[Array, Array, Any, Any]:
+        """`_gradient` of a batch; of a shard, times its share of loss and metric."""
+        sig, model = self.signature, self.model(hyper)
 
         def loss_of(params: Any, taps: Any) -> tuple[Array, Array]:
             variables = (
                 {"params": params, "taps": taps} if sig.ride else {"params": params}
             )
-            rngs = {"dropout": key_for(hyper, DROPOUT, step)} if model.dropout else {}
+            rngs = {"dropout": key} if model.dropout else {}
             answers: Any = model.apply(
                 variables, batch.inputs, batch.lengths, train=True, rngs=rngs
             )
-            return objective(sig.spec, answers, batch)
+            loss, metric = objective(sig.spec, answers, batch)
+            return (
+                (loss, metric)
+                if share is None
+                else (loss * share[0], metric * share[1])
+            )
 
         taps = light.zero_taps(model, params, batch) if sig.ride else {}
         wanted = (0, 1) if sig.ride else (0,)
@@ -272,15 +312,3 @@ class Program:
         """The full probe on a held-out batch."""
         sig = self.signature
         return measure(self.model(hyper), sig.spec, params, batch, sig.sentences)
-
-
-def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
-    """The examples at `index` of a time-major batch."""
-    axis = 0 if batch.targets.shape[0] == batch.lengths.shape[0] else 1
-    return Batch(
-        inputs=jnp.take(batch.inputs, index, axis=1),
-        targets=jnp.take(batch.targets, index, axis=axis),
-        mask=jnp.take(batch.mask, index, axis=1),
-        lengths=jnp.take(batch.lengths, index, axis=0),
-        informative=jnp.take(batch.informative, index, axis=1),
-    )

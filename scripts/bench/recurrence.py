@@ -142,7 +142,10 @@ def _nnx(cell: str, x: Any, weight: Any, updates: int) -> Any:
 
 
 def _floor(cell: str, size: tuple[int, int, int]) -> Any:
-    """x V for all steps, h U and δ Uᵀ step by step, and the two weight gradients."""
+    """x V for all steps, h U and δ Uᵀ step by step, and the two weight gradients.
+
+    The inputs need no gradient here, so that δ Vᵀ is not among them.
+    """
     batch, length, n = size
     gates = GATES[cell]
     keys = jax.random.split(jax.random.key(0), 4)
@@ -168,7 +171,6 @@ def _floor(cell: str, size: tuple[int, int, int]) -> Any:
             d,
             lax.dot_general(x, delta, both),
             lax.dot_general(x + 1.0, delta, both),
-            delta @ kernel.T,
         )
 
     return lambda: run(x, delta, kernel)
