@@ -89,6 +89,8 @@ def test_sections_agree_with_each_other(examined):
     volume = np.log(upper.singular_value).sum("mode").isel(probed_example=0)
     whole = upper.log_sigma.isel(lag_probed=-1).sum("mode")
     assert float(volume.sum("step")) == pytest.approx(float(whole), rel=1e-4)
+    ordered = examined.lyapunov.sel(layer="lower").values
+    assert np.all(np.diff(ordered, axis=1) <= 0), "not the largest first"
     exponents = upper.lyapunov.isel(probed_example=0).sum("mode")
     assert float(exponents) * LENGTH == pytest.approx(float(whole), rel=1e-3)
 
