@@ -23,6 +23,9 @@ from rnnjax.store.atomic import make_folder, write_text
 
 PAGE, FIGURES = "probe.html", "figures"
 
+HALF = 6.6
+"""Inches of a figure that shares a row of the page with another."""
+
 Draw = Callable[[xr.Dataset], Figure | None]
 Say = Callable[[xr.Dataset], list[str]]
 
@@ -58,6 +61,7 @@ class Shown:
     caption: str
     sentences: list[str]
     svg: str
+    wide: bool
 
 
 INSTRUMENTS = (
@@ -99,7 +103,7 @@ INSTRUMENTS = (
         probe_words.effective_rank,
         "Effective rank",
         "Participation ratio of the singular values of the batch of lagged adjoints, "
-        "each of length 1: 1 if all examples send back one direction.",
+        "at one lag, each of length 1: 1 if all examples send back one direction.",
     ),
     Instrument(
         instruments.slopes,
@@ -123,14 +127,16 @@ INSTRUMENTS = (
         probe_words.step_spectrum,
         "Singular values of one step",
         "Of the Jacobian ∂h_t/∂h_{t−1} of the joint state at some steps, in the order "
-        "of the walk; median over the probed examples. Dashed: its spectral radius.",
+        "of the walk; median over the probed examples. Dashed: its spectral radius; a "
+        "cross: exactly zero.",
     ),
     Instrument(
         instruments.propagator_spectrum,
         probe_words_updates.propagator_spectrum,
         "Singular values of long products",
         "Of the product of Jacobians from a step to the last, by lag; first example, "
-        "by graded QR. A line ends where its direction is lost.",
+        "by graded QR. A line ends, and a cross stands below, where its direction is "
+        "lost.",
     ),
     Instrument(
         instruments.lyapunov,
@@ -152,8 +158,8 @@ INSTRUMENTS = (
         instruments.signal_to_noise,
         probe_words_factors.signal_to_noise,
         "Signal and noise by lag",
-        "Squared norm of the mean over examples of a kernel's gradient at this lag, "
-        "over the trace of their covariance.",
+        "Squared norm of the mean over examples of what a parameter's gradient gets at "
+        "this lag, over the trace of their covariance.",
     ),
     Instrument(
         instruments.truncation,
@@ -166,8 +172,9 @@ INSTRUMENTS = (
         instruments.updates,
         probe_words_updates.updates,
         "One update",
-        "Left: norm of the first update over that of the array. Right: mean over "
-        "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
+        "Left: norm of the update over that of the array, for an optimizer that starts "
+        "here. Right: mean over examples of |∂h_T/∂θ|², T the last step (Zucchet & "
+        "Orvieto 2024).",
     ),
     Instrument(
         instruments.word_strip,
@@ -209,7 +216,16 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
                 (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
             continue
         svg = save_figure(figure, one.name, folder / FIGURES)
-        figures.append(Shown(one.name, one.title, one.caption, one.say(data), svg))
+        figures.append(
+            Shown(
+                one.name,
+                one.title,
+                one.caption,
+                one.say(data),
+                svg,
+                wide=figure.get_figwidth() > HALF,
+            )
+        )
     text = fill(
         "probe.html",
         title=title,
