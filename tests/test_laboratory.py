@@ -56,6 +56,7 @@ def examined(users) -> xr.Dataset:
 
 def test_every_quantity_of_a_users_model(examined):
     assert examined.layer.values.tolist() == ["lower", "upper"]
+    assert examined.attrs["title"] == "gradient flow of Users"
     lags = (examined.last_step - examined.time).transpose("time", "example")
     assert lags.values.tolist() == [[LENGTH - 1 - t] * SIZE for t in range(LENGTH)]
     for name, variable in examined.data_vars.items():

@@ -39,12 +39,14 @@ class Instrument:
         say: the sentences that go with it, from the same numbers.
         title: in a few words.
         caption: what is drawn, and how it was computed.
+        during_training: of measurements at several steps of a run.
     """
 
     draw: Draw
     say: Say
     title: str
     caption: str
+    during_training: bool = False
 
     @property
     def name(self) -> str:
@@ -81,6 +83,7 @@ INSTRUMENTS = (
         "log₁₀‖λ‖: the first step is on the left, the loss on the right, a row for "
         "each measurement during training. The number beside a row is the norm at the "
         "first step; grey: exactly zero.",
+        during_training=True,
     ),
     Instrument(
         instruments.two_factors,
@@ -190,7 +193,13 @@ INSTRUMENTS = (
 )
 
 
-def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Path:
+def write_page(
+    data: xr.Dataset,
+    folder: Path,
+    title: str,
+    subtitle: str,
+    training: xr.Dataset | None = None,
+) -> Path:
     """Write ``probe.html``, which needs no network, and ``figures/`` beside it.
 
     Equal data sets give equal bytes.
@@ -199,6 +208,7 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
         data: of `rnnjax probe`, of `rnnjax.probe`, or a run's ``probes.nc``.
         folder: made if it is not there.
         title, subtitle: what was probed.
+        training: the ``probes.nc`` of the run that `data` is a moment of.
 
     Returns:
         The path of the page.
@@ -210,7 +220,8 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
     make_folder(folder / FIGURES)
     figures = []
     for one in INSTRUMENTS:
-        figure = one.draw(data)
+        source = training if one.during_training and training is not None else data
+        figure = one.draw(source)
         if figure is None:
             for kind in ("png", "svg"):  # of an earlier page
                 (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
@@ -221,7 +232,7 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
                 one.name,
                 one.title,
                 one.caption,
-                one.say(data),
+                one.say(source),
                 svg,
                 wide=figure.get_figwidth() > HALF,
             )
