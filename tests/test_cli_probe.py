@@ -47,6 +47,8 @@ def test_after_training(run, capsys):
     np.testing.assert_allclose(
         load(run.path / "probe-12").log10_adjoint, stored, rtol=1e-4
     )
+    over_training = run.path / "probe-12" / "figures" / "gradient_over_training.svg"
+    assert over_training.exists(), "the page shows what training measured"
     assert main(["probe", f"run={run.path}", "step=5"]) == 2
     assert "there are 0, 4, 7, 12" in capsys.readouterr().err
     assert main(["probe", f"run={run.path}", "seed=3"]) == 2
@@ -58,6 +60,7 @@ def test_the_chain_rule_of_a_weight(run, capsys):
     assert main(["probe", f"run={run.path}", "weight=U[0,1]"]) == 0
     text = capsys.readouterr().out
     assert "sum of terms = dL/dU[0, 1]" in text
+    assert "term           value * delta, what the step gives" in text
     table = pl.read_csv(run.path / "probe-12" / "chain_rule.csv")
     assert table["term"].sum() == pytest.approx(table["total"][-1])
     assert main(["probe", f"run={run.path}", "weight=W[0,1]"]) == 2

@@ -56,6 +56,7 @@ def examined(users) -> xr.Dataset:
 
 def test_every_quantity_of_a_users_model(examined):
     assert examined.layer.values.tolist() == ["lower", "upper"]
+    assert examined.attrs["title"] == "gradient flow of Users"
     lags = (examined.last_step - examined.time).transpose("time", "example")
     assert lags.values.tolist() == [[LENGTH - 1 - t] * SIZE for t in range(LENGTH)]
     for name, variable in examined.data_vars.items():
@@ -89,6 +90,8 @@ def test_sections_agree_with_each_other(examined):
     volume = np.log(upper.singular_value).sum("mode").isel(probed_example=0)
     whole = upper.log_sigma.isel(lag_probed=-1).sum("mode")
     assert float(volume.sum("step")) == pytest.approx(float(whole), rel=1e-4)
+    ordered = examined.lyapunov.sel(layer="lower").values
+    assert np.all(np.diff(ordered, axis=1) <= 0), "not the largest first"
     exponents = upper.lyapunov.isel(probed_example=0).sum("mode")
     assert float(exponents) * LENGTH == pytest.approx(float(whole), rel=1e-3)
 

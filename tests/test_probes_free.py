@@ -9,13 +9,15 @@ import pytest
 from flax import traverse_util
 
 from rnnjax.probes import contribution, kernels, trace
-from rnnjax.probes.contribution import Uses, signed_share
+from rnnjax.probes.contribution import Uses, first_update_share, signed_share
 from rnnjax.probes.free import contributions
+from rnnjax.probes.free import signal_to_noise as signal_to_noise_of_free
 from rnnjax.probes.spread import (
     by_lag,
     cancellation,
     effective_rank,
     held_by_last,
+    scaled_by_lag,
     signal_to_noise,
 )
 from rnnjax.recurrence import scaled
@@ -61,6 +63,23 @@ def flat(x: np.ndarray, lead: int) -> np.ndarray:
     return x.reshape(*x.shape[:lead], -1)
 
 
+LAST = np.array(LENGTHS) - 1
+
+
+def by_hand(each: np.ndarray) -> np.ndarray:
+    """‖mean‖² / tr Cov of ``(T, B, ·)``."""
+    variance = np.var(each, axis=1, ddof=1).sum(-1)
+    with np.errstate(invalid="ignore"):
+        return norm(each.mean(1), -1) ** 2 / variance
+
+
+def lagged(each: np.ndarray) -> np.ndarray:
+    """``(T, B, ·)`` by lag, zero beyond the start."""
+    steps = LAST[None] - np.arange(LENGTH)[:, None]
+    taken = each[np.maximum(steps, 0), np.arange(len(LENGTHS))]
+    return taken * (steps >= 0)[..., None]
+
+
 @pytest.mark.parametrize("cell", ["elman", "lstm", "exprnn", "indrnn", "lru"])
 def test_every_parameter_has_contributions(cell, x64):
     model = model_of(cell, dtype=jnp.float64)
@@ -69,18 +88,32 @@ def test_every_parameter_has_contributions(cell, x64):
     @jax.jit
     def probe(params):
         seen = trace(model, params, BATCH, SPEC, lag="total")
-        found = {k.name.removeprefix("layer0/"): contribution(k) for k in kernels(seen)}
-        own = contributions(seen.walks[0])
-        return found, {k.removeprefix("layer0/"): v for k, v in own.items()}
+        found = {
+            k.name.removeprefix("layer0/"): (contribution(k), first_update_share(k))
+            for k in kernels(seen)
+        }
+        (walk,) = seen.walks
+        noise = signal_to_noise_of_free(walk, jnp.asarray(LAST))
+        own = {
+            name.removeprefix("layer0/"): (part, part.first_update_share, noise[name])
+            for name, part in contributions(walk).items()
+        }
+        return found, own
 
     by_kernel, by_step = probe(params)
     expected = brute(model, params)
     named = traverse_util.flatten_dict(params["stack_0_0"]["cell"], sep="/")
     direct = set(by_kernel) & set(named)
     assert set(by_step) == set(named) - direct, "a parameter is left out"
-    for name, part in {**by_step, **{k: by_kernel[k] for k in direct}}.items():
+    for name, (*_, noise) in by_step.items():
+        known = by_hand(lagged(flat(expected[name], 2)))
+        np.testing.assert_allclose(noise, known, rtol=1e-8)
+    for name, found in {**by_step, **{k: by_kernel[k] for k in direct}}.items():
+        part, first = found[:2]
         steps = flat(expected[name].sum(1), 1)
         total = steps.sum(0)
+        along = steps @ np.sign(total) / np.abs(total).sum()
+        np.testing.assert_allclose(first, along, atol=1e-10)
         sizes = norm(steps, 1)
         np.testing.assert_allclose(10.0**part.log10_norm, sizes, rtol=1e-9, atol=1e-13)
         np.testing.assert_allclose(part.norm_share, sizes / sizes.sum(), atol=1e-11)
@@ -91,7 +124,6 @@ def test_every_parameter_has_contributions(cell, x64):
 def test_spread_of_the_kernels(x64):
     model = model_of("gru_before", dtype=jnp.float64)
     params = parameters(model, BATCH)
-    last = jnp.asarray(LENGTHS) - 1
     scale = jnp.asarray(np.random.default_rng(0).uniform(0.1, 2.0, (4, 8)))
 
     @jax.jit
@@ -99,12 +131,11 @@ def test_spread_of_the_kernels(x64):
         found = kernels(trace(model, params, BATCH, SPEC, lag="total"))
 
         def quantities(k: Uses) -> Any:
-            lagged = by_lag(k, last)
             return {
                 "share": contribution(k).norm_share,
                 "cancellation": cancellation(k),
                 "noise": signal_to_noise(k),
-                "noise_by_lag": signal_to_noise(lagged),
+                "noise_by_lag": signal_to_noise(by_lag(k, jnp.asarray(LAST))),
             }
 
         U = next(k for k in found if k.name == "layer0/U")
@@ -112,8 +143,6 @@ def test_spread_of_the_kernels(x64):
 
     quantities, preconditioned = probe(params)
     expected = brute(model, params)
-    lags = np.stack([np.maximum(t - np.arange(LENGTH), 0) for t in np.array(last)], 1)
-    real = np.array(last)[None] - np.arange(LENGTH)[:, None] >= 0
     for name, found in quantities.items():
         each = flat(expected[name.removeprefix("layer0/")], 2)
         steps = each.sum(1)
@@ -121,22 +150,17 @@ def test_spread_of_the_kernels(x64):
         np.testing.assert_allclose(found["cancellation"], ratio, rtol=1e-10)
         held = np.cumsum(found["share"][::-1])
         assert int(held_by_last(found["share"])) == 1 + np.argmax(held >= 0.9)
-
-        def noise(each: np.ndarray) -> np.ndarray:
-            variance = np.var(each, axis=1, ddof=1).sum(-1)
-            with np.errstate(invalid="ignore"):
-                return norm(each.mean(1), -1) ** 2 / variance
-
-        np.testing.assert_allclose(found["noise"], noise(each), rtol=1e-8)
-        lagged = each[lags, np.arange(len(LENGTHS))] * real[..., None]
-        np.testing.assert_allclose(found["noise_by_lag"], noise(lagged), rtol=1e-8)
+        np.testing.assert_allclose(found["noise"], by_hand(each), rtol=1e-8)
+        known = by_hand(lagged(each))
+        np.testing.assert_allclose(found["noise_by_lag"], known, rtol=1e-8)
     steps = expected["U"].sum(1)
     along = np.sum(steps * steps.sum(0) * np.asarray(scale), axis=(1, 2))
     np.testing.assert_allclose(preconditioned, along / along.sum(), atol=1e-10)
 
 
 def test_effective_rank_is_the_participation_ratio(x64):
-    batch = batch_of("last", LENGTH, [4, 4, 3, 2, 2])
+    lengths = [4, 4, 3, 2, 2]
+    batch = batch_of("last", LENGTH, lengths)
     model = model_of("lru", dtype=jnp.float64)
     params = parameters(model, batch)
 
@@ -144,15 +168,22 @@ def test_effective_rank_is_the_participation_ratio(x64):
     def probe(params):
         walk = trace(model, params, batch, SPEC, lag="total").walks[0]
         adjoint = scaled.shift(walk.adjoint.mantissa, walk.adjoint.exponent)
-        return effective_rank(walk), adjoint
+        last = jnp.asarray(lengths) - 1
+        lagged = effective_rank(scaled_by_lag(walk.adjoint, last))
+        return effective_rank(walk.adjoint), lagged, adjoint
 
-    rank, adjoint = probe(params)
-    for t in range(LENGTH):
-        rows = adjoint[t][np.linalg.norm(adjoint[t], axis=1) > 0]
+    def known(rows: np.ndarray) -> float:
+        rows = rows[np.linalg.norm(rows, axis=1) > 0]
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         s = np.linalg.svd(unit, compute_uv=False)
-        assert rank[t] == pytest.approx(np.sum(s**2) ** 2 / np.sum(s**4), rel=1e-9)
-    assert rank[3] < rank[0], "two examples at the last step, five at the first"
+        return float(np.sum(s**2) ** 2 / np.sum(s**4))
+
+    ranks, back, adjoint = jax.device_get(probe(params))
+    for t in range(LENGTH):
+        assert ranks[t] == pytest.approx(known(adjoint[t]), rel=1e-9)
+        rows = [adjoint[n - 1 - t, b] for b, n in enumerate(lengths) if n > t]
+        assert back[t] == pytest.approx(known(np.array(rows)), rel=1e-9)
+    assert back[3] < ranks[0], "two examples are that long, all have a first step"
 
 
 def test_padding_is_not_counted_among_the_last_steps():

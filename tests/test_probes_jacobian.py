@@ -121,6 +121,15 @@ def test_spectra_of_matrices_with_known_ones():
     assert got.singular_values.shape == (4, 2)
 
 
+def test_dead_units_are_exact_zeros_and_saturated_ones_keep_their_digits():
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    dead = np.array([1, 0, 0.5, 1, 0, 1.0])[:, None] * turn
+    slopes = np.array([1, 0.5, 1e-5, 1e-9, 1e-20, 1e-30])
+    got = spectrum(np.stack([dead, slopes[:, None] * turn])).singular_values
+    np.testing.assert_allclose(got[0], [1, 1, 1, 0.5, 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(got[1], slopes, rtol=1e-9)
+
+
 @pytest.mark.parametrize("phi", ["tanh", "identity", "relu"])
 def test_lanczos_equals_the_matrix(phi):
     """Float32; for the identity J is 0.7 · orthogonal, all singular values equal."""

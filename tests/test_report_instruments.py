@@ -42,7 +42,7 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
             ("layer", "array", "example"),
             np.full((each, 3, B), 5 + np.floor(3 / abs(rate))),
         ),
-        "effective_rank": (("layer", "time"), 1 + positive(each, T)),
+        "effective_rank": (("layer", "lag"), 1 + positive(each, T)),
         "log10_slope_product": (
             ("layer", "time", "example"),
             np.broadcast_to(0.8 * adjoint, (each, T, B)),

@@ -9,6 +9,8 @@ from rnnjax.errors import UserError, did_you_mean
 
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from rnnjax.training.config import RunConfig
 
 
@@ -37,13 +39,14 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What is looked at, and where the result goes."""
+    """What is looked at, where the result goes, and what training measured."""
 
     config: "RunConfig"
     params: Any
     folder: Path
     title: str
     subtitle: str
+    training: "xr.Dataset | None" = None
 
 
 def probe(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -132,6 +135,7 @@ def _of_run(folder: str, step: int | None) -> Network:
         folder=run.path / f"probe-{at}",
         title=f"{run.path.name} after {at} updates",
         subtitle=f"run: {run.path.name}",
+        training=run.probes if run.config.probe.preset == "full" else None,
     )
 
 
@@ -149,7 +153,8 @@ def _show(network: Network, look: Look) -> int:
         make_folder(network.folder)
         file = network.folder / "chain_rule.csv"
         write_atomically(file, rule.table().write_csv)
-        console().print(rule.text(), f"table: {file}", sep="\n", soft_wrap=True)
+        lines = rule.text(), "", rule.legend(), "", f"table: {file}"
+        console().print(*lines, sep="\n", soft_wrap=True, markup=False)
         return 0
     data = examine_run(network.config, network.params, look.sections)
     data.attrs = {"title": network.title, "configuration": network.subtitle}
@@ -160,6 +165,7 @@ def _show(network: Network, look: Look) -> int:
     for row in summary(data):
         table.add_row(row.quantity, row.value)
     console().print(table)
-    page = write_page(data, network.folder, network.title, network.subtitle)
+    about = network.title, network.subtitle, network.training
+    page = write_page(data, network.folder, *about)
     console().print(f"data: {file}", f"page: {page}", sep="\n", soft_wrap=True)
     return 0

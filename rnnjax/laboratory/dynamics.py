@@ -55,8 +55,8 @@ VARIABLES = {
     ),
     "lyapunov": Variable(
         ("probed_example", "mode"),
-        "conditional Lyapunov exponents along the example, by Benettin's QR; -inf: a "
-        "direction is lost",
+        "conditional Lyapunov exponents along the example, by Benettin's QR, largest "
+        "first; -inf: a direction is lost",
         "nats per step",
     ),
     "lyapunov_error": Variable(
@@ -90,14 +90,14 @@ def dynamics(walked: Walked) -> xr.Dataset:
     steps = np.unique(np.linspace(0, length - 1, STEPS).astype(int))
     whole = size <= WHOLE_SPECTRUM
     modes = size if whole else min(LEADING, size - 1)
-    grown = _lyapunov(some, k=modes)
+    grown = jax.device_get(_lyapunov(some, k=modes))
+    # tangents of a short walk have not aligned, and are not in order of size
+    order = np.argsort(-grown.exponents, axis=1)
     values = {
-        "lyapunov": grown.exponents,
-        "lyapunov_error": grown.error,
-        "lyapunov_drift": grown.drift,
-        "kaplan_yorke": [
-            kaplan_yorke(np.asarray(row), size) for row in grown.exponents
-        ],
+        "lyapunov": np.take_along_axis(grown.exponents, order, axis=1),
+        "lyapunov_error": np.take_along_axis(grown.error, order, axis=1),
+        "lyapunov_drift": np.take_along_axis(grown.drift, order, axis=1),
+        "kaplan_yorke": [kaplan_yorke(row, size) for row in grown.exponents],
     }
     lags = np.zeros(0, int)
     if whole:

@@ -87,7 +87,8 @@ def probe(
 
     Returns:
         A data set with dimensions layer, array, time, example, parameter, …; every
-        variable has a definition and units.
+        variable has a definition and units, `seen.decay.attrs`. Written with
+        ``to_netcdf``, drawn by `rnnjax.report.probe_page.write_page`.
 
     Raises:
         ValueError: a loss that does not keep the examples apart, no recurrence in the
@@ -140,7 +141,10 @@ def probe(
         return backward(passed, lagged), backward(passed, weights)
 
     lagged, total = walk(params, inputs, known)
-    return examine(Subject(lagged, total, known - 1), sections)
+    data = examine(Subject(lagged, total, known - 1), sections)
+    name = type(model).__name__ if isinstance(model, nn.Module) else "model"
+    data.attrs = {"title": f"gradient flow of {name}"}
+    return data
 
 
 def subject(

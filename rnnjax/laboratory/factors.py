@@ -119,7 +119,7 @@ def factors(lagged: Walk) -> xr.Dataset:
         pass  # more than one product: the cell has no such split
     try:
         kept, share = _direct(lagged)
-        if np.any(np.isfinite(kept)):
+        if np.any(np.nan_to_num(kept) != 0):  # an Elman cell keeps nothing
             values |= {"retention": kept, "log10_direct_share": share}
     except ValueError:
         pass  # state arrays of several sizes: no unit-by-unit path

@@ -7,7 +7,7 @@ import xarray as xr
 from rnnjax.laboratory.record import Variable, quick, record
 from rnnjax.probes.adjoint import by_lag, log10_norms, state_names
 from rnnjax.probes.decay import decay
-from rnnjax.probes.spread import effective_rank
+from rnnjax.probes.spread import effective_rank, scaled_by_lag
 from rnnjax.probes.walk import Walk
 
 
@@ -28,9 +28,9 @@ VARIABLES = {
         "log10",
     ),
     "effective_rank": Variable(
-        ("time",),
-        "participation ratio of the singular values of the batch of lagged adjoints, "
-        "each of length 1: 1 if all examples send back one direction",
+        ("lag",),
+        "participation ratio of the singular values of the batch of lagged adjoints at "
+        "this lag, each of length 1: 1 if all examples send back one direction",
         "directions",
     ),
     "decay": Variable(
@@ -51,9 +51,9 @@ VARIABLES = {
 
 
 @quick
-def _norms(lagged: Walk, total: Walk, valid: jax.Array) -> tuple:
+def _norms(lagged: Walk, total: Walk, valid: jax.Array, last: jax.Array) -> tuple:
     both = log10_norms(lagged, valid), log10_norms(total, valid)[0]
-    return *both, effective_rank(lagged)
+    return *both, effective_rank(scaled_by_lag(lagged.adjoint, last))
 
 
 def flow(lagged: Walk, total: Walk, valid: jax.Array, last: np.ndarray) -> xr.Dataset:
@@ -65,7 +65,7 @@ def flow(lagged: Walk, total: Walk, valid: jax.Array, last: np.ndarray) -> xr.Da
         valid: ``(T, B)``.
         last: that step, ``(B,)``.
     """
-    norms, whole, rank = jax.device_get(_norms(lagged, total, valid))
+    norms, whole, rank = jax.device_get(_norms(lagged, total, valid, last))
     fits = [
         [decay(curve) for curve in by_lag(rows.astype(np.float64), last).T]
         for rows in norms

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
-from rnnjax.probes.contribution import contribution, kernels
+from rnnjax.probes.contribution import contribution, first_update_share, kernels
 from rnnjax.probes.free import contributions
+from rnnjax.probes.free import signal_to_noise as signal_to_noise_of_free
 from rnnjax.probes.spread import by_lag, cancellation, held_by_last, signal_to_noise
 from rnnjax.probes.trace import Trace
 
@@ -26,6 +27,11 @@ VARIABLES = {
     "signed_share": Variable(
         BOTH, "<G_t, G> / |G|^2, which sums to 1; NaN where G is exactly zero"
     ),
+    "preconditioned_share": Variable(
+        BOTH,
+        "<G_t, sign G> / sum of |G| over all entries, which sums to 1: share in the "
+        "first update of Adam or RMSProp from here, P = 1 / |G|; NaN where G is zero",
+    ),
     "k90": Variable(
         EACH, "least number of last steps that hold 90 % of the sum of |G_t|", "steps"
     ),
@@ -36,7 +42,7 @@ VARIABLES = {
     "signal_to_noise": Variable(
         ("parameter", "lag"),
         "|mean over examples of G|^2 / trace of their covariance, at this lag from the "
-        "last loss step; kernels only",
+        "last loss step",
     ),
 }
 
@@ -50,6 +56,7 @@ def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
             "log10_contribution": part.log10_norm,
             "norm_share": part.norm_share,
             "signed_share": part.signed_share,
+            "preconditioned_share": first_update_share(kernel),
             "k90": held_by_last(part.norm_share),
             "log10_gradient": part.log10_gradient,
             "cancellation": cancellation(kernel),
@@ -59,19 +66,21 @@ def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
 
 
 @quick
-def _free(seen: Trace) -> dict[str, Any]:
+def _free(seen: Trace, last: jax.Array) -> dict[str, Any]:
     found = {}
     for walk in seen.walks:
+        noise = signal_to_noise_of_free(walk, last)
         for name, part in contributions(walk).items():
             size, whole = log10_sum(part.log10_norm), part.log10_gradient
             found[name] = {
                 "log10_contribution": part.log10_norm,
                 "norm_share": part.norm_share,
                 "signed_share": part.signed_share,
+                "preconditioned_share": part.first_update_share,
                 "k90": held_by_last(part.norm_share),
                 "log10_gradient": whole,
                 "cancellation": 10.0 ** (whole - size),
-                "signal_to_noise": jnp.full(part.norm_share.shape, jnp.nan),
+                "signal_to_noise": noise[name],
             }
     return found
 
@@ -88,7 +97,7 @@ def parameters(total: Trace, last: jax.Array) -> xr.Dataset:
         total: walked back from all of the loss.
         last: the last loss step of each example ``(B,)``.
     """
-    found = jax.device_get({**_kernels(total, last), **_free(total)})
+    found = jax.device_get({**_kernels(total, last), **_free(total, last)})
     rows = list(found.values())
     values = {
         name: jnp.stack([row[name] for row in rows]) if rows else None

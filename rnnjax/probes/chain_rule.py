@@ -68,10 +68,10 @@ def chain_rule(
     >>> last = jnp.zeros_like(h).at[-1].set(1.0)  # L = h_T
     >>> walk = walk_back(walked, scaled.lift((last, jnp.zeros_like(h)), 2)).walk
     >>> print(chain_rule(walk, "U", (0, 0), words=["not", "a", "film"]).text())
-    step  word  value  z    h  slope  factor  product  adjoint   term
-       0   not      0  0  0.5   0.25     0.5     0.25     0.25      0
-       1     a    0.5  0  0.5   0.25     0.5      0.5      0.5  0.0625
-       2  film    0.5  0  0.5   0.25     0.5        1        1  0.125
+    step  word  value  z    h  slope  factor  product  adjoint   delta    term
+       0   not      0  0  0.5   0.25     0.5     0.25     0.25  0.0625       0
+       1     a    0.5  0  0.5   0.25     0.5      0.5      0.5   0.125  0.0625
+       2  film    0.5  0  0.5   0.25     0.5        1        1    0.25   0.125
     sum of terms = dL/dU[0, 0] = 0.1875
     U[0, 0] <- 2 - 0.1 * 0.1875 = 1.98125
     """

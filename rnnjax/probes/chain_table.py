@@ -7,6 +7,22 @@ import polars as pl
 from jaxtyping import Float, Int
 
 
+MEANINGS = {
+    "value": "v_t, what meets the weight at this step",
+    "z": "pre-activation of the unit that the weight leads to",
+    "h": "state of that unit after the step",
+    "slope": "phi'(z)",
+    "factor": "dh_t/dh_{t-1}; of more than one unit the norm of the Jacobian",
+    "slope_factor": "|phi' * dL/dh_t| / |dL/dh_t|, the slopes' half of a factor",
+    "weight_factor": "|U^T delta_t| / |delta_t|, the weights' half of it",
+    "product": "dh_T/dh_t, all later factors multiplied; T: the last loss step",
+    "adjoint": "dL/dh_t; of more than one unit its norm",
+    "delta": "dL/dz of the unit",
+    "term": "value * delta, what the step gives to dL/dw",
+}
+"""The columns of the text."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ChainRule:
     """One weight and one sentence; arrays ``(steps,)`` in the order of the walk.
@@ -64,10 +80,11 @@ class ChainRule:
 
     def rows(self) -> list[list[str]]:
         """The header, then one row a step, as text: what is worth a column."""
-        names = ["step", "word", "value", "z", "h", "slope", "factor", "product"]
-        names += ["adjoint", "term"]
+        twice = np.allclose(self.slope_factor, np.abs(self.slope), rtol=1e-4)
         columns = []
-        for name in names:
+        for name in ("step", "word", *MEANINGS):
+            if twice and name in ("slope_factor", "weight_factor"):
+                continue  # of a single unit they are slope and weight themselves
             cells = list(getattr(self, name))
             if name == "word" and not any(cells):
                 continue
@@ -89,3 +106,9 @@ class ChainRule:
         update = f"{self.old:.4g} - {self.rate:.4g} * {self.gradient:.4g}"
         lines.append(f"{self.weight} <- {update} = {self.new:.6g}")
         return "\n".join(lines)
+
+    def legend(self) -> str:
+        """What the columns of the text are, a line each."""
+        shown = [name for name in self.rows()[0] if name in MEANINGS]
+        width = max(map(len, shown))
+        return "\n".join(f"{name:<{width}}  {MEANINGS[name]}" for name in shown)

@@ -142,11 +142,34 @@ def signed_share(kernel: Uses, scale: Array | None = None) -> Float[Array, "T"]:
     total = sum_products(products, kernel.weight)
     if scale is not None:
         total = scaled.normalise(Scaled(total.mantissa * scale, total.exponent))
-    aligned = [_align(product, total) for product in products]
+    return _share_along(products, total)
+
+
+def first_update_share(kernel: Uses) -> Float[Array, "T"]:
+    """⟨G_t, sign G⟩ / ‖G‖₁: the preconditioned share of the first update of Adam.
+
+    Or of RMSProp, or of any rule that divides by a memory of |G| which starts here:
+    P = 1 / |G|, with no ε in it, so that it does not hang on the size of a loss. The
+    real and the imaginary part of a complex kernel are numbers of their own.
+    """
+    products = kernel_products(kernel)
+    total = sum_products(products, kernel.weight)
+    return _share_along(products, Scaled(signs(total.mantissa), total.exponent))
+
+
+def signs(x: Array) -> Array:
+    """The sign of each entry, of both parts where it is complex."""
+    if jnp.iscomplexobj(x):
+        return lax.complex(jnp.sign(x.real), jnp.sign(x.imag))
+    return jnp.sign(x)
+
+
+def _share_along(products: Sequence[Product], direction: Scaled) -> Float[Array, "T"]:
+    """⟨G_t, D⟩ / Σ_s ⟨G_s, D⟩; NaN where D is exactly zero."""
+    aligned = [_align(product, direction) for product in products]
     parts = jnp.sum(jnp.stack(aligned), axis=(0, 2))
-    empty = total.exponent == NO_EXPONENT
-    whole = jnp.where(empty, jnp.nan, jnp.sum(parts))
-    return parts / whole
+    empty = direction.exponent == NO_EXPONENT
+    return parts / jnp.where(empty, jnp.nan, jnp.sum(parts))
 
 
 def kernel_products(kernel: Uses) -> list[Product]:

@@ -7,26 +7,39 @@ projection and its read-out included, with all states held fixed; they add up to
 gradient.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
+from flax import struct, traverse_util
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from rnnjax.probes.contribution import Contribution, norm_share
+from rnnjax.probes.contribution import Contribution, norm_share, signs
+from rnnjax.probes.spread import at_lags
 from rnnjax.probes.walk import Walk, in_order
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.pure import Weights, call
-from rnnjax.recurrence.reverse import before, masked_step
+from rnnjax.recurrence.reverse import Drive, before, masked_step
 from rnnjax.recurrence.scaled import Scaled
 
 
 Leaves = dict[str, Array]
 
 
-def contributions(walk: Walk) -> dict[str, Contribution]:
+@struct.dataclass
+class FreeContribution(Contribution):
+    """The contributions of all time steps to one parameter that is no kernel.
+
+    Attributes:
+        first_update_share: as `contribution.first_update_share` of a kernel.
+    """
+
+    first_update_share: Float[Array, "T"]
+
+
+def contributions(walk: Walk) -> dict[str, FreeContribution]:
     """Norms and shares of every step for every such parameter, by `layer0/name`.
 
     Costs two passes of per-step vector-Jacobian products, with derived kernels computed
@@ -35,12 +48,12 @@ def contributions(walk: Walk) -> dict[str, Contribution]:
     free, fixed = _parted(walk)
     if not free:
         return {}
-    steps = _steps(walk)
+    steps, initial = _along(walk), walk.forward.initial
 
-    def gradient(now: tuple) -> dict[str, Scaled]:
-        return _step_gradient(walk, free, fixed, now)
+    def gradient(now: Along) -> dict[str, Scaled]:
+        return _step_gradient(walk, free, fixed, initial, now)
 
-    def add(total: dict[str, Scaled], now: tuple) -> tuple[dict[str, Scaled], Leaves]:
+    def add(total: dict[str, Scaled], now: Along) -> tuple[dict[str, Scaled], Leaves]:
         own = gradient(now)
         grown = {k: scaled.normalise(scaled.add(total[k], own[k])) for k in own}
         return grown, {name: scaled.log10_norm(g) for name, g in own.items()}
@@ -51,19 +64,58 @@ def contributions(walk: Walk) -> dict[str, Contribution]:
     }
     total, log10 = lax.scan(add, nothing, steps)
 
-    def align(now: tuple) -> Leaves:
-        return {k: _dot(g, total[k]) for k, g in gradient(now).items()}
+    def align(now: Along) -> tuple[Leaves, Leaves]:
+        own = gradient(now)
+        plain = {k: _dot(g, total[k]) for k, g in own.items()}
+        sides = {k: Scaled(signs(x.mantissa), x.exponent) for k, x in total.items()}
+        return plain, {k: _dot(g, sides[k]) for k, g in own.items()}
 
-    dots = lax.map(align, steps)
+    dots, sided = lax.map(align, steps)
     return {
-        f"{walk.name}/{name}": Contribution(
+        f"{walk.name}/{name}": FreeContribution(
             log10_norm=log10[name],
             norm_share=norm_share(log10[name]),
             signed_share=dots[name] / _whole(total[name], dots[name]),
             log10_gradient=scaled.log10_norm(total[name]),
+            first_update_share=sided[name] / _whole(total[name], sided[name]),
         )
         for name in free
     }
+
+
+def signal_to_noise(walk: Walk, last: Int[Array, "B"]) -> dict[str, Array]:
+    """`spread.signal_to_noise` of every such parameter at each lag, by `layer0/name`.
+
+    Lag l is step s − l of an example, s its last loss step. Costs a vector-Jacobian
+    product for each example and lag; scratch of B times the size of the parameters.
+    """
+    free, fixed = _parted(walk)
+    if not free:
+        return {}
+    steps = jax.tree.map(lambda x: at_lags(x, last)[0], _along(walk))
+    lag = jnp.arange(walk.adjoint.exponent.shape[0])[:, None]
+
+    def one(now: tuple[Along, Array]) -> Leaves:
+        along, real = now
+
+        def alone(initial: Any, own: Along) -> dict[str, Scaled]:
+            initial, own = jax.tree.map(lambda x: x[None], (initial, own))
+            return _step_gradient(walk, free, fixed, initial, own)
+
+        found = jax.vmap(alone)(walk.forward.initial, along)
+        return {f"{walk.name}/{name}": _noise(g, real) for name, g in found.items()}
+
+    return lax.map(one, (steps, last[None] >= lag))
+
+
+def _noise(each: Scaled, real: Array) -> Float[Array, ""]:
+    """‖mean‖² / tr Cov of gradients ``(B, …)``, zero where not `real`."""
+    exponent = jnp.where(real, each.exponent, scaled.NO_EXPONENT)
+    own = scaled.shift(each.mantissa, exponent - jnp.max(exponent))
+    rows = jnp.where(real[:, None], jnp.reshape(own, (real.size, -1)), 0.0)
+    mean = jnp.mean(rows, axis=0)
+    noise = jnp.sum(jnp.square(rows - mean[None])) / (real.size - 1)
+    return jnp.where(noise > 0, jnp.sum(jnp.square(mean)) / noise, jnp.nan)
 
 
 def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
@@ -80,37 +132,49 @@ def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
     return free, {path: value for path, value in flat.items() if path in direct}
 
 
-def _steps(walk: Walk) -> tuple:
-    """What happens at each step, in the order of the walk, ``(T, …)``."""
+@struct.dataclass
+class Along:
+    """What happens at the steps of a walk, ``(T, B, ·)`` in the order of the input."""
+
+    inputs: Array
+    previous: Any
+    states: Any
+    adjoint: Scaled
+    outputs: Scaled
+    drive: Drive
+
+
+def _along(walk: Walk) -> Along:
     done = walk.forward
-    adjoint, outputs = in_order((walk.adjoint, walk.outputs), done.backwards)
-    top = jnp.maximum(jnp.max(adjoint.exponent, -1), jnp.max(outputs.exponent, -1))
-    inside = scaled.shift(adjoint.mantissa, adjoint.exponent - top[:, None])
-    seen = scaled.shift(outputs.mantissa, outputs.exponent - top[:, None])
     previous = before(done.initial, done.states)
-    steps = (done.inputs, previous, done.states, inside, seen, top, done.drive)
-    # results stand in the order of the input
-    return in_order(steps, done.backwards)
+    forward = done.inputs, previous, done.states, done.drive
+    inputs, previous, states, drive = in_order(forward, done.backwards)
+    return Along(inputs, previous, states, walk.adjoint, walk.outputs, drive)
 
 
 def _step_gradient(
-    walk: Walk, free: Leaves, fixed: Leaves, now: tuple
+    walk: Walk, free: Leaves, fixed: Leaves, initial: Any, now: Along
 ) -> dict[str, Scaled]:
-    done = walk.forward
-    x, previous, state, inside, seen, exponent, drive = now
+    """G_t, summed over the examples ``(B, ·)`` of one step."""
+    cell, numeric = walk.forward.cell, walk.forward.weights.numeric
+    exponents = jnp.stack([now.adjoint.exponent, now.outputs.exponent])
+    top = jnp.max(exponents)
+    inside, seen = (
+        scaled.shift(x.mantissa, x.exponent - top) for x in (now.adjoint, now.outputs)
+    )
 
     def local(free: Leaves):
         params = traverse_util.unflatten_dict({**free, **fixed}, sep="/")
-        kernels = call(done.cell, Weights(params, {}, done.weights.numeric), "kernels")
-        weights = Weights(params, dict(kernels[0]), done.weights.numeric)
-        values, _ = call(done.cell, weights, "readin", x)
-        entering = drive.replace(values=values)
-        new, _ = masked_step(done.cell, weights, done.initial, previous, entering)
-        return new, call(done.cell, weights, "readout", state, values)[0]
+        kernels = call(cell, Weights(params, {}, numeric), "kernels")
+        weights = Weights(params, dict(kernels[0]), numeric)
+        values, _ = call(cell, weights, "readin", now.inputs)
+        entering = dataclasses.replace(now.drive, values=values)
+        new, _ = masked_step(cell, weights, initial, now.previous, entering)
+        return new, call(cell, weights, "readout", now.states, values)[0]
 
     _, pull = jax.vjp(local, free)
     (gradient,) = pull((inside, seen))
-    return {k: scaled.normalise(Scaled(g, exponent)) for k, g in gradient.items()}
+    return {k: scaled.normalise(Scaled(g, top)) for k, g in gradient.items()}
 
 
 def _dot(part: Scaled, total: Scaled) -> Float[Array, ""]:

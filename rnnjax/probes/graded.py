@@ -64,6 +64,14 @@ class GradedProduct:
         return logs
 
 
+def double(matrices: Any) -> tuple[np.ndarray, float]:
+    """In float64, and one rounding of the dtype given."""
+    given = np.asarray(matrices)
+    precise = np.issubdtype(given.dtype, np.floating)
+    eps = np.finfo(given.dtype if precise else np.float64).eps
+    return given.astype(np.float64), float(eps)
+
+
 def _graded_qr(
     m: np.ndarray, log_d: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

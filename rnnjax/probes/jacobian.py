@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 from scipy.sparse import linalg as sparse
 
+from rnnjax.probes.graded import GradedProduct, double
 from rnnjax.probes.joint import at_steps, joint_before, joint_step, select
 from rnnjax.probes.walk import Walked
 from rnnjax.recurrence.reverse import Drive
@@ -25,6 +26,9 @@ from rnnjax.recurrence.reverse import Drive
 DENSE_LIMIT = 512
 """Largest N for which `leading_singular_values` forms the Jacobian by itself: one
 float32 matrix is then 1 MiB and its singular values take 0.1 s."""
+
+DROWNED = 1e-12
+"""Part of the largest singular value below which rounding tells in a small one."""
 
 Steps = Any
 """Step numbers in the order of the walk (a sequence or an array), or None for all."""
@@ -108,10 +112,13 @@ def spectrum(matrices: Any) -> Spectrum:
     """Singular values, eigenvalues and non-normality of matrices ``(*stack, N, N)``.
 
     On the host, in float64, one Schur form and one set of singular values a matrix:
-    O(N³) each, a second at N = 1000. The departure is the Frobenius norm of the Schur
-    form's strictly triangular part: the difference of squares loses half the digits.
+    O(N³) each, a second at N = 1000. A dead unit, a row or a column of zeros, gives an
+    exact zero; where units saturate so far that small singular values would drown in
+    the rounding of the largest, they come from `rnnjax.probes.graded`. The departure
+    is the Frobenius norm of the Schur form's strictly triangular part: the difference
+    of squares loses half the digits.
     """
-    stack = np.asarray(matrices, np.float64)
+    stack, eps = double(matrices)
     shape, n = stack.shape[:-2], stack.shape[-1]
     flat = stack.reshape(-1, n, n)
     singular = np.full((len(flat), n), np.nan)
@@ -121,7 +128,7 @@ def spectrum(matrices: Any) -> Spectrum:
     for k, matrix in enumerate(flat):
         if not np.all(np.isfinite(matrix)):
             continue
-        singular[k] = scipy.linalg.svdvals(matrix)
+        singular[k] = _singular_values(matrix, eps)
         form: Any = scipy.linalg.schur(matrix, output="complex")[0]
         values = np.diag(form)
         eigen[k] = values[np.argsort(-np.abs(values), kind="stable")]
@@ -135,6 +142,21 @@ def spectrum(matrices: Any) -> Spectrum:
         departure=departure.reshape(shape),
         relative_departure=relative.reshape(shape),
     )
+
+
+def _singular_values(matrix: np.ndarray, eps: float) -> np.ndarray:
+    """All singular values, largest first; `eps` is one rounding of the entries."""
+    values = np.zeros(len(matrix))
+    inner = matrix[np.ix_(np.any(matrix, axis=1), np.any(matrix, axis=0))]
+    if inner.size == 0:
+        return values
+    found = scipy.linalg.svdvals(inner)
+    values[: len(found)] = found
+    if found[-1] < DROWNED * found[0]:
+        product = GradedProduct(len(matrix), eps)
+        product.push(matrix)
+        values = np.exp(product.log_singular_values())
+    return values
 
 
 Method = Literal["auto", "exact", "lanczos"]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from rnnjax.probes.graded import GradedProduct
+from rnnjax.probes.graded import GradedProduct, double
 from rnnjax.probes.jacobian import jacobians
 from rnnjax.probes.joint import select
 from rnnjax.probes.walk import Walked
@@ -55,7 +55,7 @@ def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
     Args:
         matrices: the factors ``(T, N, N)`` in the order in which they act, J_1 first.
     """
-    stack, eps = _double(matrices)
+    stack, eps = double(matrices)
     n = stack.shape[-1]
     if not np.all(np.isfinite(stack)):
         return np.full(n, np.nan)
@@ -85,7 +85,7 @@ def spectrum_over_lag(
     Raises:
         ValueError: a lag is out of range.
     """
-    stack, eps = _double(matrices)
+    stack, eps = double(matrices)
     length, n = stack.shape[0], stack.shape[-1]
     if any(not 0 <= lag <= length for lag in lags):
         raise ValueError(f"lags {list(lags)} are not all between 0 and {length}")
@@ -137,14 +137,6 @@ def propagator(
 
 
 _jacobians = jax.jit(jacobians)
-
-
-def _double(matrices: Any) -> tuple[np.ndarray, float]:
-    """In float64, and one rounding of the dtype given."""
-    given = np.asarray(matrices)
-    precise = np.issubdtype(given.dtype, np.floating)
-    eps = np.finfo(given.dtype if precise else np.float64).eps
-    return given.astype(np.float64), float(eps)
 
 
 def _summary(logs: np.ndarray) -> PropagatorSpectrum:

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.probes.contribution import (
     Product,
@@ -15,7 +15,7 @@ from rnnjax.probes.contribution import (
     step_norms,
     sum_products,
 )
-from rnnjax.probes.walk import Use, Walk
+from rnnjax.probes.walk import Use
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.scaled import Scaled
 
@@ -84,34 +84,49 @@ def by_lag(kernel: Uses, last: Int[Array, "B"]) -> Uses:
 
     s is its last loss step; lags beyond its start give exactly zero.
     """
-    length = kernel.uses[0].delta.exponent.shape[0]
-    steps = last[None, :] - jnp.arange(length)[:, None]
-    real, steps = steps >= 0, jnp.maximum(steps, 0)
-
-    def take(x: Array) -> Array:
-        return x[steps, jnp.arange(last.shape[0])[None, :]]
 
     def one(use: Use) -> Use:
-        delta = jax.tree.map(take, use.delta)
-        exponent = jnp.where(real, delta.exponent, scaled.NO_EXPONENT)
-        mantissa = jnp.where(real[..., None], delta.mantissa, 0)
-        delta = Scaled(mantissa.astype(delta.mantissa.dtype), exponent)
-        return dataclasses.replace(use, value=take(use.value), delta=delta)
+        value, _ = at_lags(use.value, last)
+        delta = scaled_by_lag(use.delta, last)
+        return dataclasses.replace(use, value=value, delta=delta)
 
     return dataclasses.replace(kernel, uses=tuple(map(one, kernel.uses)))
 
 
-def effective_rank(walk: Walk) -> Float[Array, "T"]:
-    """How many directions the adjoints of a batch still point in, at each step.
+def scaled_by_lag(x: Scaled, last: Int[Array, "B"]) -> Scaled:
+    """Scaled arrays ``(T, B, ·)`` by lag, exactly zero beyond the start."""
+    exponent, real = at_lags(x.exponent, last)
+
+    def one(mantissa: Array) -> Array:
+        taken = at_lags(mantissa, last)[0]
+        return jnp.where(real[..., None], taken, jnp.zeros_like(taken))
+
+    mantissa = jax.tree.map(one, x.mantissa)
+    return Scaled(mantissa, jnp.where(real, exponent, scaled.NO_EXPONENT))
+
+
+def at_lags(x: Array, last: Int[Array, "B"]) -> tuple[Array, Bool[Array, "T B"]]:
+    """Row l of ``(T, B, …)`` from step s − l of each example, and where it is real."""
+    steps = last[None, :] - jnp.arange(x.shape[0])[:, None]
+    taken = x[jnp.maximum(steps, 0), jnp.arange(last.shape[0])[None, :]]
+    return taken, steps >= 0
+
+
+def effective_rank(adjoint: Scaled) -> Float[Array, "T"]:
+    """How many directions the adjoints of a batch still point in, row by row.
 
     Participation ratio (Σσ²)² / Σσ⁴ of the singular values of the batch of adjoints,
     each brought to length 1: between 1 (all examples send back one direction) and
     min(B, n). Sizes play no part, so that it tells whether the direction was lost or
     only the size. It needs no decomposition, Σσ⁴ being ‖Λ Λᴴ‖²; the exponential of the
     spectrum's entropy (Roy & Vetterli 2007) is the other usual definition and is at
-    least as large. NaN where every adjoint is exactly zero. Costs B² n a step.
+    least as large. NaN where every adjoint is exactly zero. Costs B² n a row.
+
+    Args:
+        adjoint: ``(T, B, n)`` per state array; rows are steps, or lags after
+            `scaled_by_lag`.
     """
-    mantissa = scaled.normalise(walk.adjoint).mantissa
+    mantissa = scaled.normalise(adjoint).mantissa
     joint = jnp.concatenate(jax.tree.leaves(mantissa), axis=-1)
     size = jnp.sqrt(jnp.sum(jnp.square(jnp.abs(joint)), axis=-1, keepdims=True))
     unit = joint / jnp.where(size > 0, size, jnp.ones_like(size))

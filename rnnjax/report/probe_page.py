@@ -23,6 +23,9 @@ from rnnjax.store.atomic import make_folder, write_text
 
 PAGE, FIGURES = "probe.html", "figures"
 
+HALF = 6.6
+"""Inches of a figure that shares a row of the page with another."""
+
 Draw = Callable[[xr.Dataset], Figure | None]
 Say = Callable[[xr.Dataset], list[str]]
 
@@ -36,12 +39,14 @@ class Instrument:
         say: the sentences that go with it, from the same numbers.
         title: in a few words.
         caption: what is drawn, and how it was computed.
+        during_training: of measurements at several steps of a run.
     """
 
     draw: Draw
     say: Say
     title: str
     caption: str
+    during_training: bool = False
 
     @property
     def name(self) -> str:
@@ -58,6 +63,7 @@ class Shown:
     caption: str
     sentences: list[str]
     svg: str
+    wide: bool
 
 
 INSTRUMENTS = (
@@ -77,6 +83,7 @@ INSTRUMENTS = (
         "log₁₀‖λ‖: the first step is on the left, the loss on the right, a row for "
         "each measurement during training. The number beside a row is the norm at the "
         "first step; grey: exactly zero.",
+        during_training=True,
     ),
     Instrument(
         instruments.two_factors,
@@ -99,7 +106,7 @@ INSTRUMENTS = (
         probe_words.effective_rank,
         "Effective rank",
         "Participation ratio of the singular values of the batch of lagged adjoints, "
-        "each of length 1: 1 if all examples send back one direction.",
+        "at one lag, each of length 1: 1 if all examples send back one direction.",
     ),
     Instrument(
         instruments.slopes,
@@ -123,14 +130,16 @@ INSTRUMENTS = (
         probe_words.step_spectrum,
         "Singular values of one step",
         "Of the Jacobian ∂h_t/∂h_{t−1} of the joint state at some steps, in the order "
-        "of the walk; median over the probed examples. Dashed: its spectral radius.",
+        "of the walk; median over the probed examples. Dashed: its spectral radius; a "
+        "cross: exactly zero.",
     ),
     Instrument(
         instruments.propagator_spectrum,
         probe_words_updates.propagator_spectrum,
         "Singular values of long products",
         "Of the product of Jacobians from a step to the last, by lag; first example, "
-        "by graded QR. A line ends where its direction is lost.",
+        "by graded QR. A line ends, and a cross stands below, where its direction is "
+        "lost.",
     ),
     Instrument(
         instruments.lyapunov,
@@ -152,8 +161,8 @@ INSTRUMENTS = (
         instruments.signal_to_noise,
         probe_words_factors.signal_to_noise,
         "Signal and noise by lag",
-        "Squared norm of the mean over examples of a kernel's gradient at this lag, "
-        "over the trace of their covariance.",
+        "Squared norm of the mean over examples of what a parameter's gradient gets at "
+        "this lag, over the trace of their covariance.",
     ),
     Instrument(
         instruments.truncation,
@@ -166,8 +175,9 @@ INSTRUMENTS = (
         instruments.updates,
         probe_words_updates.updates,
         "One update",
-        "Left: norm of the first update over that of the array. Right: mean over "
-        "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
+        "Left: norm of the update over that of the array, for an optimizer that starts "
+        "here. Right: mean over examples of |∂h_T/∂θ|², T the last step (Zucchet & "
+        "Orvieto 2024).",
     ),
     Instrument(
         instruments.word_strip,
@@ -183,7 +193,13 @@ INSTRUMENTS = (
 )
 
 
-def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Path:
+def write_page(
+    data: xr.Dataset,
+    folder: Path,
+    title: str,
+    subtitle: str,
+    training: xr.Dataset | None = None,
+) -> Path:
     """Write ``probe.html``, which needs no network, and ``figures/`` beside it.
 
     Equal data sets give equal bytes.
@@ -192,6 +208,7 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
         data: of `rnnjax probe`, of `rnnjax.probe`, or a run's ``probes.nc``.
         folder: made if it is not there.
         title, subtitle: what was probed.
+        training: the ``probes.nc`` of the run that `data` is a moment of.
 
     Returns:
         The path of the page.
@@ -203,13 +220,23 @@ def write_page(data: xr.Dataset, folder: Path, title: str, subtitle: str) -> Pat
     make_folder(folder / FIGURES)
     figures = []
     for one in INSTRUMENTS:
-        figure = one.draw(data)
+        source = training if one.during_training and training is not None else data
+        figure = one.draw(source)
         if figure is None:
             for kind in ("png", "svg"):  # of an earlier page
                 (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
             continue
         svg = save_figure(figure, one.name, folder / FIGURES)
-        figures.append(Shown(one.name, one.title, one.caption, one.say(data), svg))
+        figures.append(
+            Shown(
+                one.name,
+                one.title,
+                one.caption,
+                one.say(source),
+                svg,
+                wide=figure.get_figwidth() > HALF,
+            )
+        )
     text = fill(
         "probe.html",
         title=title,

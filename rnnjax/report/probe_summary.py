@@ -80,8 +80,8 @@ def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, 
         yield "memory horizon (steps)", text
     if has(one, "effective_rank"):
         values = one["effective_rank"].to_numpy()
-        first = int(np.flatnonzero(~np.isnan(values))[0])
-        yield f"effective rank at step {first}", number(float(values[first]))
+        far = int(np.flatnonzero(~np.isnan(values))[-1])
+        yield f"effective rank at lag {far}", number(float(values[far]))
 
 
 def _dynamics(
@@ -130,7 +130,7 @@ def _factors(
                     number(float(np.nanmedian(here[key])), 1)
                     for key in ("time_constant", "time_constant_shut")
                 )
-                text += f", time constant {kept} steps, {shut} of 1 − g"
+                text += f", time constant {kept} steps (of 1 − g: {shut})"
             yield f"gate {name}", text
     if has(one, "log10_direct_share"):
         share = band(norms_by_lag(data, "log10_direct_share", layer)).middle

@@ -141,14 +141,14 @@ def effective_rank(data: xr.Dataset) -> Sentences:
     data = latest(data)
     found = []
     for layer in labels(data, "layer"):
-        values = pick(data, "effective_rank", "time", layer=layer)
+        values = pick(data, "effective_rank", "lag", layer=layer)
         known = np.flatnonzero(~np.isnan(values))
         if known.size:
             first, last = int(known[0]), int(known[-1])
-            end = f" and {number(values[last])} at step {last}" if last > first else ""
+            end = f" and {number(values[last])} at lag {last}" if last > first else ""
             found.append(
                 f"{layer}: the adjoints of the batch span {number(values[first])} "
-                f"directions at step {first}{end}."
+                f"directions at lag {first}{end}."
             )
     return found
 

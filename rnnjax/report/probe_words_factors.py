@@ -58,7 +58,7 @@ def signal_to_noise(data: xr.Dataset) -> Sentences:
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
     return [
         f"It is lower in the farther half of the lags for {lower} of "
-        f"{count(len(found), 'kernel')} (medians of the halves: {shown}{more})."
+        f"{count(len(found), 'parameter')} (medians of the halves: {shown}{more})."
     ]
 
 

@@ -1,7 +1,8 @@
-"""Run the benchmarks: `python -m scripts.bench [probes …] [--seconds S] [--out DIR]`.
+"""Run the benchmarks: `python -m scripts.bench [probes …] [--seconds S] [--only TEXT]`.
 
-Each benchmark prints one table, a row at a time, and adds it to `DIR/bench.json` with a
-description of the machine. Nothing else should run meanwhile.
+Each benchmark prints one table, a row at a time, and adds it to `bench.json` in the
+folder `--out` with a description of the machine. `--only lstm-1000` takes the rows of
+that name. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -22,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--seconds", type=float, default=6.0, help="a row, about")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     given = parser.parse_args()
     unknown = set(given.names) - set(BENCHMARKS)
@@ -34,7 +36,7 @@ def main() -> None:
     for name in given.names or BENCHMARKS:
         print(f"\n{name}")
         found[name] = []
-        for row in BENCHMARKS[name](given.seconds):
+        for row in BENCHMARKS[name](given.seconds, given.only):
             if not found[name]:
                 print("  ".join(row))
             print(

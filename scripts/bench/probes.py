@@ -2,7 +2,8 @@
 
 light: an update with the light probe riding on it over one without. full: lagged
 adjoints and contributions of every kernel for all t over one gradient step. brute: the
-same adjoints by one `jax.grad` for each t. Memory: XLA's own account of temporaries,
+same adjoints by one `jax.grad` for each t (timed for some of them: all take as long as
+one another). Memory: XLA's own account of temporaries,
 beside the size of one state array of the whole batch (T·B·n) and of the Jacobians.
 """
 
@@ -24,13 +25,14 @@ from scripts.bench.timing import interleaved
 
 
 SIZES = [("elman", 100), ("lstm", 100), ("elman", 1000), ("lstm", 1000)]
-HIDDEN, BATCH, UPDATES = 64, 32, 20
+HIDDEN, BATCH, UPDATES, BRUTE = 64, 32, 20, 10
 
 
-def rows(seconds: float) -> Iterator[dict[str, Any]]:
-    """One row for each cell and length."""
+def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
+    """One row for each cell and length whose name, as `lstm-1000`, contains `only`."""
     for cell, length in SIZES:
-        yield _row(cell, length, seconds)
+        if only in f"{cell}-{length}":
+            yield _row(cell, length, seconds)
 
 
 def _row(cell: str, length: int, seconds: float) -> dict[str, Any]:
@@ -71,9 +73,9 @@ def _row(cell: str, length: int, seconds: float) -> dict[str, Any]:
     functions["full"] = partial(compiled["full"], params)
     timed = interleaved(functions, seconds)
     memory = {k: temporaries(v) for k, v in compiled.items()}
-    brute = None
-    if length <= 100:
-        brute = interleaved({"brute": _brute(model, spec, batch, params)}, 0.0)["brute"]
+    stride = max(1, length // BRUTE)
+    brute = _brute(model, spec, batch, params, stride)
+    timed |= interleaved({"brute": brute}, 0.0)
     return {
         "cell": cell,
         "T": length,
@@ -82,7 +84,7 @@ def _row(cell: str, length: int, seconds: float) -> dict[str, Any]:
         "step ms": 1e3 * timed["step"].median,
         "light / off": timed["light"].median / timed["off"].median,
         "full / step": timed["full"].median / timed["step"].median,
-        "brute / step": brute and brute.median / timed["step"].median,
+        "brute / step": stride * timed["brute"].median / timed["step"].median,
         "temporaries of full MB": memory["full"] / 1e6,
         "of step MB": memory["step"] / 1e6,
         "T B n MB": 4e-6 * length * BATCH * HIDDEN,
@@ -106,8 +108,8 @@ def _updates(config: Any, params: Any) -> Any:
     return lambda: chunk(state, hyper, until, {})
 
 
-def _brute(model: Any, spec: Any, batch: Any, params: Any) -> Any:
-    """T gradients, each of the loss with respect to one state."""
+def _brute(model: Any, spec: Any, batch: Any, params: Any, stride: int) -> Any:
+    """Gradients of the loss with respect to every `stride`-th state."""
     bound = model.bind({"params": params})
     x = bound.encode(batch.inputs)
     _, states = bound.stack[0][0](x, batch.lengths)
@@ -131,4 +133,4 @@ def _brute(model: Any, spec: Any, batch: Any, params: Any) -> Any:
 
         return jax.grad(loss)(jax.tree.map(lambda h: h[t], states))
 
-    return lambda: [one(t) for t in range(x.shape[0])]
+    return lambda: [one(t) for t in range(0, x.shape[0], stride)]

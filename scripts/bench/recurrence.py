@@ -32,13 +32,19 @@ UPDATES = 8
 RULE = optax.adam(1e-3)
 
 
-def rows(seconds: float) -> Iterator[dict[str, Any]]:
-    """One row for each cell and size, then the geometric means of each cell."""
+def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
+    """One row for each cell and size, then the geometric means of each cell.
+
+    Of those whose name, as `lstm-20,100,50`, contains `only`.
+    """
     for cell in GATES:
         found = []
         for size in SIZES:
-            found.append(_row(cell, size, seconds))
-            yield found[-1]
+            if only in f"{cell}-{','.join(map(str, size))}":
+                found.append(_row(cell, size, seconds))
+                yield found[-1]
+        if not found:
+            continue
         yield {
             key: _mean([row[key] for row in found]) if "/" in key else value
             for key, value in found[0].items()

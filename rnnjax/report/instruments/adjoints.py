@@ -159,7 +159,7 @@ def direct_path(data: xr.Dataset) -> Figure | None:
 
 
 def effective_rank(data: xr.Dataset) -> Figure | None:
-    """Number of directions that the adjoints of the batch span, at every time step."""
+    """Number of directions that the adjoints of the batch span, by lag."""
     data = latest(data)
     if not has(data, "effective_rank"):
         return None
@@ -168,7 +168,7 @@ def effective_rank(data: xr.Dataset) -> Figure | None:
     curves = [
         Curve(np.arange(values.size), values, name, lines[name])
         for name in names
-        for values in [pick(data, "effective_rank", "time", layer=name)]
+        for values in [pick(data, "effective_rank", "lag", layer=name)]
         if not np.all(np.isnan(values))
     ]
     size = Size(3.4, tall(len(curves)), right=gutter(names, 3.4), left=0.5)
@@ -176,7 +176,7 @@ def effective_rank(data: xr.Dataset) -> Figure | None:
         figure, (axes,) = small_multiples(1, size)
         plot(axes, curves, powers=False)
         axes.set_ylim(min(axes.get_ylim()[0], 0.9), max(axes.get_ylim()[1], 2.1))
-        axes.set_xlabel("time step t")
+        axes.set_xlabel(LAG)
         axes.set_ylabel("effective rank of λ")
         title(axes, "directions of the batch")
     return figure

@@ -46,7 +46,7 @@ def contributions(data: xr.Dataset) -> Figure | None:
 
 
 def signal_to_noise(data: xr.Dataset) -> Figure | None:
-    """Signal-to-noise of each kernel's gradient by lag, over the batch."""
+    """Signal-to-noise of each parameter's gradient by lag, over the batch."""
     data = latest(data)
     if not has(data, "signal_to_noise"):
         return None

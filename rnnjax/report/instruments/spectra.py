@@ -135,14 +135,15 @@ def _exponents(axes: Axes, data: xr.Dataset, layer: str, values: np.ndarray) -> 
 
 
 def _fan(x: np.ndarray, table: np.ndarray) -> list[Curve]:
-    """A line for each column; the first and the last are named."""
+    """A line for each column; the first and the last that is not lost are named."""
     table = table[:, ~np.all(np.isnan(table), axis=0)]
     count = table.shape[1]
     shades = matplotlib.colormaps["cividis"](np.linspace(0.15, 0.85, max(count, 1)))
+    last = max(np.flatnonzero(np.isfinite(table[-1])), default=0)
     curves = []
     for i in range(count):
         colour = INK if i == 0 else to_hex(shades[i])
-        text = f"σ_{i + 1}" if i in (0, count - 1) else ""
+        text = f"σ_{i + 1}" if i in (0, last) else ""
         curves.append(Curve(x, table[:, i], text, Line(colour, "-")))
     return curves
 
