@@ -75,9 +75,9 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
         UserError: nothing is stored, or something cannot be written.
     """
     preset_of(figure, preset)
-    results = shelf.results(preset)
+    results, record = shelf.results(preset), shelf.record(preset)
     verdicts = judge(figure, preset, results)
-    record = dataclasses.replace(shelf.record(preset), verdicts=verdicts)
+    record = dataclasses.replace(record, verdicts=verdicts)
     drawn = figure.draw(results)
     add_heading(drawn, figure, preset)
     save_figure(drawn, preset, shelf.folder)
