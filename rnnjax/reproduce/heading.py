@@ -25,11 +25,11 @@ def add_heading(drawn: Drawn, figure: Figure, preset: str) -> None:
     lines = [*textwrap.wrap(figure.source, size), *textwrap.wrap(figure.shows, size)]
     room = MARGIN + TITLE + LINE * len(lines) + 0.1
     total = height + room
-    for axes in drawn.axes:
-        box = axes.get_position()
-        axes.set_position(
-            (box.x0, box.y0 * height / total, box.width, box.height * height / total)
-        )
+    # a twin moves with its axes: look at all before any is moved
+    boxes = [axes.get_position() for axes in drawn.axes]
+    for axes, box in zip(drawn.axes, boxes, strict=True):
+        part = height / total
+        axes.set_position((box.x0, box.y0 * part, box.width, box.height * part))
     for text in drawn.texts:
         x, y = text.get_position()
         text.set_position((x, y * height / total))
