@@ -24,7 +24,7 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
     """The rows of one list, sorted by name.
 
     Args:
-        what: a group in the plural, or ``activations``.
+        what: a group in the plural, ``activations``, or ``figures``.
         config_dir: a folder of the user's own variants and experiments.
     """
     if what == "activations":
@@ -34,6 +34,8 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
             )
             for name, phi in ACTIVATIONS.items()
         ]
+    if what == "figures":
+        return _figures()
     group = what.removesuffix("s")
     options = group_options()
     if group in options:
@@ -46,6 +48,23 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
             for name in hydra.names(group)
             if name != "none"
         ]
+
+
+def _figures() -> list[Entry]:
+    from rnnjax.reproduce.catalogue import figures
+
+    return [
+        Entry(
+            figure.name,
+            f"{figure.title}: {figure.source}",
+            ", ".join(
+                f"preset={name}: {preset.cost}"
+                for name, preset in figure.presets.items()
+                if name != "test"
+            ),
+        )
+        for figure in figures()
+    ]
 
 
 def _generated(name: str, option: Option) -> Entry:

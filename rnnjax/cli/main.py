@@ -25,11 +25,12 @@ examples:
   rnnjax probe run=runs/DIR step=100            … of a run, after 100 updates
   rnnjax list cells                             names, sources, options
   rnnjax report runs/<sweep>                    the report of a sweep, anew
+  rnnjax reproduce cliff                        a figure of a paper, with a verdict
 
 exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
 
-LISTS = "cells activations tasks variants inits optimizers experiments".split()
+LISTS = "cells activations tasks variants inits optimizers experiments figures".split()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,6 +100,10 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         from rnnjax.cli.probing import probe
 
         return probe([*chosen.overrides, *rest], chosen.config_dir)
+    if chosen.command == "reproduce":
+        from rnnjax.cli.reproducing import reproduce
+
+        return reproduce([*chosen.words, *rest], chosen.all, chosen.stored)
     if rest:
         raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
     if chosen.command == "list":
@@ -149,6 +154,14 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         one.add_argument(
             "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
         )
+    again = command("reproduce", "run a figure of a paper and judge its claims")
+    again.add_argument(
+        "words", nargs="*", metavar="NAME", help="and preset=quick|paper"
+    )
+    again.add_argument("--all", action="store_true", help="every figure there is")
+    again.add_argument(
+        "--from", dest="stored", metavar="DIR", help="draw stored results again"
+    )
     report = command("report", "write the report of a sweep")
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")
     runs = command("runs", "show a table of runs")

@@ -1,0 +1,101 @@
+"""The command `rnnjax reproduce`: run figures of papers, or draw them again."""
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnjax.errors import UserError, unknown
+
+
+if TYPE_CHECKING:
+    from rnnjax.reproduce.figure import Figure
+    from rnnjax.reproduce.shelf import Record
+
+
+DEFAULTS = {"preset": "quick", "out": "reproduced", "pool": "runs"}
+
+
+def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
+    """Run figures and judge their claims; 1 if a figure failed.
+
+    Args:
+        words: names of figures, and ``preset=quick|paper``, ``out=`` (folder that
+            receives ``gallery/``), ``pool=`` (of the runs of figures that train).
+        every: all figures there are.
+        stored: folder of one figure's stored results, which is drawn again.
+
+    Raises:
+        UserError: anything wrong with the words; nothing has been written then.
+    """
+    from rnnjax.devices import use_every_core
+    from rnnjax.reproduce import catalogue
+    from rnnjax.reproduce.gallery import write_gallery
+    from rnnjax.reproduce.runner import preset_of, redraw
+    from rnnjax.reproduce.runner import reproduce as run
+    from rnnjax.reproduce.shelf import Shelf
+
+    names, options = _parse(words)
+    if every == bool(names):
+        raise UserError("name a figure (rnnjax list figures), or give --all alone")
+    if stored is not None:
+        if len(names) != 1:
+            raise UserError(
+                "--from redraws one figure: rnnjax reproduce NAME --from DIR"
+            )
+        figure, shelf = catalogue.find(names[0]), Shelf(Path(stored))
+        record = redraw(figure, options["preset"], shelf)
+        return _show(figure, record, shelf.file(options["preset"], ".png"))
+    use_every_core()
+    chosen = catalogue.figures() if every else [catalogue.find(name) for name in names]
+    for figure in chosen:
+        preset_of(figure, options["preset"])
+    out, pool = Path(options["out"]), Path(options["pool"])
+    failed = 0
+    for figure in chosen:
+        try:
+            record = run(figure, options["preset"], out, pool)
+        except UserError:
+            raise
+        except Exception:
+            if len(chosen) == 1:
+                raise
+            traceback.print_exc()
+            failed += 1
+            continue
+        _show(figure, record, out / "gallery" / figure.name / f"{record.preset}.png")
+    write_gallery(catalogue.figures(), out)
+    return 1 if failed else 0
+
+
+def _parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    names, options = [], dict(DEFAULTS)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            names.append(word)
+        elif key not in DEFAULTS:
+            raise unknown("key", key, DEFAULTS)
+        else:
+            options[key] = value
+    return names, options
+
+
+def _show(figure: "Figure", record: "Record", picture: Path) -> int:
+    from rich.table import Table
+
+    from rnnjax.cli.commands import console
+    from rnnjax.reproduce.gallery import bounds_in_words, found_in_words
+
+    title = f"{figure.place}. {figure.title} ({record.preset}, {record.seconds:.3g} s)"
+    table = Table("verdict", "claim", "found", "wanted", title=title)
+    for verdict in record.verdicts:
+        table.add_row(
+            verdict.outcome,
+            verdict.sentence,
+            found_in_words(verdict),
+            bounds_in_words(verdict.bounds),
+        )
+    console().print(table)
+    console().print(f"picture: {picture}", soft_wrap=True)
+    return 0

@@ -1,0 +1,109 @@
+"""What a figure says about itself: its source, set-up, presets and claims."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import xarray as xr
+from matplotlib.figure import Figure as Drawn
+
+
+Origin = Literal["theory", "paper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with an interval, for a claim that few seeds may not decide.
+
+    Attributes:
+        value: the number.
+        low, high: ends of its interval, of a level that the claim's sentence states.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence that a number decides.
+
+    Attributes:
+        sentence: what is claimed, with the threshold in words.
+        number: computed from the stored results; NaN: they cannot say.
+        low, high: where the number has to lie, both ends included; frozen before the
+            first full run.
+        source: where that comes from: an equation, a page of the paper, or our choice.
+        origin: `theory`, which we derive, or the pattern of the `paper`.
+        presets: that can carry the claim; in others it is not run.
+    """
+
+    sentence: str
+    number: Callable[[xr.Dataset], float | Estimate]
+    source: str
+    low: float = -math.inf
+    high: float = math.inf
+    origin: Origin = "paper"
+    presets: tuple[str, ...] = ("quick", "paper")
+
+
+class Settings(Protocol):
+    """A frozen dataclass: every number of a set-up that a preset chooses."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One size of a set-up.
+
+    Attributes:
+        settings: a frozen dataclass, see `Settings`.
+        cost: expected, in words: "20 s", "2 h on a GPU".
+        faithful: whether this is the paper's own setting.
+    """
+
+    settings: Any
+    cost: str
+    faithful: bool = False
+
+
+Run = Callable[[Any, Path], xr.Dataset]
+"""From settings, and the pool of runs for a figure that trains, to results."""
+
+Draw = Callable[[xr.Dataset], Drawn]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of a paper and how it is drawn anew.
+
+    Attributes:
+        name: of its module and of the command.
+        place: in the gallery: "2", "0a".
+        title: in a few words.
+        source: authors, title, version and figure.
+        shows: what the paper shows there.
+        setup: how it is done here, and where that differs.
+        presets: `quick` and `paper`; `test` is the form that the tests run.
+        run: from settings to results. Arrays have named dimensions.
+        draw: from results as they were stored to a figure.
+        claims: judged by the results.
+        remarks: what else came out, written after the run; changes no outcome.
+    """
+
+    name: str
+    place: str
+    title: str
+    source: str
+    shows: str
+    setup: str
+    presets: Mapping[str, Preset]
+    run: Run
+    draw: Draw
+    claims: tuple[Claim, ...]
+    remarks: tuple[str, ...] = ()

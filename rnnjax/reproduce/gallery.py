@@ -1,0 +1,184 @@
+"""The gallery: one page of every picture, verdict, command, seeds, cost and commit."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnjax.reproduce.figure import Figure
+from rnnjax.reproduce.runner import GALLERY, shelf_of
+from rnnjax.reproduce.shelf import Record
+from rnnjax.reproduce.verdict import Outcome, Verdict
+from rnnjax.store.atomic import write_text
+
+
+PAGE = "README.md"
+
+ORDER: tuple[Outcome, ...] = (
+    "calibrated",
+    "reproduced",
+    "reduced scale",
+    "contradicted",
+    "inconclusive",
+    "not run",
+)
+
+HEAD = """\
+# Figures of papers, drawn anew
+
+Written by `rnnjax reproduce NAME out=experiments`; not edited by hand.
+
+Each figure is one module of this folder. It states its source, runs its set-up, and
+judges claims whose bounds were written down before the first full run. *Calibrated*:
+agrees with theory that we derive. *Reproduced*: the paper's result in the paper's
+setting. *Reduced scale*: the paper's pattern, with a smaller budget. *Contradicted*: it
+does not come out, which is a finding. *Inconclusive*: too few seeds. *Not run*: this
+preset cannot carry the claim.
+
+```sh
+rnnjax list figures
+rnnjax reproduce cliff                      # or preset=paper
+rnnjax reproduce cliff --from experiments/gallery/cliff    # draw again, without running
+rnnjax reproduce --all
+```
+"""
+
+
+def write_gallery(figures: Sequence[Figure], out: Path) -> Path:
+    """Write the page beside the gallery of a folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    write_text(out / PAGE, render(figures, out))
+    return out / PAGE
+
+
+def render(figures: Sequence[Figure], out: Path) -> str:
+    """The page, from the records on disk."""
+    rows, parts = [], []
+    for figure in figures:
+        shelf = shelf_of(figure, out)
+        records = [
+            shelf.record(preset)
+            for preset in figure.presets
+            if preset in shelf.presets() and preset != "test"
+        ]
+        link = f"[{figure.title}](#{_anchor(_heading(figure))})"
+        for record in records:
+            counted = count_outcomes(record.verdicts)
+            cells = [figure.place, link, record.preset, _seconds(record), counted]
+            rows.append(f"| {' | '.join(cells)} |")
+        if not records:
+            rows.append(f"| {figure.place} | {link} | – | – | not run |")
+        parts.append(_section(figure, records))
+    table = "| | figure | preset | cost | verdicts |\n|---|---|---|---|---|\n"
+    return "\n".join([HEAD, table + "\n".join(rows) + "\n", *parts])
+
+
+def count_outcomes(verdicts: Sequence[Verdict]) -> str:
+    """How many claims had each outcome, in words."""
+    counted = Counter(verdict.outcome for verdict in verdicts)
+    return ", ".join(f"{counted[name]} {name}" for name in ORDER if counted[name])
+
+
+def written(value: float | None) -> str:
+    """A number with four digits that count and a real minus sign.
+
+    >>> written(-12345.6), written(0.25), written(float("inf")), written(None)
+    ('−1.235e+04', '0.25', '∞', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    text = "∞" if math.isinf(value) and value > 0 else f"{value:.4g}"
+    return text.replace("-inf", "−∞").replace("-", "−", 1)
+
+
+def bounds_in_words(bounds: tuple[float, float]) -> str:
+    """Where a number has to lie.
+
+    >>> bounds_in_words((1.0, float("inf"))), bounds_in_words((1.0, 1.0))
+    ('≥ 1', '1')
+    >>> bounds_in_words((-0.5, 0.5))
+    '−0.5 … 0.5'
+    """
+    low, high = bounds
+    if low == high:
+        return written(low)
+    if math.isinf(high):
+        return f"≥ {written(low)}"
+    if math.isinf(low):
+        return f"≤ {written(high)}"
+    return f"{written(low)} … {written(high)}"
+
+
+def found_in_words(verdict: Verdict) -> str:
+    """The number of a verdict, with its interval."""
+    text = written(verdict.value)
+    if verdict.interval:
+        text += f" [{', '.join(map(written, verdict.interval))}]"
+    return text
+
+
+def _section(figure: Figure, records: Sequence[Record]) -> str:
+    lines = [f"## {_heading(figure)}", "", f"{figure.source}.", ""]
+    lines += [f"*The paper:* {figure.shows}", "", f"*Here:* {figure.setup}", ""]
+    for record in records:
+        lines += _recorded(figure, record)
+    done = [record.preset for record in records]
+    for name, preset in figure.presets.items():
+        if name not in (*done, "test"):
+            lines += [f"Preset `{name}` is not run; expected cost: {preset.cost}.", ""]
+    if figure.remarks:
+        lines += [*(f"- {remark}" for remark in figure.remarks), ""]
+    return "\n".join(lines)
+
+
+def _recorded(figure: Figure, record: Record) -> list[str]:
+    picture = f"{GALLERY}/{figure.name}/{record.preset}.png"
+    lines = [f"![{figure.title}, {record.preset}]({picture})", ""]
+    lines += [
+        "| verdict | claim | found | wanted | wanted by |",
+        "|---|---|---|---|---|",
+    ]
+    for verdict in record.verdicts:
+        cells = [
+            f"**{verdict.outcome}**",
+            verdict.sentence,
+            found_in_words(verdict),
+            bounds_in_words(verdict.bounds),
+            verdict.source,
+        ]
+        escaped = [cell.replace("|", "\\|") for cell in cells]
+        lines.append(f"| {' | '.join(escaped)} |")
+    preset = "" if record.preset == "quick" else f" preset={record.preset}"
+    seeds = record.settings.get("seeds", ())
+    versions = record.versions
+    facts = [
+        f"`rnnjax reproduce {figure.name}{preset}`",
+        f"seeds {', '.join(map(str, seeds))}" if seeds else "no random numbers",
+        f"{_seconds(record)} on {record.cores} cores ({record.device})",
+        f"jax {versions.get('jax', '?')}, Python {versions.get('python', '?')}",
+        f"commit {record.commit[:10]}" if record.commit else "installed package",
+    ]
+    return [*lines, "", "; ".join(facts) + ".", ""]
+
+
+def _seconds(record: Record) -> str:
+    if record.seconds >= 600:
+        return f"{record.seconds / 60:.0f} min"
+    return f"{record.seconds:.3g} s"
+
+
+def _heading(figure: Figure) -> str:
+    return f"{figure.place}. {figure.title}"
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that GitHub gives to a heading.
+
+    >>> _anchor("2. A cliff, and its wall")
+    '2-a-cliff-and-its-wall'
+    """
+    kept = [c for c in heading.lower() if c.isalnum() or c in " -_"]
+    return "".join(kept).replace(" ", "-")

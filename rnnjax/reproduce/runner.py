@@ -1,0 +1,85 @@
+"""Run a figure, or draw it again from what an earlier run stored."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+from rnnjax.errors import unknown
+from rnnjax.report.style import save_figure
+from rnnjax.reproduce.figure import Figure, Preset
+from rnnjax.reproduce.heading import add_heading
+from rnnjax.reproduce.shelf import Record, Shelf
+from rnnjax.reproduce.verdict import judge
+from rnnjax.store.environment import environment
+
+
+GALLERY = "gallery"
+
+
+def shelf_of(figure: Figure, out: Path) -> Shelf:
+    """Where a figure's files go."""
+    return Shelf(out / GALLERY / figure.name)
+
+
+def preset_of(figure: Figure, preset: str) -> Preset:
+    """The preset of this name.
+
+    Raises:
+        UserError: the figure has none.
+    """
+    if preset not in figure.presets:
+        raise unknown(f"preset of {figure.name}", preset, figure.presets)
+    return figure.presets[preset]
+
+
+def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
+    """Run a figure, store its results, draw it and judge its claims.
+
+    What is drawn and judged is read back from the disk.
+
+    Args:
+        figure: see `rnnjax.reproduce.catalogue`.
+        preset: its name.
+        out: folder that holds the gallery.
+        pool: of the runs of figures that train.
+
+    Raises:
+        UserError: no such preset, or something cannot be written.
+    """
+    settings = preset_of(figure, preset).settings
+    shelf = shelf_of(figure, out)
+    began = time.perf_counter()
+    results = figure.run(settings, pool)
+    seconds = time.perf_counter() - began
+    shelf.write(preset, results)
+    where = environment()
+    record = Record(
+        figure=figure.name,
+        preset=preset,
+        settings=dataclasses.asdict(settings),
+        seconds=round(seconds, 1),
+        cores=where.cpu_count,
+        device=where.device,
+        versions=where.versions,
+        commit=where.git.commit if where.git else None,
+        verdicts=(),
+    )
+    shelf.note(record)
+    return redraw(figure, preset, shelf)
+
+
+def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
+    """Draw stored results and judge them; equal results give equal bytes.
+
+    Raises:
+        UserError: nothing is stored, or something cannot be written.
+    """
+    preset_of(figure, preset)
+    results, record = shelf.results(preset), shelf.record(preset)
+    verdicts = judge(figure, preset, results)
+    record = dataclasses.replace(record, verdicts=verdicts)
+    drawn = figure.draw(results)
+    add_heading(drawn, figure, preset)
+    save_figure(drawn, preset, shelf.folder)
+    shelf.note(record)
+    return record

@@ -1,0 +1,122 @@
+"""What a figure leaves on disk: results, a record of how they came about, pictures."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from rnnjax.errors import UserError
+from rnnjax.reproduce.verdict import Verdict
+from rnnjax.store import portable
+from rnnjax.store.atomic import make_folder, write_atomically, write_text
+
+
+RESULTS, RECORD = ".nc", ".json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """How results came about, and what they say.
+
+    Attributes:
+        figure: its name.
+        preset: its name.
+        settings: of the preset.
+        seconds: wall time of the run.
+        cores: of the machine.
+        device: kind of the first device, as JAX names it.
+        versions: of Python and of the libraries.
+        commit: of the checkout; None for an installed package.
+        verdicts: one for each claim.
+    """
+
+    figure: str
+    preset: str
+    settings: dict[str, Any]
+    seconds: float
+    cores: int
+    device: str
+    versions: dict[str, str]
+    commit: str | None
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shelf:
+    """The folder of one figure; files are named after the preset."""
+
+    folder: Path
+
+    def file(self, preset: str, suffix: str) -> Path:
+        """One of the files of a preset."""
+        return self.folder / f"{preset}{suffix}"
+
+    def presets(self) -> list[str]:
+        """Presets with a record, sorted."""
+        return sorted(file.stem for file in self.folder.glob(f"*{RECORD}"))
+
+    def write(self, preset: str, results: xr.Dataset) -> None:
+        """Store results, compressed.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        make_folder(self.folder)
+        packed = {
+            name: {"zlib": True, "complevel": 9, "shuffle": True}
+            for name, array in results.data_vars.items()
+            if array.ndim and array.dtype.kind in "fiub"
+        }
+        write_atomically(
+            self.file(preset, RESULTS),
+            lambda file: results.to_netcdf(file, engine="h5netcdf", encoding=packed),
+        )
+
+    def results(self, preset: str) -> xr.Dataset:
+        """Results as they were stored.
+
+        Raises:
+            UserError: there are none.
+        """
+        file = self.file(preset, RESULTS)
+        if not file.is_file():
+            known = ", ".join(f.stem for f in sorted(self.folder.glob(f"*{RESULTS}")))
+            there = f"; there are {known}" if known else ""
+            raise UserError(
+                f"'{self.folder}' holds no results of preset {preset}{there}"
+            )
+        return xr.load_dataset(file, engine="h5netcdf")
+
+    def note(self, record: Record) -> None:
+        """Store a record.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        text = portable.dumps(dataclasses.asdict(record), indent=1)
+        write_text(self.file(record.preset, RECORD), text + "\n")
+
+    def record(self, preset: str) -> Record:
+        """The record of a preset.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        file = self.file(preset, RECORD)
+        try:
+            tree = portable.loads(file.read_bytes())
+            verdicts = [_verdict(entry) for entry in tree.pop("verdicts")]
+            return Record(**tree, verdicts=tuple(verdicts))
+        except OSError as error:
+            raise UserError(f"cannot read '{file}': {error.strerror}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"'{file}' is no record of a figure") from error
+
+
+def _verdict(entry: dict[str, Any]) -> Verdict:
+    pairs = {
+        key: None if entry[key] is None else tuple(entry[key])
+        for key in ("interval", "bounds")
+    }
+    return Verdict(**{**entry, **pairs})
