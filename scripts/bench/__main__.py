@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.devices import use_every_core
-from scripts.bench import probes, recurrence
+from scripts.bench import others, probes, recurrence
 from scripts.bench.machine import machine
 
 
-BENCHMARKS = {"recurrence": recurrence.rows, "probes": probes.rows}
+BENCHMARKS = {
+    "recurrence": recurrence.rows,
+    "others": others.rows,
+    "probes": probes.rows,
+}
 
 
 def main() -> None:

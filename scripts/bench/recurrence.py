@@ -1,10 +1,11 @@
 """One training step of one recurrent layer: ours, flax's, PyTorch's, and the floor.
 
 A step is forward, backward and Adam, for a loss that is linear in all outputs. *ours*
-makes many updates in one compiled call, as training does; *a call* makes one. *floor*
-is the step's matrix products alone, in a loop of the same length. Ratios below 1: ours
-is faster. PyTorch runs with one and with two threads, flax as linen and as nnx; the
-better one counts.
+makes many updates in one compiled call and parts the batch over the cores, as training
+does with `shards`; *one device* does not part it, and *a call* makes one such update.
+*floor* is the step's matrix products alone, in a loop of the same length, on one device
+with all of XLA's threads. Ratios below 1: ours is faster. PyTorch runs with one and
+with two threads, flax as linen and as nnx, many updates a call too; the better counts.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnjax.cells import CELLS
 from rnnjax.recurrence.layer import Recurrent
+from rnnjax.training.shards import SHARDS, each_shard
 from scripts.bench.timing import Timing, interleaved
 
 
@@ -28,6 +31,7 @@ GATES = {"elman": 1, "gru": 3, "lstm": 4}
 LINEN = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 NNX = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 UPDATES = 8
+MANY = "ours", "one", "linen", "nnx"
 
 RULE = optax.adam(1e-3)
 
@@ -46,24 +50,31 @@ def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
         if not found:
             continue
         yield {
-            key: _mean([row[key] for row in found]) if "/" in key else value
+            key: geometric_mean([row[key] for row in found]) if "/" in key else value
             for key, value in found[0].items()
         } | {"B,T,n": "geometric mean", "ours ms": None}
 
 
-def _mean(values: list[float | None]) -> float | None:
+def geometric_mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.exp(np.mean(np.log(known)))) if known else None
 
 
-def _row(cell: str, size: tuple[int, int, int], seconds: float) -> dict[str, Any]:
+def example(size: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Inputs and weights of the outputs in the loss, ``(T, B, n)``."""
     batch, length, n = size
     random = np.random.default_rng(0)
     x = random.standard_normal((length, batch, n)).astype(np.float32)
-    weight = random.standard_normal((length, batch, n)).astype(np.float32)
+    return x, random.standard_normal((length, batch, n)).astype(np.float32)
+
+
+def _row(cell: str, size: tuple[int, int, int], seconds: float) -> dict[str, Any]:
+    batch, length, n = size
+    x, weight = example(size)
     functions: dict[str, Callable[[], Any]] = {
-        "ours": _ours(cell, x, weight, UPDATES),
-        "call": _ours(cell, x, weight, 1),
+        "ours": ours(cell, x, weight, UPDATES, cores(batch)),
+        "one": ours(cell, x, weight, UPDATES),
+        "call": ours(cell, x, weight, 1),
         "linen": _linen(cell, x, weight, UPDATES),
         "nnx": _nnx(cell, x, weight, UPDATES),
         "floor": _floor(cell, size),
@@ -73,13 +84,14 @@ def _row(cell: str, size: tuple[int, int, int], seconds: float) -> dict[str, Any
 
     def each(name: str) -> float:
         own = timed[name].median
-        return own / UPDATES if name in ("ours", "linen", "nnx") else own
+        return own / UPDATES if name in MANY else own
 
     peers = [name for name in timed if name.startswith("torch")]
     return {
         "cell": cell,
         "B,T,n": f"{batch},{length},{n}",
         "ours ms": 1e3 * each("ours"),
+        "/ one device": each("ours") / each("one"),
         "/ a call": each("ours") / each("call"),
         "/ torch": each("ours") / min(map(each, peers)) if peers else None,
         "/ flax": each("ours") / min(each("linen"), each("nnx")),
@@ -92,33 +104,62 @@ def _spread(timing: Timing) -> str:
     return f"±{50 * (timing.high - timing.low) / timing.median:.0f}%"
 
 
-def _training(loss: Callable[[Any], Any], params: Any, updates: int) -> Any:
-    """`updates` Adam steps in one compiled call."""
+def cores(batch: int) -> int:
+    """Devices that a batch can be parted over."""
+    devices = jax.local_device_count()
+    return devices if batch % devices == 0 else 1
 
-    @jax.jit
+
+def _training(gradient: Callable[[Any], Any], params: Any, updates: int) -> Any:
+    """`updates` Adam steps."""
+
     def run(params: Any, state: Any) -> Any:
         def one(carry: Any, _: Any) -> Any:
             params, state = carry
-            change, state = RULE.update(jax.grad(loss)(params), state)
+            change, state = RULE.update(gradient(params), state)
             return (optax.apply_updates(params, change), state), None
 
         if updates == 1:
             return one((params, state), None)[0]
         return lax.scan(one, (params, state), None, updates)[0]
 
-    state = RULE.init(params)
-    return lambda: run(params, state)
+    return run, params, RULE.init(params)
 
 
-def _ours(cell: str, x: Any, weight: Any, updates: int) -> Any:
+def _called(run: Any, params: Any, state: Any) -> Callable[[], Any]:
+    compiled = jax.jit(run)
+    return lambda: compiled(params, state)
+
+
+def ours(cell: str, x: Any, weight: Any, updates: int, shards: int = 1) -> Any:
+    """Training steps of our layer, the batch in `shards` over as many devices."""
     layer = Recurrent(CELLS[cell](inputs=x.shape[-1], features=x.shape[-1]))
     params = layer.init(jax.random.key(0), x)
 
-    def loss(params: Any) -> Any:
-        outputs: Any = layer.apply(params, x)
-        return jnp.vdot(outputs[0], weight)
+    def gradient_of(params: Any, x: Any, weight: Any) -> Any:
+        def loss(params: Any) -> Any:
+            outputs: Any = layer.apply(params, x)
+            return jnp.vdot(outputs[0], weight)
 
-    return _training(loss, params, updates)
+        return jax.grad(loss)(params)
+
+    if shards == 1:
+        step = lambda params: gradient_of(params, x, weight)
+        return _called(*_training(step, params, updates))
+    parts = tuple(np.stack(np.split(each, shards, axis=1)) for each in (x, weight))
+
+    def summed(params: Any) -> Any:
+        every = each_shard(lambda p: gradient_of(params, *p), parts, spread=True)
+        return jax.tree.map(lambda g: jnp.sum(g, axis=0), every)
+
+    run, params, state = _training(summed, params, updates)
+    mesh = Mesh(np.array(jax.local_devices()[:shards]), (SHARDS,))
+    whole = PartitionSpec()
+    spread = jax.shard_map(
+        run, mesh=mesh, in_specs=whole, out_specs=whole, check_vma=False
+    )
+    state = jax.device_put(state, NamedSharding(mesh, whole))
+    return _called(spread, jax.device_put(params, NamedSharding(mesh, whole)), state)
 
 
 def _linen(cell: str, x: Any, weight: Any, updates: int) -> Any:
@@ -129,7 +170,7 @@ def _linen(cell: str, x: Any, weight: Any, updates: int) -> Any:
         outputs: Any = layer.apply(params, x)
         return jnp.vdot(outputs, weight)
 
-    return _training(loss, params, updates)
+    return _called(*_training(jax.grad(loss), params, updates))
 
 
 def _nnx(cell: str, x: Any, weight: Any, updates: int) -> Any:
@@ -144,7 +185,7 @@ def _nnx(cell: str, x: Any, weight: Any, updates: int) -> Any:
         outputs: Any = nnx.merge(graph, params, rest)(x, initial_carry=start)
         return jnp.vdot(outputs, weight)
 
-    return _training(loss, params, updates)
+    return _called(*_training(jax.grad(loss), params, updates))
 
 
 def _floor(cell: str, size: tuple[int, int, int]) -> Any:
@@ -189,7 +230,13 @@ def _torch(cell: str, x: Any, weight: Any) -> dict[str, Callable[[], Any]]:
     except ImportError:
         return {}
     kind = {"elman": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell]
-    layer = kind(x.shape[-1], x.shape[-1])
+    return torch_steps(kind(x.shape[-1], x.shape[-1]), x, weight)
+
+
+def torch_steps(layer: Any, x: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+    """Training steps of a PyTorch layer with one and two threads."""
+    import torch  # pyright: ignore[reportMissingImports]
+
     adam = torch.optim.Adam(layer.parameters(), lr=1e-3)
     inputs, weights = torch.from_numpy(x), torch.from_numpy(weight)
 

@@ -20,9 +20,12 @@ class Timing:
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Any]], seconds: float, most: int = 30
+    functions: Mapping[str, Callable[[], Any]],
+    seconds: float,
+    most: int = 30,
+    least: int = 5,
 ) -> dict[str, Timing]:
-    """Call all functions in turns for about `seconds` in total, at least 5 rounds.
+    """Call all functions in turns for about `seconds`, and `least` rounds at least.
 
     Each is called once before, to compile. Results are waited for.
     """
@@ -30,7 +33,7 @@ def interleaved(
     began = None
     while (
         began is None
-        or len(rounds[next(iter(rounds))]) < 5
+        or len(rounds[next(iter(rounds))]) < least
         or (
             time.perf_counter() - began < seconds
             and len(rounds[next(iter(rounds))]) < most
