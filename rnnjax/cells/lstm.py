@@ -1,6 +1,6 @@
 """Long short-term memory with a forget gate."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -48,11 +48,15 @@ class LSTM(Gated):
         zeros = jnp.zeros((*batch, self.features), self.param_dtype)
         return LSTMState(zeros, zeros)
 
-    def readin(self, x):
+    def readin(self, x) -> Any:
         return self.project("V", x) + self.b
 
     def step(self, state, drive):
-        i, f, g, o = split_gates(drive + self.recur("U", state.h), 4)
-        c = self.sigma(f, "forget") * state.c
+        return self.remember(drive + self.recur("U", state.h), state.c)
+
+    def remember(self, z, c):
+        """The new state from the pre-activations ``(B, 4n)`` and the old memory."""
+        i, f, g, o = split_gates(z, 4)
+        c = self.sigma(f, "forget") * c
         c = c + self.sigma(i, "input") * self.phi(g, "candidate")
         return LSTMState(self.sigma(o, "output") * self.phi(c, "memory"), c)
