@@ -1,4 +1,6 @@
-"""The equations of every cell in NumPy, float64, written from the papers.
+"""The equations of cells in NumPy, float64, written from the papers.
+
+Those with gates between old and new are in `cells_reference_gated`.
 
 A matrix U of a paper acts from the left on a column; the library stores its transpose.
 `params` holds the library's arrays, `x` is ``(T, B, m)``, `h0` one array ``(B, n)`` or
@@ -47,58 +49,28 @@ def elman(p, x, h0, phi=np.tanh):
     return walk(lambda h, x_t: phi(mul(U, h) + mul(V, x_t) + p["b"]), h0, x)
 
 
-def lstm(p, x, h0, phi=np.tanh):
-    (Ui, Uf, Ug, Uo), (Vi, Vf, Vg, Vo) = matrices(p["U"], 4), matrices(p["V"], 4)
-    bi, bf, bg, bo = np.split(p["b"], 4)
+def leaky(p, x, h0, alpha):
+    (U,), (V,) = matrices(p["U"]), matrices(p["V"])
+
+    def step(h, x_t):
+        return h + alpha * (-h + np.tanh(mul(U, h) + mul(V, x_t) + p["b"]))
+
+    return walk(step, h0, x)
+
+
+def scrn(p, x, h0, alpha):
+    A, B, P, R = (matrices(p[k])[0] for k in "ABPR")
 
     def step(state, x_t):
-        h, c = state
-        i = sigmoid(mul(Ui, h) + mul(Vi, x_t) + bi)
-        f = sigmoid(mul(Uf, h) + mul(Vf, x_t) + bf)
-        o = sigmoid(mul(Uo, h) + mul(Vo, x_t) + bo)
-        g = phi(mul(Ug, h) + mul(Vg, x_t) + bg)
-        c = f * c + i * g
-        return o * phi(c), c
+        h, s = state
+        s = (1 - alpha) * mul(B, x_t) + alpha * s
+        return sigmoid(mul(P, s) + mul(A, x_t) + mul(R, h)), s
 
     return walk(step, h0, x)
 
 
-def gru(p, x, h0):
-    (Ur, Uz, Uh), (Vr, Vz, Vh) = matrices(p["U"], 3), matrices(p["V"], 3)
-    br, bz, bh = np.split(p["b"], 3)
-
-    def step(h, x_t):
-        r = sigmoid(mul(Ur, h) + mul(Vr, x_t) + br)
-        z = sigmoid(mul(Uz, h) + mul(Vz, x_t) + bz)
-        candidate = np.tanh(mul(Vh, x_t) + bh + r * (mul(Uh, h) + p["c"]))
-        return (1 - z) * candidate + z * h
-
-    return walk(step, h0, x)
-
-
-def gru_before(p, x, h0):
-    (Ur, Uz), (Uh,) = matrices(p["U"], 2), matrices(p["Uh"])
-    Vr, Vz, Vh = matrices(p["V"], 3)
-    br, bz, bh = np.split(p["b"], 3)
-
-    def step(h, x_t):
-        r = sigmoid(mul(Ur, h) + mul(Vr, x_t) + br)
-        z = sigmoid(mul(Uz, h) + mul(Vz, x_t) + bz)
-        candidate = np.tanh(mul(Vh, x_t) + mul(Uh, r * h) + bh)
-        return (1 - z) * candidate + z * h
-
-    return walk(step, h0, x)
-
-
-def minimal_rnn(p, x, h0):
-    (V,), (Uh,), (Uz,) = (matrices(p[k]) for k in ("V", "U", "Uz"))
-
-    def step(h, x_t):
-        z = np.tanh(mul(V, x_t) + p["b"])
-        u = sigmoid(mul(Uh, h) + mul(Uz, z) + p["bu"])
-        return u * h + (1 - u) * z
-
-    return walk(step, h0, x)
+def scrn_output(p, x, states):
+    return np.concatenate(states, axis=-1)
 
 
 def antisymmetric(p, x, h0, epsilon, gamma):
@@ -126,6 +98,17 @@ def rhn(p, x, h0, depth, coupled):
             C = 1 - T if coupled else sigmoid(z[2])
             s = H * T + s * C
         return s
+
+    return walk(step, h0, x)
+
+
+def gated_antisymmetric(p, x, h0, epsilon, gamma):
+    (U,), (Vz, Vh) = matrices(p["U"]), matrices(p["V"], 2)
+    A, (bz, bh) = U - U.T - gamma * np.eye(len(U)), np.split(p["b"], 2)
+
+    def step(h, x_t):
+        z = sigmoid(mul(A, h) + mul(Vz, x_t) + bz)
+        return h + epsilon * z * np.tanh(mul(A, h) + mul(Vh, x_t) + bh)
 
     return walk(step, h0, x)
 
@@ -218,20 +201,6 @@ def lru_output(p, x, h):
     C, D = (p["C_re"] + 1j * p["C_im"]).T, p["D"].T
     pairs = zip(h, x, strict=True)
     return np.stack([np.real(mul(C, h_t)) + mul(D, x_t) for h_t, x_t in pairs])
-
-
-def mingru(p, x, h0, g=identity):
-    (Vz, Vh), (bz, bh) = matrices(p["V"], 2), np.split(p["b"], 2)
-
-    def step(h, x_t):
-        z = sigmoid(mul(Vz, x_t) + bz)
-        return (1 - z) * h + z * g(mul(Vh, x_t) + bh)
-
-    return walk(step, h0, x)
-
-
-def mingru_g(v):
-    return np.where(v >= 0, v + 0.5, sigmoid(v))
 
 
 def indrnn(p, x, h0):

@@ -12,7 +12,7 @@ import numpy as np
 from rnnjax.cells import CELLS, Cell
 from rnnjax.recurrence.engine import plain_scan, zero_taps
 from rnnjax.recurrence.layer import Recurrent, make_drive
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.pure import Weights, make_weights, split_cell
 from rnnjax.recurrence.reverse import reverse_scan
 
 
@@ -79,7 +79,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cornn": {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9},
     "antisymmetric": {"epsilon": 0.3},
 }
-LABELS = [*(k for k in CELLS if CELLS[k].__module__.startswith("rnnjax")), *USER_CELLS]
+STRUCTURES = {
+    "antisymmetric": "a kernel computed from a parameter, numeric fields",
+    "cornn": "two products side by side, two state arrays",
+    "elman": "one product",
+    "exprnn": "a kernel computed from a vector",
+    "gru": "a parameter outside the products",
+    "gru_before": "two products in a row, the second of a gated state",
+    "indrnn": "an elementwise product",
+    "lem": "two products in a row, the second of a new state array",
+    "lru": "a complex elementwise product, and products in the readout",
+    "lstm": "gates from one product, two state arrays",
+    "mingru": "no product with the state",
+    "minimal_rnn": "two input products in a row, a drive of two arrays",
+    "rhn": "a loop of products",
+    "urnn": "a complex product",
+}
+"""Cells that stand for all: to the engines and the probes every other registered cell
+is one of these, and `test_cells` holds it to its equations and to first order."""
+
+LABELS = [*STRUCTURES, *USER_CELLS]
 
 
 def build(label: str, dtype: Any) -> Cell:
@@ -99,6 +118,15 @@ def noise(seed: int, like: Any, scale: float = 1.0) -> Any:
         return jnp.asarray(values, leaf.dtype)
 
     return jax.tree.map(draw, like)
+
+
+def shapes_of(cell: Cell, batch: int) -> tuple[Cell, Weights, Any, Any]:
+    """(static cell, weights, state, input) as shapes, to trace a cell without a run."""
+    x = jax.ShapeDtypeStruct((batch, cell.inputs), cell.param_dtype)
+    state = jax.eval_shape(lambda: cell.initial_state((batch,)))
+    params = jax.eval_shape(cell.init, jax.random.key(0), state, x)["params"]
+    weights = jax.eval_shape(lambda p: make_weights(cell, p)[1], params)
+    return split_cell(cell)[0], weights, state, x
 
 
 def arguments(label: str, dtype: Any, seed: int = 0) -> tuple[Any, jax.Array, Any]:

@@ -14,6 +14,8 @@ import pytest
 from rnnjax.cells import CELLS, Cell
 from rnnjax.recurrence.layer import Recurrent
 from tests import cells_reference as reference
+from tests import cells_reference_gated as gated
+from tests.recurrence_samples import STRUCTURES, noise, objective
 
 
 T, B, M, N = 7, 3, 2, 5
@@ -32,6 +34,23 @@ class Case:
         given = {"inputs": M, "features": N, "param_dtype": dtype}
         return CELLS[self.cell](**{**given, **self.options, **more})
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The options that act during a run and may be traced."""
+        starts = CELLS[self.cell].initial
+        floats = {k: v for k, v in self.options.items() if isinstance(v, float)}
+        return {k: v for k, v in floats.items() if k not in starts}
+
+    def expected(
+        self, params: Any, x: Any, h0: Any, numbers: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        """(outputs, states) by the equations, from NumPy arrays."""
+        h0 = tuple(h0) if isinstance(h0, tuple) else h0
+        states = self.states(params, x, h0, **numbers)
+        if self.output is None:
+            return jax.tree.leaves(states)[0], states
+        return self.output(params, x, states), states
+
 
 def case(cell: str, states: Callable[..., Any], output=None, **options: Any) -> Case:
     return Case(cell, states, options, output)
@@ -44,6 +63,9 @@ def given(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
 STEPS = {"dt": 0.3, "gamma": 1.7, "epsilon": 0.9}
 
 CASES = {
+    "atr": case("atr", gated.atr),
+    "brc": case("brc", gated.brc),
+    "cfn": case("cfn", gated.cfn),
     "elman": case("elman", reference.elman),
     "elman_relu": case(
         "elman",
@@ -51,57 +73,56 @@ CASES = {
         activation="relu",
         recurrent_init="identity",
     ),
-    "lstm": case("lstm", reference.lstm),
-    "lstm_chrono": case("lstm", reference.lstm, chrono=50.0),
-    "lstm_relu": case(
-        "lstm", given(reference.lstm, phi=reference.relu), activation="relu"
-    ),
-    "gru": case("gru", reference.gru),
-    "gru_before": case("gru_before", reference.gru_before, update_bias=1.0),
-    "minimal_rnn": case("minimal_rnn", reference.minimal_rnn),
+    "fastgrnn": case("fastgrnn", gated.fastgrnn),
+    "fastrnn": case("fastrnn", gated.fastrnn),
+    "janet": case("janet", gated.janet, beta=0.7),
+    "leaky": case("leaky", reference.leaky, alpha=0.3),
+    "lightru": case("lightru", gated.lightru),
+    "ligru": case("ligru", gated.ligru),
+    "lstm": case("lstm", gated.lstm),
+    "lstm_chrono": case("lstm", gated.lstm, chrono=50.0),
+    "lstm_relu": case("lstm", given(gated.lstm, phi=reference.relu), activation="relu"),
+    "gru": case("gru", gated.gru),
+    "gru_before": case("gru_before", gated.gru_before, update_bias=1.0),
+    "mgu": case("mgu", gated.mgu),
+    "minimal_rnn": case("minimal_rnn", gated.minimal_rnn),
+    "minlstm": case("minlstm", gated.minlstm),
+    "multiplicative_lstm": case("multiplicative_lstm", gated.multiplicative_lstm),
+    "mut1": case("mut1", gated.mut1),
+    "nbrc": case("nbrc", gated.nbrc),
+    "peephole_lstm": case("peephole_lstm", gated.peephole_lstm),
+    "ran": case("ran", gated.ran),
+    "scrn": case("scrn", reference.scrn, reference.scrn_output, alpha=0.6, context=3),
+    "star": case("star", gated.star),
+    "ugrnn": case("ugrnn", gated.ugrnn),
     "antisymmetric": case(
-        "antisymmetric",
-        given(reference.antisymmetric, epsilon=0.3, gamma=0.2),
-        epsilon=0.3,
-        gamma=0.2,
+        "antisymmetric", reference.antisymmetric, epsilon=0.3, gamma=0.2
+    ),
+    "gated_antisymmetric": case(
+        "gated_antisymmetric", reference.gated_antisymmetric, epsilon=0.3, gamma=0.2
     ),
     "rhn": case("rhn", given(reference.rhn, depth=3, coupled=True), depth=3),
     "rhn_carry": case(
         "rhn", given(reference.rhn, depth=2, coupled=False), depth=2, coupled=False
     ),
-    "lem": case("lem", given(reference.lem, dt=0.5), dt=0.5),
-    "cornn": case("cornn", given(reference.cornn, implicit=False, **STEPS), **STEPS),
+    "lem": case("lem", reference.lem, dt=0.5),
+    "cornn": case("cornn", given(reference.cornn, implicit=False), **STEPS),
     "cornn_implicit": case(
-        "cornn",
-        given(reference.cornn, implicit=True, **STEPS),
-        implicit=True,
-        **STEPS,
+        "cornn", given(reference.cornn, implicit=True), implicit=True, **STEPS
     ),
     "urnn": case("urnn", reference.urnn, reference.urnn_output),
     "exprnn": case("exprnn", reference.exprnn),
     "exprnn_henaff": case("exprnn", reference.exprnn, skew_init="henaff"),
     "lru": case("lru", reference.lru, reference.lru_output, r_min=0.5, r_max=0.9),
-    "mingru": case("mingru", reference.mingru),
+    "mingru": case("mingru", gated.mingru),
     "mingru_positive": case(
-        "mingru", given(reference.mingru, g=reference.mingru_g), positive=True
+        "mingru", given(gated.mingru, g=gated.mingru_g), positive=True
     ),
     "indrnn": case("indrnn", reference.indrnn),
 }
 
 ONE_EACH = {case.cell: label for label, case in reversed(CASES.items())}
-
-
-def noise(seed: int, like: Any, scale: float = 1.0) -> Any:
-    """Normal noise of the shapes and dtypes of a pytree, complex ones included."""
-    rng = np.random.default_rng(seed)
-
-    def draw(leaf: Any) -> jax.Array:
-        values = scale * rng.normal(size=leaf.shape)
-        if np.issubdtype(leaf.dtype, np.complexfloating):
-            values = values + 1j * scale * rng.normal(size=leaf.shape)
-        return jnp.asarray(values, leaf.dtype)
-
-    return jax.tree.map(draw, like)
+FIRST_ORDER = [label for label, case in CASES.items() if case.cell not in STRUCTURES]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,21 +135,35 @@ class Trial:
     h0: Any
     outputs: Any
     states: Any
+    gradient: Any
+    """Of (parameters, inputs, initial state, numbers), of the cells in FIRST_ORDER."""
 
 
 @functools.cache
 def trial(label: str) -> Trial:
-    """Call it under `x64`."""
-    cell = CASES[label].build()
-    layer = Recurrent(cell)
+    """Call it under `x64`. One compilation for a cell."""
+    stated = CASES[label]
+    cell = stated.build()
     x = noise(0, jax.ShapeDtypeStruct((T, B, M), jnp.float64))
-    made = jax.eval_shape(layer.init, jax.random.key(0), x)
+    made = jax.eval_shape(Recurrent(cell).init, jax.random.key(0), x)
     variables = noise(1, made, 0.5)
     h0 = noise(2, cell.initial_state((B,)))
-    run = jax.jit(lambda v, x, h: layer.apply(v, x, initial_state=h))
-    outputs, states = run(variables, x, h0)
+
+    def run(variables: Any, x: jax.Array, h0: Any, numbers: Any) -> Any:
+        layer = Recurrent(stated.build(**numbers))
+        outputs, states = layer.apply(variables, x, initial_state=h0)
+        return objective(outputs, states), (outputs, states)
+
+    if label in FIRST_ORDER:
+        run = jax.value_and_grad(run, (0, 1, 2, 3), has_aux=True)
+    numbers = jax.tree.map(jnp.float64, stated.numbers)
+    result, gradient = jax.jit(run)(variables, x, h0, numbers), None
+    if label in FIRST_ORDER:
+        result, (d_variables, *rest) = result
+        gradient = (d_variables["params"]["cell"], *rest)
+    _, (outputs, states) = result
     params = {k: np.asarray(v) for k, v in variables["params"]["cell"].items()}
-    return Trial(variables, params, x, h0, outputs, states)
+    return Trial(variables, params, x, h0, outputs, states, gradient)
 
 
 def relative_error(actual: Any, expected: Any) -> float:
@@ -151,18 +186,35 @@ BUILT_IN = [
 @pytest.mark.parametrize("label", CASES)
 def test_states_and_outputs_follow_the_equations(label: str, x64: None) -> None:
     run, stated = trial(label), CASES[label]
-    h0 = jax.tree.map(np.asarray, run.h0)
-    h0 = tuple(h0) if isinstance(h0, tuple) else h0
-    expected = stated.states(run.params, np.asarray(run.x), h0)
-    assert relative_error(run.states, expected) < 1e-12
-    output = jax.tree.leaves(expected)[0]
-    if stated.output is not None:
-        output = stated.output(run.params, np.asarray(run.x), expected)
-    assert relative_error(run.outputs, output) < 1e-12
+    x, h0 = jax.tree.map(np.asarray, (run.x, run.h0))
+    outputs, states = stated.expected(run.params, x, h0, stated.numbers)
+    assert relative_error(run.states, states) < 1e-12
+    assert relative_error(run.outputs, outputs) < 1e-12
     assert run.outputs.shape[-1] == stated.build().output_size
 
 
-@pytest.mark.parametrize("label", ONE_EACH.values())
+@pytest.mark.parametrize("label", FIRST_ORDER)
+def test_gradients_equal_finite_differences_of_the_equations(
+    label: str, x64: None
+) -> None:
+    run, stated = trial(label), CASES[label]
+    at = jax.tree.map(np.asarray, (run.params, run.x, run.h0, stated.numbers))
+    leaves, tree = jax.tree.flatten(at)
+    rng, step = np.random.default_rng(3), 1e-5
+
+    def moved(index: int, by: Any) -> float:
+        near = [leaf + by if k == index else leaf for k, leaf in enumerate(leaves)]
+        return float(objective(*stated.expected(*jax.tree.unflatten(tree, near))))
+
+    for index, part in enumerate(jax.tree.leaves(run.gradient)):
+        along = rng.normal(size=part.shape)
+        ends = [moved(index, sign * step * along) for sign in (1, -1)]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        np.testing.assert_allclose(np.sum(part * along), slope, rtol=1e-6, atol=1e-8)
+        assert np.any(part != 0), "a gradient of zero says nothing"
+
+
+@pytest.mark.parametrize("label", [ONE_EACH[cell] for cell in STRUCTURES])
 def test_a_cell_runs_inside_linen_rnn(label: str, x64: None) -> None:
     run = trial(label)
     layer = nn.RNN(CASES[label].build(), time_major=True, return_carry=True)
@@ -193,8 +245,9 @@ def test_parameters_are_real_and_states_follow_param_dtype(
 
     start = cell.initial_state((B, 2))  # of a cell that is bound to nothing
     complex_dtype = np.result_type(dtype, np.complex64)
+    assert jax.tree.leaves(start)[0].shape == (B, 2, N)
     for leaf in jax.tree.leaves(start):
-        assert leaf.shape == (B, 2, N)
+        assert leaf.shape[:2] == (B, 2)
         assert leaf.dtype in (np.dtype(dtype), complex_dtype)
     outputs, states = jax.eval_shape(layer.apply, made, x)
     assert outputs.dtype == dtype
@@ -237,10 +290,9 @@ def test_numeric_hyper_parameters_may_be_traced(
         return jnp.sum(jnp.sin(outputs))
 
     def expected(fields: Mapping[str, float]) -> float:
-        x, h0 = np.asarray(run.x), jax.tree.map(np.asarray, run.h0)
-        h0 = tuple(h0) if isinstance(h0, tuple) else h0
-        states = CASES[label].states(run.params, x, h0, **fields)
-        return np.sum(np.sin(jax.tree.leaves(states)[0]))
+        x, h0 = jax.tree.map(np.asarray, (run.x, run.h0))
+        outputs, _ = CASES[label].expected(run.params, x, h0, fields)
+        return np.sum(np.sin(outputs))
 
     value, gradient = loss(jax.tree.map(jnp.float64, fields))
     np.testing.assert_allclose(value, expected(fields), rtol=1e-12)

@@ -49,6 +49,42 @@ def test_recurrent_kernels_start_orthogonal_gate_by_gate(
         assert not np.allclose(one, other)
 
 
+@pytest.mark.parametrize(
+    ("name", "gates"),
+    {
+        "atr": 1,
+        "cfn": 2,
+        "fastgrnn": 1,
+        "fastrnn": 1,
+        "gated_antisymmetric": 1,
+        "janet": 2,
+        "leaky": 1,
+        "lightru": 1,
+        "ligru": 2,
+        "mgu": 2,
+        "multiplicative_lstm": 5,
+        "mut1": 2,
+        "nbrc": 2,
+        "peephole_lstm": 4,
+        "ran": 2,
+        "scrn": 1,
+        "star": 1,
+        "ugrnn": 2,
+    }.items(),
+)
+def test_each_recurrent_matrix_is_drawn_alone(name: str, gates: int) -> None:
+    drawn = []
+
+    def record(key: Any, shape: Any, dtype: Any) -> jax.Array:
+        drawn.append(shape)
+        return jnp.zeros(shape, dtype)
+
+    cell = CELLS[name](inputs=3, features=5, recurrent_init=record)
+    state = cell.initial_state((1,))
+    jax.eval_shape(cell.init, jax.random.key(0), state, jnp.zeros((1, 3)))
+    assert drawn == [(5, 5)] * gates
+
+
 LOG_T = np.log(99.0)
 
 
@@ -60,14 +96,31 @@ LOG_T = np.log(99.0)
         ("gru_before", "b", [0, 1, 0]),
         ("minimal_rnn", "bu", [1]),
         ("mingru", "b", [-1, 0]),
+        ("minlstm", "b", [1, -1, 0]),
+        ("brc", "b", [0, 1]),
+        ("nbrc", "b", [0, 1]),
+        ("cfn", "b", [1, -1]),
+        ("fastgrnn", "b", [1, None]),
+        ("janet", "b", [1, 0]),
+        ("lightru", "b", [-1]),
+        ("ligru", "b", [1, 0]),
+        ("mgu", "b", [-1, 0]),
+        ("multiplicative_lstm", "b", [-1, 1, 0, 0]),
+        ("mut1", "b", [-1, 0]),
+        ("peephole_lstm", "b", [-1, 1, 0, 0]),
+        ("ran", "b", [-1, 1]),
+        ("star", "b", [-1, 0]),
+        ("ugrnn", "b", [1, 0]),
     ],
 )
-def test_chrono_biases(name: str, bias: str, signs: list[int], x64: None) -> None:
+def test_chrono_biases(
+    name: str, bias: str, signs: list[int | None], x64: None
+) -> None:
     (fused,) = start(name, bias, chrono=100.0)
     gates = np.split(fused, len(signs))
     drawn = [sign * gate for sign, gate in zip(signs, gates, strict=True) if sign]
     for sign, gate in zip(signs, gates, strict=True):
-        if not sign:
+        if sign == 0:
             assert np.all(gate == 0)
     for gate in drawn:
         np.testing.assert_array_equal(gate, drawn[0])  # b_i = −b_f, unit by unit
@@ -86,6 +139,24 @@ def test_chrono_biases(name: str, bias: str, signs: list[int], x64: None) -> Non
         ("minimal_rnn", {"update_bias": 1.5}, "bu", [1.5]),
         ("mingru", {"update_bias": -1.5}, "b", [-1.5, 0]),
         ("indrnn", {"bias": 0.5}, "b", [0.5]),
+        ("brc", {"update_bias": 0.5}, "b", [0, 0.5]),
+        ("brc", {}, "wa", [1]),
+        ("cfn", {}, "b", [1, -1]),
+        ("fastgrnn", {"update_bias": 2.0}, "b", [2, 1]),
+        ("fastrnn", {"bias": 0.5}, "b", [0.5]),
+        ("janet", {}, "b", [1, 0]),
+        ("leaky", {"bias": 0.5}, "b", [0.5]),
+        ("lightru", {"forget_bias": -1.5}, "b", [-1.5]),
+        ("ligru", {"update_bias": 1.5}, "b", [1.5, 0]),
+        ("mgu", {"forget_bias": -1.5}, "b", [-1.5, 0]),
+        ("minlstm", {"forget_bias": 1.5}, "b", [1.5, 0, 0]),
+        ("multiplicative_lstm", {}, "b", [0, 1, 0, 0]),
+        ("mut1", {"update_bias": -1.5}, "b", [-1.5, 0]),
+        ("nbrc", {"update_bias": 1.5}, "b", [0, 1.5]),
+        ("peephole_lstm", {"forget_bias": 2.0}, "b", [0, 2, 0, 0]),
+        ("ran", {}, "b", [0, 1]),
+        ("star", {}, "b", [-1, 0]),
+        ("ugrnn", {}, "b", [1, 0]),
         ("rhn", {}, "b1", [0, -2]),
         ("rhn", {"coupled": False, "transform_bias": -3.0}, "b5", [0, -3, 3]),
     ],
@@ -164,6 +235,7 @@ def test_eigenvalues_of_antisymmetric_have_the_real_part_of_the_damping(
         ("urnn", ["V_re", "V_im"], (6 / (3 + 128)) ** 0.5),
         ("urnn", ["b"], 0.01),
         ("exprnn", ["b"], 0.01),
+        ("peephole_lstm", ["pi", "pf", "po"], 0.1),
     ],
 )
 def test_uniform_starts(
@@ -176,3 +248,11 @@ def test_uniform_starts(
 def test_indrnn_starts_between_its_bounds(x64: None) -> None:
     (u,) = start("indrnn", "u", features=256, u_min=0.5, u_max=1.5)
     assert 0.5 <= u.min() < 0.55 and 1.45 < u.max() <= 1.5
+
+
+def test_scalars_and_kernels_of_the_fast_cells(x64: None) -> None:
+    new, old, U = start("fastrnn", "new", "old", "U")
+    scale, shift, V = start("fastgrnn", "scale", "shift", "V", features=256)
+    assert [float(x) for x in (*new, *old, *scale, *shift)] == [-3, 3, 1, -4]
+    assert np.std(U) == pytest.approx(0.1, rel=0.1)
+    assert np.std(V) == pytest.approx(0.1, rel=0.1)

@@ -403,6 +403,8 @@ def test_own_variants_and_interpolation(tmp_path):
         ("mine", 9.0),
         ("mingru", None),
         ("mingru", None),
+        ("minlstm", None),
+        ("minlstm", None),
     ][: len(found)]
     for overrides, part in [
         (["variant=mine", "task=adding"], "task.distance"),

@@ -1,17 +1,17 @@
-"""Every registered cell goes the whole way: trained, probed, sealed, in one sweep."""
+"""Every structure of cell goes the whole way: trained, probed, sealed, in one sweep."""
 
 import jax
 import numpy as np
 import pytest
 
-from rnnjax.cells import CELLS
 from tests.launch_samples import Witness, jobs, params_of, start
+from tests.recurrence_samples import STRUCTURES
 
 
 # A compilation of updates, evaluation and probe for each cell.
 @pytest.mark.slow
-def test_every_cell_is_trained_and_probed(tmp_path):
-    cells = [c for c in CELLS if CELLS[c].__module__.startswith("rnnjax.cells")]
+def test_every_structure_is_trained_and_probed(tmp_path):
+    cells = sorted(STRUCTURES)
     sizes = ["model.hidden=4", "steps=20", "eval.every=20", "log_every=10"]
     planned = jobs(
         f"cell={','.join(cells)}",

@@ -1,4 +1,4 @@
-"""Every registered cell: shares sum to 1, and looking does not change the training."""
+"""Every structure of cell: shares sum to 1, and looking changes no training."""
 
 from functools import partial
 
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import CELLS
 from rnnjax.models.objective import objective
 from rnnjax.probes import (
     contribution,
@@ -21,6 +20,7 @@ from rnnjax.probes.contribution import gradient
 from rnnjax.recurrence import scaled
 from rnnjax.training.compiled import OPTIONS
 from tests.probe_models import batch_of, model_of, parameters, spec_of
+from tests.recurrence_samples import STRUCTURES
 
 
 LENGTH, LENGTHS = 5, [5, 3, 1]
@@ -53,8 +53,8 @@ def free_gradients(model, params, plain):
     return named
 
 
-@pytest.mark.parametrize("cell", list(CELLS))
-def test_every_cell(cell):
+@pytest.mark.parametrize("cell", STRUCTURES)
+def test_every_structure(cell):
     model = model_of(cell)
     params = parameters(model, BATCH)
     plain, tapped, riding = gradients(model, params)

@@ -19,6 +19,7 @@ from rnnjax.activations import ACTIVATIONS
 from rnnjax.cells import CELLS, Cell
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import kernels, log10_norms, trace
+from rnnjax.recurrence.pure import call, with_kernels
 from rnnjax.types import Batch
 from tests.probe_errors import (
     adjoint_sizes,
@@ -28,7 +29,7 @@ from tests.probe_errors import (
 )
 from tests.probe_loop import Loop
 from tests.probe_models import CLASSES, VOCABULARY, batch_of, spec_of
-from tests.recurrence_samples import Reused, noise, quick_jit
+from tests.recurrence_samples import STRUCTURES, Reused, noise, quick_jit, shapes_of
 
 
 FEATURES, EMBEDDING = 4, 3
@@ -38,23 +39,50 @@ LENGTHS = {5: [5, 3, 1], 12: [12, 7, 1]}
 
 KERNELS = {
     "antisymmetric": "V A",
+    "atr": "V U",
+    "brc": "V wa wc",
+    "cfn": "V U",
     "cornn": "V Wy Wz",
     "elman": "V U",
     "exprnn": "T B",
+    "fastgrnn": "V U",
+    "fastrnn": "V U",
+    "gated_antisymmetric": "V A",
     "gru": "V U",
     "gru_before": "V U Uh",
     "indrnn": "V u",
+    "janet": "V U",
+    "leaky": "V U",
     "lem": "V U Uy",
+    "lightru": "V U",
+    "ligru": "V U",
     "lru": "B C D lambda",
     "lstm": "V U",
+    "mgu": "V U Uh",
     "mingru": "V",
     "minimal_rnn": "V Uz U",
+    "minlstm": "V",
+    "multiplicative_lstm": "Vm V Um U",
+    "mut1": "V U Uh",
+    "nbrc": "V U",
+    "peephole_lstm": "V U pi pf po",
+    "ran": "V U",
     "rhn": "V R1 R2",
+    "scrn": "A B R P",
+    "star": "V U",
+    "ugrnn": "V U",
     "urnn": "V W",
 }
 """What the products of each cell's equations multiply with."""
 
-OPTIONS = {"rhn": {"depth": 2}}
+FURTHER = {
+    "atr": "a product that enters twice",
+    "peephole_lstm": "elementwise products, one of them with a new state array",
+    "scrn": "state arrays of two sizes",
+}
+"""Structures of cells that the probes see and the engines need not tell apart."""
+
+OPTIONS: dict[str, dict[str, Any]] = {"rhn": {"depth": 2}, "scrn": {"context": 3}}
 LIMITS = {"32": 1e-5, "64": 1e-10, "stored": 1e-5}
 
 
@@ -192,7 +220,7 @@ def check(label: str, worst: dict[str, float]) -> None:
         assert value < limit, f"{label}: {kind} is {value:.1e}"
 
 
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("cell", [*STRUCTURES, *FURTHER])
 def test_every_cell_with_every_activation(cell):
     kind, options = CELLS[cell], OPTIONS.get(cell, {})
     if not hasattr(kind, "activation"):
@@ -201,6 +229,29 @@ def test_every_cell_with_every_activation(cell):
     row = Row(with_any_activation(kind), KERNELS[cell], **options)
     for number, name in enumerate(ACTIVATIONS):
         check(f"{cell} {name}", row.worst(number=np.float32(number)))
+
+
+@pytest.mark.parametrize("cell", KERNELS)
+def test_every_product_of_a_cell_is_a_seam(cell):
+    made = CELLS[cell](EMBEDDING, FEATURES, **OPTIONS.get(cell, {}))
+    static, weights, state, x = shapes_of(made, batch=3)
+
+    def run(weights: Any, state: Any, x: Any) -> Any:
+        drive, read = call(static, weights, "readin", x)
+        new, used = call(static, weights, "step", state, drive)
+        out, shown = call(static, weights, "readout", new, drive)
+        return (new, out), {**read, **used, **shown}
+
+    _, seams = jax.eval_shape(run, weights, state, x)
+    assert {seam.kernel for seam in seams.values()} == set(KERNELS[cell].split())
+    weights = with_kernels(weights, seams)
+    program = str(jax.make_jaxpr(lambda *args: run(*args)[0])(weights, state, x))
+    products = sum(seam.form == "dense" for seam in seams.values())
+    assert program.count("dot_general") == products
+
+
+def test_every_registered_cell_is_in_the_table():
+    assert set(KERNELS) == set(CELLS)
 
 
 def test_a_kernel_used_twice_and_a_block_kernel():

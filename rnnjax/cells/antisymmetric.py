@@ -1,10 +1,10 @@
-"""AntisymmetricRNN: a stable differential equation, stepped by Euler's method."""
+"""AntisymmetricRNN: a stable differential equation stepped by Euler, also gated."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init
+from rnnjax.cells.base import CELLS, Cell, Init, split_gates
 
 
 @CELLS.register("antisymmetric")
@@ -50,3 +50,33 @@ class AntisymmetricRNN(Cell):
 
     def step(self, h, drive):
         return h + self.epsilon * self.phi(self.recur("A", h) + drive, "hidden")
+
+
+@CELLS.register("gated_antisymmetric")
+class GatedAntisymmetricRNN(AntisymmetricRNN):
+    """Chang, Chen, Haber & Chi (2019), with an input gate that has the same matrix.
+
+        A = U − Uᵀ − γ I
+        z = σ(A h_{t−1} + V_z x_t + b_z)
+        h_t = h_{t−1} + ε z ⊙ φ(A h_{t−1} + V_h x_t + b_h)
+
+    One product serves both. State: h ``(B, n)``; fused arrays hold the order z, h.
+
+    Attributes, with those of `AntisymmetricRNN`:
+        gate: σ.
+    """
+
+    gate: str = "sigmoid"
+
+    def setup(self):
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init, gates=2)
+        self.U = self.kernel("U", n, n, self.recurrent_init)
+        self.b = self.vector("b", 2 * n)
+        self.sigma, self.phi = activation(self.gate), activation(self.activation)
+
+    def step(self, h, drive):
+        Ah = self.recur("A", h)
+        gate, hidden = split_gates(drive, 2)
+        z = self.sigma(Ah + gate, "input")
+        return h + self.epsilon * z * self.phi(Ah + hidden, "hidden")

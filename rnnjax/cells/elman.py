@@ -7,11 +7,12 @@ from rnnjax.initializers import constant
 
 @CELLS.register("elman")
 class Elman(Cell):
-    """Elman (1990), "Finding structure in time", Cognitive Science 14.
+    """Elman (1990), "Finding structure in time"; IRNN is `variant=elman_relu`.
 
         h_t = φ(U h_{t−1} + V x_t + b),   ∂h_t/∂h_{t−1} = diag(φ'(z_t)) U
 
-    With φ = ReLU and U = I it is the IRNN of Le, Jaitly & Hinton (2015).
+    Cognitive Science 14. With φ = ReLU and U = I it is the IRNN of Le, Jaitly & Hinton
+    (2015).
     State: h ``(B, n)``.
 
     Attributes:

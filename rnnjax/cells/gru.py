@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 
-from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
+from rnnjax.cells.base import CELLS, chrono_or, split_gates
+from rnnjax.cells.gated import Gated
 from rnnjax.initializers import gate_bias
 
 
 @CELLS.register("gru")
-class GRU(Cell):
+class GRU(Gated):
     """Cho et al. (2014), reset after the product as in cuDNN, PyTorch and flax.
 
         r, z = σ(U• h_{t−1} + V• x_t + b•)
@@ -17,33 +17,22 @@ class GRU(Cell):
 
     State: h ``(B, n)``; fused kernels hold the gates in the order r, z, h̃.
 
-    Attributes:
-        activation: φ of the candidate.
-        gate: the gates' σ.
-        recurrent_init: initialiser of each U•, gate by gate.
-        input_init: initialiser of each V•.
+    Attributes, with those of `Gated`:
         update_bias: start of b_z; positive keeps the past.
-        chrono: if given, the longest dependency T_max: b_z ~ log U(1, T_max − 1), which
-            is Tallec & Ollivier (2018) in this convention of z.
     """
 
-    activation: str = "tanh"
-    gate: str = "sigmoid"
-    recurrent_init: Init = "orthogonal"
-    input_init: Init = "glorot_uniform"
     update_bias: float = 0.0
-    chrono: float | None = None
 
-    initial = ("recurrent_init", "input_init", "update_bias", "chrono")
+    initial = (*Gated.initial, "update_bias")
 
     def setup(self):
+        super().setup()
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=3)
         self.kernel("U", n, n, self.recurrent_init, gates=3)
         keep = chrono_or(self.update_bias, self.chrono)
         self.b = self.vector("b", 3 * n, gate_bias([0.0, keep, 0.0]))
         self.c = self.vector("c", n)
-        self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def readin(self, x):
         return self.project("V", x) + self.b
@@ -68,13 +57,13 @@ class GRUBefore(GRU):
     """
 
     def setup(self):
+        Gated.setup(self)
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=3)
         self.kernel("U", n, n, self.recurrent_init, gates=2)
         self.kernel("Uh", n, n, self.recurrent_init)
         keep = chrono_or(self.update_bias, self.chrono)
         self.b = self.vector("b", 3 * n, gate_bias([0.0, keep, 0.0]))
-        self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def step(self, h, drive):
         n = self.features

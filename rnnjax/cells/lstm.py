@@ -1,12 +1,12 @@
 """Long short-term memory with a forget gate."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rnnjax.activations import activation
-from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
+from rnnjax.cells.base import CELLS, chrono_or, split_gates
+from rnnjax.cells.gated import Gated
 from rnnjax.initializers import NegativeOf, gate_bias
 
 
@@ -18,7 +18,7 @@ class LSTMState(NamedTuple):
 
 
 @CELLS.register("lstm")
-class LSTM(Cell):
+class LSTM(Gated):
     """Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
 
         i, f, o = σ(U• h_{t−1} + V• x_t + b•),   g = φ(U_g h_{t−1} + V_g x_t + b_g)
@@ -26,43 +26,37 @@ class LSTM(Cell):
 
     State: (h, c), each ``(B, n)``; fused kernels hold the order i, f, g, o.
 
-    Attributes:
-        activation: φ of the candidate and of the output.
-        gate: the gates' σ.
-        recurrent_init: initialiser of each U•, gate by gate.
-        input_init: initialiser of each V•.
-        forget_bias: start of b_f (Jozefowicz et al. 2015 recommend 1).
-        chrono: if given, the longest dependency T_max in steps: b_f starts at
-            log U(1, T_max − 1) and b_i = −b_f (Tallec & Ollivier 2018).
+    Attributes, with those of `Gated`:
+        forget_bias: start of b_f (Jozefowicz et al. 2015 recommend 1); with `chrono`
+            b_f is drawn and b_i = −b_f, unit by unit.
     """
 
-    activation: str = "tanh"
-    gate: str = "sigmoid"
-    recurrent_init: Init = "orthogonal"
-    input_init: Init = "glorot_uniform"
     forget_bias: float = 1.0
-    chrono: float | None = None
 
-    initial = ("recurrent_init", "input_init", "forget_bias", "chrono")
+    initial = (*Gated.initial, "forget_bias")
 
     def setup(self):
+        super().setup()
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=4)
         self.kernel("U", n, n, self.recurrent_init, gates=4)
         let_in = 0.0 if self.chrono is None else NegativeOf(1)
         keep = chrono_or(self.forget_bias, self.chrono)
         self.b = self.vector("b", 4 * n, gate_bias([let_in, keep, 0.0, 0.0]))
-        self.sigma, self.phi = activation(self.gate), activation(self.activation)
 
     def initial_state(self, batch):
         zeros = jnp.zeros((*batch, self.features), self.param_dtype)
         return LSTMState(zeros, zeros)
 
-    def readin(self, x):
+    def readin(self, x) -> Any:
         return self.project("V", x) + self.b
 
     def step(self, state, drive):
-        i, f, g, o = split_gates(drive + self.recur("U", state.h), 4)
-        c = self.sigma(f, "forget") * state.c
+        return self.remember(drive + self.recur("U", state.h), state.c)
+
+    def remember(self, z, c):
+        """The new state from the pre-activations ``(B, 4n)`` and the old memory."""
+        i, f, g, o = split_gates(z, 4)
+        c = self.sigma(f, "forget") * c
         c = c + self.sigma(i, "input") * self.phi(g, "candidate")
         return LSTMState(self.sigma(o, "output") * self.phi(c, "memory"), c)

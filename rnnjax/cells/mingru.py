@@ -1,16 +1,41 @@
-"""minGRU: a gated unit whose gate sees the input alone, linear in its state."""
+"""minGRU and minLSTM: gates that see the input alone, linear in the state."""
 
 import math
 
 import jax.numpy as jnp
 
-from rnnjax.activations import Activation, activation, sigmoid
+from rnnjax.activations import Activation, activation, sigmoid, softplus
 from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
-from rnnjax.initializers import gate_bias
+from rnnjax.initializers import NegativeOf, gate_bias
+
+
+class InputGated(Cell):
+    """h_t = f_t ⊙ h_{t−1} + i_t ⊙ h̃_t, where all but h_{t−1} depends on x_t alone.
+
+    Attributes:
+        positive: apply g to the candidate.
+        activation: φ of the candidate when not positive; the paper has none.
+        input_init: initialiser of each V•.
+        chrono: if given, the longest dependency T_max in steps (see `Gated.chrono`).
+    """
+
+    positive: bool = False
+    activation: str = "identity"
+    input_init: Init = "glorot_uniform"
+    chrono: float | None = None
+
+    initial = ("input_init", "chrono")
+
+    def setup(self):
+        self.phi = POSITIVE_PART if self.positive else activation(self.activation)
+
+    def step(self, h, drive):
+        keep, new = drive
+        return keep * h + new
 
 
 @CELLS.register("mingru")
-class MinGRU(Cell):
+class MinGRU(InputGated):
     """Feng et al. (2024), section 3.1, "Were RNNs all we needed?".
 
         z_t = σ(V_z x_t + b_z)
@@ -21,37 +46,59 @@ class MinGRU(Cell):
     No product with the state: the recurrence is linear and diagonal.
     State: h ``(B, n)``; the fused kernel holds the order z, h̃.
 
-    Attributes:
-        positive: apply g to the candidate.
-        activation: φ of the candidate when not positive; the paper has none.
-        input_init: initialiser of each V•.
+    Attributes, with those of `InputGated`:
         update_bias: start of b_z; negative keeps the past.
-        chrono: if given, the longest dependency T_max: b_z ~ −log U(1, T_max − 1).
     """
 
-    positive: bool = False
-    activation: str = "identity"
-    input_init: Init = "glorot_uniform"
     update_bias: float = 0.0
-    chrono: float | None = None
 
-    initial = ("input_init", "update_bias", "chrono")
+    initial = (*InputGated.initial, "update_bias")
 
     def setup(self):
+        super().setup()
         n = self.features
         self.kernel("V", self.inputs, n, self.input_init, gates=2)
         let_in = chrono_or(self.update_bias, self.chrono, sign=-1.0)
         self.b = self.vector("b", 2 * n, gate_bias([let_in, 0.0]))
-        self.phi = POSITIVE_PART if self.positive else activation(self.activation)
 
     def readin(self, x):
         z, candidate = split_gates(self.project("V", x) + self.b, 2)
         keep, update = sigmoid(-z, "keep"), sigmoid(z, "update")
         return keep, update * self.phi(candidate, "candidate")
 
-    def step(self, h, drive):
-        keep, new = drive
-        return keep * h + new
+
+@CELLS.register("minlstm")
+class MinLSTM(InputGated):
+    """Feng et al. (2024), section 3.2: forget and input gate, made to sum to 1.
+
+        f_t, i_t = σ(V• x_t + b•),   f'_t = f_t / (f_t + i_t),   i'_t = 1 − f'_t
+        h_t = f'_t ⊙ h_{t−1} + i'_t ⊙ h̃_t,   h̃_t as `MinGRU`
+
+    f' is computed as σ(log f − log i), so that a probe reads f' and i' as the gates.
+    State: h ``(B, n)``; the fused kernel holds the order f, i, h̃.
+
+    Attributes, with those of `InputGated`:
+        forget_bias: start of b_f; positive keeps the past. With `chrono` it is drawn
+            and b_i = −b_f, unit by unit: f' is then f at x = 0.
+    """
+
+    forget_bias: float = 0.0
+
+    initial = (*InputGated.initial, "forget_bias")
+
+    def setup(self):
+        super().setup()
+        n = self.features
+        self.kernel("V", self.inputs, n, self.input_init, gates=3)
+        let_in = 0.0 if self.chrono is None else NegativeOf(0)
+        keep = chrono_or(self.forget_bias, self.chrono)
+        self.b = self.vector("b", 3 * n, gate_bias([keep, let_in, 0.0]))
+
+    def readin(self, x):
+        f, i, candidate = split_gates(self.project("V", x) + self.b, 3)
+        ratio = softplus.function(-i) - softplus.function(-f)  # log f − log i
+        keep, let_in = sigmoid(ratio, "forget"), sigmoid(-ratio, "input")
+        return keep, let_in * self.phi(candidate, "candidate")
 
 
 def positive_part(v):
