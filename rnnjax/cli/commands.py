@@ -60,7 +60,7 @@ def show_run(run: RunDir) -> None:
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
     for name, value in manifest.results.items():
-        console().print(f"  {name:20} {_cell(value)}")
+        console().print(f"  {name:20} {cell_text(value)}")
 
 
 def show_list(what: str, config_dir: str | None) -> int:
@@ -82,29 +82,8 @@ def report(folder: str) -> int:
     return 0
 
 
-def runs(folder: str) -> int:
-    """A table of runs: what differs between them, and their final numbers."""
-    from rnnjax.results import load
-
-    results = load(folder)
-    frame = results.runs
-    columns = frame.columns
-    # Final numbers are the columns behind those of the configuration.
-    after = max((columns.index(name) for name in results.config_columns), default=-1)
-    final = columns[after + 1 :] if results.config_columns else []
-    # fields of the cell follow from the variant; a table must fit a terminal
-    axes = [name for name in results.varying() if not name.startswith("cell.")]
-    ends = [name for name in final if name not in ("baseline", "validation_metric")]
-    wanted = ("identity", "status", "cell.name", *axes, *ends, "run_seconds")
-    shown = [name for name in dict.fromkeys(wanted) if name in columns]
-    table = Table(*shown)
-    for row in frame.select(shown).iter_rows():
-        table.add_row(*map(_cell, row))
-    console().print(table, f"{len(frame)} runs in {folder}", sep="\n")
-    return 0
-
-
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """A value as a table shows it: four digits, nothing for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -201,6 +201,7 @@ def begin(pool: Pool, planned: Planned) -> tuple[RunDir, Manifest]:
         environment=environment(),
         created=now(),
         seeds={"seed": job.config.seed},
+        metric=planned.signature.spec.metric,
     )
     config = job.resolved | {"variant": job.label}
     run = begin_run(pool.path, job.name, planned.identity, config, manifest)
