@@ -124,6 +124,8 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
     """
     use_every_core()
     made = plan(overrides)
+    if made.settings.dry_run:
+        raise UserError("dry_run is for the command line; rnnjax.train trains")
     settings = dataclasses.replace(made.settings, out=str(out))
     result = launch(made.jobs, settings)
     run = open_run(result.runs[0].path)

@@ -177,9 +177,9 @@ def test_exit_status(launched, capsys, failed, outcome, status, message):
 
 
 def test_dry_run_shows_the_jobs_and_launches_none(launched, capsys):
-    assert main(["train", "-m", "-n", "probe.steps=[0,5],[7]"]) == 0
+    assert main(["train", "-m", "-n", "lr=1e-3,1e-2", "probe.steps=[0,5]"]) == 0
     out = capsys.readouterr().out
-    assert "2 jobs" in out and "[0,5]" in out and not launched
+    assert "1 groups" in out and "[0,5]" in out and not launched
 
 
 @pytest.mark.parametrize(

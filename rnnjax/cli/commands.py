@@ -20,7 +20,6 @@ def train(
     overrides: Sequence[str],
     multirun: bool,
     config_dir: str | None,
-    dry_run: bool,
     command: str,
 ) -> int:
     """Compose and check all jobs, then launch them; 1 if one of them failed.
@@ -33,12 +32,10 @@ def train(
 
     use_every_core()
     made = plan(overrides, multirun=multirun, config_dir=config_dir)
-    if dry_run:
-        table = Table("job", "overrides")
-        for job in made.jobs:
-            table.add_row(job.name, " ".join(job.overrides))
-        console().print(table, f"{len(made.jobs)} jobs", sep="\n")
-        return 0
+    if made.settings.dry_run:
+        from rnnjax.cli.dry_run import show
+
+        return show(made)
 
     from rnnjax.sweeps.launch import launch
     from rnnjax.sweeps.progress import LiveProgress

@@ -96,8 +96,9 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         multirun = chosen.multirun
         if chosen.command == "demo":
             overrides, multirun = ["experiment=main", *overrides], True
-        options = chosen.config_dir, chosen.dry_run
-        return commands.train(overrides, multirun, *options, command)
+        if chosen.dry_run:
+            overrides.append(f"dry_run={chosen.dry_run}")
+        return commands.train(overrides, multirun, chosen.config_dir, command)
     if chosen.command == "probe":
         from rnnjax.cli.probing import probe
 
@@ -150,7 +151,17 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         )
     for one in (train, demo):
         one.add_argument(
-            "-n", "--dry-run", action="store_true", help="check and show the jobs only"
+            *("-n", "--dry-run"),
+            action="store_const",
+            const="true",
+            help="check and show the jobs only",
+        )
+        one.add_argument(
+            "--dry-run=full",
+            dest="dry_run",
+            action="store_const",
+            const="full",
+            help="compile as well, for memory and time",
         )
     listed = command("list", "show what can be named in a configuration")
     listed.add_argument("what", metavar="|".join(LISTS))

@@ -1,7 +1,7 @@
 """Which runs of a pool need not be computed again."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rnnjax.errors import UserError
 from rnnjax.store.identity import source_digest
@@ -30,7 +30,19 @@ def finished(
     Raises:
         UserError: there are stale ones and nothing says what to do with them.
     """
-    rows = {row.identity: row for row in pool.rows()}
+    good, old = held({row.identity: row for row in pool.rows()}, planned)
+    if old and stale == "error":
+        raise UserError(
+            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
+            "stale=accept keeps them, stale=rerun runs them again"
+        )
+    return (good | old, len(old)) if stale == "accept" else (good, 0)
+
+
+def held(
+    rows: Mapping[str, Row], planned: Sequence[Planned]
+) -> tuple[set[str], set[str]]:
+    """Identities that a pool holds: made by this numeric code, and by other code."""
     digest = source_digest()
     good: set[str] = set()
     old: set[str] = set()
@@ -40,12 +52,7 @@ def finished(
             continue
         fresh = row.facts.get("source_digest") == digest
         (good if fresh else old).add(one.identity)
-    if old and stale == "error":
-        raise UserError(
-            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
-            "stale=accept keeps them, stale=rerun runs them again"
-        )
-    return (good | old, len(old)) if stale == "accept" else (good, 0)
+    return good, old
 
 
 def covers(row: Row, planned: Planned) -> bool:

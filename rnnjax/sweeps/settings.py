@@ -64,6 +64,8 @@ class LaunchSettings:
         pack: see `PackConfig`.
         checkpoint: see `CheckpointConfig`.
         stale: what becomes of a finished run that other numeric code made.
+        dry_run: show what would be done, and do nothing; ``full`` also compiles, for
+            memory and time.
     """
 
     out: str = "runs"
@@ -71,6 +73,7 @@ class LaunchSettings:
     pack: PackConfig = PackConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     stale: Literal["error", "accept", "rerun"] = "error"
+    dry_run: bool | Literal["full"] = False
 
     def __post_init__(self) -> None:
         if not self.out:

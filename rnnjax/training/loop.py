@@ -101,7 +101,7 @@ class PackTraining:
         while at < self.schedule.steps and self.history.active.any():
             stop = self.schedule.next_stop(at)
             before, active = self._spent(at), self.history.active.sum()
-            state = self._advance(state, at, stop)
+            state = self.advance(state, at, stop)
             at = stop
             self._look(state, at)
             tell(int(self._spent(at) - before), int(active - self.history.active.sum()))
@@ -126,8 +126,8 @@ class PackTraining:
             at, self.pack.gather(state), self.history.new_parts()
         )
 
-    def _advance(self, state: TrainState, at: int, stop: int) -> TrainState:
-        """All active runs to `stop`; the others stay where they are."""
+    def advance(self, state: TrainState, at: int, stop: int) -> TrainState:
+        """All active runs from `at` to `stop`; the others stay where they are."""
         runs = (state, self.hyper, self.pack.stack(self._until(at, stop)))
         return self.compiled.chunk(self.pack, runs, self.data)
 
