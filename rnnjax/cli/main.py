@@ -32,7 +32,9 @@ examples:
 exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
 
-LISTS = "cells activations tasks variants inits optimizers experiments".split()
+LISTS = (
+    "cells activations tasks variants inits optimizers lr_schedules experiments".split()
+)
 
 
 class _Parser(argparse.ArgumentParser):

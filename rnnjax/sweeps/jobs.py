@@ -28,6 +28,7 @@ from rnnjax.training.config import (
     ModelConfig,
     OptimizerConfig,
     ProbeConfig,
+    RateConfig,
     RemedyConfig,
     RunConfig,
     options,
@@ -172,7 +173,9 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "model": ModelConfig(**tree["model"]),
             "optimizer": OptimizerConfig(**tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
-            "backprop": BackpropConfig(**tree.get("backprop", {})),  # none in old ones
+            # none in old ones
+            "backprop": BackpropConfig(**tree.get("backprop", {})),
+            "lr_schedule": RateConfig(**tree.get("lr_schedule", {})),
             "probe": ProbeConfig(**tree["probe"]),
             "eval": EvalConfig(**tree["eval"]),
         }
