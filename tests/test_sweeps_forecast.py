@@ -5,8 +5,7 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.sweeps import forecast as forecasting
-from rnnjax.sweeps import launch as launching
-from rnnjax.sweeps import packing, reuse
+from rnnjax.sweeps import packing, reuse, work
 from rnnjax.sweeps.forecast import forecast
 from tests.launch_samples import SIZES, jobs, settings, start
 from tests.training_samples import compiled
@@ -15,7 +14,7 @@ from tests.training_samples import compiled
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    for module in (launching, forecasting):
+    for module in (work, forecasting):
         monkeypatch.setattr(module, "Compiled", compiled)
 
 

@@ -56,7 +56,7 @@ def test_the_factor_is_that_of_optax():
         config = RATES[name]
         found = jax.vmap(lambda k, c=config: factor(build_rate(c), k))(steps)
         after = config.warmup  # optax knows the decay alone
-        expected = jax.vmap(peer)(steps)
+        expected = np.array([peer(k) for k in range(20)])
         np.testing.assert_allclose(found[after:], expected[after:], atol=1e-6)
 
 

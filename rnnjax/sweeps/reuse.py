@@ -1,6 +1,5 @@
 """Which runs of a pool need not be computed again."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from rnnjax.errors import UserError
@@ -23,14 +22,20 @@ def refuse_twins(planned: Sequence[Planned]) -> None:
 
 
 def finished(
-    pool: Pool, planned: Sequence[Planned], stale: str
+    pool: Pool, rows: Mapping[str, Row], planned: Sequence[Planned], stale: str
 ) -> tuple[set[str], int]:
     """Identities that need no work, and how many of them other code made.
+
+    Args:
+        pool: where they would be.
+        rows: of the pool, by identity.
+        planned: the runs of a launch.
+        stale: what to do with runs of other code, ``error``, ``accept`` or ``rerun``.
 
     Raises:
         UserError: there are stale ones and nothing says what to do with them.
     """
-    good, old = held({row.identity: row for row in pool.rows()}, planned)
+    good, old = held(rows, planned)
     if old and stale == "error":
         raise UserError(
             f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
@@ -63,7 +68,8 @@ def covers(row: Row, planned: Planned) -> bool:
         return False
     if config.probe.preset == "off":
         return True
-    asked = dataclasses.asdict(config.probe)
+    # as it is stored: with the keys of its preset alone
+    asked = dict(planned.job.resolved["probe"])
     held = {key: row.config.get(f"probe.{key}") for key in asked}
     steps = {step for step in asked.pop("steps") if step <= config.steps}
     return steps <= set(held.pop("steps") or ()) and asked == held

@@ -46,9 +46,15 @@ class PackConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """How often the state of a pack is saved, in seconds."""
+    """What is saved of the state of runs.
+
+    Attributes:
+        every_seconds: how often that of a pack, against interruptions.
+        keep: whether a finished run keeps it, so that `steps` can be raised later.
+    """
 
     every_seconds: float = 60.0
+    keep: bool = True
 
     def __post_init__(self) -> None:
         check_range("checkpoint.every_seconds", self.every_seconds, 0.0)
