@@ -8,6 +8,7 @@ from pathlib import Path
 from rnnjax.store.identity import identity
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
+from rnnjax.sweeps.extending import with_starts
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
 from rnnjax.sweeps.reuse import held, refuse_twins
@@ -75,6 +76,7 @@ def forecast(
     unfinished = {one.identity for one in planned} - done
     mesh = run_mesh(settings.pack.devices)
     slots = mesh.devices.size * settings.pack.capacity
+    planned = with_starts(pool, planned, rows, unfinished)
     packs = make_packs(planned, unfinished, pool.path, slots)
     groups: dict[Signature, list[Planned]] = {}
     for one in planned:
@@ -96,7 +98,7 @@ def _group(
     compiled: Compiled | None,
 ) -> Group:
     left = [one for one in members if one.identity in unfinished]
-    steps = sum(one.schedule.steps for one in left)
+    steps = sum(one.schedule.steps - one.start for one in left)
     size: int | None = None
     seconds: float | None = None
     if compiled is not None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
-from rnnjax.sweeps.axes import Point
 from rnnjax.sweeps.groups import LENGTH
+from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import TrackerConfig
