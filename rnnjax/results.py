@@ -1,5 +1,6 @@
 """Read what runs left behind: tables of runs, metrics and gradient probes."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ import polars as pl
 import xarray as xr
 
 from rnnjax.errors import UserError, unknown
+from rnnjax.store import aggregate
 from rnnjax.store.identity import COSMETIC
 from rnnjax.store.index import INDEX, row_of
 from rnnjax.store.joined import join_probes
 from rnnjax.store.manifest import FINISHED
+from rnnjax.store.names import column, quoted, unknown_column
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import MANIFEST, METRICS, PROBES, RunDir
 from rnnjax.store.sweep_record import SWEEP, read_sweep
@@ -42,7 +45,7 @@ def load(path: str | Path) -> "Results":
         if not rows and not (folder / INDEX).is_file():
             raise UserError(f"'{path}' holds no sweep, no pool of runs and no run")
     table = table_of(rows, pool.path)
-    return Results(table.frame, table.config)
+    return Results(table.frame, table.config, table.results)
 
 
 @dataclass(frozen=True)
@@ -53,28 +56,39 @@ class Results:
         runs: one row per run: identity, name, status, path, …, the configuration with
             dotted names (``cell.name``), final numbers.
         config_columns: the columns of `runs` that show the configuration.
+        result_columns: those that show final numbers.
     """
 
     runs: pl.DataFrame
     config_columns: tuple[str, ...]
+    result_columns: tuple[str, ...] = ()
+
+    def column(self, name: str) -> str:
+        """The column that a short name means, such as ``cell`` (`rnnjax.store.names`).
+
+        Raises:
+            UserError: no column, or several.
+        """
+        return column(name, self.runs.columns)
 
     def select(self, where: pl.Expr | str) -> "Results":
         """The runs for which a condition holds.
 
         Args:
-            where: a polars expression, or a condition in SQL in which dotted names need
-                no quotes: ``cell.name = 'lstm' and seed < 3``.
+            where: a polars expression, or a condition in SQL in which columns may have
+                short names and need no quotes: ``cell = 'lstm' and seed < 3``.
 
         Raises:
             UserError: the condition does not parse, or names no column.
         """
         try:
-            expression = self._parse(where) if isinstance(where, str) else where
-            return Results(self.runs.filter(expression), self.config_columns)
+            text = isinstance(where, str)
+            chosen = pl.sql_expr(quoted(where, self.runs.columns)) if text else where
+            return dataclasses.replace(self, runs=self.runs.filter(chosen))
         except pl.exceptions.ColumnNotFoundError as error:
             names = re.findall(r'unable to find column "(.+?)"', str(error))
             name = names[0] if names else str(where)
-            raise unknown("column", name, self.runs.columns) from None
+            raise unknown_column(name, self.runs.columns) from None
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot select '{where}': {reason}") from None
@@ -98,11 +112,47 @@ class Results:
     def varying(self) -> tuple[str, ...]:
         """Configuration columns in which these runs differ, cosmetic ones aside."""
         return tuple(
-            column
-            for column in self.config_columns
-            if column.removeprefix("config.").split(".")[0] not in COSMETIC
-            and self.runs[column].n_unique() > 1
+            name
+            for name in self.config_columns
+            if name.removeprefix("config.").split(".")[0] not in COSMETIC
+            and self.runs[name].n_unique() > 1
         )
+
+    def aggregate(
+        self,
+        by: Sequence[str] | None = None,
+        values: Sequence[str] | None = None,
+        confidence: float = 0.95,
+    ) -> pl.DataFrame:
+        """Means of the finished runs of each group with confidence intervals.
+
+        Args:
+            by: columns that make a group, short names too; by default those in which
+                the runs differ, the seed aside.
+            values: columns to average; by default all final numbers.
+            confidence: of the intervals.
+
+        Returns:
+            One row per group; see `rnnjax.store.aggregate.aggregate`.
+
+        Raises:
+            UserError: no such column, or one that holds no numbers.
+        """
+        keys = self.settings() if by is None else [self.column(name) for name in by]
+        if values is None:
+            wanted = [c for c in self.result_columns if _is_number(self.runs[c])]
+        else:
+            wanted = [self.column(name) for name in values]
+        for name in wanted:
+            if not _is_number(self.runs[name]):
+                raise UserError(f"column '{name}' holds no numbers to average")
+        done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
+        wanted = [name for name in wanted if name not in keys]
+        return aggregate.aggregate(done, list(keys), wanted, confidence)
+
+    def settings(self) -> tuple[str, ...]:
+        """What tells groups of repetitions apart: `varying` without the seed."""
+        return tuple(name for name in self.varying() if name != "seed")
 
     def metrics(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Metrics of all finished runs, one row per run and recorded step.
@@ -147,10 +197,9 @@ class Results:
         self, file: str, columns: Sequence[str] | None
     ) -> tuple[pl.DataFrame, dict[str, RunDir]]:
         """Identity and label columns, and directories, of the runs that hold a file."""
-        columns = self.varying() if columns is None else columns
-        for column in columns:
-            if column not in self.runs.columns:
-                raise unknown("column", column, self.runs.columns)
+        columns = (
+            self.varying() if columns is None else [self.column(c) for c in columns]
+        )
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         paths = zip(done["identity"], done["path"], strict=True)
         folders = {identity: RunDir(Path(path)) for identity, path in paths}
@@ -162,10 +211,6 @@ class Results:
         labels = done.filter(pl.col("identity").is_in(list(folders)))
         return labels.select(list(dict.fromkeys(["identity", *columns]))), folders
 
-    def _parse(self, condition: str) -> pl.Expr:
-        """SQL with the dotted column names outside of quotes put into quotes."""
-        pieces = re.split(r"""('[^']*'|"[^"]*")""", condition)
-        pieces[::2] = [
-            re.sub(r"[A-Za-z_]\w*(\.\w+)+", r'"\g<0>"', p) for p in pieces[::2]
-        ]
-        return pl.sql_expr("".join(pieces))
+
+def _is_number(series: pl.Series) -> bool:
+    return series.dtype.is_numeric() or series.dtype == pl.Boolean

@@ -17,7 +17,7 @@ from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.store.manifest import Manifest
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import BEST, RunDir
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
@@ -73,6 +73,16 @@ class Run:
         """Final parameters, a nested dictionary as `flax.linen` uses them."""
         return flax.serialization.msgpack_restore(self.directory.params_bytes())
 
+    @functools.cached_property
+    def best_params(self) -> Any:
+        """Parameters of the best validation metric, the earliest of equals.
+
+        ``results["best_step"]`` says where; without an evaluation the final ones.
+        """
+        if not self.directory.has(BEST):
+            return self.params
+        return flax.serialization.msgpack_restore(self.directory.best_params_bytes())
+
     def params_at(self, step: int | None = None) -> Any:
         """Parameters after `step` updates, one of the probed steps; None: the final.
 
@@ -124,6 +134,8 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
     """
     use_every_core()
     made = plan(overrides)
+    if made.settings.dry_run:
+        raise UserError("dry_run is for the command line; rnnjax.train trains")
     settings = dataclasses.replace(made.settings, out=str(out))
     result = launch(made.jobs, settings)
     run = open_run(result.runs[0].path)

@@ -13,7 +13,7 @@ from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
 from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps import launch as launching
+from rnnjax.sweeps import work
 from rnnjax.tasks import TASKS
 from rnnjax.training.build import heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
@@ -53,7 +53,7 @@ class Short(Adding):
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(launching, "Compiled", compiled)
+    monkeypatch.setattr(work, "Compiled", compiled)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import sys
 import types
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 import rnnjax.report
@@ -61,6 +62,10 @@ MISTAKES = [
     ("report", ["DIR"]),
     ("runs nowhere", ["nowhere"]),
     ("runs a b", ["'b'"]),
+    ("runs . --csv a --parquet b", ["--parquet", "not allowed with", "--csv"]),
+    ("compare a", ["RUN"]),
+    ("compare nowhere/a b", ["there is no folder 'nowhere'"]),
+    ("compare . a", ["'.' is not the directory of a run"]),
     ("train stpes=3", ["stpes", "did you mean steps"]),
     ("train hidden=64", ["hidden", "did you mean model.hidden?"]),
     ("train model=64", ["model", "model.hidden"]),
@@ -172,9 +177,9 @@ def test_exit_status(launched, capsys, failed, outcome, status, message):
 
 
 def test_dry_run_shows_the_jobs_and_launches_none(launched, capsys):
-    assert main(["train", "-m", "-n", "probe.steps=[0,5],[7]"]) == 0
+    assert main(["train", "-m", "-n", "lr=1e-3,1e-2", "probe.steps=[0,5]"]) == 0
     out = capsys.readouterr().out
-    assert "2 jobs" in out and "[0,5]" in out and not launched
+    assert "1 groups" in out and "[0,5]" in out and not launched
 
 
 @pytest.mark.parametrize(
@@ -209,6 +214,65 @@ def test_a_table_of_runs_shows_what_differs(tmp_path, capsys):
     assert shown == {("lstm", "0", "0.5"), ("gru", "3", "0.8")}
     (tmp_path / "empty").mkdir()
     assert main(["runs", str(tmp_path / "empty")]) == 2
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    """Two cells with two seeds each."""
+    pool = Pool(tmp_path / "runs")
+    for cell, seed in (("lstm", 0), ("gru", 0), ("lstm", 3), ("gru", 3)):
+        store_run(pool, cell, seed, results={"test_metric": 0.5 + seed / 10})
+    return pool
+
+
+def shown(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The rows of a printed table, their cells."""
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("│┃ ").replace("┃", "│") for line in lines if line[:1] in "│┃"]
+    return [[cell.strip() for cell in row.split("│")] for row in rows]
+
+
+def test_a_table_of_chosen_runs(pool, capsys):
+    words = ["--where", "cell = 'lstm' and test_metric > .4", "--sort", "seed", "-r"]
+    assert main(["runs", str(pool.path), *words]) == 0
+    head, *rows = shown(capsys)
+    # Where all runs are of one cell, only the seed tells them apart.
+    assert head[2:] == ["cell.name", "seed", "test_metric", "run_seconds"]
+    assert [row[2:5] for row in rows] == [["lstm", "3", "0.8"], ["lstm", "0", "0.5"]]
+    assert main(["runs", str(pool.path), "--by", "cell"]) == 0
+    head, *rows = shown(capsys)
+    assert head == ["cell.name", "runs", "test_metric"]
+    assert [row[:2] for row in rows] == [["lstm", "2"], ["gru", "2"]]
+    assert rows[0][2].startswith("0.65 [") and rows[0][2] == rows[1][2]
+    assert main(["runs", str(pool.path), "--by", "seed"]) == 0
+    assert "a group mixes runs with different cell.name" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_of_runs_as_a_file(pool, kind, tmp_path, capsys):
+    file = tmp_path / f"out.{kind}"
+    words = [str(pool.path), f"--{kind}", str(file), "--sort", "cell,seed"]
+    assert main(["runs", *words]) == 0
+    assert "4 rows written" in capsys.readouterr().out
+    frame = getattr(pl, f"read_{kind}")(file)
+    assert frame["cell.name"].to_list() == ["gru", "gru", "lstm", "lstm"]
+    assert frame["seed"].to_list() == [0, 3, 0, 3] and "cell.hidden" in frame.columns
+
+
+def test_columns_that_are_none(pool, capsys):
+    for option, value in (("--sort", "sead"), ("--by", "sead"), ("--where", "sead=1")):
+        assert main(["runs", str(pool.path), option, value]) == 2
+        assert "unknown column 'sead'; did you mean seed" in capsys.readouterr().err
+
+
+def test_two_runs_are_compared(pool, capsys):
+    one, other = pool.runs()[:2]
+    key = other.manifest().identity
+    assert main(["compare", str(one.path), f"{pool.path}/{key[:8]}"]) == 0
+    rows = shown(capsys)
+    assert ["configuration", "cell.name", "lstm", "gru"] in rows
+    assert ["result", "test_metric", "0.5", "0.5"] in rows
+    assert main(["compare", str(one.path), f"{pool.path}/zz"]) == 2
 
 
 def test_help_and_version_import_nothing_heavy(tmp_path):

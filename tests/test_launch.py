@@ -1,21 +1,24 @@
 """Launching: what is done is skipped, what is asked is computed, each run is sealed."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
 from rnnjax.errors import UserError
 from rnnjax.results import load
+from rnnjax.run import open_run
 from rnnjax.store import environment
-from rnnjax.store.rundir import METRICS, PARAMS, PROBES
-from rnnjax.sweeps import launch as launching
-from rnnjax.sweeps import packing, reuse
+from rnnjax.store.rundir import BEST, METRICS, PARAMS, PROBES, STATE, RunDir
+from rnnjax.sweeps import extending, packing, reuse, work
 from rnnjax.sweeps.progress import LiveProgress
-from rnnjax.sweeps.settings import PackConfig
+from rnnjax.sweeps.settings import CheckpointConfig, PackConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing, tiny, train
 
@@ -24,7 +27,7 @@ from tests.training_samples import compiled, differing, tiny, train
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
 
-    monkeypatch.setattr(launching, "Compiled", compiled)
+    monkeypatch.setattr(work, "Compiled", compiled)
 
 
 @pytest.fixture
@@ -132,15 +135,97 @@ def test_runs_of_other_code(pool, monkeypatch):
     assert start(pool, planned).computed == 0
 
 
-def test_a_run_can_be_extended(pool):
-    (short,) = start(pool, jobs()).runs
-    longer = start(pool, jobs("steps=20"))
-    assert longer.computed == 1 and longer.runs == (short,)
-    assert short.manifest().steps == 20
-    assert differing(params_of(short), train(tiny(steps=20))[0].params) == []
+def everything(run: RunDir) -> dict[str, Any]:
+    """What is in a run directory, times and origins aside."""
+    kept = (PARAMS, BEST, METRICS, STATE)
+    files = {name: (run.path / name).read_bytes() for name in kept if run.has(name)}
+    probes = run.probes().to_dict() if run.has(PROBES) else None
+    manifest = run.manifest()
+    ended = manifest.status, manifest.steps, manifest.results
+    return files | {"probes": str(probes), "ended": ended}
+
+
+@pytest.mark.parametrize("probe", ["off", "light", "full"])
+@pytest.mark.parametrize(("first", "then"), [(10, 13), (12, 20)])
+def test_a_run_can_be_extended(pool, tmp_path, probe, first, then):
+    """It goes on where it was, and ends as if all steps had been asked for at once."""
+    short = start(pool, jobs("seed=0,1", f"steps={first}", probe=probe)).runs
+    witness = Witness()
+    longer = jobs("seed=0,1,2", f"steps={then}", probe=probe)
+    result = start(pool, longer, witness)
+    assert result.computed == 3 and result.runs[:2] == short
+    assert sorted(witness.packs) == [(then, 1), (then, 2)]
+    assert {(2 * first, 0), (0, 0)} <= set(witness.advances)
+    whole = start(tmp_path / "whole", longer)
+    for one, other in zip(result.runs, whole.runs, strict=True):
+        assert everything(one) == everything(other)
     # A longer run holds a shorter one.
     before = contents(pool)
-    assert start(pool, jobs()).computed == 0 and contents(pool) == before
+    assert start(pool, jobs("seed=0", f"steps={first}", probe=probe)).computed == 0
+    assert contents(pool) == before
+
+
+def test_an_extension_that_is_interrupted_goes_on(pool, tmp_path):
+    start(pool, jobs("seed=0,1"))
+    longer = jobs("seed=0,1", "steps=20")
+    for interrupt_at in (1, 3):  # before its first save, and later
+        with pytest.raises(KeyboardInterrupt):
+            start(pool, longer, Witness(interrupt_at))
+    witness = Witness()
+    result = start(pool, longer, witness)
+    assert witness.advances[0] == (2 * 18, 0)
+    whole = start(tmp_path / "whole", longer)
+    for one, other in zip(result.runs, whole.runs, strict=True):
+        assert everything(one) == everything(other)
+
+
+@pytest.mark.parametrize("cause", ["not kept", "damaged", "other code", "probes"])
+def test_a_run_without_a_state_is_computed_again(pool, monkeypatch, cause):
+    keep = CheckpointConfig(keep=cause != "not kept")
+    (run,) = start(pool, jobs(probe="full"), checkpoint=keep).runs
+    assert run.has(STATE) == keep.keep
+    asked = ["steps=20", *(["probe.steps=[0,5]"] if cause == "probes" else [])]
+    changes = {}
+    if cause == "damaged":
+        (run.path / STATE).write_bytes(b"\x81\xa3run")
+    if cause == "other code":
+        for module in (reuse, packing, environment, extending):
+            monkeypatch.setattr(module, "source_digest", lambda: "another")
+        changes = {"stale": "rerun"}
+    witness = Witness()
+    longer = start(pool, jobs(*asked, probe="full"), witness, **changes)
+    assert longer.runs == (run,) and witness.advances[0] == (0, 0)
+    assert differing(params_of(run), train(tiny(steps=20))[0].params) == []
+
+
+def test_the_best_parameters_are_kept(pool):
+    """Of six evaluations the one with the best metric, the first of equals."""
+    planned = jobs("seed=range(4)", "eval.every=2", "lr=0.3")
+    runs = start(pool, planned).runs
+    steps = []
+    for job, run in zip(planned, runs, strict=True):
+        rows = (
+            run.metrics().drop_nulls().filter(pl.col("validation_metric").is_not_nan())
+        )
+        best = rows.filter(
+            pl.col("validation_metric") == rows["validation_metric"].max()
+        )
+        found = run.manifest().results
+        steps.append(best["step"][0])
+        assert found["best_step"] == steps[-1]
+        assert found["best_validation_metric"] == best["validation_metric"][0]
+        until = dataclasses.replace(job.config, steps=steps[-1])
+        (outcome,) = train(until)
+        assert differing(open_run(run.path).best_params, outcome.params) == []
+        assert found["best_test_metric"] == outcome.results["test_metric"]
+        assert run.has(BEST) == (steps[-1] != 12)
+    assert len(set(steps)) > 1
+
+
+def test_a_run_that_was_never_evaluated_has_no_best(pool):
+    (run,) = start(pool, jobs("loss_bound=0")).runs
+    assert run.manifest().results["best_step"] is None and not run.has(BEST)
+    assert differing(open_run(run.path).best_params, params_of(run)) == []
 
 
 def test_a_run_that_ended_early_is_complete(pool):
@@ -173,7 +258,7 @@ def test_probes_that_are_missing_are_computed(
     metrics, params = run.metrics(), run.params_bytes()
     assert run.has(PROBES)
     if computed:  # it is seen elsewhere what that gives
-        monkeypatch.setattr(launching, "prefetch", lambda *arguments: [])
+        monkeypatch.setattr(work, "prefetch", lambda *arguments: [])
     assert start(pool, jobs(*overrides, probe=probe)).computed == computed
     assert run.metrics().equals(metrics) and run.params_bytes() == params
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.sweeps import launch as launching
+from rnnjax.sweeps import work
 from tests.launch_samples import jobs, start
 from tests.training_samples import compiled
 
@@ -17,7 +17,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setattr(launching, "Compiled", compiled)
+    monkeypatch.setattr(work, "Compiled", compiled)
 
 
 def test_offline_copies(tmp_path, capfd):
@@ -36,7 +36,7 @@ def test_offline_copies(tmp_path, capfd):
 def test_every_run_is_mirrored_once_into_the_group_of_its_sweep(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        launching, "mirror", lambda run, **how: seen.append((run.path.name, how))
+        work, "mirror", lambda run, **how: seen.append((run.path.name, how))
     )
     result = start(tmp_path, jobs("seed=0,1", "tracker=wandb"))
     how = {"mode": "offline", "group": result.sweep.name, "project": "rnnjax"}

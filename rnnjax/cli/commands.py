@@ -20,7 +20,6 @@ def train(
     overrides: Sequence[str],
     multirun: bool,
     config_dir: str | None,
-    dry_run: bool,
     command: str,
 ) -> int:
     """Compose and check all jobs, then launch them; 1 if one of them failed.
@@ -33,12 +32,10 @@ def train(
 
     use_every_core()
     made = plan(overrides, multirun=multirun, config_dir=config_dir)
-    if dry_run:
-        table = Table("job", "overrides")
-        for job in made.jobs:
-            table.add_row(job.name, " ".join(job.overrides))
-        console().print(table, f"{len(made.jobs)} jobs", sep="\n")
-        return 0
+    if made.settings.dry_run:
+        from rnnjax.cli.dry_run import show
+
+        return show(made)
 
     from rnnjax.sweeps.launch import launch
     from rnnjax.sweeps.progress import LiveProgress
@@ -60,7 +57,7 @@ def show_run(run: RunDir) -> None:
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
     for name, value in manifest.results.items():
-        console().print(f"  {name:20} {_cell(value)}")
+        console().print(f"  {name:20} {cell_text(value)}")
 
 
 def show_list(what: str, config_dir: str | None) -> int:
@@ -82,29 +79,8 @@ def report(folder: str) -> int:
     return 0
 
 
-def runs(folder: str) -> int:
-    """A table of runs: what differs between them, and their final numbers."""
-    from rnnjax.results import load
-
-    results = load(folder)
-    frame = results.runs
-    columns = frame.columns
-    # Final numbers are the columns behind those of the configuration.
-    after = max((columns.index(name) for name in results.config_columns), default=-1)
-    final = columns[after + 1 :] if results.config_columns else []
-    # fields of the cell follow from the variant; a table must fit a terminal
-    axes = [name for name in results.varying() if not name.startswith("cell.")]
-    ends = [name for name in final if name not in ("baseline", "validation_metric")]
-    wanted = ("identity", "status", "cell.name", *axes, *ends, "run_seconds")
-    shown = [name for name in dict.fromkeys(wanted) if name in columns]
-    table = Table(*shown)
-    for row in frame.select(shown).iter_rows():
-        table.add_row(*map(_cell, row))
-    console().print(table, f"{len(frame)} runs in {folder}", sep="\n")
-    return 0
-
-
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """A value as a table shows it: four digits, nothing for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -26,11 +26,17 @@ examples:
   rnnjax list cells                             names, sources, options
   rnnjax report runs/<sweep>                    the report of a sweep, anew
   rnnjax reproduce cliff                        a figure of a paper, with a verdict
+  rnnjax runs runs --where "cell = 'lstm' and accuracy > .9" --sort accuracy -r
+  rnnjax runs runs --by variant,task.distance   means over seeds, with intervals
+  rnnjax compare runs/3fa9 runs/81c0            what differs, and both results
 
 exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
 
-LISTS = "cells activations tasks variants inits optimizers experiments figures".split()
+LISTS = (
+    "cells activations tasks variants inits optimizers lr_schedules experiments "
+    "figures".split()
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,8 +100,9 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         multirun = chosen.multirun
         if chosen.command == "demo":
             overrides, multirun = ["experiment=main", *overrides], True
-        options = chosen.config_dir, chosen.dry_run
-        return commands.train(overrides, multirun, *options, command)
+        if chosen.dry_run:
+            overrides.append(f"dry_run={chosen.dry_run}")
+        return commands.train(overrides, multirun, chosen.config_dir, command)
     if chosen.command == "probe":
         from rnnjax.cli.probing import probe
 
@@ -110,9 +117,15 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         if chosen.what not in LISTS:
             raise unknown("list", chosen.what, LISTS)
         return commands.show_list(chosen.what, chosen.config_dir)
-    return {"report": commands.report, "runs": commands.runs}[chosen.command](
-        chosen.dir
-    )
+    if chosen.command == "report":
+        return commands.report(chosen.dir)
+    from rnnjax.cli import tables
+
+    if chosen.command == "compare":
+        return tables.compare(chosen.first, chosen.second)
+    names = "where by sort reverse csv parquet".split()
+    view = tables.View(**{name: getattr(chosen, name) for name in names})
+    return tables.runs(chosen.dir, view)
 
 
 def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
@@ -146,7 +159,17 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         )
     for one in (train, demo):
         one.add_argument(
-            "-n", "--dry-run", action="store_true", help="check and show the jobs only"
+            *("-n", "--dry-run"),
+            action="store_const",
+            const="true",
+            help="check and show the jobs only",
+        )
+        one.add_argument(
+            "--dry-run=full",
+            dest="dry_run",
+            action="store_const",
+            const="full",
+            help="compile as well, for memory and time",
         )
     listed = command("list", "show what can be named in a configuration")
     listed.add_argument("what", metavar="|".join(LISTS))
@@ -166,4 +189,15 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")
     runs = command("runs", "show a table of runs")
     runs.add_argument("dir", metavar="DIR", help="folder of a sweep, a pool or a run")
+    runs.add_argument("--where", metavar="SQL", help="\"cell = 'lstm' and seed < 3\"")
+    runs.add_argument("--by", metavar="COL,…", help="average the runs of each group")
+    runs.add_argument("--sort", metavar="COL,…", help="smallest first")
+    runs.add_argument("-r", "--reverse", action="store_true", help="largest first")
+    files = runs.add_mutually_exclusive_group()
+    for kind in ("csv", "parquet"):
+        files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
+    compare = command("compare", "show what differs between two runs")
+    for name in ("first", "second"):
+        help = "directory of a run, or POOL/beginning of its identity"
+        compare.add_argument(name, metavar="RUN", help=help)
     return parser, dict(added.choices)

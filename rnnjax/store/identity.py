@@ -21,7 +21,10 @@ COSMETIC = frozenset(
 EXTENDABLE = frozenset({"steps"})
 """Top-level keys that lengthen a run without making it another one."""
 
-IMPLIED = {"backprop": {"name": "exact"}}
+IMPLIED = {
+    "backprop": {"name": "exact"},
+    "lr_schedule": {"name": "constant", "warmup": 0},
+}
 """Top-level keys that do not count at these values: what a run without them does."""
 
 NUMERIC_SOURCE = (

@@ -42,7 +42,7 @@ class Row:
 
 
 FACTS = (
-    "name status created finished steps diverged_at error".split()
+    "name status created finished steps diverged_at error metric".split()
     + "compile_seconds run_seconds".split()
 )
 

@@ -49,6 +49,7 @@ class Manifest:
         compile_seconds: wall seconds of compilation, shared by the whole pack.
         run_seconds: wall seconds of training, this run's part.
         results: final numbers, by name; None where not applicable.
+        metric: what ``test_metric`` is, such as ``accuracy``; None in older runs.
         pack: None for a run that was never packed.
     """
 
@@ -65,6 +66,7 @@ class Manifest:
     compile_seconds: float | None = None
     run_seconds: float | None = None
     results: dict[str, Result] = field(default_factory=dict)
+    metric: str | None = None
     pack: Slot | None = None
 
     def __post_init__(self) -> None:

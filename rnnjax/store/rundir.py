@@ -1,4 +1,4 @@
-"""A run directory: six files, sealed by the manifest, which is written last."""
+"""A run directory: a few files, sealed by the manifest, which is written last."""
 
 import json
 import re
@@ -23,6 +23,8 @@ METRICS = "metrics.parquet"
 PROBES = "probes.nc"
 PARAMS = "params.msgpack"
 PARAMS_AT = "params_at.msgpack"
+BEST = "best.msgpack"
+STATE = "state.msgpack"
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -65,6 +67,14 @@ class RunDir:
     def params_at_bytes(self) -> bytes:
         """Parameters by probed training step, as a mapping from its decimal text."""
         return self._bytes(PARAMS_AT)
+
+    def best_params_bytes(self) -> bytes:
+        """Parameters of the best validation metric, if they are not the final ones."""
+        return self._bytes(BEST)
+
+    def state_bytes(self) -> bytes:
+        """What a longer run can go on from."""
+        return self._bytes(STATE)
 
     def has(self, file: str) -> bool:
         """Whether the directory holds one of its files (`METRICS`, `PROBES`, …)."""
@@ -127,6 +137,8 @@ def finish_run(
     probes: xr.Dataset | None = None,
     params: bytes | None = None,
     params_at: bytes | None = None,
+    best: bytes | None = None,
+    state: bytes | None = None,
 ) -> RunDir:
     """Write the results of a run, each file whole, and seal them by the manifest.
 
@@ -138,6 +150,8 @@ def finish_run(
             0 or 1 and mappings JSON text, as netCDF has none of them.
         params: serialized parameters.
         params_at: those of the probed training steps, by step.
+        best: those of the best validation metric, if they are others.
+        state: what a longer run can go on from.
 
     What is None is absent from the finished directory.
 
@@ -150,14 +164,13 @@ def finish_run(
         raise ValueError(f"a finished run cannot be {manifest.status}")
     if run.manifest().is_finished:
         raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
+    contents = {PARAMS: params, PARAMS_AT: params_at, BEST: best, STATE: state}
     writers: dict[str, Callable[[Path], object] | None] = {
         METRICS: None if metrics is None else metrics.write_parquet,
         PROBES: None if probes is None else partial(_write_netcdf, probes),
-        PARAMS: None if params is None else lambda file: file.write_bytes(params),
-        PARAMS_AT: (
-            None if params_at is None else lambda file: file.write_bytes(params_at)
-        ),
     }
+    for name, content in contents.items():
+        writers[name] = None if content is None else partial(_write_bytes, content)
     for name, write in writers.items():
         if write is None:
             (run.path / name).unlink(missing_ok=True)
@@ -165,6 +178,10 @@ def finish_run(
             write_atomically(run.path / name, write)
     write_text(run.path / MANIFEST, manifest.to_json())
     return run
+
+
+def _write_bytes(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
 
 
 def _write_netcdf(dataset: xr.Dataset, file: Path) -> None:

@@ -26,7 +26,8 @@ class Table:
         config: names of the columns that show the configuration. A key that is also a
             fact (``steps``, ``name``) is called ``config.<key>``.
         results: names of the columns that show final numbers; one whose name is taken
-            is called ``result.<name>``.
+            is called ``result.<name>``. ``test_metric`` is there once more under what
+            it is, ``accuracy`` or ``mean_squared_error``, where a run tells that.
     """
 
     frame: pl.DataFrame
@@ -52,8 +53,23 @@ def table_of(rows: Sequence[Row], pool: Path) -> Table:
     data |= {key: [entry.get(key) for entry in facts] for key in fact_keys}
     for entries, keys in ((config, config_keys), (results, result_keys)):
         data |= {n: [entry.get(key) for entry in entries] for n, key in keys.items()}
+    metrics = _metrics(rows, {*data})
+    data |= metrics
     frame = pl.DataFrame([series_of(name, values) for name, values in data.items()])
-    return Table(frame, tuple(config_keys), tuple(result_keys))
+    return Table(frame, tuple(config_keys), (*result_keys, *metrics))
+
+
+def _metrics(rows: Sequence[Row], taken: set[str]) -> dict[str, list[Any]]:
+    """The test metric by what it is: a table may mix accuracies and errors."""
+    names = dict.fromkeys(row.facts.get("metric") for row in rows)
+    return {
+        name: [
+            row.results.get("test_metric") if row.facts.get("metric") == name else None
+            for row in rows
+        ]
+        for name in names
+        if name and name not in taken
+    }
 
 
 def series_of(name: str, values: list[Any]) -> pl.Series:

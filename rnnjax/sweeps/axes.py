@@ -1,68 +1,18 @@
 """Overrides of a command line as axes: each key with the values it runs through."""
 
-import dataclasses
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, Transformer
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.sweeps.hydra_session import Session, sentence
-from rnnjax.sweeps.schema import as_text, leaves, unknown_key
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """A key and its values, in the order of the command line."""
-
-    key: str
-    values: tuple[Any, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Point:
-    """One job of a sweep: the value that each key has.
-
-    Attributes:
-        values: by key, as given.
-        varied: keys that have another value in other jobs.
-    """
-
-    values: Mapping[str, Any]
-    varied: tuple[str, ...]
-
-    def overrides(self, references: Mapping[str, str]) -> tuple[str, ...]:
-        """As they could be written on a command line.
-
-        Args:
-            references: how values of the user's files are written, by key.
-        """
-        return tuple(
-            f"{key}={references.get(key) or Transformer.str(value)}"
-            for key, value in self.values.items()
-        )
-
-    def choices(self, session: Session) -> dict[str, str]:
-        """The options of groups among the values."""
-        return {
-            key: str(value)
-            for key, value in self.values.items()
-            if key in session.groups and not isinstance(value, Mapping)
-        }
-
-    def entries(self, session: Session) -> dict[str, Any]:
-        """The other values by dotted name; a mapping gives one to each leaf."""
-        rest = {}
-        for key, value in self.values.items():
-            if isinstance(value, Mapping):
-                rest |= leaves(value, f"{key}.")
-            elif key not in session.groups:
-                rest[key] = value
-        return rest
+from rnnjax.sweeps.points import Axis
+from rnnjax.sweeps.schema import as_text, unknown_key
+from rnnjax.sweeps.zipped import ZIP, entries, refuse_twice
 
 
 def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
@@ -85,17 +35,21 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
             axis = _axis(override, text)
         except HydraException as error:
             raise UserError(f"cannot read '{text}': {sentence(error)}") from None
-        if axis.key in session.groups:
-            _check_options(axis, session)
+        if axis.key == ZIP:
+            axis = Axis(ZIP, entries(axis.values))
+        for one in _parts(axis):
+            if one.key in session.groups:
+                _check_options(one, session)
         axes[axis.key] = axis
+    refuse_twice(axes)
     return axes
 
 
-def product(axes: Mapping[str, Axis]) -> Iterator[Point]:
-    """All combinations; the last axis runs fastest."""
-    varied = tuple(key for key, axis in axes.items() if len(axis.values) > 1)
-    for values in itertools.product(*(axis.values for axis in axes.values())):
-        yield Point(dict(zip(axes, values, strict=True)), varied)
+def _parts(axis: Axis) -> list[Axis]:
+    """The axis, or each value of a zip as one of its own."""
+    if axis.key != ZIP:
+        return [axis]
+    return [Axis(key, (value,)) for one in axis.values for key, value in one.items()]
 
 
 def _axis(override: Override, text: str) -> Axis:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import UserError
-from rnnjax.sweeps.axes import Axis, Point, parse_axes, product
+from rnnjax.sweeps import zipped
+from rnnjax.sweeps.axes import parse_axes
 from rnnjax.sweeps.hydra_session import Composed, Session, session
 from rnnjax.sweeps.jobs import Job, make_job
+from rnnjax.sweeps.points import Axis, Point
+from rnnjax.sweeps.products import product
 from rnnjax.sweeps.resolve import resolve
 from rnnjax.sweeps.schema import as_text
 from rnnjax.sweeps.settings import LaunchSettings
@@ -92,8 +95,8 @@ def plan(
             job, own = _job(point, composed[key], hydra, files)
             if settings is not None and own != settings:
                 raise UserError(
-                    "out, name, pack, checkpoint and stale hold for a whole sweep and "
-                    "cannot differ between its jobs"
+                    "out, name, pack, checkpoint, stale and dry_run hold for a whole "
+                    "sweep and cannot differ between its jobs"
                 )
             settings = own
             jobs.setdefault(job.key, job)
@@ -119,7 +122,13 @@ def _with_experiment(
         listed = isinstance(values, list)
         shown = ",".join(map(as_text, values)) if listed else as_text(values)
         texts.append(f"{key}={shown}")
-    axes = parse_axes(texts, hydra) | dict(given)
+    axes = parse_axes(texts, hydra)
+    if zipped.ZIP in axes:  # what is given goes before what an experiment states
+        axes[zipped.ZIP] = zipped.without(axes[zipped.ZIP], given)
+    if zipped.ZIP in given:
+        for key in zipped.keys_of(given[zipped.ZIP]):
+            axes.pop(key, None)
+    axes |= given
     own = {} if name == "none" else {"experiment": Axis("experiment", (name,))}
     return axes | own
 

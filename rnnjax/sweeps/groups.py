@@ -21,6 +21,7 @@ from rnnjax.training.config import (
     ModelConfig,
     OptimizerConfig,
     ProbeConfig,
+    RateConfig,
     RemedyConfig,
     RunConfig,
 )
@@ -59,6 +60,15 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             "momentum": ("momentum", "a velocity that forgets by a factor"),
             "adam": ("b1 b2 eps", "Kingma & Ba 2015"),
             "rmsprop": ("decay eps", "Tieleman & Hinton 2012"),
+        },
+    ),
+    "lr_schedule": (
+        RateConfig,
+        {
+            "constant": ("warmup", "the learning rate as it is, after a warm-up"),
+            "linear": ("warmup over end", "down along a line"),
+            "cosine": ("warmup over end", "down along half a cosine"),
+            "exponential": ("warmup half_life end", "halved again and again"),
         },
     ),
     "remedy": (

@@ -13,8 +13,8 @@ import numpy as np
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
-from rnnjax.sweeps.axes import Point
 from rnnjax.sweeps.groups import LENGTH
+from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import TrackerConfig
@@ -28,6 +28,7 @@ from rnnjax.training.config import (
     ModelConfig,
     OptimizerConfig,
     ProbeConfig,
+    RateConfig,
     RemedyConfig,
     RunConfig,
     options,
@@ -172,7 +173,9 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "model": ModelConfig(**tree["model"]),
             "optimizer": OptimizerConfig(**tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
-            "backprop": BackpropConfig(**tree.get("backprop", {})),  # none in old ones
+            # none in old ones
+            "backprop": BackpropConfig(**tree.get("backprop", {})),
+            "lr_schedule": RateConfig(**tree.get("lr_schedule", {})),
             "probe": ProbeConfig(**tree["probe"]),
             "eval": EvalConfig(**tree["eval"]),
         }

@@ -3,11 +3,12 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.store.identity import source_digest
+from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.jobs import Job
 from rnnjax.training.build import signature
@@ -28,6 +29,7 @@ class Planned:
         signature: of the compiled program.
         schedule: when the host looks.
         data: digests of data and user files; equal in one pack.
+        start: the update that a stored state lets it go on from.
     """
 
     job: Job
@@ -35,12 +37,14 @@ class Planned:
     signature: Signature
     schedule: Schedule
     data: tuple[tuple[str, str], ...]
+    start: int = 0
 
     @property
     def shared(self) -> Hashable:
         """All that the runs of one pack have in common."""
         config = self.job.config
-        return self.signature, self.schedule, config.eval, config.probe, self.data
+        looks = self.schedule, config.eval, config.probe, self.start
+        return self.signature, looks, self.data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +103,13 @@ def make_packs(
     return packs
 
 
-def clear_leftovers(pool: Pool) -> None:
+def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
     """Remove checkpoints of which no run is unfinished any more.
 
     A process that was killed while it sealed runs leaves one, and so does a pack whose
     runs were made by other packs after all.
     """
-    done = {row.identity for row in pool.rows() if row.is_finished}
+    done = {identity for identity, row in rows.items() if row.is_finished}
     for folder in (pool.path / PACKS).glob("*"):
         checkpoint = PackCheckpoint(folder)
         members = checkpoint.members()

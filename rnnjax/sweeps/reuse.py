@@ -1,7 +1,6 @@
 """Which runs of a pool need not be computed again."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rnnjax.errors import UserError
 from rnnjax.store.identity import source_digest
@@ -23,14 +22,32 @@ def refuse_twins(planned: Sequence[Planned]) -> None:
 
 
 def finished(
-    pool: Pool, planned: Sequence[Planned], stale: str
+    pool: Pool, rows: Mapping[str, Row], planned: Sequence[Planned], stale: str
 ) -> tuple[set[str], int]:
     """Identities that need no work, and how many of them other code made.
+
+    Args:
+        pool: where they would be.
+        rows: of the pool, by identity.
+        planned: the runs of a launch.
+        stale: what to do with runs of other code, ``error``, ``accept`` or ``rerun``.
 
     Raises:
         UserError: there are stale ones and nothing says what to do with them.
     """
-    rows = {row.identity: row for row in pool.rows()}
+    good, old = held(rows, planned)
+    if old and stale == "error":
+        raise UserError(
+            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
+            "stale=accept keeps them, stale=rerun runs them again"
+        )
+    return (good | old, len(old)) if stale == "accept" else (good, 0)
+
+
+def held(
+    rows: Mapping[str, Row], planned: Sequence[Planned]
+) -> tuple[set[str], set[str]]:
+    """Identities that a pool holds: made by this numeric code, and by other code."""
     digest = source_digest()
     good: set[str] = set()
     old: set[str] = set()
@@ -40,12 +57,7 @@ def finished(
             continue
         fresh = row.facts.get("source_digest") == digest
         (good if fresh else old).add(one.identity)
-    if old and stale == "error":
-        raise UserError(
-            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
-            "stale=accept keeps them, stale=rerun runs them again"
-        )
-    return (good | old, len(old)) if stale == "accept" else (good, 0)
+    return good, old
 
 
 def covers(row: Row, planned: Planned) -> bool:
@@ -56,7 +68,8 @@ def covers(row: Row, planned: Planned) -> bool:
         return False
     if config.probe.preset == "off":
         return True
-    asked = dataclasses.asdict(config.probe)
+    # as it is stored: with the keys of its preset alone
+    asked = dict(planned.job.resolved["probe"])
     held = {key: row.config.get(f"probe.{key}") for key in asked}
     steps = {step for step in asked.pop("steps") if step <= config.steps}
     return steps <= set(held.pop("steps") or ()) and asked == held

@@ -1,15 +1,16 @@
 """From the outcome of a run to its sealed directory."""
 
-import flax.serialization
 import numpy as np
 import polars as pl
 import xarray as xr
+from flax.serialization import to_bytes
 
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
 from rnnjax.probes.measure import labels
 from rnnjax.probes.trace import last_loss_step
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir, finish_run
+from rnnjax.sweeps.extending import wrap
 from rnnjax.sweeps.packing import Planned
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.history import Outcome
@@ -21,8 +22,18 @@ def seal(
     planned: Planned,
     outcome: Outcome,
     slot: Slot,
+    keep: bool = True,
 ) -> RunDir:
-    """Write everything that a run left, its manifest last."""
+    """Write everything that a run left, its manifest last.
+
+    Args:
+        run: its directory.
+        begun: its manifest so far.
+        planned: what was to be run.
+        outcome: what came out.
+        slot: its place in the pack.
+        keep: whether to store the state too, so that the run can be extended.
+    """
     manifest = begun.replace(
         status=outcome.status,
         finished=now(),
@@ -38,8 +49,10 @@ def seal(
         manifest,
         metrics=pl.DataFrame(dict(outcome.metrics)),
         probes=probe_data(planned, outcome),
-        params=flax.serialization.to_bytes(outcome.params),
+        params=to_bytes(outcome.params),
         params_at=probed_params(planned, outcome),
+        best=None if outcome.best is None else to_bytes(outcome.best),
+        state=wrap(planned, outcome.kept) if keep and outcome.kept else None,
     )
 
 
@@ -49,7 +62,7 @@ def probed_params(planned: Planned, outcome: Outcome) -> bytes | None:
     if not probe.keep_params or probe.preset != "full" or not outcome.params_at:
         return None
     steps = {str(step): params for step, params in outcome.params_at.items()}
-    return flax.serialization.to_bytes(steps)
+    return to_bytes(steps)
 
 
 def references(planned: Planned) -> dict[str, float]:

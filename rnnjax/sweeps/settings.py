@@ -46,9 +46,15 @@ class PackConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """How often the state of a pack is saved, in seconds."""
+    """What is saved of the state of runs.
+
+    Attributes:
+        every_seconds: how often that of a pack, against interruptions.
+        keep: whether a finished run keeps it, so that `steps` can be raised later.
+    """
 
     every_seconds: float = 60.0
+    keep: bool = True
 
     def __post_init__(self) -> None:
         check_range("checkpoint.every_seconds", self.every_seconds, 0.0)
@@ -64,6 +70,8 @@ class LaunchSettings:
         pack: see `PackConfig`.
         checkpoint: see `CheckpointConfig`.
         stale: what becomes of a finished run that other numeric code made.
+        dry_run: show what would be done, and do nothing; ``full`` also compiles, for
+            memory and time.
     """
 
     out: str = "runs"
@@ -71,6 +79,7 @@ class LaunchSettings:
     pack: PackConfig = PackConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     stale: Literal["error", "accept", "rerun"] = "error"
+    dry_run: bool | Literal["full"] = False
 
     def __post_init__(self) -> None:
         if not self.out:

@@ -21,9 +21,7 @@ from rnnjax.tasks.base import Task
 from rnnjax.tasks.user import execute_file
 
 
-_REFERENCE = re.compile(
-    r"""(?P<path>[^,'"()\[\]{}]+\.py):(?P<name>[^,'"()\[\]{}\s]+)"""
-)
+_REFERENCE = r"""(?P<path>[^,'"()\[\]{}]+\.py):(?P<name>[^,'"()\[\]{}\s]+)"""
 _KINDS: dict[str, tuple[Registry[Any], type]] = {
     "cell": (CELLS, Cell),
     "task": (TASKS, Task),
@@ -65,8 +63,7 @@ def rewrite(
     plain = []
     for override in overrides:
         key, equals, value = override.partition("=")
-        kind = key.strip().lstrip("+")
-        if equals and kind in _KINDS:
+        for kind, pattern in _patterns(key.strip().lstrip("+")).items():
 
             def register(match: re.Match[str], kind: str = kind) -> str:
                 file = load(kind, match["path"].strip(), match["name"].strip())
@@ -76,11 +73,20 @@ def rewrite(
                         f"{known.path} and {file.path} both define {kind} {file.name}; "
                         "give one of them another name"
                     )
-                return file.name
+                return f"{match['before']}{file.name}"
 
-            value = _REFERENCE.sub(register, value)
+            value = pattern.sub(register, value)
         plain.append(f"{key}{equals}{value}")
     return plain, found
+
+
+def _patterns(key: str) -> dict[str, re.Pattern[str]]:
+    """How references to cells and tasks look like in the value of a key, by kind."""
+    if key == "zip":
+        before = {kind: rf"(?P<before>\b{kind}\s*:\s*)" for kind in _KINDS}
+    else:
+        before = {kind: "(?P<before>)" for kind in _KINDS if kind == key}
+    return {kind: re.compile(text + _REFERENCE) for kind, text in before.items()}
 
 
 def load(kind: str, path: str, name: str) -> UserFile:

@@ -18,6 +18,7 @@ from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
 from rnnjax.training.optimizer import Hyper
 from rnnjax.training.program import PARAMS, Signature, key_for
+from rnnjax.training.rate import build_rate
 from rnnjax.types import Batch
 
 
@@ -124,6 +125,7 @@ def build_hyper(config: RunConfig) -> Hyper:
     return Hyper(
         seed=jnp.asarray(config.seed, jnp.uint32),
         lr=number(config.lr),
+        rate=build_rate(config.lr_schedule),
         threshold=number(config.remedy.threshold),
         momentum=number(rule.momentum),
         b1=number(rule.b1),

@@ -63,6 +63,18 @@ class Compiled:
         ready = self.prepare(name, pack, runs, shared)
         return ready(pack.counts, runs, shared)
 
+    def memory(self) -> int:
+        """Bytes that the most demanding function takes on one device, by XLA."""
+        found = (ready.memory_analysis() for ready in self._ready.values())
+        sizes = [
+            one.argument_size_in_bytes
+            + one.output_size_in_bytes
+            + one.temp_size_in_bytes
+            + one.generated_code_size_in_bytes
+            for one in found
+        ]
+        return max(sizes, default=0)
+
     def prepare(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
         """The compiled function `name` for these shapes, compiled now if it is new."""
         key = f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"

@@ -123,6 +123,47 @@ class BackpropConfig:
             check_range("backprop.lag", self.lag, 0, 2**30)
 
 
+KINDS_OF_RATE = ("constant", "linear", "cosine", "exponential")
+
+
+@dataclasses.dataclass(frozen=True)
+class RateConfig:
+    """How the learning rate goes on (`rnnjax.training.rate`); all inputs of a program.
+
+    Attributes:
+        name: what follows the warm-up; it does not depend on `steps`, so that a run
+            can be extended.
+        warmup: updates in which the rate grows linearly to `lr`.
+        over: the update at which a linear or cosine decay has come to its end.
+        end: what remains of `lr` in the end, as a share.
+        half_life: updates in which an exponential decay halves the rate.
+    """
+
+    name: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    warmup: int = 0
+    over: int | None = None
+    end: float = 0.0
+    half_life: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("lr_schedule", self.name, KINDS_OF_RATE)
+        check_range("lr_schedule.warmup", self.warmup, 0, 10**7)
+        check_range("lr_schedule.end", self.end, 0.0, 1.0)
+        if self.name in ("linear", "cosine"):
+            if self.over is None:
+                raise UserError(
+                    f"lr_schedule={self.name} needs lr_schedule.over, the update at "
+                    "which it ends"
+                )
+            check_range("lr_schedule.over", self.over, self.warmup + 1, 10**7)
+        if self.name == "exponential":
+            if self.half_life is None:
+                raise UserError(
+                    "lr_schedule=exponential needs lr_schedule.half_life in updates"
+                )
+            check_range("lr_schedule.half_life", self.half_life, 1e-3, 1e9)
+
+
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
     """When and how finely the gradient flow is measured.
@@ -173,7 +214,7 @@ class RunConfig:
         init: initialiser of the recurrent kernels.
         backprop: how the adjoint goes back in training.
         task: registered name of the task, `task_options` its fields.
-        lr: learning rate η.
+        lr: learning rate η, `lr_schedule` how it goes on.
         batch: examples an update.
         shards: equal parts in which the batch is worked, each on a core of its own
             where the run is alone.
@@ -196,6 +237,7 @@ class RunConfig:
     probe: ProbeConfig = ProbeConfig()
     eval: EvalConfig = EvalConfig()
     lr: float = 1e-3
+    lr_schedule: RateConfig = RateConfig()
     batch: int = 32
     shards: int = 1
     steps: int = 2000

@@ -10,6 +10,7 @@ import numpy as np
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.buckets import length_buckets
 from rnnjax.training.config import RunConfig
+from rnnjax.training.continuation import Continuation
 
 
 COLUMNS = (
@@ -36,6 +37,9 @@ class Outcome:
         measurements: what the probe returned, by training step.
         params_at: the parameters that it saw; None for a light probe.
         params: final parameters.
+        best: parameters of the best validation metric; None where that was at the end,
+            or never.
+        kept: what a longer run can go on from; None for a run that ended early.
         results: validation and test figures, whether solved.
         seconds, compile_seconds: of the whole pack.
     """
@@ -47,9 +51,11 @@ class Outcome:
     measurements: Mapping[int, Any]
     params_at: Mapping[int, Any]
     params: Any
-    results: Mapping[str, float | bool | None]
+    results: dict[str, float | bool | None]
     seconds: float
     compile_seconds: float
+    best: Any = None
+    kept: Continuation | None = None
 
 
 class History:
@@ -116,6 +122,38 @@ class History:
         """Runs that have made their last update."""
         self.ended_at[which] = at
         self.active &= ~which
+
+    def of(self, run: int, before: int) -> dict[str, Any]:
+        """Rows and measurements of one run from before a step."""
+        rows = [row for row in self.rows if row["active"][0, run]]
+        rows = [row for row in rows if row["step"][0] < before]
+        table = [row["table"][0, run] for row in rows]
+        return {
+            "rows": {
+                "step": np.array([row["step"][0] for row in rows], np.int64),
+                "table": np.array(table, np.float64).reshape(-1, len(COLUMNS)),
+            },
+            "measured": {
+                step: [np.array(leaf[run]) for leaf in leaves]
+                for step, leaves in self.measured.items()
+                if self.chosen[step][run] and step < before
+            },
+        }
+
+    @classmethod
+    def continued(cls, runs: Sequence[Continuation]) -> "History":
+        """The history of runs that go on together, each as it was alone."""
+        history = cls(len(runs))
+        everyone = np.ones(len(runs), bool)
+        tables = np.stack([run.rows["table"] for run in runs], axis=1)
+        for step, table in zip(runs[0].rows["step"], tables, strict=True):
+            row = {"step": step[None], "table": table[None], "active": everyone[None]}
+            history.rows.append({k: np.array(v) for k, v in row.items()})
+        for step in runs[0].measured:
+            pieces = zip(*(run.measured[step] for run in runs), strict=True)
+            history.measured[step] = [np.stack(leaves) for leaves in pieces]
+            history.chosen[step] = everyone.copy()
+        return history
 
     def new_parts(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint has to add to the ones before."""

@@ -2,18 +2,21 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax.serialization import from_state_dict, to_state_dict
 
 from rnnjax.probes.measure import Measurement
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.tasks.base import Split
+from rnnjax.training.best import Best
 from rnnjax.training.build import build_hyper, build_task, heldout, initial_params
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
+from rnnjax.training.continuation import Continuation
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
 from rnnjax.training.program import TrainState, Until
@@ -40,6 +43,8 @@ class PackTraining:
         compiled: the program of the runs' common signature.
         configs: the runs; equal signatures and schedules.
         saving: checkpoints, or None.
+        continued: where shorter runs of the same configurations ended, all at one step;
+            a checkpoint goes before.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class PackTraining:
         compiled: Compiled,
         configs: Sequence[RunConfig],
         saving: Saving | None = None,
+        continued: Sequence[Continuation] = (),
     ) -> None:
         self.compiled, self.configs, self.saving = compiled, list(configs), saving
         self.schedule: Schedule = schedule_of(self.configs[0])
@@ -59,26 +65,36 @@ class PackTraining:
         self.probe_batch = self._heldout("validation", first.probe.batch)
         self.hyper = self.pack.stack([build_hyper(c) for c in self.configs])
         self.history = History(len(self.configs))
-        self.at = 0
-        self.state = self._first_state()
+        self.at, self.looked = 0, False
+        self.state = self._first_state(continued)
 
     def _heldout(self, split: Split, size: int) -> Batch:
         first = self.configs[0]
         return self.pack.share(heldout(first.task, first.task_options, split, size))
 
-    def _first_state(self) -> TrainState:
-        """Initial parameters, or the states of the last checkpoint."""
+    def _first_state(self, continued: Sequence[Continuation]) -> TrainState:
+        """Initial parameters, the ends of shorter runs, or the last checkpoint."""
         program = self.compiled.program
         runs = [(initial_params(c), build_hyper(c)) for c in self.configs]
         ride = program.empty_ride(*runs[0], self.data)
-        state = self.pack.stack([program.start(*run, ride) for run in runs])
+        starts = [program.start(*run, ride) for run in runs]
+        state = self.pack.stack(starts)
+        self.best = Best(self.pack.gather(state.params), self.compiled.signature.spec)
         if self.saving is not None:
             # Saved run by run: slots and devices may be others when a pack goes on.
-            restored = self.saving.checkpoint.restore(self.pack.gather(state))
+            template = {"train": self.pack.gather(state), "best": self.best.tree()}
+            restored = self.saving.checkpoint.restore(template)
             if restored is not None:
-                self.at = restored.tag
+                self.at, self.looked = restored.tag, True
                 self.history = History.resumed(len(self.configs), restored.parts)
-                state = self.pack.stack(self.pack.split(restored.state))
+                self.best.restore(restored.state["best"])
+                return self.pack.stack(self.pack.split(restored.state["train"]))
+        if continued:
+            self.at = continued[0].step
+            self.history = History.continued(continued)
+            self.best.restore_runs([run.best for run in continued])
+            pairs = zip(starts, continued, strict=True)
+            state = self.pack.stack([from_state_dict(s, c.state) for s, c in pairs])
         return state
 
     def warm(self) -> None:
@@ -94,21 +110,24 @@ class PackTraining:
         """Train to the end; one outcome per run, in the order of the configurations."""
         state, at, began = self.state, self.at, time.perf_counter()
         saved = time.perf_counter()
+        kept: dict[int, Continuation] = {}
         tell = progress or (lambda updates, ended: None)
         tell(int(self._spent(at)), 0)
-        if at == 0 and not self.history.measured:
-            self._look(state, 0)
+        if not self.looked:
+            self._look(state, at)
         while at < self.schedule.steps and self.history.active.any():
             stop = self.schedule.next_stop(at)
             before, active = self._spent(at), self.history.active.sum()
-            state = self._advance(state, at, stop)
+            state = self.advance(state, at, stop)
             at = stop
+            if at == self.schedule.steps:
+                kept = self._keep(state, at)
             self._look(state, at)
             tell(int(self._spent(at) - before), int(active - self.history.active.sum()))
             if self.saving and self._due(saved):
                 self._save(state, at)
                 saved = time.perf_counter()
-        return self._finish(state, began)
+        return self._finish(state, kept, began)
 
     def _spent(self, at: int) -> int:
         """Updates behind the pack; a run that ended counts as gone to the end."""
@@ -122,12 +141,25 @@ class PackTraining:
 
     def _save(self, state: TrainState, at: int) -> None:
         assert self.saving is not None
-        self.saving.checkpoint.save(
-            at, self.pack.gather(state), self.history.new_parts()
-        )
+        saved = {"train": self.pack.gather(state), "best": self.best.tree()}
+        self.saving.checkpoint.save(at, saved, self.history.new_parts())
 
-    def _advance(self, state: TrainState, at: int, stop: int) -> TrainState:
-        """All active runs to `stop`; the others stay where they are."""
+    def _keep(self, state: TrainState, at: int) -> dict[int, Continuation]:
+        """What those runs that made all their updates could go on from."""
+        going = self.history.active & self.pack.gather(state.alive)
+        states = self.pack.unstack(state)
+        return {
+            i: Continuation(
+                step=at,
+                state=to_state_dict(states[i]),
+                best=self.best.of(i),
+                **self.history.of(i, at),
+            )
+            for i in np.flatnonzero(going).tolist()
+        }
+
+    def advance(self, state: TrainState, at: int, stop: int) -> TrainState:
+        """All active runs from `at` to `stop`; the others stay where they are."""
         runs = (state, self.hyper, self.pack.stack(self._until(at, stop)))
         return self.compiled.chunk(self.pack, runs, self.data)
 
@@ -150,9 +182,10 @@ class PackTraining:
         going = active & self.pack.gather(state.alive)
         scores = None
         if at in self.schedule.evaluations:
-            scores = self.pack.unstack(
-                self.compiled.evaluate(self.pack, pair, self.validation)
-            )
+            found = self.compiled.evaluate(self.pack, pair, self.validation)
+            scores = self.pack.unstack(found)
+            metrics = np.array([float(metric) for _, metric, _ in scores])
+            self.best.offer(at, metrics, self.pack.gather(state.params), going)
         if at in self.schedule.rows:
             meters = self.pack.unstack(state.meter)
             self.history.add_row(at, meters, scores, active)
@@ -188,11 +221,16 @@ class PackTraining:
         for step in np.unique(reached[chosen]):
             self.history.add_measurement(int(step), found, chosen & (reached == step))
 
-    def _finish(self, state: TrainState, began: float) -> list[Outcome]:
+    def _finish(
+        self, state: TrainState, kept: Mapping[int, Continuation], began: float
+    ) -> list[Outcome]:
         pair = (state.params, self.hyper)
         tests = self.pack.unstack(self.compiled.evaluate(self.pack, pair, self.test))
+        best = self.pack.stack(self.pack.split(self.best.params))
+        found = self.compiled.evaluate(self.pack, (best, self.hyper), self.test)
+        best_tests = self.pack.unstack(found)
         seconds = time.perf_counter() - began
-        return outcomes(
+        ended = outcomes(
             self.history,
             self.configs,
             self.pack.unstack(state.params),
@@ -203,6 +241,17 @@ class PackTraining:
             seconds,
             self.compiled.seconds,
         )
+        return [
+            dataclasses.replace(
+                outcome,
+                results=outcome.results | self.best.results(i, float(best_tests[i][1])),
+                best=self.best.of(i)["params"]
+                if self.best.step[i] not in (-1, outcome.steps)
+                else None,
+                kept=kept.get(i),
+            )
+            for i, outcome in enumerate(ended)
+        ]
 
     def _measured_as(self, state: TrainState) -> Any:
         """The structure of a measurement with its parameters."""

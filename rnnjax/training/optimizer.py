@@ -8,6 +8,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
 
+from rnnjax.training.rate import Rate
+
 
 @struct.dataclass
 class Hyper:
@@ -16,6 +18,7 @@ class Hyper:
     Attributes:
         seed: of parameters, data and dropout.
         lr: learning rate η.
+        rate: how it goes on.
         threshold: of the remedy.
         momentum, b1, b2, decay, eps: of the optimizer.
         loss_bound: a larger loss counts as divergence.
@@ -25,6 +28,7 @@ class Hyper:
 
     seed: UInt32[Array, ""]
     lr: Float[Array, ""]
+    rate: Rate
     threshold: Float[Array, ""]
     momentum: Float[Array, ""]
     b1: Float[Array, ""]

@@ -23,6 +23,7 @@ from rnnjax.probes.updates import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.rate import factor
 from rnnjax.training.shards import (
     each_shard,
     joined,
@@ -238,7 +239,8 @@ class Program:
         )
         norm = global_norm(gradient)
         used = clip(sig.remedy, hyper.threshold, gradient)
-        rule = transformation(sig.optimizer, hyper)
+        now = hyper.lr * factor(hyper.rate, state.step)
+        rule = transformation(sig.optimizer, dataclasses.replace(hyper, lr=now))
         updates, opt_state = rule.update(used, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]

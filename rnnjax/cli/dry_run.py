@@ -1,0 +1,66 @@
+"""What a dry run prints."""
+
+from rich.table import Table
+
+from rnnjax.cli.commands import console
+from rnnjax.sweeps.compose import Plan
+from rnnjax.sweeps.forecast import Group, forecast
+
+
+SHOWN = 200
+"""Jobs that are listed one by one."""
+
+
+def show(made: Plan) -> int:
+    """The jobs, and the groups that would share a program; nothing is launched.
+
+    Raises:
+        UserError: data that cannot be read, or two jobs that are one run.
+    """
+    groups = forecast(made.jobs, made.settings, made.settings.dry_run == "full")
+    jobs = Table("job", "overrides")
+    for job in made.jobs[:SHOWN]:
+        jobs.add_row(job.name, " ".join(job.overrides))
+    if len(made.jobs) > SHOWN:
+        jobs.add_row("…", f"and {len(made.jobs) - SHOWN} more")
+    heads = "runs done stale packs updates memory compile time".split()
+    table = Table("group", "task", "program", *heads)
+    for group in groups:
+        table.add_row(*_cells(group))
+    console().print(jobs, table, _legend(made, groups), sep="\n")
+    return 0
+
+
+def _cells(group: Group) -> list[str]:
+    labels = ", ".join(group.labels[:3]) + (", …" if len(group.labels) > 3 else "")
+    numbers = (group.runs, group.done, group.stale, group.packs, group.steps)
+    return [
+        labels,
+        group.task,
+        group.sizes,
+        *map(str, numbers),
+        "" if group.bytes is None else f"{group.bytes / 1e6:.3g} MB",
+        _time(group.compile_seconds),
+        _time(group.seconds),
+    ]
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _legend(made: Plan, groups: list[Group]) -> str:
+    runs, done = (sum(getattr(g, name) for g in groups) for name in ("runs", "done"))
+    words = [f"{len(made.jobs)} jobs in {len(groups)} groups, {done} of {runs} done"]
+    known = [group.seconds for group in groups if group.seconds is not None]
+    if groups and len(known) == len(groups):
+        words.append(f"about {_time(sum(known))} to run")
+    elif made.settings.dry_run != "full":
+        words.append("--dry-run=full also estimates memory and time")
+    if any(group.stale for group in groups) and made.settings.stale == "error":
+        words.append("stale runs need stale=accept or stale=rerun")
+    return "; ".join(words)

@@ -1,0 +1,190 @@
+"""The commands `rnnjax runs` and `rnnjax compare`: what a pool holds, as tables."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnjax.cli.commands import cell_text, console
+from rnnjax.errors import UserError
+
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from rnnjax.results import Results
+    from rnnjax.store.rundir import RunDir
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What of a pool is shown, and how.
+
+    Attributes:
+        where: a condition in SQL; None: all runs.
+        by: columns whose groups are averaged; None: run by run.
+        sort: columns to sort by; none: the order of the index.
+        reverse: largest first.
+        csv, parquet: files to write instead of showing a table.
+    """
+
+    where: str | None = None
+    by: str | None = None
+    sort: str | None = None
+    reverse: bool = False
+    csv: str | None = None
+    parquet: str | None = None
+
+
+def runs(folder: str, view: View = View()) -> int:
+    """A table of runs, or of groups of runs, shown or written to a file.
+
+    Raises:
+        UserError: nothing is there, or a condition or column is wrong.
+    """
+    from rnnjax.results import load
+
+    results = load(folder)
+    if view.where is not None:
+        results = results.select(view.where)
+    files = [(view.csv, "write_csv"), (view.parquet, "write_parquet")]
+    whole = any(file for file, _ in files)
+    if view.by is not None:
+        frame = _groups(results, view.by.split(","))
+    else:
+        frame = results.runs if whole or view.sort else _shown(results)
+    if view.sort is not None:
+        frame = _sorted(frame, view)
+        if view.by is None and not whole:
+            frame = frame.select(_shown(results).columns)
+    for file, write in files:
+        if file:
+            from rnnjax.store.atomic import write_atomically
+
+            write_atomically(Path(file), getattr(frame, write))
+            console().print(f"{len(frame)} rows written: {file}", soft_wrap=True)
+    if not whole:
+        table = _merged(frame) if view.by is not None else frame
+        _print(table, f"{len(results.runs)} runs in {folder}")
+        if view.by is not None:
+            _warn_mixed(results, view.by.split(","))
+    return 0
+
+
+def compare(first: str, second: str) -> int:
+    """Where two runs differ, and their final numbers side by side."""
+    from rich.table import Table
+
+    from rnnjax.store.compare import compare as pairs_of
+
+    one, other = find_run(first), find_run(second)
+    table = Table("", "key", one.path.name, other.path.name)
+    part = None
+    for pair in pairs_of(one, other):
+        head = pair.part if pair.part != part else ""
+        if head and part:
+            table.add_section()
+        part = pair.part
+        table.add_row(head, pair.key, cell_text(pair.first), cell_text(pair.second))
+    console().print(table)
+    return 0
+
+
+def find_run(name: str) -> "RunDir":
+    """The run in a directory, or by the beginning of its identity: ``runs/3fa9``.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    from rnnjax.results import load
+    from rnnjax.store.rundir import MANIFEST, RunDir
+
+    path = Path(name)
+    if (path / MANIFEST).is_file():
+        return RunDir(path.resolve())
+    if path.is_dir() or not path.name:
+        raise UserError(f"'{name}' is not the directory of a run")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder '{path.parent}'")
+    return load(path.parent).run(path.name)
+
+
+def _shown(results: "Results") -> "pl.DataFrame":
+    """What differs between the runs, and their final numbers; fits a terminal."""
+    columns = results.runs.columns
+    # fields of the cell follow from the variant
+    axes = [name for name in results.varying() if not name.startswith("cell.")]
+    wanted = ("identity", "status", "cell.name", *axes, *_ends(results), "run_seconds")
+    return results.runs.select([k for k in dict.fromkeys(wanted) if k in columns])
+
+
+def _ends(results: "Results") -> list[str]:
+    """Final numbers to show; the test metric by what it is, where that is known."""
+    hidden = {"baseline", "validation_metric"}
+    named = set(results.runs["metric"].drop_nulls() if "metric" in results.runs else ())
+    if named and not results.runs.filter(results.runs["metric"].is_null()).height:
+        hidden |= {"test_metric"}
+    kept = [name for name in results.result_columns if name not in hidden]
+    return sorted(kept, key=lambda name: name not in named)
+
+
+def _groups(results: "Results", by: Sequence[str]) -> "pl.DataFrame":
+    import polars as pl
+
+    ends = [c for c in _ends(results) if results.runs[c].dtype != pl.String]
+    values = [c for c in [*ends, "run_seconds"] if c in results.runs.columns]
+    return results.aggregate(
+        by, [c for c in values if results.runs[c].dtype != pl.Null]
+    )
+
+
+def _merged(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Mean and interval of a value in one column, as text."""
+    import polars as pl
+
+    values = [c for c in frame.columns if f"{c}.low" in frame.columns]
+    texts = [
+        pl.Series(
+            name,
+            [
+                _interval(*row)
+                for row in frame.select(name, f"{name}.low", f"{name}.high").iter_rows()
+            ],
+        )
+        for name in values
+    ]
+    sides = [f"{name}{end}" for name in values for end in (".low", ".high", ".n")]
+    return frame.drop(sides).with_columns(texts)
+
+
+def _interval(middle: float | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return cell_text(middle)
+    return f"{cell_text(middle)} [{low:.3g}, {high:.3g}]"
+
+
+def _sorted(frame: "pl.DataFrame", view: View) -> "pl.DataFrame":
+    from rnnjax.store.names import column
+
+    assert view.sort is not None
+    keys = [column(name, frame.columns) for name in view.sort.split(",")]
+    return frame.sort(keys, descending=view.reverse, nulls_last=True)
+
+
+def _warn_mixed(results: "Results", by: Sequence[str]) -> None:
+    """Say which settings a group joins: its interval is not of seeds alone."""
+    keys = [results.column(name) for name in by]
+    other = [name for name in results.settings() if name not in keys]
+    counts = results.runs.group_by(keys).n_unique() if other else None
+    mixed = [c for c in other if counts is not None and (counts[c] > 1).any()]
+    if mixed:
+        console().print(f"a group mixes runs with different {', '.join(mixed)}")
+
+
+def _print(frame: "pl.DataFrame", legend: str) -> None:
+    from rich.table import Table
+
+    table = Table(*frame.columns)
+    for row in frame.iter_rows():
+        table.add_row(*map(cell_text, row))
+    console().print(table, legend, sep="\n")

@@ -1,0 +1,138 @@
+"""A dry run: what a launch would do, with nothing started and nothing written."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnjax.store.identity import identity
+from rnnjax.store.index import Row
+from rnnjax.store.pool import Pool
+from rnnjax.sweeps.extending import with_starts
+from rnnjax.sweeps.jobs import Job, with_data
+from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
+from rnnjax.sweeps.reuse import held, refuse_twins
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.loop import PackTraining
+from rnnjax.training.pack import run_mesh
+from rnnjax.training.program import Signature
+from rnnjax.training.rehearse import rehearse
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs of one static signature.
+
+    Attributes:
+        labels: lines that they belong to.
+        task: its name and T.
+        sizes: cell, hidden size, layers and batch in words.
+        runs: how many there are; of them `done` need no work, and `stale` were made by
+            other numeric code.
+        packs: programs that run for the rest.
+        steps: updates of all runs that are to come.
+        bytes: memory of the largest pack; None: nothing was compiled.
+        seconds: of all packs; None: not known.
+        compile_seconds: None where nothing was compiled.
+    """
+
+    labels: tuple[str, ...]
+    task: str
+    sizes: str
+    runs: int
+    done: int
+    stale: int
+    packs: int
+    steps: int
+    bytes: int | None
+    seconds: float | None
+    compile_seconds: float | None
+
+
+def forecast(
+    jobs: Sequence[Job], settings: LaunchSettings, full: bool = False
+) -> list[Group]:
+    """The groups of a sweep.
+
+    Args:
+        jobs: composed and validated; their data is read.
+        settings: of the launch.
+        full: compile each program and try a few updates: memory by XLA's own account,
+            time as measured. Otherwise the time comes from those runs of a group that
+            the pool holds, if there are any, and the memory stays unknown.
+
+    Raises:
+        UserError: as `rnnjax.sweeps.launch.launch`, stale runs aside.
+    """
+    pool = Pool(Path(settings.out))
+    planned = [
+        plan(job, identity(job.resolved, job.data_hashes)) for job in with_data(jobs)
+    ]
+    refuse_twins(planned)
+    rows = {row.identity: row for row in pool.rows()}
+    fresh, stale = held(rows, planned)
+    done = fresh if settings.stale == "rerun" else fresh | stale
+    unfinished = {one.identity for one in planned} - done
+    mesh = run_mesh(settings.pack.devices)
+    slots = mesh.devices.size * settings.pack.capacity
+    planned = with_starts(pool, planned, rows, unfinished)
+    packs = make_packs(planned, unfinished, pool.path, slots)
+    groups: dict[Signature, list[Planned]] = {}
+    for one in planned:
+        groups.setdefault(one.signature, []).append(one)
+    found = []
+    for signature, members in groups.items():
+        own = [pack for pack in packs if pack.members[0].signature == signature]
+        compiled = Compiled(signature, mesh, settings.pack.capacity) if full else None
+        found.append(_group(members, own, unfinished, stale, rows, compiled))
+    return found
+
+
+def _group(
+    members: Sequence[Planned],
+    packs: Sequence[PlannedPack],
+    unfinished: set[str],
+    stale: set[str],
+    rows: dict[str, Row],
+    compiled: Compiled | None,
+) -> Group:
+    left = [one for one in members if one.identity in unfinished]
+    steps = sum(one.schedule.steps - one.start for one in left)
+    size: int | None = None
+    seconds: float | None = None
+    if compiled is not None:
+        found = [
+            rehearse(PackTraining(compiled, [m.job.config for m in pack.members]))
+            for pack in packs
+        ]
+        size = max((one.bytes for one in found), default=None)
+        seconds = sum(one.seconds for one in found)
+    elif pace := _pace(members, rows):
+        seconds = pace * steps
+    config, signature = members[0].job.config, members[0].signature
+    layers = f" × {config.model.layers}" if config.model.layers > 1 else ""
+    return Group(
+        labels=tuple(dict.fromkeys(one.job.label for one in members)),
+        task=f"{config.task}, T = {signature.spec.length}",
+        sizes=f"{config.cell} {config.model.hidden}{layers}, B = {config.batch}",
+        runs=len(members),
+        done=len(members) - len(left),
+        stale=len(stale & {one.identity for one in members}),
+        packs=len(packs),
+        steps=steps,
+        bytes=size,
+        seconds=seconds,
+        compile_seconds=compiled.seconds if compiled else None,
+    )
+
+
+def _pace(members: Sequence[Planned], rows: dict[str, Row]) -> float | None:
+    """Wall seconds an update of those members that the pool holds, in the middle."""
+    facts = [rows[one.identity].facts for one in members if one.identity in rows]
+    known = [
+        entry["run_seconds"] / entry["steps"]
+        for entry in facts
+        if entry.get("run_seconds") and entry.get("steps")
+    ]
+    return statistics.median(known) if known else None
