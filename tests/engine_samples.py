@@ -25,12 +25,18 @@ from tests.recurrence_samples import (
 
 @functools.cache
 def outcome(
-    label: str, *, ragged: bool = True, resets: bool = True, **fields: Any
+    label: str,
+    *,
+    order: int = 2,
+    ragged: bool = True,
+    resets: bool = True,
+    **fields: Any,
 ) -> Measured:
     """Objective, states and derivatives to second order of a layer in float64.
 
     Args:
         label: of the cell.
+        order: of the highest derivative, 1 (then `second` is None) or 2.
         ragged, resets: with the lengths and resets of `recurrence_samples`.
         fields: of the layer.
     """
@@ -59,6 +65,8 @@ def outcome(
                 )(args, taps)
                 return pairing(gradient, towards), (value, found, gradient, tap)
 
+            if order == 1:
+                return *directional(args)[1], None
             second, first = jax.grad(directional, has_aux=True)(args)
             return *first, second
 

@@ -8,6 +8,9 @@
 linear unit by unit. On two cores a gradient takes 1.1 to 1.9 times that of `reverse`,
 for T from 1 000 to 100 000 and down to one example of four units (`python -m
 scripts.bench long`), so that nothing chooses it by itself.
+
+``newton``: all steps of any recurrence at once (`rnnjax.recurrence.newton`); the loop
+where that does not converge. Under `vmap` both are computed.
 """
 
 from typing import Any, Literal
@@ -15,13 +18,14 @@ from typing import Any, Literal
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.associative import Associative, check_linear
 from rnnjax.recurrence.engine import Taps, plain_scan, scan
+from rnnjax.recurrence.newton import Newton
 from rnnjax.recurrence.parallel import Method, parallel_scan
 from rnnjax.recurrence.pure import Weights
 from rnnjax.recurrence.reverse import Drive, first
 from rnnjax.types import State, Trajectory
 
 
-Engine = Literal["reverse", "plain", "associative"]
+Engine = Literal["reverse", "plain", "associative", "newton"]
 
 
 def trajectory(
@@ -31,7 +35,8 @@ def trajectory(
     initial: State,
     drive: Drive,
     taps: Taps,
-    renormalised: bool = False,
+    renormalised: bool,
+    newton: Newton,
 ) -> Trajectory:
     """The states after every step ``(T, B, n)``, differentiated as the engine does.
 
@@ -48,4 +53,6 @@ def trajectory(
     if engine == "associative":
         check_linear(cell, weights, initial, first(drive.values))
         return solved(Associative())
+    if engine == "newton":
+        return solved(newton)
     return scan(cell, weights, initial, drive, taps, renormalised)

@@ -12,6 +12,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop, check_backprop, cut_before
 from rnnjax.recurrence.engine import Drive, Taps
 from rnnjax.recurrence.engines import Engine, trajectory
+from rnnjax.recurrence.newton import Newton
 from rnnjax.recurrence.pure import Weights, call, make_weights
 from rnnjax.types import Lengths, Sequence, State, Trajectory
 
@@ -23,13 +24,14 @@ class Recurrent(nn.Module):
         cell: the cell, with its input size set.
         backwards: walk from the last step to the first.
         engine: `reverse` (gradient by the explicit reverse scan), `plain` (autodiff of
-            `lax.scan`; also for forward mode) or `associative` (all steps of a linear
-            recurrence at once), see `rnnjax.recurrence.engines`.
+            `lax.scan`; also for forward mode), `associative` (all steps of a linear
+            recurrence at once) or `newton` (of any), see `rnnjax.recurrence.engines`.
         learn_initial_state: the initial state is a parameter, zeros at the start.
         backprop: how the adjoint goes back (`rnnjax.recurrence.backprop`): `exact`;
             `cut` after `lag` steps; `renormalise` to one norm. Forward values never
             depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
+        newton: tolerance and largest number of iterations of that engine.
     """
 
     cell: Cell
@@ -38,6 +40,7 @@ class Recurrent(nn.Module):
     learn_initial_state: bool = False
     backprop: Backprop = "exact"
     lag: Any = None
+    newton: Newton = Newton()
 
     @nn.compact
     def __call__(
@@ -79,7 +82,14 @@ class Recurrent(nn.Module):
             )
         renormalised = self.backprop == "renormalise"
         states = trajectory(
-            self.engine, static, weights, initial, drive, taps, renormalised
+            self.engine,
+            static,
+            weights,
+            initial,
+            drive,
+            taps,
+            renormalised,
+            self.newton,
         )
         return finish(static, weights, drive, states, self.backwards)
 
