@@ -21,9 +21,9 @@ longer vanishes or explodes; its direction is the exact one (of the exact adjoin
 the loss lies at one step, and layer by layer). λ_t includes the loss at step t. An
 adjoint that is exactly zero stays zero. The result is the gradient of no function.
 
-Cutting only changes which gradient is meant, so that both engines give it and its
+Cutting only changes which gradient is meant, so that every engine gives it and its
 derivatives are those of the function with the constant. Renormalising is a rule of the
-reverse scan: the plain engine refuses it, and second derivatives are not promised.
+reverse scan: other engines refuse it, and second derivatives are not promised.
 """
 
 from typing import Any, Literal, get_args
@@ -48,7 +48,7 @@ def check_backprop(rule: str, lag: Any, engine: str) -> None:
     if (rule == "cut") != (lag is not None):
         needs = "needs a lag" if lag is None else "takes no lag; it belongs to cut"
         raise UserError(f"backprop={rule} {needs}")
-    if rule == "renormalise" and engine == "plain":
+    if rule == "renormalise" and engine != "reverse":
         raise UserError(
             "backprop=renormalise is a rule of the reverse scan; use engine=reverse"
         )

@@ -1,6 +1,6 @@
 """A recurrent layer: a cell run over a sequence, as a `flax.linen` module."""
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,12 +10,11 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop, check_backprop, cut_before
-from rnnjax.recurrence.engine import Drive, Taps, plain_scan, scan
+from rnnjax.recurrence.engine import Drive, Taps
+from rnnjax.recurrence.engines import Engine, trajectory
+from rnnjax.recurrence.newton import Newton
 from rnnjax.recurrence.pure import Weights, call, make_weights
 from rnnjax.types import Lengths, Sequence, State, Trajectory
-
-
-Engine = Literal["reverse", "plain"]
 
 
 class Recurrent(nn.Module):
@@ -24,13 +23,15 @@ class Recurrent(nn.Module):
     Attributes:
         cell: the cell, with its input size set.
         backwards: walk from the last step to the first.
-        engine: `reverse` (gradient by the explicit reverse scan) or `plain`
-            (autodiff of `lax.scan`; also for forward mode).
+        engine: `reverse` (gradient by the explicit reverse scan), `plain` (autodiff of
+            `lax.scan`; also for forward mode), `associative` (all steps of a linear
+            recurrence at once) or `newton` (of any), see `rnnjax.recurrence.engines`.
         learn_initial_state: the initial state is a parameter, zeros at the start.
         backprop: how the adjoint goes back (`rnnjax.recurrence.backprop`): `exact`;
             `cut` after `lag` steps; `renormalise` to one norm. Forward values never
             depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
+        newton: tolerance and largest number of iterations of that engine.
     """
 
     cell: Cell
@@ -39,6 +40,7 @@ class Recurrent(nn.Module):
     learn_initial_state: bool = False
     backprop: Backprop = "exact"
     lag: Any = None
+    newton: Newton = Newton()
 
     @nn.compact
     def __call__(
@@ -61,7 +63,7 @@ class Recurrent(nn.Module):
             outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array.
 
         Raises:
-            UserError: `backprop`, `lag` and `engine` do not fit each other.
+            UserError: `backprop`, `lag`, `engine` and `cell` do not fit each other.
         """
         check_backprop(self.backprop, self.lag, self.engine)
         initial = initial_state
@@ -78,11 +80,17 @@ class Recurrent(nn.Module):
             taps = Taps(
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
-        if self.engine == "reverse":
-            renormalised = self.backprop == "renormalise"
-            states = scan(static, weights, initial, drive, taps, renormalised)
-        else:
-            states = plain_scan(static, weights, initial, drive, taps)
+        renormalised = self.backprop == "renormalise"
+        states = trajectory(
+            self.engine,
+            static,
+            weights,
+            initial,
+            drive,
+            taps,
+            renormalised,
+            self.newton,
+        )
         return finish(static, weights, drive, states, self.backwards)
 
     def weights(self) -> tuple[Cell, Weights]:

@@ -1,0 +1,157 @@
+"""Recurrences that are linear in their state, by an associative scan over time.
+
+For a step h_t = a_t ⊙ h_{t−1} + b_t, in which a_t and b_t depend on the input alone (a
+linear recurrent unit, a minimal GRU), all steps are one associative scan. An author
+writes the step and nothing else: that it is of this form is read off its operations,
+and a_t is its derivative, b_t its value at h = 0.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Literal
+
+from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
+from rnnjax.recurrence.linear import linear_adjoint, linear_scan
+from rnnjax.recurrence.parallel import every_step
+from rnnjax.recurrence.pure import Weights, abstract, call
+from rnnjax.recurrence.reverse import Drive
+from rnnjax.types import State, Trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Associative:
+    """The method of `parallel_scan` for a step that is linear unit by unit."""
+
+    def solve(
+        self, cell: Cell, weights: Weights, initial: State, drive: Drive
+    ) -> tuple[Trajectory, None]:
+        """The states; exact but for rounding, as those of the loop are."""
+        whole = dataclasses.replace(
+            drive, cut=None
+        )  # a cut holds for derivatives alone
+        a, b = coefficients(cell, weights, initial, whole)
+
+        def one(a: Any, b: Any, h0: Any) -> Any:
+            return linear_scan(a, b.at[0].add(a[0] * h0))
+
+        return jax.tree.map(one, a, b, initial), None
+
+    def adjoint(
+        self,
+        cell: Cell,
+        weights: Weights,
+        initial: State,
+        drive: Drive,
+        solved: tuple[Trajectory, None],
+        cotangent: Trajectory,
+    ) -> Trajectory:
+        """The total adjoints, by one associative scan from the end."""
+        a, _ = coefficients(cell, weights, initial, drive)
+        return jax.tree.map(linear_adjoint, a, cotangent)
+
+
+def coefficients(
+    cell: Cell, weights: Weights, initial: State, drive: Drive
+) -> tuple[Trajectory, Trajectory]:
+    """a_t and b_t of a linear step, ``(T, B, n)`` per state array.
+
+    On padding a = 1 and b = 0; at a reset a = 0, and b holds what the initial state
+    gives; a = 0 where the state before the step is cut off.
+    """
+    steps = jax.tree.leaves(drive.values)[0].shape[0]
+    full = lambda x, value: jnp.full((steps, *x.shape), value, x.dtype)
+    zeros = jax.tree.map(lambda x: full(x, 0), initial)
+    ones = jax.tree.map(lambda x: full(x, 1), initial)
+
+    def run(previous: Trajectory) -> Trajectory:
+        return every_step(cell, weights, initial, previous, drive)
+
+    b, a = jax.jvp(run, (zeros,), (ones,))
+    return a, b
+
+
+def check_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> None:
+    """Raise a `UserError` unless the step of a cell `is_linear`."""
+    if not is_linear(cell, weights, state, drive):
+        name = type(cell).__name__
+        raise UserError(
+            f"engine=associative needs a step that is linear in each unit of the state "
+            f"by itself, and that of {name} is not; use engine=reverse"
+        )
+
+
+def is_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> bool:
+    """Whether a step is h ↦ a ⊙ h + b for each array of the state, by its operations.
+
+    A proof and not a test of values: the operations of one step, traced with shapes
+    alone, are followed from the state on. Sums, differences, products and quotients
+    with what does not depend on the state keep the form; anything else ends it, a
+    function that happens to be linear included.
+
+    Args:
+        cell, weights: as everywhere.
+        state: ``(B, n)`` per array, or shapes.
+        drive: of one step, ``(B, ·)``, or shapes.
+    """
+
+    def step(state: State, weights: Weights, drive: Any) -> list[Any]:
+        return jax.tree.leaves(call(cell, weights, "step", state, drive)[0])
+
+    traced = jax.make_jaxpr(step)(*abstract((state, weights, drive)))
+    arrays = jax.tree.leaves(state)
+    rest = len(traced.jaxpr.invars) - len(arrays)
+    entering = [*range(len(arrays)), *[CONSTANT] * rest]
+    leaving = _follow(traced.jaxpr, entering)
+    return all(
+        form in (CONSTANT, number) and out.shape == array.shape
+        for number, (form, out, array) in enumerate(
+            zip(leaving, traced.out_avals, arrays, strict=True)
+        )
+    )
+
+
+CONSTANT, OTHER = -1, -2
+"""Forms of a value beside k ≥ 0, which is a ⊙ (state array k) + b: one that does not
+depend on the state, and one that depends on it in another way."""
+
+LINEAR = {"add", "add_any", "sub", "neg", "copy", "convert_element_type"}
+INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+
+
+def _follow(jaxpr: Any, entering: list[int]) -> list[int]:
+    """The forms of a program's results from those of its arguments."""
+    forms = dict(zip(jaxpr.invars, entering, strict=True))
+
+    def form(atom: Any) -> int:
+        return CONSTANT if isinstance(atom, Literal) else forms.get(atom, CONSTANT)
+
+    for equation in jaxpr.eqns:
+        given = [form(atom) for atom in equation.invars]
+        forms |= zip(equation.outvars, _forms(equation, given), strict=True)
+    return [form(atom) for atom in jaxpr.outvars]
+
+
+def _forms(equation: Any, given: list[int]) -> list[int]:
+    """The forms of what one operation gives."""
+    count, name = len(equation.outvars), equation.primitive.name
+    moving = {form for form in given if form != CONSTANT}
+    if not moving:
+        return [CONSTANT] * count
+    inner = next((equation.params[k] for k in INNER if k in equation.params), None)
+    if inner is not None and name not in ("scan", "while"):
+        inner = getattr(inner, "jaxpr", inner)
+        if len(inner.invars) == len(given):
+            return _follow(inner, given)
+        return [OTHER] * count
+    alone = sum(form != CONSTANT for form in given) == 1
+    linear = (
+        name in LINEAR
+        or (name == "mul" and alone)
+        or (name == "div" and given[1] == CONSTANT)
+        or (name == "select_n" and given[0] == CONSTANT)
+    )
+    return [moving.pop() if linear and len(moving) == 1 else OTHER] * count
