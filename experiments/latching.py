@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -172,7 +173,8 @@ def rank(results: xr.Dataset) -> float:
     rate = success(results).mean("trial").to_numpy()
     if np.ptp(rate) == 0:
         return float("nan")
-    return float(stats.spearmanr(results.length.to_numpy(), rate).statistic)
+    found: Any = stats.spearmanr(results.length.to_numpy(), rate)
+    return float(found.statistic)
 
 
 def latched(results: xr.Dataset) -> float:

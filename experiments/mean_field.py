@@ -45,7 +45,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1)
 
 
-NODES = np.linspace(-9.0, 9.0, 20_001)
+NODES = np.linspace(-9.0, 9.0, 4001)
 WEIGHTS = np.exp(-(NODES**2) / 2)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 """Trapezoids: φ′(√q z)² is too narrow for Gauss and Hermite's nodes at large q."""
@@ -148,7 +148,7 @@ def width(results: xr.Dataset, network: str) -> float:
     """Length of {σ_w : |slope| · 100 < ln 10} on the axis, by linear interpolation."""
     gains = results.gain.to_numpy()
     slopes = results.slope.sel(network=network).mean("seed").to_numpy()
-    fine = np.linspace(gains[0], gains[-1], 20_001)
+    fine = np.linspace(gains[0], gains[-1], 4001)
     inside = np.abs(np.interp(fine, gains, slopes)) < WINDOW
     return float(inside.mean() * (gains[-1] - gains[0]))
 
@@ -156,7 +156,8 @@ def width(results: xr.Dataset, network: str) -> float:
 def draw(results: xr.Dataset) -> Drawn:
     """Slopes against σ_w for both cells, and the widths of the trainable window."""
     gains = results.gain.to_numpy()
-    colours = dict(zip(NETWORKS, (SERIES[i][0] for i in (1, 4, 5, 0, 6)), strict=True))
+    shades = (SERIES[i][0] for i in (1, 4, 5, 0, 6))
+    colours: dict[str, str] = dict(zip(NETWORKS, shades, strict=True))
     size = Size(2.3, 2.15, gap_x=0.62, left=0.62, right=0.2, top=0.3, bottom=0.45)
     with style():
         figure, grid = panels(1, 3, size)

@@ -49,7 +49,8 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
     settings = preset_of(figure, preset).settings
     shelf = shelf_of(figure, out)
     began = time.perf_counter()
-    results = figure.run(settings, pool)
+    # a longer run that another figure left in a pool would stand for a shorter one
+    results = figure.run(settings, pool / figure.name / preset)
     seconds = time.perf_counter() - began
     shelf.write(preset, results)
     where = environment()
