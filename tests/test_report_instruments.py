@@ -251,6 +251,20 @@ def test_the_verdict_follows_the_slope(rate: float, verb: str) -> None:
     assert ("horizon 11 steps" if rate == -0.5 else f"the {T - 1} lags") in said
 
 
+@pytest.mark.parametrize(
+    ("rate", "jump", "verb"),
+    [(0.02, 3.0, "falls near the loss"), (-0.02, -3.0, "grows near the loss")],
+)
+def test_a_slope_that_turns_is_said_to_turn(
+    rate: float, jump: float, verb: str
+) -> None:
+    data = made(rate)
+    data["memory_horizon"][:] = np.inf
+    lag = data["last_step"] - xr.DataArray(np.arange(T), dims="time")
+    data["log10_adjoint"] = data["log10_adjoint"] + jump * (lag == 0)
+    assert SAY["gradient_against_lag"](data)[0].startswith(f"layer0: {verb}")
+
+
 def test_lyapunov_words_follow_sign_error_and_losses() -> None:
     data = made()
     assert "come together" in SAY["lyapunov"](data)[0]

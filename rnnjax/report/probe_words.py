@@ -59,7 +59,11 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
             if not np.all(np.isnan(horizons)):
                 reach = float(np.nanmedian(horizons))
         verb = (
-            "vanishes"
+            "falls near the loss and grows beyond"
+            if change <= -DECADE and rate > 0
+            else "grows near the loss and falls beyond"
+            if change >= DECADE and rate < 0
+            else "vanishes"
             if rate < 0 and math.isfinite(reach)
             else "explodes"
             if change >= DECADE
