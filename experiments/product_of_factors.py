@@ -50,6 +50,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
                 f"variant=elman_{phi}",
                 f"task.distance={length}",
                 f"probe.batch={settings.examples}",
+                "probe.sentences=0",
                 f"seed={settings.seeds[0]}",
                 f"model.learn_initial_state={network.endswith('centred')}".lower(),
             ).config

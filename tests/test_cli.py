@@ -70,7 +70,7 @@ MISTAKES = [
     ("train hidden=64", ["hidden", "did you mean model.hidden?"]),
     ("train model=64", ["model", "model.hidden"]),
     ("train cell=lstm cell.forget_biass=1", ["forget_biass", "mean cell.forget_bias?"]),
-    ("train cell.chrono=9", ["cell.chrono", "cell=gru"]),
+    ("train cell.chrono=9", ["cell.chrono", "with cell=elman", "or gru"]),
     ("train optimizer=sgd optimizer.b1=0.5", ["optimizer.b1", "optimizer=adam"]),
     ("train cell.name=lstm", ["cell.name", "did you mean cell?"]),
     ("train cell=lstn", ["lstn", "did you mean lstm?"]),

@@ -14,8 +14,9 @@ from rnnjax.recurrence.piped import piped_scan
 def body(constants, carry, now):
     gates, value, flag = now
     a, b = jnp.split(gates, 2, axis=-1)
-    carry = jnp.where(flag, jnp.tanh(a) * carry + b @ constants, carry) + value
-    return carry, (carry, a)
+    state, total = carry
+    state = jnp.where(flag, jnp.tanh(a) * state + b @ constants, state) + value
+    return (state, total + jnp.sum(state)), (state, a)
 
 
 def inputs(steps):
@@ -24,14 +25,14 @@ def inputs(steps):
     flags = r.random((steps, 1, 1)) < 0.7
     return (
         r.standard_normal((2, 2)),
-        r.standard_normal((3, 2)),
+        (r.standard_normal((3, 2)), r.standard_normal()),
         (jnp.asarray(gates), jnp.asarray(value), jnp.asarray(flags)),
     )
 
 
 def total(scan, constants, carry, gates, value, flags):
-    last, (every, a) = scan(constants, carry, (gates, value, flags))
-    return jnp.vdot(last, last) + jnp.sum(jnp.sin(every)) + jnp.sum(a * a)
+    (last, sums), (every, a) = scan(constants, carry, (gates, value, flags))
+    return sums * jnp.vdot(last, last) + jnp.sum(jnp.sin(every)) + jnp.sum(a * a)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

@@ -28,7 +28,8 @@ def piped_scan(
         body: must close over no array: `constants` is for them.
         reverse: from the last slice to the first.
         constants: pytree of arrays, the same at every step.
-        carry: pytree, what enters the first step.
+        carry: pytree, what enters the first step; states ``(B, n)`` and perhaps sums of
+            fewer axes.
         inputs: pytree of arrays ``(T, …)``, T ≥ 1.
 
     Returns:
@@ -36,7 +37,7 @@ def piped_scan(
     """
     leaves, treedef = jax.tree.flatten(inputs)
     steps = leaves[0].shape[0]
-    width = max(x.shape[-1] for x in jax.tree.leaves(carry))
+    width = max(x.shape[-1] for x in jax.tree.leaves(carry) if x.ndim > 1)
     wide = {i: x for i, x in enumerate(leaves) if x.ndim > 1 and x.shape[-1] > width}
     narrow = [x for i, x in enumerate(leaves) if i not in wide]
 
