@@ -79,7 +79,8 @@ def test_each_recurrent_matrix_is_drawn_alone(name: str, gates: int) -> None:
         drawn.append(shape)
         return jnp.zeros(shape, dtype)
 
-    cell = CELLS[name](inputs=3, features=5, recurrent_init=record)
+    kind: Any = CELLS[name]
+    cell = kind(inputs=3, features=5, recurrent_init=record)
     state = cell.initial_state((1,))
     jax.eval_shape(cell.init, jax.random.key(0), state, jnp.zeros((1, 3)))
     assert drawn == [(5, 5)] * gates
