@@ -8,6 +8,8 @@ from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop
+from rnnjax.recurrence.chunked import Chunk
+from rnnjax.recurrence.ends import last_valid
 from rnnjax.recurrence.layer import Engine, Recurrent
 from rnnjax.types import Lengths
 
@@ -29,6 +31,9 @@ class SequenceModel(nn.Module):
         engine: how the recurrences are differentiated.
         backprop, lag: how the adjoint goes back through every recurrence, see
             `rnnjax.recurrence.backprop`; answers never depend on them.
+        chunk: steps that are computed again together on the way back, see `Recurrent`;
+            for an answer at the last step the outputs of the last layer are then never
+            held all at once.
     """
 
     cell: Cell
@@ -45,6 +50,7 @@ class SequenceModel(nn.Module):
     engine: Engine = "reverse"
     backprop: Backprop = "exact"
     lag: Any = None
+    chunk: Chunk | None = None
 
     def setup(self) -> None:
         dtype = self.cell.param_dtype
@@ -74,6 +80,7 @@ class SequenceModel(nn.Module):
             self.learn_initial_state,
             self.backprop,
             self.lag,
+            chunk=self.chunk,
         )
 
     def __call__(
@@ -87,10 +94,12 @@ class SequenceModel(nn.Module):
             train: whether dropout is active.
         """
         x = self.encode(inputs)
+        short = self.readout == "last" and self.chunk is not None
         for layer in range(self.layers):
             x = self.between(x, train)
-            x, _ = self.run_layer(layer, x, lengths)
-        return self.decode(x, lengths)
+            last = short and layer == self.layers - 1
+            x, _ = self.run_layer(layer, x, lengths, last)
+        return self.head(x) if short else self.decode(x, lengths)
 
     def encode(self, inputs: Array) -> Array:
         """Inputs of the first layer ``(T, B, m)``."""
@@ -103,10 +112,13 @@ class SequenceModel(nn.Module):
         return self.drop(x, deterministic=not train)
 
     def run_layer(
-        self, layer: int, x: Array, lengths: Lengths | None
+        self, layer: int, x: Array, lengths: Lengths | None, last: bool = False
     ) -> tuple[Array, list[Any]]:
-        """Outputs ``(T, B, ·)`` of one layer and the trajectory of each direction."""
-        runs = [walk(x, lengths) for walk in self.stack[layer]]
+        """Outputs ``(T, B, ·)`` of one layer and the trajectory of each direction.
+
+        With `last` of the last valid step of each example alone, ``(B, ·)``.
+        """
+        runs = [walk(x, lengths, last=last) for walk in self.stack[layer]]
         outputs = [out for out, _ in runs]
         joined = outputs[0] if len(outputs) == 1 else jnp.concatenate(outputs, axis=-1)
         return joined, [states for _, states in runs]
@@ -116,13 +128,3 @@ class SequenceModel(nn.Module):
         if self.readout == "last":
             x = last_valid(x, lengths)
         return self.head(x)
-
-
-def last_valid(
-    x: Float[Array, "T B n"], lengths: Lengths | None
-) -> Float[Array, "B n"]:
-    """The entry of the last valid step of each example; of step 0 where it has none."""
-    if lengths is None:
-        return x[-1]
-    last = jnp.maximum(lengths - 1, 0)
-    return x[last, jnp.arange(x.shape[1])]

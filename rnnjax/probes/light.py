@@ -17,7 +17,7 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.trace import layer_name
 from rnnjax.probes.walk import first_state, in_order
 from rnnjax.recurrence import engine, scaled
-from rnnjax.recurrence.layer import make_drive
+from rnnjax.recurrence.ends import make_drive
 from rnnjax.types import Batch, Params
 
 

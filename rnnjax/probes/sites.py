@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from rnnjax.cells.linen import from_linen
 from rnnjax.probes.walk import Walked, first_state, in_order, walk_forward
+from rnnjax.recurrence.ends import last_valid
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.pure import make_weights
 from rnnjax.types import State
@@ -63,12 +64,14 @@ class Entered:
         x: inputs ``(T, B, m)``.
         lengths, resets: as `Recurrent` takes them, or None.
         initial: the state before the first step if the model gave one.
+        last: whether the model takes the last valid step of each example alone.
     """
 
     x: Array
     lengths: Array | None = None
     resets: Array | None = None
     initial: State | None = None
+    last: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,9 +178,13 @@ def _swap(x: Array) -> Array:
 
 
 def _own_entered(
-    x: Array, lengths: Any = None, resets: Any = None, initial_state: Any = None
+    x: Array,
+    lengths: Any = None,
+    resets: Any = None,
+    initial_state: Any = None,
+    last: bool = False,
 ) -> Entered:
-    return Entered(x, lengths, resets, initial_state)
+    return Entered(x, lengths, resets, initial_state, last)
 
 
 def _own_site(name: str, module: Recurrent, *args: Any, **kwargs: Any) -> Site:
@@ -197,7 +204,11 @@ def _own_site(name: str, module: Recurrent, *args: Any, **kwargs: Any) -> Site:
         backwards=module.backwards,
     )
     states = in_order(walked.states, module.backwards)
-    return Site(name, (outputs, states), lambda leaf: leaf, walked)
+
+    def present(leaf: Any) -> Any:
+        return last_valid(leaf, given.lengths) if given.last else leaf
+
+    return Site(name, (outputs, states), present, walked)
 
 
 def _linen_entered(

@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool
 
 from rnnjax.cells.base import Cell, Form
 from rnnjax.recurrence import scaled
+from rnnjax.recurrence.ends import finish, in_order, make_drive
 from rnnjax.recurrence.engine import Taps, plain_scan
-from rnnjax.recurrence.layer import Recurrent, finish, make_drive, spread
+from rnnjax.recurrence.layer import Recurrent, spread
 from rnnjax.recurrence.pure import Seams, Weights, abstract, call, step_seams
 from rnnjax.recurrence.reverse import Drive, first, reverse_scan
 from rnnjax.recurrence.scaled import Scaled
@@ -213,8 +214,3 @@ def _uses(
         Use(x.value, Scaled(deltas[site], exponent), x.kernel, x.form, recurrent)
         for site, x in seams.items()
     )
-
-
-def in_order(tree: Any, backwards: bool) -> Any:
-    """From the order of the walk to that of the input, or the other way round."""
-    return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree

@@ -40,16 +40,23 @@ class Taps:
 
 
 def plain_scan(
-    cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    taps: Taps,
+    restart: State | None = None,
 ) -> Trajectory:
     """States after every step by `lax.scan`; differentiable in any mode.
 
     Returns ``(T, B, n)`` per state array. The reference that every engine is held to.
+    A reset goes to `restart`, by default to the initial state.
     """
+    origin = initial if restart is None else restart
 
     def forward(state: State, now: Any) -> tuple[State, State]:
         drive_t, taps_t = now
-        state, _ = masked_step(cell, weights, initial, state, drive_t, taps_t.seams)
+        state, _ = masked_step(cell, weights, origin, state, drive_t, taps_t.seams)
         if taps_t.states is not None:
             state = jax.tree.map(jnp.add, state, taps_t.states)
         return state, state

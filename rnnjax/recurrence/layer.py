@@ -9,11 +9,23 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
-from rnnjax.recurrence.backprop import Backprop, check_backprop, cut_before
-from rnnjax.recurrence.engine import Drive, Taps
+from rnnjax.errors import UserError
+from rnnjax.recurrence.backprop import Backprop, check_backprop
+from rnnjax.recurrence.chunked import Chunk, check_chunk, chunked_scan
+from rnnjax.recurrence.ends import (
+    entering,
+    finish,
+    in_order,
+    last_place,
+    last_valid,
+    make_drive,
+    read_in,
+    read_out,
+)
+from rnnjax.recurrence.engine import Drive, Taps, plain_scan
 from rnnjax.recurrence.engines import Engine, trajectory
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.pure import Weights, call, make_weights
+from rnnjax.recurrence.pure import Weights, make_weights
 from rnnjax.types import Lengths, Sequence, State, Trajectory
 
 
@@ -32,6 +44,9 @@ class Recurrent(nn.Module):
             depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
         newton: tolerance and largest number of iterations of that engine.
+        chunk: steps of a chunk, or `sqrt`: the gradient computes each chunk again and
+            takes O(√T) memory (`rnnjax.recurrence.chunked`). With resets a chunk is
+            run by the plain engine. None: all steps are kept.
     """
 
     cell: Cell
@@ -41,6 +56,7 @@ class Recurrent(nn.Module):
     backprop: Backprop = "exact"
     lag: Any = None
     newton: Newton = Newton()
+    chunk: Chunk | None = None
 
     @nn.compact
     def __call__(
@@ -49,8 +65,9 @@ class Recurrent(nn.Module):
         lengths: Lengths | None = None,
         resets: Bool[Array, "T B"] | None = None,
         initial_state: State | None = None,
+        last: bool = False,
     ) -> tuple[Array, Trajectory]:
-        """Outputs and states of every step.
+        """Outputs and states of every step, or of the last valid one.
 
         Args:
             x: inputs ``(T, B, m)``.
@@ -58,40 +75,65 @@ class Recurrent(nn.Module):
                 output is zero after them. None: all T.
             resets: where True the state restarts before the step (packed sequences).
             initial_state: state before the first step ``(B, n)``; None: the cell's own.
+            last: of each example the last valid step alone; in chunks, no array of all
+                outputs or states is then made.
 
         Returns:
-            outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array.
+            outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array; with
+            `last` ``(B, ·)`` and ``(B, n)``.
 
         Raises:
-            UserError: `backprop`, `lag`, `engine` and `cell` do not fit each other.
+            UserError: `backprop`, `lag`, `engine`, `chunk` and `cell` do not fit each
+                other.
         """
         check_backprop(self.backprop, self.lag, self.engine)
+        check_chunk(self.chunk)
         initial = initial_state
         if initial is None:
             initial = self.first_state(x.shape[1])
         if self.is_initializing():
             self.cell(initial, x[0])  # a submodule makes its parameters when called
         static, weights = self.weights()
-        drive = make_drive(
-            static, weights, x, lengths, resets, self.backwards, self.lag
-        )
         taps = Taps()
         if self.has_variable("taps", "states"):
             taps = Taps(
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
         renormalised = self.backprop == "renormalise"
-        states = trajectory(
-            self.engine,
-            static,
-            weights,
-            initial,
-            drive,
-            taps,
-            renormalised,
-            self.newton,
+
+        def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
+            if self.chunk is not None and resets is not None:
+                # a chunk starts from one state and restarts from another
+                return plain_scan(static, weights, state, drive, taps, initial)
+            return trajectory(
+                self.engine,
+                static,
+                weights,
+                state,
+                drive,
+                taps,
+                renormalised,
+                self.newton,
+            )
+
+        masks = lengths, resets, self.backwards, self.lag
+        if self.chunk is None:
+            drive = make_drive(static, weights, x, *masks)
+            states = run(initial, drive, taps)
+            found = finish(static, weights, drive, states, self.backwards)
+            return last_valid(found, lengths) if last else found
+        if renormalised and resets is not None:
+            raise UserError("backprop=renormalise in chunks cannot honour resets")
+        raw = entering(x, *masks)
+        at = last_place(x, lengths, self.backwards) if last else None
+        outputs, states = chunked_scan(
+            static, weights, initial, raw, taps, run, self.chunk, at
         )
-        return finish(static, weights, drive, states, self.backwards)
+        if not last:
+            return in_order((outputs, states), self.backwards)
+        some = None if lengths is None else lengths > 0
+        end = read_in(static, weights, Drive(last_valid(x, lengths), some))
+        return read_out(static, weights, end, states), states
 
     def weights(self) -> tuple[Cell, Weights]:
         """The static cell and its weights (parameters are made on first use)."""
@@ -117,39 +159,3 @@ def spread(parts: Float[Array, "..."], like: Inexact[Array, "B n"]) -> Array:
     """The array behind `real_parts`, for every example of `like`."""
     one = lax.complex(*parts) if jnp.iscomplexobj(like) else parts
     return jnp.broadcast_to(one[None], like.shape)
-
-
-def make_drive(
-    cell: Cell,
-    weights: Weights,
-    x: Array,
-    lengths: Array | None = None,
-    resets: Array | None = None,
-    backwards: bool = False,
-    lag: Any = None,
-) -> Drive:
-    """Everything that enters the loop, in the order of the walk."""
-    valid, cut = None, None
-    if lengths is not None:
-        valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
-    if lag is not None:
-        ends = jnp.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
-        cut = cut_before(x.shape[0], ends - 1, lag, backwards)
-    if backwards:
-        x, valid, resets, cut = jax.tree.map(
-            lambda a: jnp.flip(a, 0), (x, valid, resets, cut)
-        )
-    values, _ = call(cell, weights, "readin", x)
-    return Drive(values, valid, resets, cut)
-
-
-def finish(
-    cell: Cell, weights: Weights, drive: Drive, states: Trajectory, backwards: bool
-) -> tuple[Array, Trajectory]:
-    """Outputs of every step, zero on padding, in the order of the input."""
-    outputs, _ = call(cell, weights, "readout", states, drive.values)
-    if drive.valid is not None:
-        outputs = jnp.where(drive.valid[..., None], outputs, jnp.zeros_like(outputs))
-    if backwards:
-        outputs, states = jax.tree.map(lambda a: jnp.flip(a, 0), (outputs, states))
-    return outputs, states

@@ -1,0 +1,89 @@
+"""Both ends of the time loop: what enters it, and what is shown of it."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from rnnjax.cells.base import Cell
+from rnnjax.recurrence.backprop import cut_before
+from rnnjax.recurrence.pure import Weights, call
+from rnnjax.recurrence.reverse import Drive
+from rnnjax.types import Lengths, Trajectory
+
+
+def entering(
+    x: Array,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    backwards: bool = False,
+    lag: Any = None,
+) -> Drive:
+    """The inputs as they are, with their masks, in the order of the walk."""
+    valid, cut = None, None
+    if lengths is not None:
+        valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
+    if lag is not None:
+        ends = jnp.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
+        cut = cut_before(x.shape[0], ends - 1, lag, backwards)
+    return in_order(Drive(x, valid, resets, cut), backwards)
+
+
+def read_in(cell: Cell, weights: Weights, raw: Drive) -> Drive:
+    """The drive of raw inputs: everything that enters the loop."""
+    values, _ = call(cell, weights, "readin", raw.values)
+    return dataclasses.replace(raw, values=values)
+
+
+def read_out(cell: Cell, weights: Weights, drive: Drive, states: Trajectory) -> Array:
+    """Outputs of every step, zero on padding, in the order of the walk."""
+    outputs, _ = call(cell, weights, "readout", states, drive.values)
+    if drive.valid is None:
+        return outputs
+    return jnp.where(drive.valid[..., None], outputs, jnp.zeros_like(outputs))
+
+
+def make_drive(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    backwards: bool = False,
+    lag: Any = None,
+) -> Drive:
+    """Everything that enters the loop, in the order of the walk."""
+    raw = entering(x, lengths, resets, backwards, lag)
+    return read_in(cell, weights, raw)
+
+
+def finish(
+    cell: Cell, weights: Weights, drive: Drive, states: Trajectory, backwards: bool
+) -> tuple[Array, Trajectory]:
+    """Outputs of every step, zero on padding, in the order of the input."""
+    outputs = read_out(cell, weights, drive, states)
+    return in_order((outputs, states), backwards)
+
+
+def in_order(tree: Any, backwards: bool) -> Any:
+    """From the order of the walk to that of the input, or the other way round."""
+    return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree
+
+
+def last_valid(x: Any, lengths: Lengths | None) -> Any:
+    """The entry ``(B, ·)`` of each example's last valid step, of arrays ``(T, B, ·)``.
+
+    Of step 0 where an example has none.
+    """
+    if lengths is None:
+        return jax.tree.map(lambda a: a[-1], x)
+    last = jnp.maximum(lengths - 1, 0)
+    return jax.tree.map(lambda a: a[last, jnp.arange(a.shape[1])], x)
+
+
+def last_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
+    """The step that `last_valid` takes, in the order of the walk."""
+    steps = jnp.broadcast_to(jnp.arange(x.shape[0])[:, None], x.shape[:2])
+    return last_valid(in_order(steps, backwards), lengths)
