@@ -26,6 +26,11 @@ install_import_hook(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--all-cells``: the table of probes for all cells, not one of each structure."""
+    parser.addoption("--all-cells", action="store_true", help="probe every cell")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set up JAX before any test module is imported."""
     jax.config.update("jax_platforms", "cpu")

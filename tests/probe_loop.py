@@ -170,12 +170,57 @@ class Loop:
             entered, d_before = jax.vjp(step, self.kernels, before)[1](adjoint)
             return d_before, (adjoint, jax.tree.map(jnp.add, read, entered))
 
-        before = jax.tree.map(
-            lambda h0, h: jnp.concatenate([h0[None], h[:-1]]), self.initial, states
-        )
         nothing = jax.tree.map(jnp.zeros_like, self.initial)
-        steps = self.walk(), before, states
+        steps = self.walk(), self.before(states), states
         return lax.scan(back, nothing, steps, reverse=True)[1]
+
+    def before(self, states: Any) -> Any:
+        """The state that each step starts from, of the states after them."""
+        join = lambda h0, h: jnp.concatenate([h0[None], h[:-1]])
+        return jax.tree.map(join, self.initial, states)
+
+    def jacobians(self, states: Any) -> Any:
+        """∂h_t/∂h_{t−1} of the joint state ``(T, B, N, N)``, by `jax.jacfwd` of one
+        step of one example, from the states given."""
+
+        def one(now: Any) -> Any:
+            (u, tokens), before = now
+
+            def example(b: Any, h: Any) -> Any:
+                def step(vector: Any) -> Any:
+                    old = jax.tree.map(lambda a: a[None], unflat(vector, h))
+                    new = self.step(self.kernels, old, tokens[b][None])[0]
+                    new = pick((u < self.lengths[b])[None], new, old)
+                    return flat(jax.tree.map(lambda a: a[0], new))
+
+                return jax.jacfwd(step)(flat(h))
+
+            return jax.vmap(example)(self.rows, before)
+
+        return lax.map(one, (self.walk(), self.before(states)))
+
+
+def flat(state: Any) -> Any:
+    """All state arrays ``(n,)`` of one example as one real vector: the joint state."""
+    parts = []
+    for a in jax.tree.leaves(state):
+        parts.extend([jnp.real(a), jnp.imag(a)] if jnp.iscomplexobj(a) else [a])
+    return jnp.concatenate(parts)
+
+
+def unflat(vector: Any, like: Any) -> Any:
+    """The inverse of `flat`."""
+    leaves, treedef = jax.tree.flatten(like)
+    out, at = [], 0
+    for a in leaves:
+        n = a.shape[-1]
+        if jnp.iscomplexobj(a):
+            out.append(lax.complex(vector[at : at + n], vector[at + n : at + 2 * n]))
+            at += 2 * n
+        else:
+            out.append(vector[at : at + n])
+            at += n
+    return jax.tree.unflatten(treedef, out)
 
 
 def copies(kernels: Any, steps: int) -> Any:

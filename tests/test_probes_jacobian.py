@@ -11,6 +11,7 @@ from rnnjax.probes.jacobian import Method, jacobians, leading_singular_values, s
 from rnnjax.probes.joint import join, joint_size, select, split
 from rnnjax.recurrence.layer import Recurrent
 from tests.dynamics_samples import elman, walk
+from tests.probe_loop import flat, unflat
 from tests.recurrence_samples import M, build, noise
 
 
@@ -26,29 +27,6 @@ def sample(label):
     params = noise(2, made["params"], 0.5).get("cell", {})
     initial = noise(3, cell.initial_state((len(LENGTHS),)), 0.5)
     return cell, params, np.asarray(x), walk(cell, params, x, LENGTHS, initial)
-
-
-def flat(state):
-    parts = []
-    for a in jax.tree.leaves(state):
-        parts.extend([jnp.real(a), jnp.imag(a)] if jnp.iscomplexobj(a) else [a])
-    return jnp.concatenate(parts)
-
-
-def unflat(vector, like):
-    leaves, treedef = jax.tree.flatten(like)
-    out, at = [], 0
-    for a in leaves:
-        n = a.shape[-1]
-        if jnp.iscomplexobj(a):
-            out.append(
-                jax.lax.complex(vector[at : at + n], vector[at + n : at + 2 * n])
-            )
-            at += 2 * n
-        else:
-            out.append(vector[at : at + n])
-            at += n
-    return jax.tree.unflatten(treedef, out)
 
 
 def by_jacfwd(cell, params, x, initial):

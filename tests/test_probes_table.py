@@ -1,9 +1,11 @@
 """The table: probes of every cell with every activation against brute force.
 
+One cell of each structure; ``--all-cells`` takes all of them.
+
 ``pytest -s`` prints the worst relative error of each kind for every row: adjoints
 against `jax.grad` in both precisions and, in single precision, against a
-back-propagation in double precision along the stored states; then norms, signed shares
-and their sum for the contributions.
+back-propagation in double precision along the stored states; the Jacobians against
+`jax.jacfwd`; then norms, signed shares and their sum for the contributions.
 """
 
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from rnnjax.activations import ACTIVATIONS
 from rnnjax.cells import CELLS, Cell
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import kernels, log10_norms, trace
+from rnnjax.probes.jacobian import jacobians
 from rnnjax.recurrence.pure import call, with_kernels
 from rnnjax.types import Batch
 from tests.probe_errors import (
@@ -146,7 +149,9 @@ class Row:
             loop = Loop(cell, self.names, params, batch, spec)
             brute: dict[str, Any] = {"lagged": loop.lagged()}
             if double:
+                probed["jacobians"] = jacobians(walk.forward)
                 brute |= {"gradients": loop.gradients(), "along": loop.along(stored)}
+                brute["jacobians"] = loop.jacobians(walk.states)
             return probed, brute
 
         return run
@@ -171,6 +176,7 @@ class Row:
                     "grad32": adjoint_error(single, brute["lagged"]),
                     "grad64": adjoint_error(double, exact["lagged"]),
                     "stored": adjoint_error(single, adjoint),
+                    "J64": jacobian_error(double["jacobians"], exact["jacobians"]),
                     **contribution_errors(single, gradients, "32"),
                     **contribution_errors(double, exact["gradients"], "64"),
                 }
@@ -197,6 +203,13 @@ def adjoint_error(probed: Any, expected: Any) -> float:
     return max(relative(off, size), relative(off_norm, size))
 
 
+def jacobian_error(found: Any, expected: Any) -> float:
+    """The largest part of ‖J_t‖ that J_t of an example is off."""
+    size = lambda x: np.linalg.norm(x, axis=(-2, -1))
+    assert found.shape == expected.shape and np.all(size(expected) > 0)
+    return float(np.max(size(found - expected) / size(expected)))
+
+
 def contribution_errors(probed: Any, expected: Any, bits: str) -> dict[str, float]:
     """The worst over all kernels, by kind and precision."""
     padded = ~np.any(probed["valid"], 1)
@@ -220,7 +233,13 @@ def check(label: str, worst: dict[str, float]) -> None:
         assert value < limit, f"{label}: {kind} is {value:.1e}"
 
 
-@pytest.mark.parametrize("cell", [*STRUCTURES, *FURTHER])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One cell of each structure, and with ``--all-cells`` every one."""
+    if metafunc.function is test_every_cell_with_every_activation:
+        every = metafunc.config.getoption("--all-cells", default=False)
+        metafunc.parametrize("cell", KERNELS if every else [*STRUCTURES, *FURTHER])
+
+
 def test_every_cell_with_every_activation(cell):
     kind, options = CELLS[cell], OPTIONS.get(cell, {})
     if not hasattr(kind, "activation"):
