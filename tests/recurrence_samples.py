@@ -206,7 +206,7 @@ def compiled(label: str, dtype: str) -> Any:
             return pairing(gradient, direction), (value, run, gradient, tap)
 
         engines = {}
-        for engine in ("reverse", "plain"):
+        for engine in ("scan", "plain"):
             second, first = jax.grad(directional, has_aux=True)(args, engine)
             engines[engine] = (*first, second)
 

@@ -40,7 +40,7 @@ both_precisions = pytest.mark.parametrize("dtype", TOLERANCE)
 @both_precisions
 def test_states_of_both_engines_are_equal(label: str, dtype: str) -> None:
     engines, _, _ = measure(label, dtype)
-    actual, expected = engines["reverse"], engines["plain"]
+    actual, expected = engines["scan"], engines["plain"]
     bound = 4 * np.finfo(dtype).eps
     assert normwise(actual.run, expected.run) < bound
     assert normwise(actual.value, expected.value) < bound
@@ -52,7 +52,7 @@ def test_gradients_equal_autodiff_to_first_and_second_order(
     label: str, dtype: str
 ) -> None:
     engines, _, _ = measure(label, dtype)
-    actual, expected = engines["reverse"], engines["plain"]
+    actual, expected = engines["scan"], engines["plain"]
     for order in ("gradient", "second"):
         parts = zip(getattr(actual, order), getattr(expected, order), strict=True)
         for name, (part, reference) in zip(("params", "x", "h0"), parts, strict=True):
@@ -64,7 +64,7 @@ def test_gradients_equal_autodiff_to_first_and_second_order(
 @both_precisions
 def test_taps_carry_adjoints_and_seam_cotangents(label: str, dtype: str) -> None:
     engines, _, _ = measure(label, dtype)
-    actual, expected = engines["reverse"].taps, engines["plain"].taps
+    actual, expected = engines["scan"].taps, engines["plain"].taps
     assert normwise(actual["states"], expected["states"]) < TOLERANCE[dtype]
     assert actual["seams"].keys() == expected["seams"].keys()
     for site, cotangent in expected["seams"].items():
@@ -82,7 +82,7 @@ def test_gradients_equal_finite_differences(label: str, x64: None) -> None:
         moved = jax.tree.map(lambda a, d: a + sign * step * d, args, towards)  # noqa: B023
         ends.append(run(moved, towards)[0]["plain"][0])
     slope = (ends[0] - ends[1]) / (2 * step)
-    gradient = pairing(engines["reverse"].gradient, towards)
+    gradient = pairing(engines["scan"].gradient, towards)
     np.testing.assert_allclose(gradient, slope, rtol=1e-6)
 
 
@@ -188,6 +188,6 @@ def test_no_residual_holds_a_kernel_per_step() -> None:
         outputs, _ = layer.clone(engine=engine).apply(variables, x)
         return jnp.sum(jnp.square(outputs))
 
-    text = str(jax.make_jaxpr(jax.grad(loss), static_argnums=1)(variables, "reverse"))
+    text = str(jax.make_jaxpr(jax.grad(loss), static_argnums=1)(variables, "scan"))
     assert f"f32[{T},{B},{4 * n}]" in text
     assert f"f32[{T},{n},{4 * n}]" not in text

@@ -78,9 +78,7 @@ def test_every_cell_is_equal_to_the_loop_or_refused(label: str, x64: None) -> No
     assert linear or label not in ("lru", "mingru")
     if not linear:
         layer = Recurrent(build(label, "float64"), engine="associative")
-        with pytest.raises(
-            UserError, match="linear in each unit .* use engine=reverse"
-        ):
+        with pytest.raises(UserError, match="linear in each unit .* use engine=scan"):
             jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((2, 1, M)))
         return
     actual, expected = (outcome(label, engine=e) for e in ("associative", "plain"))
@@ -221,5 +219,5 @@ def test_renormalising_belongs_to_the_reverse_scan():
     layer = Recurrent(
         MinGRU(inputs=M, features=N), engine="associative", backprop="renormalise"
     )
-    with pytest.raises(UserError, match="use engine=reverse"):
+    with pytest.raises(UserError, match="use engine=scan"):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((2, 1, M)))

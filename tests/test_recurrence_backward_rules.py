@@ -234,7 +234,7 @@ def test_a_dead_network_has_a_gradient_of_numbers():
         ({"backprop": "cut"}, "backprop=cut needs a lag"),
         ({"lag": 3}, "backprop=exact takes no lag; it belongs to cut"),
         ({"backprop": "renormalize"}, "did you mean renormalise?"),
-        ({"backprop": "renormalise", "engine": "plain"}, "use engine=reverse"),
+        ({"backprop": "renormalise", "engine": "plain"}, "use engine=scan"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields, sentence):

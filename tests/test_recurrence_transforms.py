@@ -74,7 +74,7 @@ def test_a_pack_of_runs_under_all_transformations_at_once(
     label: str, x64: None
 ) -> None:
     """Two devices, runs one after the other, batched over weights, rematerialised."""
-    one = jax.checkpoint(gradient(build(label, "float64"), "reverse"))
+    one = jax.checkpoint(gradient(build(label, "float64"), "scan"))
     batched = jax.vmap(lambda args: one(*args))
     pack = jax.shard_map(
         lambda args: lax.map(batched, args),
@@ -102,7 +102,7 @@ def test_vmap_over_any_part(label: str, part: str, x64: None) -> None:
         stack([first[k], second[k]]) if k in mapped else first[k] for k in range(3)
     )
     axes = tuple(0 if k in mapped else None for k in range(3))
-    function = gradient(build(label, "float64"), "reverse")
+    function = gradient(build(label, "float64"), "scan")
     results = quick_jit(jax.vmap(function, in_axes=axes))(*args)
     assert_equal(at(results, 0), plain_gradient(label)(first))
     assert_equal(at(results, 1), plain_gradient(label)(other))
@@ -113,7 +113,7 @@ def test_vmap_over_any_part(label: str, part: str, x64: None) -> None:
 def test_one_transformation(label: str, wrap: Any, x64: None) -> None:
     first, second = arguments(label, "float64"), arguments(label, "float64", 10)
     cell = build(label, "float64")
-    objective = wrap(lambda args: loss("reverse", cell, args)[0])
+    objective = wrap(lambda args: loss("scan", cell, args)[0])
     results = quick_jit(lambda args: lax.map(jax.grad(objective), args))(
         stack([first, second])
     )
@@ -130,7 +130,7 @@ def test_the_batch_split_over_two_devices(label: str, x64: None) -> None:
     variables, x, h0 = arguments(label, "float64")
 
     def local(variables: Any, x: Any, h0: Any, lengths: Any, resets: Any) -> Any:
-        function = gradient(build(label, "float64"), "reverse", lengths, resets)
+        function = gradient(build(label, "float64"), "scan", lengths, resets)
         d_variables, dx, dh0 = function(variables, x, h0)
         return lax.psum(d_variables, "b"), dx, dh0
 

@@ -47,7 +47,7 @@ class SequenceModel(nn.Module):
     dropout: float = 0.0
     variational: bool = False
     learn_initial_state: bool = False
-    engine: Engine = "reverse"
+    engine: Engine = "scan"
     backprop: Backprop = "exact"
     lag: Any = None
     chunk: Chunk | None = None

@@ -80,7 +80,7 @@ def check_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> None
         name = type(cell).__name__
         raise UserError(
             f"engine=associative needs a step that is linear in each unit of the state "
-            f"by itself, and that of {name} is not; use engine=reverse"
+            f"by itself, and that of {name} is not; use engine=scan"
         )
 
 

@@ -48,9 +48,9 @@ def check_backprop(rule: str, lag: Any, engine: str) -> None:
     if (rule == "cut") != (lag is not None):
         needs = "needs a lag" if lag is None else "takes no lag; it belongs to cut"
         raise UserError(f"backprop={rule} {needs}")
-    if rule == "renormalise" and engine != "reverse":
+    if rule == "renormalise" and engine != "scan":
         raise UserError(
-            "backprop=renormalise is a rule of the reverse scan; use engine=reverse"
+            "backprop=renormalise is a rule of the reverse scan; use engine=scan"
         )
 
 

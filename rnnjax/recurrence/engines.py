@@ -1,11 +1,11 @@
 """The engines of a recurrence: ways to the same states and the same gradient.
 
-``reverse``: a loop forward, and the explicit reverse scan as its gradient.
+``scan``: a loop forward, and the explicit reverse scan as its gradient.
 
 ``plain``: autodiff of `lax.scan`; also for forward mode, and the reference of all.
 
 ``associative``: all steps at once (`rnnjax.recurrence.associative`), for a step that is
-linear unit by unit. On two cores a gradient takes 1.1 to 1.9 times that of `reverse`,
+linear unit by unit. On two cores a gradient takes 1.1 to 1.9 times that of `scan`,
 for T from 1 000 to 100 000 and down to one example of four units (`python -m
 scripts.bench long`), so that nothing chooses it by itself.
 
@@ -25,7 +25,7 @@ from rnnjax.recurrence.reverse import Drive, first
 from rnnjax.types import State, Trajectory
 
 
-Engine = Literal["reverse", "plain", "associative", "newton"]
+Engine = Literal["scan", "plain", "associative", "newton"]
 
 
 def trajectory(

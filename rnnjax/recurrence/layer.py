@@ -35,7 +35,7 @@ class Recurrent(nn.Module):
     Attributes:
         cell: the cell, with its input size set.
         backwards: walk from the last step to the first.
-        engine: `reverse` (gradient by the explicit reverse scan), `plain` (autodiff of
+        engine: `scan` (gradient by the explicit reverse scan), `plain` (autodiff of
             `lax.scan`; also for forward mode), `associative` (all steps of a linear
             recurrence at once) or `newton` (of any), see `rnnjax.recurrence.engines`.
         learn_initial_state: the initial state is a parameter, zeros at the start.
@@ -51,7 +51,7 @@ class Recurrent(nn.Module):
 
     cell: Cell
     backwards: bool = False
-    engine: Engine = "reverse"
+    engine: Engine = "scan"
     learn_initial_state: bool = False
     backprop: Backprop = "exact"
     lag: Any = None

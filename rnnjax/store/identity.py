@@ -27,6 +27,9 @@ IMPLIED = {
 }
 """Top-level keys that do not count at these values: what a run without them does."""
 
+IMPLIED_WITHIN = {"model": {"engine": "scan", "chunk": None}}
+"""The same for keys one level down."""
+
 NUMERIC_SOURCE = (
     "activations.py",
     "initializers.py",
@@ -70,7 +73,7 @@ def identity(
     record = {
         "schema": schema_version,
         "config": {
-            key: value
+            key: _without_implied(key, value)
             for key, value in config.items()
             if key not in ignored and not (key in IMPLIED and value == IMPLIED[key])
         },
@@ -78,6 +81,14 @@ def identity(
     }
     text = json.dumps(_canonical(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def _without_implied(key: str, value: Any) -> Any:
+    """What counts of the value of a top-level key."""
+    implied = IMPLIED_WITHIN.get(key)
+    if implied is None or not isinstance(value, Mapping):
+        return value
+    return {k: v for k, v in value.items() if k not in implied or v != implied[k]}
 
 
 def file_digest(path: str | Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
+from rnnjax.recurrence.layer import Recurrent
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
@@ -183,19 +184,16 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_cell(config: RunConfig) -> None:
-    """Build the cell and, abstractly, its parameters."""
+    """Build the cell and, abstractly, its parameters and a step of its engine."""
     kind = CELLS[config.cell]
-    key = (kind, config.cell_options, config.init, config.model.hidden)
+    model = config.model
+    key = (kind, config.cell_options, config.init, model.hidden, model.engine)
     if key in _CHECKED:
         return
     try:
         cell = build_cell(config).clone(parent=None, inputs=1)
-
-        def parameters() -> Any:
-            state = cell.initial_state((1,))
-            return cell.init(jax.random.key(0), state, jnp.zeros((1, 1)))
-
-        jax.eval_shape(parameters)
+        layer = Recurrent(cell, engine=model.engine)
+        jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
     except UserError as error:
         raise UserError(f"cell={config.cell}: {error}") from None
     except Exception as error:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from rnnjax.errors import UserError, did_you_mean
-from rnnjax.recurrence.backprop import Backprop
+from rnnjax.recurrence.backprop import Backprop, check_backprop
+from rnnjax.recurrence.chunked import Chunk, check_chunk
+from rnnjax.recurrence.engines import Engine
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -45,7 +47,10 @@ class InitConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the model around the cell."""
+    """Sizes of the model around the cell, and how its recurrences are computed.
+
+    `engine` and `chunk` are those of `rnnjax.recurrence.layer.Recurrent`.
+    """
 
     hidden: int = 32
     layers: int = 1
@@ -54,11 +59,15 @@ class ModelConfig:
     dropout: float = 0.0
     variational: bool = False
     learn_initial_state: bool = False
+    engine: Engine = "scan"
+    chunk: Chunk | None = None
 
     def __post_init__(self) -> None:
         for key in ("hidden", "layers", "embedding"):
             check_range(f"model.{key}", getattr(self, key), 1, 65_536)
         check_range("model.dropout", self.dropout, 0.0, 0.999)
+        check_choice("model.engine", self.engine, get_args(Engine))
+        check_chunk(self.chunk, "model.chunk")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,6 +266,7 @@ class RunConfig:
         check_range("seed", self.seed, 0, 2**32 - 1)
         check_range("log_every", self.log_every, 1)
         check_range("loss_bound", self.loss_bound, 0.0)
+        check_backprop(self.backprop.name, self.backprop.lag, self.model.engine)
 
     @property
     def probe_steps(self) -> tuple[int, ...]:

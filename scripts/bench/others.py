@@ -8,15 +8,8 @@ differ in details from the paper's, its cost does not.
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.bench.recurrence import (
-    SIZES,
-    UPDATES,
-    cores,
-    example,
-    geometric_mean,
-    ours,
-    torch_steps,
-)
+from scripts.bench.recurrence import SIZES, UPDATES, devices, geometric_mean
+from scripts.bench.steps import Size, ours, torch_steps
 from scripts.bench.timing import interleaved
 
 
@@ -40,33 +33,40 @@ PEERS = {
 
 
 def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
-    """One row for each cell and size, then the geometric mean over all of them."""
+    """One row for each cell, then the geometric mean over cells and sizes.
+
+    A column a size, those whose name, as `lem-20,100,50`, contains `only`.
+    """
+    everything = []
+    for cell in PEERS:
+        found = {}
+        for size in SIZES:
+            title = ",".join(map(str, size))
+            if only in f"{cell}-{title}":
+                found[f"/ at {title}"] = _ratio(cell, size, seconds)
+        if found:
+            everything += found.values()
+            yield _row(cell, found, geometric_mean([*found.values()]))
+    if len(everything) > 1:
+        yield _row("all", {}, geometric_mean(everything))
+
+
+def _row(cell: str, found: dict[str, float], mean: float | None) -> dict[str, Any]:
+    every = [f"/ at {','.join(map(str, size))}" for size in SIZES]
+    columns = {title: found.get(title) for title in every}
+    return {f"{'cell':14}": f"{cell:14}", **columns, "/ torchrecurrent": mean}
+
+
+def _ratio(cell: str, size: Size, seconds: float) -> float:
     import torchrecurrent  # pyright: ignore[reportMissingImports]
 
-    ratios = []
-    for cell, peer in PEERS.items():
-        for batch, length, n in SIZES:
-            name = f"{cell}-{batch},{length},{n}"
-            if only not in name:
-                continue
-            x, weight = example((batch, length, n))
-            layer = getattr(torchrecurrent, peer)(n, n)
-            functions = {
-                "ours": ours(cell, x, weight, UPDATES, cores(batch)),
-                **torch_steps(layer, x, weight),
-            }
-            timed = interleaved(functions, seconds / 4, least=3)
-            own = timed["ours"].median / UPDATES
-            best = min(timed["torch1"].median, timed["torch2"].median)
-            ratios.append(own / best)
-            yield _row(name, 1e3 * own, own / best)
-    if ratios:
-        yield _row("geometric mean", None, geometric_mean(ratios))
-
-
-def _row(name: str, milliseconds: float | None, ratio: float | None) -> dict[str, Any]:
-    return {
-        f"{'cell-B,T,n':24}": f"{name:24}",
-        "ours ms": milliseconds,
-        "/ torchrecurrent": ratio,
-    }
+    layer = getattr(torchrecurrent, PEERS[cell])(size[-1], size[-1])
+    functions = {"one": ours(cell, size, UPDATES), **torch_steps(layer, size)}
+    if devices(size) > 1:
+        functions["parted"] = ours(cell, size, UPDATES, devices(size))
+    timed = interleaved(functions, seconds / 4, least=3)
+    own, peer = (
+        min(timed[name].median for name in names if name in timed)
+        for names in (("one", "parted"), ("torch1", "torch2"))
+    )
+    return own / UPDATES / peer

@@ -1,6 +1,7 @@
 """Time several functions in turns, so that a slow minute is slow for all of them."""
 
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -9,14 +10,28 @@ from typing import Any
 import jax
 
 
+SAMPLE, PAUSE = 0.03, 0.02
+"""Seconds that a sample takes at least, and of quiet in front of it.
+
+A short function is called several times in a row, so that all are timed as they run in
+a loop of training, with warm caches. The pause is for the threads of another library,
+which spin for a while before they sleep.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: median, and the quartiles as its spread."""
+    """Seconds of one call: median over samples, and the quartiles as its spread."""
 
     median: float
     low: float
     high: float
-    calls: int
+    samples: int
+
+    @property
+    def spread(self) -> float:
+        """Half the distance of the quartiles, as a share of the median."""
+        return (self.high - self.low) / (2 * self.median)
 
 
 def interleaved(
@@ -27,25 +42,32 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Call all functions in turns for about `seconds`, and `least` rounds at least.
 
-    Each is called once before, to compile. Results are waited for.
+    Each is called twice before, to compile and to see how long it takes. Results are
+    waited for.
     """
+    calls = {name: _calls(function) for name, function in functions.items()}
     rounds: dict[str, list[float]] = {name: [] for name in functions}
-    began = None
-    while (
-        began is None
-        or len(rounds[next(iter(rounds))]) < least
-        or (
-            time.perf_counter() - began < seconds
-            and len(rounds[next(iter(rounds))]) < most
-        )
-    ):
+    began = time.perf_counter()
+    for done in range(most):
+        if done >= least and time.perf_counter() - began > seconds:
+            break
         for name, function in functions.items():
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            if began is not None:
-                rounds[name].append(time.perf_counter() - start)
-        began = began or time.perf_counter()
+            time.sleep(PAUSE)
+            rounds[name].append(_sample(function, calls[name]))
     return {name: _timing(values) for name, values in rounds.items()}
+
+
+def _calls(function: Callable[[], Any]) -> int:
+    jax.block_until_ready(function())
+    return max(1, min(50, math.ceil(SAMPLE / _sample(function, 1))))
+
+
+def _sample(function: Callable[[], Any], calls: int) -> float:
+    """Seconds of one call, of several in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        jax.block_until_ready(function())
+    return (time.perf_counter() - start) / calls
 
 
 def _timing(values: list[float]) -> Timing:

@@ -1,0 +1,73 @@
+"""The engine of a run is a word of its configuration, and changes no gradient."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from rnnjax.errors import UserError
+from rnnjax.store.identity import identity
+from rnnjax.sweeps.compose import compose
+from rnnjax.training.build import build_hyper, initial_params, signature
+from rnnjax.training.program import Program
+from tests.training_samples import tiny
+
+
+def with_model(config, **changes):
+    model = dataclasses.replace(config.model, **changes)
+    return dataclasses.replace(config, model=model)
+
+
+def gradient(config):
+    """Loss, metric, gradient and light probe's cotangents of one update."""
+    run = jax.jit(Program(signature(config))._gradient, static_argnums=2)
+    return run(initial_params(config), build_hyper(config), 3, {})
+
+
+@pytest.mark.parametrize(
+    ("cell", "engines"),
+    [
+        ("lru", [{"engine": "associative"}, {"engine": "associative", "chunk": 2}]),
+        ("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]),
+    ],
+)
+def test_a_training_run_has_the_gradient_of_the_scan(cell, engines):
+    config = tiny(cell, "light")
+    expected = jax.tree.leaves(gradient(config))
+    assert max(np.max(np.abs(leaf)) for leaf in expected[2:]) > 1e-3
+    for changes in engines:
+        other = with_model(config, **changes)
+        assert signature(other) != signature(config)
+        for one, leaf in zip(jax.tree.leaves(gradient(other)), expected, strict=True):
+            np.testing.assert_allclose(one, leaf, rtol=2e-4, atol=2e-6)
+
+
+def test_the_command_line_chooses_an_engine():
+    job = compose("cell=lru", "model.engine=associative", "model.chunk=sqrt")
+    assert (job.config.model.engine, job.config.model.chunk) == ("associative", "sqrt")
+    model = signature(job.config).model
+    assert (model.engine, model.chunk) == ("associative", "sqrt")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("cell=lstm model.engine=associative", "^cell=lstm: engine=associative needs"),
+        ("model.engine=assoc", "one of scan, plain, associative, newton"),
+        ("model.chunk=0", "^model.chunk=0 must be a number of steps"),
+        ("model.chunk=square", "^model.chunk=square must be a whole number"),
+        ("backprop=renormalise model.engine=newton", "use engine=scan"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_starts(words, message):
+    with pytest.raises(UserError, match=message):
+        compose(*words.split())
+
+
+def test_runs_from_before_there_was_a_choice_keep_their_names():
+    resolved = compose().resolved
+    model = {k: v for k, v in resolved["model"].items() if k not in ("engine", "chunk")}
+    assert identity(resolved | {"model": model}, {}) == identity(resolved, {})
+    other = resolved["model"] | {"chunk": 10}
+    assert identity(resolved | {"model": other}, {}) != identity(resolved, {})
