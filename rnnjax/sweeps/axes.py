@@ -1,5 +1,6 @@
 """Overrides of a command line as axes: each key with the values it runs through."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
     # Hydra's parser asks its loader for the names of a group, and for nothing else.
     parser = OverridesParser.create(cast(ConfigLoader, session))
     axes = {}
-    for text in overrides:
+    for text in map(_plainly, overrides):
         if not text.partition("=")[0].strip("+ ") or "=" not in text:
             raise UserError(f"'{text}' is not of the form key=value")
         try:
@@ -43,6 +44,11 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
         axes[axis.key] = axis
     refuse_twice(axes)
     return axes
+
+
+def _plainly(text: str) -> str:
+    """``hydra/launcher=…`` and ``hydra.launcher.workers=…`` mean our own group."""
+    return re.sub(r"^hydra[/.]launcher(?=[.=])", "launcher", text)
 
 
 def _parts(axis: Axis) -> list[Axis]:
