@@ -52,9 +52,22 @@ def keep_programs() -> None:
         folder.chmod(0o700)
     except (OSError, RuntimeError):
         return
+    mend_cache(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", KEPT_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def mend_cache(folder: Path) -> None:
+    """Add what a process that was killed while it wrote a program left out.
+
+    Beside ``…-cache`` JAX keeps the time of use in ``…-atime``; where one is missing it
+    writes no program any more.
+    """
+    for program in folder.glob("*-cache"):
+        used = program.with_name(program.name.removesuffix("-cache") + "-atime")
+        if not used.exists():
+            used.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
 
 
 def _processor() -> str:
