@@ -114,6 +114,8 @@ class Work:
         """
         steps = [(p.members[0].schedule.steps, len(p.members)) for p in packs]
         self.progress.begin(steps, there)
+        if not packs:
+            return 0
         failed = 0
         with (
             Claims(self.pool.path) as claims,
