@@ -1,20 +1,79 @@
-"""One XLA device per core: what a pack of runs on a CPU is spread over."""
+"""What a process asks of JAX: a device per core, and to keep compiled programs."""
 
+import hashlib
 import os
+import platform
+from pathlib import Path
 
 import jax
+
+
+KEPT_BYTES = 2**31
+"""Of compiled programs; those that were not used for the longest time go first."""
 
 
 def use_every_core() -> int:
     """Ask for one CPU device per core; returns how many devices there are.
 
-    Takes effect only before JAX has started its back end in this process; later it
-    leaves everything as it is. A setting of ``JAX_NUM_CPU_DEVICES`` wins.
+    What a pack of runs on a CPU is spread over. Takes effect only before JAX has
+    started its back end in this process; later it leaves everything as it is. A setting
+    of ``JAX_NUM_CPU_DEVICES`` wins.
     """
+    keep_programs()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        try:
-            jax.config.update("jax_num_cpu_devices", cores or os.cpu_count() or 1)
-        except RuntimeError:
-            pass
+        use_devices(cores or os.cpu_count() or 1)
     return jax.local_device_count()
+
+
+def use_devices(count: int) -> None:
+    """Ask for so many CPU devices; a process that has begun keeps what it has."""
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:
+        pass
+
+
+def keep_programs() -> None:
+    """Keep compiled programs for later processes, in a folder of the user's own.
+
+    They are code that will be executed, so nobody else may write there; and code for
+    this processor, so each kind of processor has its folder. A setting of
+    ``JAX_COMPILATION_CACHE_DIR`` or of `jax.config` wins. Where no folder can be made,
+    programs are compiled anew.
+    """
+    known: str | None = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if known is not None:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = Path(base).expanduser() / "rnnjax" / f"programs-{_processor()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except (OSError, RuntimeError):
+        return
+    mend_cache(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", KEPT_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def mend_cache(folder: Path) -> None:
+    """Add what a process that was killed while it wrote a program left out.
+
+    Beside ``…-cache`` JAX keeps the time of use in ``…-atime``; where one is missing it
+    writes no program any more.
+    """
+    for program in folder.glob("*-cache"):
+        used = program.with_name(program.name.removesuffix("-cache") + "-atime")
+        if not used.exists():
+            used.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
+
+
+def _processor() -> str:
+    """Digest of what the processor can do, 8 hexadecimal digits."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    words = [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    text = " ".join([platform.machine(), platform.processor(), *words])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -13,6 +13,7 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Array
 
+from rnnjax.collecting import ask
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
@@ -137,6 +138,7 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
     if made.settings.dry_run:
         raise UserError("dry_run is for the command line; rnnjax.train trains")
     settings = dataclasses.replace(made.settings, out=str(out))
+    ask(made.jobs[0], settings)
     result = launch(made.jobs, settings)
     run = open_run(result.runs[0].path)
     if run.manifest.status == "failed":

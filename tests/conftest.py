@@ -39,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # `pytest --cache-clear` empties it.
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None:
+        from rnnjax.devices import mend_cache
+
+        mend_cache(cache.mkdir("jax"))
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
         jax.config.update("jax_compilation_cache_max_size", 2**32)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -21,8 +21,10 @@ examples:
   rnnjax train -m cell=elman activation=sigmoid,tanh,relu task.distance=4,16,50 seed=0,1
   rnnjax train -m variant=elman_sigmoid,lstm,lstm_chrono 'seed=range(5)'
   rnnjax train cell=my_cell.py:MyCell task=my_task.py:MyTask
+  rnnjax search cell=lstm 'lr=tag(log,interval(1e-4,1e-1))' --method halving
   rnnjax probe cell=lstm task.distance=50       every quantity, before training
   rnnjax probe run=runs/DIR step=100            … of a run, after 100 updates
+  rnnjax probe -m init=orthogonal init.gain=.5,1,2 task.distance=50,100 'seed=range(9)'
   rnnjax list cells                             names, sources, options
   rnnjax report runs/<sweep>                    the report of a sweep, anew
   rnnjax reproduce cliff                        a figure of a paper, with a verdict
@@ -34,9 +36,20 @@ exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
 
 LISTS = (
-    "cells activations tasks variants inits optimizers lr_schedules experiments "
-    "figures".split()
+    "cells activations tasks variants inits optimizers lr_schedules launchers "
+    "experiments figures".split()
 )
+
+
+METHODS = ("random", "grid", "tpe", "halving")
+
+SEARCH_NUMBERS = {
+    "trials": "how many; a grid has all of its own",
+    "points": "values of an interval in a grid",
+    "factor": "halving: one trial in so many goes on",
+    "rounds": "halving: the last one makes all updates",
+    "seed": "of the choice of trials",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,13 +117,24 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
             overrides.append(f"dry_run={chosen.dry_run}")
         return commands.train(overrides, multirun, chosen.config_dir, command)
     if chosen.command == "probe":
-        from rnnjax.cli.probing import probe
+        from rnnjax.cli.probing import probe, probe_sweep
 
-        return probe([*chosen.overrides, *rest], chosen.config_dir)
+        look = probe_sweep if chosen.multirun else probe
+        return look([*chosen.overrides, *rest], chosen.config_dir)
     if chosen.command == "reproduce":
         from rnnjax.cli.reproducing import reproduce
 
         return reproduce([*chosen.words, *rest], chosen.all, chosen.stored)
+    if chosen.command == "search":
+        from rnnjax.cli.searching import search
+
+        if chosen.method not in METHODS:
+            raise unknown("method", chosen.method, METHODS)
+        names = ("method", "objective", *SEARCH_NUMBERS)
+        given = {name: getattr(chosen, name) for name in names}
+        given = {name: value for name, value in given.items() if value is not None}
+        words = [*chosen.overrides, *rest]
+        return search(words, given, chosen.config_dir, command)
     if rest:
         raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
     if chosen.command == "list":
@@ -144,15 +168,16 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
         return added.add_parser(name, help=text, description=text, allow_abbrev=False)
 
     train = command("train", "train one run, or with -m a sweep")
-    train.add_argument(
-        "-m",
-        "--multirun",
-        action="store_true",
-        help="keys may have several values: seed=0,1 'seed=range(5)' 'variant=glob(*)'",
-    )
     demo = command("demo", "run the main sweep: train -m experiment=main")
     demo.set_defaults(multirun=True)
     look = command("probe", "measure a network closely, untrained or run=DIR step=N")
+    for one in (train, look):
+        one.add_argument(
+            *("-m", "--multirun"),
+            action="store_true",
+            help="keys may have several values: seed=0,1 'seed=range(5)' "
+            "'variant=glob(*)'",
+        )
     for one in (train, demo, look):
         one.add_argument(
             "overrides", nargs="*", metavar="KEY=VALUE", help="as in conf/config.yaml"
@@ -171,9 +196,20 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
             const="full",
             help="compile as well, for memory and time",
         )
+    search = command("search", "search a space, packed; needs rnnjax[search]")
+    search.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUES",
+        help="as of train -m, and intervals: 'lr=tag(log,interval(1e-4,1e-1))'",
+    )
+    search.add_argument("--method", default="random", metavar="|".join(METHODS))
+    for name, help in SEARCH_NUMBERS.items():
+        search.add_argument(f"--{name}", type=int, metavar="N", help=help)
+    search.add_argument("--objective", metavar="NAME", help="best_validation_metric")
     listed = command("list", "show what can be named in a configuration")
     listed.add_argument("what", metavar="|".join(LISTS))
-    for one in (train, demo, look, listed):
+    for one in (train, demo, look, search, listed):
         one.add_argument(
             "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
         )

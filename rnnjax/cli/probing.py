@@ -1,6 +1,8 @@
 """The command `rnnjax probe`: look at a network closely, untrained or trained."""
 
 import dataclasses
+import hashlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,46 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     if rest:
         raise UserError(f"'{rest[0]}' has no use beside run=DIR, which is configured")
     return _show(_of_run(look.run, look.step), look)
+
+
+def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
+    """Probe all networks of a sweep before training; one data set with its axes.
+
+    Args:
+        overrides: as of ``rnnjax train -m``.
+        config_dir: a folder of further variants and experiments.
+
+    Raises:
+        UserError: anything wrong with any job; nothing has been written then.
+    """
+    from rich.console import Console
+
+    from rnnjax.cli.commands import console
+    from rnnjax.devices import use_every_core
+    from rnnjax.store.atomic import make_folder, write_atomically
+    from rnnjax.store.identity import identity
+    from rnnjax.sweeps.compose import plan
+    from rnnjax.sweeps.jobs import with_data
+    from rnnjax.sweeps.landscape import landscape
+    from rnnjax.sweeps.progress import LiveProgress
+
+    use_every_core()
+    made = plan(overrides, multirun=True, config_dir=config_dir)
+    jobs = with_data(made.jobs)
+    runs = [identity(job.resolved, job.data_hashes) for job in jobs]
+    began = time.perf_counter()
+    data = landscape(jobs, made.varied, LiveProgress(Console(stderr=True), "points"))
+    seconds = time.perf_counter() - began
+    name = made.settings.name or "sweep"
+    digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
+    folder = Path(made.settings.out) / PROBES / f"{name}-{digest}"
+    make_folder(folder)
+    file = folder / "probes.nc"
+    write_atomically(file, lambda path: data.to_netcdf(path, engine="h5netcdf"))
+    sizes = " × ".join(f"{n} {key}" for key, n in data["loss"].sizes.items())
+    pace = f"{len(jobs)} points in {seconds:.1f} s, {len(jobs) / seconds:.3g} a second"
+    console().print(f"{pace}: {sizes}", f"data: {file}", sep="\n", soft_wrap=True)
+    return 0
 
 
 def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rnnjax.store.rundir import RunDir
 
 
+SHOWN = 200
+"""Rows that are shown; a table of many thousands takes longer than it is read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class View:
     """What of a pool is shown, and how.
@@ -65,7 +69,10 @@ def runs(folder: str, view: View = View()) -> int:
             console().print(f"{len(frame)} rows written: {file}", soft_wrap=True)
     if not whole:
         table = _merged(frame) if view.by is not None else frame
-        _print(table, f"{len(results.runs)} runs in {folder}")
+        legend = f"{len(results.runs)} runs in {folder}"
+        if len(table) > SHOWN:
+            legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
+        print_table(table.head(SHOWN), legend)
         if view.by is not None:
             _warn_mixed(results, view.by.split(","))
     return 0
@@ -181,7 +188,8 @@ def _warn_mixed(results: "Results", by: Sequence[str]) -> None:
         console().print(f"a group mixes runs with different {', '.join(mixed)}")
 
 
-def _print(frame: "pl.DataFrame", legend: str) -> None:
+def print_table(frame: "pl.DataFrame", legend: str) -> None:
+    """A table on standard output, with a line below it."""
     from rich.table import Table
 
     table = Table(*frame.columns)

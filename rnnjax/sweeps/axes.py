@@ -1,11 +1,13 @@
 """Overrides of a command line as axes: each key with the values it runs through."""
 
+import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString
 from hydra.errors import HydraException
 
 from rnnjax.errors import UserError, unknown
@@ -24,14 +26,10 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
         UserError: a word that is no override, a prefix ~, an unknown option of a group,
             an empty axis.
     """
-    # Hydra's parser asks its loader for the names of a group, and for nothing else.
-    parser = OverridesParser.create(cast(ConfigLoader, session))
     axes = {}
-    for text in overrides:
-        if not text.partition("=")[0].strip("+ ") or "=" not in text:
-            raise UserError(f"'{text}' is not of the form key=value")
+    for text in map(_plainly, overrides):
+        override = _read(text, session)
         try:
-            (override,) = parser.parse_overrides([text])
             axis = _axis(override, text)
         except HydraException as error:
             raise UserError(f"cannot read '{text}': {sentence(error)}") from None
@@ -43,6 +41,54 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
         axes[axis.key] = axis
     refuse_twice(axes)
     return axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An axis without a list, from `low` to `high`; in equal ratios if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+def split_intervals(
+    overrides: Sequence[str], session: Session
+) -> tuple[dict[str, Interval], list[str]]:
+    """Intervals by key, ``lr=tag(log,interval(1e-4,1e-1))``, and the other overrides.
+
+    Raises:
+        UserError: a word that is no override, or an interval that holds no number.
+    """
+    intervals, rest = {}, []
+    for text in overrides:
+        override = _read(_plainly(text), session)
+        sweep = override.value()
+        if not isinstance(sweep, IntervalSweep):
+            rest.append(text)
+            continue
+        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+        if low is None or high is None or not low < high or (log and low <= 0):
+            raise UserError(f"'{text}' is no interval that holds numbers")
+        intervals[override.key_or_group] = Interval(float(low), float(high), log)
+    return intervals, rest
+
+
+def _read(text: str, session: Session) -> Override:
+    if not text.partition("=")[0].strip("+ ") or "=" not in text:
+        raise UserError(f"'{text}' is not of the form key=value")
+    # Hydra's parser asks its loader for the names of a group, and for nothing else.
+    parser = OverridesParser.create(cast(ConfigLoader, session))
+    try:
+        (override,) = parser.parse_overrides([text])
+    except HydraException as error:
+        raise UserError(f"cannot read '{text}': {sentence(error)}") from None
+    return override
+
+
+def _plainly(text: str) -> str:
+    """``hydra/launcher=…`` and ``hydra.launcher.workers=…`` mean our own group."""
+    return re.sub(r"^hydra[/.]launcher(?=[.=])", "launcher", text)
 
 
 def _parts(axis: Axis) -> list[Axis]:

@@ -95,8 +95,8 @@ def plan(
             job, own = _job(point, composed[key], hydra, files)
             if settings is not None and own != settings:
                 raise UserError(
-                    "out, name, pack, checkpoint, stale and dry_run hold for a whole "
-                    "sweep and cannot differ between its jobs"
+                    "out, name, launcher, pack, checkpoint, stale and dry_run hold for "
+                    "a whole sweep and cannot differ between its jobs"
                 )
             settings = own
             jobs.setdefault(job.key, job)

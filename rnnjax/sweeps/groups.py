@@ -13,7 +13,7 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.initializers import INITIALIZERS
 from rnnjax.sweeps.schema import Field, arguments_of, fields_of
-from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
+from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings, TrackerConfig
 from rnnjax.tasks import TASKS
 from rnnjax.training.config import (
     BackpropConfig,
@@ -101,6 +101,20 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             ),
         },
     ),
+    "launcher": (
+        LauncherConfig,
+        {
+            "packed": ("", "runs that are alike share one program, in this process"),
+            "basic": ("", "one run after another, in this process"),
+            "joblib": ("workers", "a process a run, some at a time"),
+            "ray": ("address workers cpus", "packs as tasks of a Ray cluster"),
+            "submitit_local": ("cpus minutes", "packs as processes that submitit runs"),
+            "submitit_slurm": (
+                "cpus minutes partition workers",
+                "packs as one job array of Slurm",
+            ),
+        },
+    ),
     "tracker": (
         TrackerConfig,
         {
@@ -137,7 +151,7 @@ def top_fields() -> Mapping[str, Field]:
     for name, kind in nested.items():
         found |= {f"{name}.{k}": f for k, f in fields_of(kind, f"{name}.").items()}
     for entry in dataclasses.fields(LaunchSettings):
-        if dataclasses.is_dataclass(entry.default):
+        if entry.name not in _CHOICES and dataclasses.is_dataclass(entry.default):
             kind = type(entry.default)
             inner = fields_of(kind, f"{entry.name}.")
             found |= {f"{entry.name}.{k}": f for k, f in inner.items()}

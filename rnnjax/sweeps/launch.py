@@ -10,11 +10,12 @@ from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
 from rnnjax.sweeps.jobs import Job, with_data
+from rnnjax.sweeps.launchers import launcher_of
+from rnnjax.sweeps.launchers.order import Order
 from rnnjax.sweeps.packing import Planned, clear_leftovers, plan
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.reuse import finished, refuse_twins
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.work import Work
 
 
 SWEEPS = "sweeps"
@@ -54,10 +55,12 @@ def launch(
         progress: told of every advance; None: silent.
 
     Raises:
-        UserError: the pool cannot be written, data cannot be read, two jobs are one
-            run, or finished runs of other numeric code are in the way.
+        UserError: a library is missing, the pool cannot be written, data cannot be
+            read, two jobs are one run, or finished runs of other numeric code are in
+            the way.
     """
     pool = Pool(Path(settings.out))
+    launcher = launcher_of(settings.launcher.name)
     planned = [
         plan(job, identity(job.resolved, job.data_hashes)) for job in with_data(jobs)
     ]
@@ -66,8 +69,9 @@ def launch(
     there, stale = finished(pool, rows, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there
     sweep = record_sweep(pool, planned, settings, command)
-    work = Work(settings, sweep.name, progress or Progress())
-    failed = work.do(planned, rows, unfinished)
+    told = progress or Progress()
+    order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told)
+    failed = launcher(order)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     known = (rows.get(one.identity) for one in planned)

@@ -96,11 +96,15 @@ def make_packs(
             groups.setdefault(one.shared, []).append(one)
     for group in groups.values():
         for start in range(0, len(group), slots):
-            chosen = tuple(group[start : start + slots])
-            folder = pool / PACKS / _pack_name(chosen)
-            identities = [one.identity for one in chosen]
-            packs.append(PlannedPack(chosen, PackCheckpoint(folder, identities)))
+            packs.append(pack_of(group[start : start + slots], pool))
     return packs
+
+
+def pack_of(members: Sequence[Planned], pool: Path) -> PlannedPack:
+    """A pack of these runs, with the place of its checkpoint."""
+    folder = pool / PACKS / _pack_name(members)
+    identities = [one.identity for one in members]
+    return PlannedPack(tuple(members), PackCheckpoint(folder, identities))
 
 
 def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:

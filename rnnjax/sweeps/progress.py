@@ -44,15 +44,17 @@ class Progress:
 class LiveProgress(Progress):
     """A live bar on a terminal; on anything else a line every `every` seconds."""
 
-    def __init__(self, console: Console, every: float = 10.0) -> None:
-        self.console, self.every = console, every
+    def __init__(
+        self, console: Console, things: str = "runs", every: float = 10.0
+    ) -> None:
+        self.console, self.things, self.every = console, things, every
         self.total = self.done = self.runs = self.ended = 0
         self.spoken = self.began = time.monotonic()
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("runs"),
+            TextColumn(things),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -61,10 +63,13 @@ class LiveProgress(Progress):
         )
 
     def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
+        self.done = self.ended = 0
+        for earlier in self.bar.task_ids:
+            self.bar.remove_task(earlier)
         self.total = sum(max(steps, 1) * runs for steps, runs in packs)
         self.runs = sum(runs for _, runs in packs)
         kept = f", {there} were there" if there else ""
-        self.console.print(f"{self.runs} runs in {len(packs)} packs{kept}")
+        self.console.print(f"{self.runs} {self.things} in {len(packs)} packs{kept}")
         self.task = self.bar.add_task("training", total=self.runs)
 
     def advance(self, updates: int, runs_ended: int) -> None:
@@ -76,7 +81,9 @@ class LiveProgress(Progress):
         if not self.console.is_terminal and now - self.spoken >= self.every:
             self.spoken = now
             seconds = now - self.began
-            self.console.print(f"{share:6.1%} of {self.runs} runs, {seconds:.0f} s")
+            self.console.print(
+                f"{share:6.1%} of {self.runs} {self.things}, {seconds:.0f} s"
+            )
 
     def warn(self, message: str) -> None:
         # An error may show shapes in brackets, which are markup to rich.

@@ -12,7 +12,12 @@ from rnnjax.errors import UserError
 from rnnjax.sweeps.groups import Option, top_fields
 from rnnjax.sweeps.hydra_session import Composed, sentence
 from rnnjax.sweeps.schema import Field, as_text, leaves, unknown_key
-from rnnjax.sweeps.settings import CheckpointConfig, LaunchSettings, PackConfig
+from rnnjax.sweeps.settings import (
+    CheckpointConfig,
+    LauncherConfig,
+    LaunchSettings,
+    PackConfig,
+)
 
 
 SETTINGS = tuple(field.name for field in dataclasses.fields(LaunchSettings))
@@ -135,6 +140,7 @@ def _one_of(first: str, second: str, entries: Mapping[str, Any]) -> None:
 
 def _settings(tree: dict[str, Any]) -> LaunchSettings:
     own = {name: tree.pop(name) for name in SETTINGS}
+    own["launcher"] = LauncherConfig(**own["launcher"])
     own["pack"] = PackConfig(**own["pack"])
     own["checkpoint"] = CheckpointConfig(**own["checkpoint"])
     return LaunchSettings(**own)

@@ -61,12 +61,42 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LauncherConfig:
+    """Which processes compute the runs.
+
+    Attributes:
+        name: see ``rnnjax list launchers``.
+        workers: processes at a time; None: one per core (joblib), all tasks (cluster).
+        cpus: cores of a task on a cluster, each an XLA device.
+        address: of a Ray cluster; ``auto``: the running one; None: a local one.
+        partition: of Slurm; None: its default.
+        minutes: time limit of a task, after which it is queued again.
+    """
+
+    name: Literal[
+        "packed", "basic", "joblib", "ray", "submitit_local", "submitit_slurm"
+    ] = "packed"
+    workers: int | None = None
+    cpus: int = 1
+    address: str | None = None
+    partition: str | None = None
+    minutes: int = 60
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            check_range("launcher.workers", self.workers, 1)
+        check_range("launcher.cpus", self.cpus, 1)
+        check_range("launcher.minutes", self.minutes, 1)
+
+
+@dataclasses.dataclass(frozen=True)
 class LaunchSettings:
     """What all jobs of one command have in common.
 
     Attributes:
         out: folder of the run directories, made if it is not there.
         name: of the sweep, and the beginning of the names of its runs.
+        launcher: see `LauncherConfig`.
         pack: see `PackConfig`.
         checkpoint: see `CheckpointConfig`.
         stale: what becomes of a finished run that other numeric code made.
@@ -76,6 +106,7 @@ class LaunchSettings:
 
     out: str = "runs"
     name: str | None = None
+    launcher: LauncherConfig = LauncherConfig()
     pack: PackConfig = PackConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     stale: Literal["error", "accept", "rerun"] = "error"

@@ -1,24 +1,36 @@
 """The work of a launch on this machine: packs one after the other, runs sealed."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
 from rnnjax.errors import one_line
+from rnnjax.store.claims import Claims
 from rnnjax.store.environment import Environment, environment
-from rnnjax.store.index import Row
+from rnnjax.store.index import Row, row_of
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import STATE, RunDir, begin_run, finish_run
+from rnnjax.store.rundir import (
+    MANIFEST,
+    STATE,
+    RunDir,
+    begin_run,
+    finish_run,
+    run_path,
+)
 from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.extending import continued, with_starts
-from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs
+from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.compiled import Compiled
@@ -29,6 +41,9 @@ from rnnjax.training.program import Signature
 
 AHEAD = 2
 """Packs that are compiled while another one runs."""
+
+WAIT_SECONDS = 1.0
+"""Between two looks at runs that another process works on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +70,11 @@ class Work:
         return Pool(Path(self.settings.out))
 
     @cached_property
+    def mesh(self) -> Mesh:
+        """The devices that packs are spread over."""
+        return run_mesh(self.settings.pack.devices)
+
+    @cached_property
     def environment(self) -> Environment:
         """Collected once: the state of a checkout takes a while."""
         return environment()
@@ -69,37 +89,101 @@ class Work:
             rows: what the pool holds, by identity.
             unfinished: identities of those that are to be computed.
         """
-        settings = self.settings
-        mesh = run_mesh(settings.pack.devices)
-        slots = mesh.devices.size * settings.pack.capacity
+        packs = self.packs(planned, rows, unfinished)
+        return self.run(packs, unfinished, len(planned) - len(unfinished))
+
+    def packs(
+        self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
+    ) -> list[PlannedPack]:
+        """The packs that `do` would run."""
+        slots = self.mesh.devices.size * self.settings.pack.capacity
         started = with_starts(self.pool, planned, rows, unfinished)
-        packs = make_packs(started, unfinished, self.pool.path, slots)
+        return make_packs(started, unfinished, self.pool.path, slots)
 
-        def make_ready(pack: PlannedPack) -> PackTraining:
-            first = pack.members[0].signature
-            place = mesh_for(mesh, len(pack.members), first.shards)
-            fresh = Compiled(first, place, settings.pack.capacity)
-            compiled = self.programs.setdefault((first, place), fresh)
-            saving = Saving(pack.checkpoint, settings.checkpoint.every_seconds)
-            configs = [member.job.config for member in pack.members]
-            starts = continued(self.pool, pack)
-            training = PackTraining(compiled, configs, saving, starts)
-            training.warm()
-            return training
+    def run(
+        self, packs: Sequence[PlannedPack], unfinished: set[str], there: int
+    ) -> int:
+        """Run packs, except for what another process of this pool is working on.
 
+        What that one leaves undone is computed here, once its claim is given up.
+
+        Args:
+            packs: of `packs`.
+            unfinished: identities of those of their runs that are to be computed.
+            there: how many others need no work, for the progress.
+        """
         steps = [(p.members[0].schedule.steps, len(p.members)) for p in packs]
-        self.progress.begin(steps, len(planned) - len(unfinished))
+        self.progress.begin(steps, there)
+        if not packs:
+            return 0
         failed = 0
-        with ThreadPoolExecutor(AHEAD) as workers, self.progress:
+        with (
+            Claims(self.pool.path) as claims,
+            ThreadPoolExecutor(AHEAD) as workers,
+            self.progress,
+        ):
             try:
-                for pack, ready in prefetch(workers, packs, make_ready):
-                    failed += self._run(pack, ready, unfinished)
+                while packs:
+                    elsewhere: list[PlannedPack] = []
+                    mine = self._claimed(packs, unfinished, claims, elsewhere)
+                    for pack, ready in prefetch(workers, mine, self._make_ready):
+                        failed += self._run(pack, ready, unfinished, claims)
+                    packs = elsewhere
+                    if packs:
+                        time.sleep(WAIT_SECONDS)
             finally:
                 workers.shutdown(wait=False, cancel_futures=True)
         return failed
 
+    def _claimed(
+        self,
+        packs: Sequence[PlannedPack],
+        unfinished: set[str],
+        claims: Claims,
+        elsewhere: list[PlannedPack],
+    ) -> Iterator[PlannedPack]:
+        """Packs of those runs that no other process works on; the rest is collected."""
+        for pack in packs:
+            wanted = [one for one in pack.members if one.identity in unfinished]
+            taken = [one for one in wanted if claims.take(one.identity)]
+            left = [one for one in taken if not self._is_there(one)]
+            for one in taken:
+                if one not in left:  # made by another process meanwhile
+                    claims.release(one.identity)
+                    self.progress.advance(one.schedule.steps, 1)
+            if len(taken) < len(wanted):
+                others = [one for one in wanted if one not in taken]
+                elsewhere.append(pack_of(others, self.pool.path))
+            if len(left) == len(wanted):
+                yield pack
+            elif left:
+                yield pack_of(left, self.pool.path)
+
+    def _is_there(self, planned: Planned) -> bool:
+        """Whether the pool holds a run by now, made by this code and with all of it."""
+        run = RunDir(run_path(self.pool.path, planned.job.name, planned.identity))
+        if not run.has(MANIFEST):
+            return False
+        good, _ = held({planned.identity: row_of(run)}, [planned])
+        return bool(good)
+
+    def _make_ready(self, pack: PlannedPack) -> PackTraining:
+        first = pack.members[0].signature
+        place = mesh_for(self.mesh, len(pack.members), first.shards)
+        fresh = Compiled(first, place, self.settings.pack.capacity)
+        compiled = self.programs.setdefault((first, place), fresh)
+        saving = Saving(pack.checkpoint, self.settings.checkpoint.every_seconds)
+        configs = [member.job.config for member in pack.members]
+        training = PackTraining(compiled, configs, saving, continued(self.pool, pack))
+        training.warm()
+        return training
+
     def _run(
-        self, pack: PlannedPack, ready: "Future[PackTraining]", unfinished: set[str]
+        self,
+        pack: PlannedPack,
+        ready: "Future[PackTraining]",
+        unfinished: set[str],
+        claims: Claims,
     ) -> int:
         """Train a pack and seal its runs, mirrored to W&B; counts failures."""
         size = len(pack.members)
@@ -111,11 +195,13 @@ class Work:
             outcomes = ready.result().run(self.progress.advance)
             for i in list(left):
                 member, slot = pack.members[i], Slot(size, i)
-                keep = self.settings.checkpoint.keep
-                sealed = seal(*left[i], member, outcomes[i], slot, keep)
+                if claims.holds(member.identity):
+                    keep = self.settings.checkpoint.keep
+                    sealed = seal(*left[i], member, outcomes[i], slot, keep)
+                    self.pool.add(sealed)
+                    claims.release(member.identity)
+                    self._mirror(sealed, member)
                 del left[i]
-                self.pool.add(sealed)
-                self._mirror(sealed, member)
         except Exception as error:
             reason = one_line(error)
             self._close(left, status="failed", error=reason)
@@ -124,6 +210,9 @@ class Work:
         except KeyboardInterrupt:
             self._close(left, status="interrupted")
             raise
+        finally:
+            for identity in pack.identities:
+                claims.release(identity)
         pack.checkpoint.clear()
         return 0
 
@@ -160,13 +249,18 @@ class Work:
 
 def prefetch(
     workers: ThreadPoolExecutor,
-    packs: Sequence[PlannedPack],
+    packs: Iterable[PlannedPack],
     make_ready: Callable[[PlannedPack], PackTraining],
 ) -> Iterator[tuple[PlannedPack, Future[PackTraining]]]:
-    """Each pack with its training, compiled a few packs ahead of its turn."""
-    waiting: list[Future[PackTraining]] = []
-    for i, pack in enumerate(packs):
-        while len(waiting) < min(len(packs), i + 1 + AHEAD):
-            waiting.append(workers.submit(make_ready, packs[len(waiting)]))
-        yield pack, waiting[i]
-        waiting[i] = Future()
+    """Each pack with its training, compiled a few packs ahead of its turn.
+
+    The next packs are asked for no sooner than they are compiled.
+    """
+    waiting: deque[tuple[PlannedPack, Future[PackTraining]]] = deque()
+    coming = iter(packs)
+    while True:
+        for pack in islice(coming, AHEAD + 1 - len(waiting)):
+            waiting.append((pack, workers.submit(make_ready, pack)))
+        if not waiting:
+            return
+        yield waiting.popleft()

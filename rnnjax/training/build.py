@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -143,15 +143,19 @@ def _initialiser(
     kind: type[Cell], config: RunConfig, spec: TaskSpec
 ) -> Callable[[Any], Any]:
     del kind  # part of the key of the cache: a user's file may have been loaded anew
+    # runs once a seed: not worth optimised code
+    quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+    return jax.jit(partial(draw_params, config, spec), compiler_options=quick)
+
+
+def draw_params(config: RunConfig, spec: TaskSpec, key: Any) -> Any:
+    """Initial parameters; numbers of the cell and of its initialiser may be traced."""
     model = build_model(config, spec)
     if spec.vocabulary is None:
         inputs = jnp.zeros((1, 1, spec.input_size), jnp.float32)
     else:
         inputs = jnp.zeros((1, 1), jnp.int32)
-    # runs once a seed: not worth optimised code
-    quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-    init = lambda key: model.init(key, inputs)["params"]
-    return jax.jit(init, compiler_options=quick)
+    return model.init(key, inputs)["params"]
 
 
 def initial_params(config: RunConfig) -> Any:

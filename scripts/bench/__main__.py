@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.devices import use_every_core
-from scripts.bench import others, probes, recurrence
+from scripts.bench import others, probes, recurrence, sweeps
 from scripts.bench.machine import machine
 
 
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "recurrence": recurrence.rows,
     "others": others.rows,
     "probes": probes.rows,
+    "sweeps": sweeps.rows,
 }
 
 

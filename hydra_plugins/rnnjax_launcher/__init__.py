@@ -1,0 +1,1 @@
+"""Hydra finds the launcher of rnnjax here; nothing heavy may be imported."""

@@ -1,0 +1,145 @@
+"""``hydra/launcher=packed`` for an application whose task function calls rnnjax.
+
+    @hydra.main(version_base="1.3", config_path=None, config_name="config")
+    def main(config):
+        run = rnnjax.train(f"cell={config.cell}", f"lr={config.lr}")
+        return run.results["test_metric"]
+
+All jobs are composed before the first starts. Each task function is called up to its
+first `rnnjax.train`, and what they ask for is trained together, runs of one signature
+in one program. Then the jobs run as under Hydra's basic launcher, one after the other,
+with their directories, logs, ``.hydra/``, callbacks and results; `rnnjax.train` finds
+its run finished. What stands before the first `rnnjax.train` is therefore done twice;
+a further `rnnjax.train` of the same job trains by itself.
+"""
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import (
+    JobReturn,
+    configure_log,
+    filter_overrides,
+    run_job,
+    setup_globals,
+)
+from hydra.errors import CompactHydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class PackedLauncherConf:
+    """How packs are made is up to the configuration that `rnnjax.train` is given."""
+
+    _target_: str = "hydra_plugins.rnnjax_launcher.packed.PackedLauncher"
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="packed", node=PackedLauncherConf, provider="rnnjax"
+)
+
+
+class PackedLauncher(Launcher):
+    """Trains what all jobs ask for together, then runs them in order."""
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,
+        config: DictConfig,
+    ) -> None:
+        """Keep what Hydra hands over."""
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """One result a job, in the order of the overrides.
+
+        Raises:
+            CompactHydraException: what a job asks for is wrong; nothing has started.
+        """
+        setup_globals()
+        self._log_as_the_sweep()
+        hydra = self.config.hydra
+        if hydra.job.chdir:
+            raise CompactHydraException(
+                "hydra/launcher=packed needs hydra.job.chdir=false"
+            )
+        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        configs = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.context.config_loader.load_sweep_config(
+                self.config, list(overrides)
+            )
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+            configs.append(config)
+        self._train(configs)
+        log.info(f"Running {len(configs)} jobs")
+        results = []
+        for config, overrides in zip(configs, job_overrides, strict=True):
+            words = " ".join(filter_overrides(overrides))
+            log.info(f"\t#{config.hydra.job.num} : {words}")
+            result = run_job(
+                hydra_context=self.context,
+                task_function=self.function,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            results.append(result)
+            self._log_as_the_sweep()
+        return results
+
+    def _train(self, configs: Sequence[DictConfig]) -> None:
+        """Compute what the first calls of `rnnjax.train` ask for, packed."""
+        from rich.console import Console
+
+        from rnnjax.collecting import collect, train_together
+        from rnnjax.errors import UserError
+        from rnnjax.sweeps.progress import LiveProgress
+
+        requests = []
+        outer = HydraConfig.instance().cfg
+        try:
+            for config in configs:
+                HydraConfig.instance().set_config(config)
+                task = copy.deepcopy(config)
+                with open_dict(task):
+                    del task["hydra"]
+                with collect() as found:
+                    self._call(task)
+                requests += found
+            console = Console(stderr=True)
+            command = str(self.config.hydra.job.name)
+            train_together(requests, command, lambda: LiveProgress(console))
+        except UserError as error:
+            raise CompactHydraException(str(error)) from None
+        finally:
+            HydraConfig.instance().cfg = outer
+
+    def _call(self, task: DictConfig) -> None:
+        from rnnjax.errors import UserError
+
+        try:
+            self.function(task)
+        except UserError:
+            raise
+        except Exception as error:
+            # It will fail again when its turn comes, and only that job.
+            log.debug(f"before it asks for a run: {error!r}")
+
+    def _log_as_the_sweep(self) -> None:
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

@@ -1,0 +1,58 @@
+"""The command `rnnjax search`: trials in packs, the best ones shown."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnjax.errors import UserError
+
+
+SEARCHES = "searches"
+"""Folder of the pool that holds tables of trials."""
+
+SHOWN = 10
+
+
+def search(
+    overrides: Sequence[str],
+    options: Mapping[str, Any],
+    config_dir: str | None,
+    command: str,
+) -> int:
+    """Search, print the best trials and write all of them; 1 if none has a value.
+
+    Raises:
+        UserError: optuna is missing, or anything wrong with the search.
+    """
+    from rich.console import Console
+
+    from rnnjax.cli.tables import print_table
+    from rnnjax.devices import use_every_core
+    from rnnjax.store.atomic import make_folder, write_atomically
+    from rnnjax.sweeps.progress import LiveProgress
+
+    try:
+        from rnnjax.sweeps import search as searching
+    except ImportError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("search needs optuna: pip install 'rnnjax[search]'") from None
+    use_every_core()
+    found = searching.search(
+        overrides,
+        searching.SearchConfig(**options),
+        config_dir,
+        command,
+        LiveProgress(Console(stderr=True)),
+    )
+    made = found.settings
+    words = " ".join([*sorted(overrides), *map(str, options.items())])
+    digest = hashlib.sha256(words.encode()).hexdigest()[:12]
+    folder = Path(made.out) / SEARCHES
+    make_folder(folder)
+    file = folder / f"{made.name or 'search'}-{digest}.csv"
+    write_atomically(file, found.trials.write_csv)
+    count = len(found.trials)
+    print_table(found.trials.head(SHOWN), f"the best of {count} trials; all: {file}")
+    return 0 if found.trials["value"].count() else 1

@@ -1,0 +1,112 @@
+"""What a launcher is asked for, and the pieces of it that other processes take."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rnnjax.devices import keep_programs, use_devices
+from rnnjax.store.identity import identity
+from rnnjax.store.index import Row
+from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import Planned, make_packs, plan
+from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.settings import LaunchSettings, PackConfig
+from rnnjax.sweeps.user_files import reload
+from rnnjax.sweeps.work import Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Runs to compute.
+
+    Attributes:
+        planned: all runs of the launch.
+        rows: what the pool holds, by identity.
+        unfinished: identities of those that are to be computed.
+        settings: of the launch.
+        group: the name of the sweep.
+        progress: told of every advance.
+    """
+
+    planned: tuple[Planned, ...]
+    rows: Mapping[str, Row]
+    unfinished: set[str]
+    settings: LaunchSettings
+    group: str
+    progress: Progress
+
+    @property
+    def left(self) -> list[Planned]:
+        """The runs that are to be computed."""
+        return [one for one in self.planned if one.identity in self.unfinished]
+
+    @property
+    def there(self) -> int:
+        """How many runs need no work."""
+        return len(self.planned) - len(self.unfinished)
+
+    def parcel(self, members: Iterable[Planned], devices: int) -> "Parcel":
+        """Some of the runs, for a process with so many devices of its own."""
+        members = tuple(members)
+        return Parcel(
+            jobs=tuple(one.job for one in members),
+            rows=tuple(
+                self.rows[one.identity] for one in members if one.identity in self.rows
+            ),
+            settings=dataclasses.replace(
+                self.settings,
+                out=str(Path(self.settings.out).absolute()),
+                pack=PackConfig(devices, self.settings.pack.capacity),
+            ),
+            group=self.group,
+            folder=os.getcwd(),
+        )
+
+    def parcels(self, devices: int) -> list["Parcel"]:
+        """One for each pack that fits a process with so many devices."""
+        slots = devices * self.settings.pack.capacity
+        pool = Path(self.settings.out)
+        packs = make_packs(self.left, self.unfinished, pool, slots)
+        return [self.parcel(pack.members, devices) for pack in packs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parcel:
+    """Runs for another process: plain records, so that it can be pickled.
+
+    Calling it computes them into the pool, which the process has to see under the same
+    path, and returns how many failed. It may be called again, after a part of it was
+    done: what is sealed by then is left alone, and a saved pack goes on.
+
+    Attributes:
+        jobs: what to run, data digested.
+        rows: what the pool held of them.
+        settings: with the absolute path of the pool.
+        group: the name of the sweep.
+        folder: to work in, for relative paths of data.
+    """
+
+    jobs: tuple[Job, ...]
+    rows: tuple[Row, ...]
+    settings: LaunchSettings
+    group: str
+    folder: str
+
+    def __call__(self) -> int:
+        keep_programs()
+        use_devices(self.settings.pack.devices or 1)
+        os.chdir(self.folder)
+        for job in self.jobs:
+            reload(job.resolved.get("paths", {}))
+        planned = [
+            plan(job, identity(job.resolved, job.data_hashes)) for job in self.jobs
+        ]
+        unfinished = {one.identity for one in planned}
+        rows = {row.identity: row for row in self.rows}
+        return Work(self.settings, self.group).do(planned, rows, unfinished)
+
+    @property
+    def updates(self) -> int:
+        """Of all runs together."""
+        return sum(job.config.steps for job in self.jobs)

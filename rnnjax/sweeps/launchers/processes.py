@@ -1,0 +1,30 @@
+"""A process a run, some at a time, on this machine."""
+
+import os
+
+from joblib import Parallel, delayed
+
+from rnnjax.sweeps.launchers.order import Order, Parcel
+
+
+def joblib(order: Order) -> int:
+    """Each run alone in a worker process, ``launcher.workers`` of them at a time.
+
+    A worker takes one run after another, each with a program compiled for it. It has
+    one device: the runs share the cores, as the packs of one process do. One worker is
+    this process itself.
+    """
+    workers = order.settings.launcher.workers or os.cpu_count() or 1
+    parcels = [order.parcel([one], devices=1) for one in order.left]
+    order.progress.begin([(parcel.updates, 1) for parcel in parcels], order.there)
+    with order.progress:
+        pool = Parallel(workers, return_as="generator_unordered", batch_size=1)
+        failed = 0
+        for parcel, lost in pool(delayed(_done)(parcel) for parcel in parcels):
+            order.progress.advance(parcel.updates, len(parcel.jobs))
+            failed += lost
+    return failed
+
+
+def _done(parcel: Parcel) -> tuple[Parcel, int]:
+    return parcel, parcel()

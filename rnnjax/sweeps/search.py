@@ -1,0 +1,348 @@
+"""Search for good configurations: optuna proposes, packs compute, runs are kept.
+
+A trial is a configuration, run with every seed that is asked for; its value is the mean
+over them. All trials of a round go into packs together. Runs are those of any sweep: a
+search that is started again finds them in the pool, and successive halving extends
+those that go on.
+"""
+
+import dataclasses
+import itertools
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import polars as pl
+
+from rnnjax.errors import UserError, unknown
+from rnnjax.store.rundir import RunDir
+from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
+from rnnjax.sweeps.compose import Plan, plan
+from rnnjax.sweeps.hydra_session import session
+from rnnjax.sweeps.launch import launch
+from rnnjax.sweeps.points import Axis
+from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.schema import as_text
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.zipped import ZIP
+from rnnjax.training.build import signature
+from rnnjax.training.config import check_range
+from rnnjax.training.pack import run_mesh
+
+
+Method = Literal["random", "grid", "tpe", "halving"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How trials are chosen.
+
+    Attributes:
+        method: random points; all points of a grid; optuna's TPE, a pack at a time;
+            random points of which a part goes on, with more updates (successive
+            halving, Jamieson & Talwalkar 2016).
+        trials: how many; a grid has all of its own.
+        points: values of an interval in a grid, in equal ratios if it is logarithmic.
+        factor: of a round of halving one in so many trials goes on.
+        rounds: of halving; in the last one all updates are made.
+        objective: a final number of the runs.
+        seed: of the choice of trials.
+    """
+
+    method: Method = "random"
+    trials: int = 32
+    points: int = 5
+    factor: int = 3
+    rounds: int = 3
+    objective: str = "best_validation_metric"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("trials", self.trials, 1)
+        check_range("points", self.points, 2)
+        check_range("factor", self.factor, 2)
+        check_range("rounds", self.rounds, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """What is searched: keys with intervals or lists of values; the rest is fixed."""
+
+    intervals: Mapping[str, Interval]
+    lists: Mapping[str, Axis]
+    fixed: tuple[str, ...]
+
+    @property
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """As optuna takes them; a list by the places of its values."""
+        kinds = optuna.distributions
+        found: dict[str, optuna.distributions.BaseDistribution] = {
+            key: kinds.FloatDistribution(one.low, one.high, log=one.log)
+            for key, one in self.intervals.items()
+        }
+        for key, axis in self.lists.items():
+            found[key] = kinds.CategoricalDistribution(range(len(axis.values)))
+        return found
+
+    def grid(self, points: int) -> dict[str, list[Any]]:
+        """Values of each key."""
+        found: dict[str, list[Any]] = {}
+        for key, one in self.intervals.items():
+            spread = np.geomspace if one.log else np.linspace
+            # the ends, that rounding may leave the interval by
+            inner = spread(one.low, one.high, points)[1:-1].tolist()
+            found[key] = [one.low, *inner, one.high]
+        return found | {
+            key: list(range(len(a.values))) for key, a in self.lists.items()
+        }
+
+    def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial sets."""
+        return {
+            key: self.lists[key].values[value] if key in self.lists else value
+            for key, value in params.items()
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """What a search found.
+
+    Attributes:
+        trials: a row for each, the best first: the keys searched, ``value``, ``steps``,
+            ``state`` (done, stopped, failed), identities of the ``runs``.
+        settings: of the launches.
+    """
+
+    trials: pl.DataFrame
+    settings: LaunchSettings
+
+
+def search(
+    overrides: Sequence[str],
+    config: SearchConfig,
+    config_dir: str | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Searched:
+    """Search the space that the overrides span.
+
+    Args:
+        overrides: as of ``rnnjax train -m``; ``lr=interval(1e-4,1e-1)``, or with
+            ``tag(log,interval(…))`` in equal ratios, is an axis without a list. Several
+            seeds are not searched but averaged over. Probes are off unless asked for.
+        config: how.
+        config_dir: a folder of further variants and experiments.
+        command: the command line, for the record.
+        progress: told of every advance.
+
+    Raises:
+        UserError: nothing to search, or anything wrong with a trial.
+    """
+    space = _space(overrides, config_dir)
+    trials = _Trials(space, config, config_dir, command, progress or Progress())
+    trials.run()
+    return Searched(trials.table(), trials.settings)
+
+
+def _space(overrides: Sequence[str], config_dir: str | None) -> Space:
+    if any(text.startswith(f"{ZIP}=") for text in overrides):
+        raise UserError("a search takes no zip; give each key its values")
+    with session(config_dir) as hydra:
+        intervals, rest = split_intervals(overrides, hydra)
+        axes = parse_axes(rest, hydra)
+    lists = {
+        key: axis
+        for key, axis in axes.items()
+        if len(axis.values) > 1 and key != "seed" and key not in intervals
+    }
+    if not intervals and not lists:
+        raise UserError(
+            "nothing to search: give a key several values, or an interval, "
+            "'lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    searched = {*lists, *intervals}
+    fixed = tuple(text for text in rest if text.partition("=")[0] not in searched)
+    if not any(key == "probe" or key.startswith("probe.") for key in axes):
+        fixed = ("probe=off", *fixed)
+    return Space(intervals, lists, fixed)
+
+
+@dataclasses.dataclass
+class _Trial:
+    asked: optuna.trial.Trial
+    values: dict[str, Any]
+    runs: tuple[RunDir, ...] = ()
+    value: float | None = None
+    steps: int = 0
+    state: str = "done"
+
+
+class _Trials:
+    def __init__(
+        self,
+        space: Space,
+        config: SearchConfig,
+        config_dir: str | None,
+        command: str,
+        progress: Progress,
+    ) -> None:
+        self.space, self.config, self.config_dir = space, config, config_dir
+        self.command, self.progress = command, progress
+        first = self._plan([self.space.values(dict.fromkeys(space.lists, 0))])
+        self.steps = first.jobs[0].config.steps
+        self.seeds = len(first.jobs)
+        self.settings = first.settings
+        self.larger = _larger_is_better(config.objective, first)
+        self.known: list[_Trial] = []
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(
+            direction="maximize" if self.larger else "minimize",
+            sampler=_sampler(config),
+        )
+
+    def run(self) -> None:
+        config = self.config
+        if config.method == "halving":
+            left = self._ask(config.trials)
+            for number, steps in enumerate(self._rounds()):
+                self._compute(left, steps)
+                if number < config.rounds - 1:
+                    left = self._best(left, max(1, len(left) // config.factor))
+        elif config.method == "tpe":
+            slots = run_mesh().devices.size * self.settings.pack.capacity
+            batch = max(1, slots // self.seeds)
+            for first in range(0, config.trials, batch):
+                some = self._ask(min(batch, config.trials - first))
+                self._compute(some, self.steps)
+                self._tell(some)
+        else:
+            count = config.trials
+            if config.method == "grid":
+                grid = self.space.grid(config.points)
+                points = list(itertools.product(*grid.values()))
+                for point in points:
+                    self.study.enqueue_trial(dict(zip(grid, point, strict=True)))
+                count = len(points)
+            self._compute(self._ask(count), self.steps)
+        self._tell(self.known)
+
+    def table(self) -> pl.DataFrame:
+        rows = [
+            trial.values
+            | {
+                "value": trial.value,
+                "steps": trial.steps,
+                "state": trial.state,
+                "runs": " ".join(
+                    run.path.name.rpartition("-")[2] for run in trial.runs
+                ),
+            }
+            for trial in self._best(self.known, len(self.known))
+        ]
+        texts = [
+            {
+                k: as_text(v) if isinstance(v, list | Mapping) else v
+                for k, v in row.items()
+            }
+            for row in rows
+        ]
+        return pl.DataFrame(texts, infer_schema_length=None)
+
+    def _rounds(self) -> Iterator[int]:
+        """Updates after each round of halving."""
+        for number in reversed(range(self.config.rounds)):
+            yield max(1, round(self.steps / self.config.factor**number))
+
+    def _ask(self, count: int) -> list[_Trial]:
+        made = []
+        for _ in range(count):
+            asked = self.study.ask(self.space.distributions)
+            made.append(_Trial(asked, self.space.values(asked.params)))
+        self.known += made
+        return made
+
+    def _compute(self, trials: Sequence[_Trial], steps: int) -> None:
+        """Bring trials to so many updates; those that agree share their runs."""
+        distinct = {as_text(trial.values): trial.values for trial in trials}
+        made = self._plan(list(distinct.values()), steps)
+        if len(made.jobs) != len(distinct) * self.seeds:
+            raise UserError("two trials are one run; a key that is searched has no use")
+        result = launch(made.jobs, made.settings, self.command, self.progress)
+        starts = range(0, len(result.runs), self.seeds)
+        parts = [result.runs[start : start + self.seeds] for start in starts]
+        runs = dict(zip(distinct, parts, strict=True))
+        for trial in trials:
+            trial.runs, trial.steps = runs[as_text(trial.values)], steps
+            trial.value = self._value(trial)
+            trial.state = "stopped" if steps < self.steps else "done"
+            if trial.value is None:
+                trial.state = "failed"
+            else:
+                trial.asked.report(trial.value, steps)
+
+    def _value(self, trial: _Trial) -> float | None:
+        """The mean over the seeds; None if a run failed, diverged or has no number."""
+        found = []
+        for run in trial.runs:
+            manifest = run.manifest()
+            if (
+                manifest.status == "done"
+                and self.config.objective not in manifest.results
+            ):
+                raise unknown("objective", self.config.objective, manifest.results)
+            found.append(manifest.results.get(self.config.objective))
+            if manifest.status != "done" or found[-1] is None:
+                return None
+        value = statistics.fmean(found)
+        return value if math.isfinite(value) else None
+
+    def _best(self, trials: Sequence[_Trial], count: int) -> list[_Trial]:
+        """The best ones first; those that got further before all others."""
+        worst = -math.inf
+
+        def rank(trial: _Trial) -> tuple[int, float]:
+            value = worst if trial.value is None else trial.value
+            return trial.steps, value if self.larger or value == worst else -value
+
+        return sorted(trials, key=rank, reverse=True)[:count]
+
+    def _tell(self, trials: Sequence[_Trial]) -> None:
+        states = optuna.trial.TrialState
+        for trial in trials:
+            if trial.state == "done":
+                self.study.tell(trial.asked, trial.value, skip_if_finished=True)
+            else:
+                state = states.PRUNED if trial.state == "stopped" else states.FAIL
+                self.study.tell(trial.asked, state=state, skip_if_finished=True)
+
+    def _plan(
+        self, values: Sequence[Mapping[str, Any]], steps: int | None = None
+    ) -> Plan:
+        fixed = list(self.space.fixed)
+        if any(values):
+            texts = [
+                ", ".join(f"{key}: {as_text(value)}" for key, value in one.items())
+                for one in values
+            ]
+            entries = ", ".join(f"{{{text}}}" for text in texts)
+            fixed = [f"{ZIP}=[{entries}]", *fixed]
+        if steps is not None:
+            fixed = [text for text in fixed if not text.startswith("steps=")]
+            fixed.append(f"steps={steps}")
+        return plan(fixed, multirun=True, config_dir=self.config_dir)
+
+
+def _sampler(config: SearchConfig) -> optuna.samplers.BaseSampler:
+    samplers = optuna.samplers
+    if config.method == "tpe":
+        return samplers.TPESampler(seed=config.seed, constant_liar=True)
+    return samplers.RandomSampler(seed=config.seed)
+
+
+def _larger_is_better(objective: str, made: Plan) -> bool:
+    metric = signature(made.jobs[0].config).spec.metric
+    return "loss" not in objective and metric == "accuracy"

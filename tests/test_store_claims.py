@@ -1,0 +1,140 @@
+"""Claims: several processes share a pool, and each run is made by one of them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnjax.store.claims import CLAIMS, Claims
+
+
+RUNS = [f"run{number}" for number in range(60)]
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from rnnjax.store.claims import Claims
+
+pool, name, fate = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+print("ready", flush=True)
+sys.stdin.readline()
+with Claims(pool) as claims:
+    left = sorted(os.environ["RUNS"].split(), key=lambda run: hash((name, run)))
+    while left:
+        for run in list(left):
+            if not claims.take(run):
+                continue
+            if not (pool / f"{run}.done").exists():
+                with open(pool / f"{run}.made", "a") as file:
+                    file.write(f"{name}\\n")
+                if fate == "dies":  # with a claim in its hand
+                    print("claimed", flush=True)
+                    sys.stdin.readline()
+                time.sleep(.002)
+                (pool / f"{run}.done").touch()
+            claims.release(run)
+            left.remove(run)
+"""
+
+
+def start(pool: Path, name: str, fate: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(pool), name, fate],
+        env=os.environ | {"RUNS": " ".join(RUNS)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout is not None
+    return worker.stdout.readline().strip()
+
+
+def go(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write("go\n")
+    worker.stdin.flush()
+
+
+def test_three_processes_one_of_which_is_killed(tmp_path: Path):
+    workers = [start(tmp_path, "a", "lives"), start(tmp_path, "b", "lives")]
+    dying = start(tmp_path, "c", "dies")
+    try:
+        assert [read(worker) for worker in (*workers, dying)] == ["ready"] * 3
+        go(dying)
+        assert read(dying) == "claimed"
+        for worker in workers:
+            go(worker)
+        while len(list(tmp_path.glob("*.done"))) < len(RUNS) - 1:
+            assert all(worker.poll() is None for worker in workers)
+            time.sleep(0.01)
+        time.sleep(0.2)
+        # They wait for the run that a living process holds.
+        assert len(list(tmp_path.glob("*.done"))) == len(RUNS) - 1
+        dying.kill()
+        dying.wait(60)
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+    finally:
+        for worker in (*workers, dying):
+            worker.kill()
+            worker.communicate()
+    made = [(tmp_path / f"{run}.made").read_text().split() for run in RUNS]
+    twice = [by for by in made if len(by) > 1]
+    assert len(twice) == 1 and twice[0][0] == "c" and twice[0][1] in "ab"
+    assert {by[-1] for by in made} == {"a", "b"}
+    (left,) = (tmp_path / CLAIMS).iterdir()
+    assert left.suffix == ".sign"  # of the one that was killed
+
+
+@pytest.fixture
+def two(tmp_path: Path):
+    with Claims(tmp_path, 1000.0) as one, Claims(tmp_path, 1000.0) as other:
+        yield one, other
+
+
+def test_a_claim_keeps_others_off_until_it_is_released(two):
+    one, other = two
+    assert one.take("run") and one.take("run") and not other.take("run")
+    assert one.holds("run") and not other.holds("run")
+    other.release("run")
+    assert one.holds("run")
+    one.release("run")
+    assert not one.holds("run") and other.take("run")
+
+
+def test_silence_makes_a_claim_stale(two):
+    one, other = two
+    assert one.take("run")
+    sign = one.folder / "run" / "0"
+    past = sign.stat().st_mtime - 2000
+    os.utime(sign, (past, past))  # one inode: all claims of that process
+    assert other.take("run")
+    assert other.holds("run") and not one.holds("run")
+    one.release("run")  # It wakes up, and must not take the younger claim with it.
+    assert other.holds("run") and not one.take("run")
+
+
+def test_a_first_look_that_is_long_ago(two, monkeypatch):
+    """Seen free, then claimed and overtaken by others before the link is made."""
+    from rnnjax.store import claims
+
+    one, other = two
+    assert other.take("run")
+    (other.folder / "run" / "0").rename(other.folder / "run" / "1")
+    other._held["run"] = other.folder / "run" / "1"
+    looks = iter([None])
+    real = claims._latest
+    monkeypatch.setattr(claims, "_latest", lambda f: next(looks, real(f)))
+    assert not one.take("run")
+    assert other.holds("run") and not (one.folder / "run" / "0").exists()
+
+
+def test_no_claim_outlives_its_context(tmp_path: Path):
+    with Claims(tmp_path) as one:
+        assert one.take("a") and one.take("b")
+    assert list((tmp_path / CLAIMS).iterdir()) == []

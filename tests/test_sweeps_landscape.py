@@ -1,0 +1,95 @@
+"""Many untrained networks in one program: the numbers of the ordinary probe."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from rnnjax.cli.main import main
+from rnnjax.probes.adjoint import by_lag
+from rnnjax.probes.decay import decay
+from rnnjax.probes.measure import measure
+from rnnjax.sweeps import landscape as module
+from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.landscape import landscape
+from rnnjax.training.build import build_hyper, heldout, initial_params, signature
+from rnnjax.training.program import Program
+from tests.launch_samples import Witness
+
+
+SMALL = [
+    *("cell=elman", "activation=sigmoid", "model.hidden=6", "probe.batch=3"),
+    "probe.sentences=2",
+    *("task=temporal_order", "init=orthogonal", "model.layers=2"),
+]
+AXES = ["init.gain=.5,4", "cell.bias=0,1", "task.length=24,20", "seed=range(3)"]
+
+
+def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
+    """24 points, two lengths, five points a call: all axes, the order of the axes."""
+    monkeypatch.setattr(module, "CAPACITY", 4)
+    made = plan([*SMALL, *AXES], multirun=True)
+    witness = Witness()
+    found = landscape(made.jobs, made.varied, witness)
+    assert witness.packs == [(1, 12), (1, 12)] and len(witness.advances) == 24
+    names = ("init.gain", "cell.bias", "task.length", "seed")
+    assert found.decay.dims == (*names, "layer")
+    assert dict(found.sizes) == dict(zip(names, (2, 2, 2, 3), strict=True)) | {
+        "layer": 2,
+        "lag": 24,
+    }
+    assert found["task.length"].values.tolist() == [24, 20]
+    for job in made.jobs[::7]:
+        config = job.config
+        spec, params = signature(config).spec, initial_params(config)
+        batch = heldout(config.task, config.task_options, "validation", 3)
+        model = Program(signature(config)).model(build_hyper(config))
+        one = measure(model, spec, params, batch, 1)
+        gain, bias = (
+            dict(config.init.options)["gain"],
+            dict(config.cell_options)["bias"],
+        )
+        length = dict(config.task_options)["length"]
+        place = {"init.gain": gain, "cell.bias": bias, "seed": config.seed}
+        point = found.sel(place | {"task.length": length})
+        np.testing.assert_allclose(point.loss, one.loss, rtol=1e-5)
+        last = np.asarray(batch.lengths) - 1
+        for layer in range(2):
+            norms = by_lag(np.asarray(one.log10_adjoint)[layer, 0], last).mean(axis=1)
+            curve = point.log10_adjoint[layer]
+            np.testing.assert_allclose(curve[:length], norms, atol=2e-5)
+            assert np.isnan(curve[length:]).all()
+            np.testing.assert_allclose(
+                point.decay[layer], decay(norms).slope, atol=1e-5
+            )
+    # φ′ ≤ 1/4 and U = gain · orthogonal bound the slope of the upper layer
+    assert (
+        found.decay.sel({"init.gain": 0.5})[..., 1] < np.log10(0.5 / 4) + 1e-3
+    ).all()
+    assert (found.decay.sel({"init.gain": 4.0})[..., 1] < 1e-3).all()
+
+
+def test_what_is_no_product_has_points(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pairs = "zip=[{init.gain: .5, seed: 1}, {init.gain: 2, seed: 4}]"
+    assert main(["probe", "-m", *SMALL, "task.length=20", pairs]) == 0
+    (file,) = tmp_path.glob("runs/probes/sweep-*/probes.nc")
+    out = capsys.readouterr().out
+    assert "2 points in" in out and file.name in out
+    data = xr.load_dataset(file, engine="h5netcdf")
+    assert data.decay.dims == ("point", "layer")
+    assert data["init.gain"].values.tolist() == [0.5, 2.0]
+    assert data.seed.values.tolist() == [1, 4]
+    assert data.decay.attrs["units"] == "log10 per step of lag"
+
+
+def test_a_sweep_needs_the_word(capsys):
+    assert main(["probe", *SMALL, "seed=0,1"]) == 2
+    assert "add -m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_means_leave_exact_zeros_out(lag):
+    norms = np.array([[-np.inf, -4.0], [-np.inf, -2.0], [0.0, np.nan]], np.float32)
+    found = module._by_lag(norms, np.array([2, 1]))
+    expected = {0: (0.0 - 2.0) / 2, 2: -np.inf}[lag]
+    assert found[lag] == expected

@@ -1,0 +1,158 @@
+"""Launchers differ in who computes a run, never in what it becomes."""
+
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+from rnnjax.cli.main import main
+from rnnjax.errors import UserError
+from rnnjax.store.claims import Claims
+from rnnjax.store.pool import Pool
+from rnnjax.sweeps import work
+from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.settings import LauncherConfig
+from tests.launch_samples import Witness, contents, jobs, params_of, start
+from tests.training_samples import compiled, differing
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that are compiled once for all tests of this process."""
+    monkeypatch.setattr(work, "Compiled", compiled)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Two runs, and one that diverges, in one pack."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "Compiled", compiled)
+        return start(tmp_path_factory.mktemp("packed"), sweep())
+
+
+def sweep():
+    return jobs("lr=.05,1000,.1", "loss_bound=5")
+
+
+def same(one, other):
+    for a, b in zip(one.runs, other.runs, strict=True):
+        assert a.path.name == b.path.name
+        assert a.manifest().status == b.manifest().status
+        assert a.manifest().results == b.manifest().results
+        assert differing(params_of(a), params_of(b)) == []
+        assert a.metrics().equals(b.metrics(), null_equal=True)
+
+
+def test_basic_runs_one_after_another(tmp_path, packed):
+    witness = Witness()
+    found = start(tmp_path, sweep(), witness, launcher=LauncherConfig("basic"))
+    assert (found.computed, found.failed) == (3, 0)
+    assert [run.manifest().status for run in found.runs] == ["done", "diverged", "done"]
+    assert witness.packs == [(12, 1)] * 3
+    assert {run.manifest().pack.size for run in found.runs} == {1}
+    same(found, packed)
+
+
+def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
+    names = {
+        "JAX_COMPILATION_CACHE_DIR": getattr(jax.config, "jax_compilation_cache_dir"),  # noqa: B009
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    for key, value in names.items():
+        monkeypatch.setenv(key, value)
+    planned, witness = sweep()[:2], Witness()
+    launcher = LauncherConfig("joblib", workers=2)
+    found = start(tmp_path, planned, witness, launcher=launcher)
+    assert (found.computed, found.failed) == (2, 0)
+    assert witness.packs == [(12, 1)] * 2 and witness.advances == [(12, 1)] * 2
+    one, two = (run.manifest() for run in found.runs)
+    assert (one.status, two.status) == ("done", "diverged")
+    assert one.environment.device_count == 1
+    for run, other in zip(found.runs, packed.runs, strict=False):
+        assert differing(params_of(run), params_of(other)) == []
+    again = start(tmp_path, planned, launcher=launcher)
+    assert again.computed == 0 and again.runs == found.runs
+
+
+def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):
+    """Each run is begun once; both launches end with all of them."""
+    begun = []
+    begin = work.Work._begin
+    monkeypatch.setattr(
+        work.Work, "_begin", lambda self, one: (begun.append(one), begin(self, one))[1]
+    )
+    monkeypatch.setattr(work, "WAIT_SECONDS", 0.01)
+    basic = LauncherConfig("basic")
+    results = {}
+
+    def launch(name):
+        results[name] = start(tmp_path, sweep(), name="sweep", launcher=basic)
+
+    threads = [threading.Thread(target=launch, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(begun) == 3 and len({one.identity for one in begun}) == 3
+    assert results["a"].runs == results["b"].runs
+    assert len(Pool(tmp_path).rows()) == 3
+    for one, other in zip(results["a"].runs, packed.runs, strict=True):
+        assert one.manifest().results == other.manifest().results
+
+
+def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch):
+    """A pack loses the run that is claimed, and makes it when the claim is given up."""
+    naps = []
+    holder = Claims(tmp_path)
+    planned = sweep()
+    held = packed.runs[2].manifest().identity
+
+    def nap(seconds):
+        sealed = [path.parent.name for path in tmp_path.glob("*-*/params.msgpack")]
+        naps.append(sealed)
+        holder.release(held)
+
+    monkeypatch.setattr(work, "time", SimpleNamespace(sleep=nap))
+    with holder:
+        assert holder.take(held)
+        found = start(tmp_path, planned)
+    assert len(naps) == 1 and len(naps[0]) == 2
+    assert not any(held in name for name in naps[0])
+    assert [run.manifest().pack.size for run in found.runs] == [2, 2, 1]
+    same(found, packed)
+
+
+def test_words_of_the_command_line():
+    made = plan(["hydra/launcher=joblib", "hydra.launcher.workers=3"])
+    assert made.settings.launcher == LauncherConfig("joblib", workers=3)
+    assert plan(["launcher=ray", "launcher.cpus=2"]).settings.launcher.cpus == 2
+    assert plan([]).settings.launcher == LauncherConfig("packed")
+    (one,), (other,) = plan(["launcher=basic"]).jobs, plan([]).jobs
+    assert one.resolved == other.resolved  # nothing of a run changes
+    for words, part in (
+        (["hydra/launcher=jobib"], "joblib"),
+        (["launcher.workers=2"], "it belongs to launcher=joblib"),
+        (["hydra/launcher=joblib", "hydra.launcher.workers=0"], "launcher.workers"),
+        (["hydra.sweep.dir=x"], "hydra.sweep.dir"),
+    ):
+        with pytest.raises(UserError, match=part):
+            plan(words)
+    with pytest.raises(UserError, match="launcher"):
+        plan(["launcher=basic,joblib"], multirun=True)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "extra"), [("ray", "ray"), ("submitit_local", "slurm")]
+)
+def test_a_library_that_is_not_there(launcher, extra, tmp_path, monkeypatch, capsys):
+    for name in ("ray", "submitit"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    words = ["train", "-m", "steps=0", f"hydra/launcher={launcher}"]
+    assert main([*words, f"out={tmp_path / 'runs'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"pip install 'rnnjax[{extra}]'" in error and error.count("\n") == 1
+    assert not contents(tmp_path) and os.listdir(tmp_path) == []
