@@ -96,6 +96,25 @@ class RemedyConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PenaltyConfig:
+    """What is added to the loss; the gradient of the sum is then clipped.
+
+    Loss and light probe stay those of the loss alone.
+
+    Attributes:
+        name: `omega` keeps the norm of the adjoint (`rnnjax.remedies.omega`).
+        weight: α in L + α Ω, an input of the compiled program.
+    """
+
+    name: Literal["none", "omega"] = "none"
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("penalty", self.name, ("none", "omega"))
+        check_range("penalty.weight", self.weight, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class BackpropConfig:
     """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
 
@@ -212,6 +231,7 @@ class RunConfig:
         cell: registered name of the cell, `cell_options` its fields.
         activation: φ of the cell, None for the cell's default.
         init: initialiser of the recurrent kernels.
+        penalty: what is added to the loss.
         backprop: how the adjoint goes back in training.
         task: registered name of the task, `task_options` its fields.
         lr: learning rate η, `lr_schedule` how it goes on.
@@ -233,6 +253,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     remedy: RemedyConfig = RemedyConfig()
+    penalty: PenaltyConfig = PenaltyConfig()
     backprop: BackpropConfig = BackpropConfig()
     probe: ProbeConfig = ProbeConfig()
     eval: EvalConfig = EvalConfig()
