@@ -107,7 +107,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         accuracy[i] = one.results["test_metric"]
         updates[i] = one.manifest.steps
         diverged[i] = one.manifest.status == "diverged"
-    dims = ("variant", "init", "method", "length", "seed")
+    dims = ("variant", "init", "rule", "length", "seed")
     return xr.Dataset(
         {
             "curve": ((*dims, "look"), curve.reshape(*shape, looks)),
@@ -119,7 +119,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         {
             "variant": list(settings.variants),
             "init": list(settings.inits),
-            "method": list(settings.methods),
+            "rule": list(settings.methods),
             "length": list(settings.lengths),
             "seed": list(settings.seeds),
             "look": settings.every * np.arange(looks),
@@ -174,19 +174,19 @@ def out_of_order(results: xr.Dataset) -> float:
     """Runs, over all lengths and seeds, by which a method beats the next one in the
     paper's order; the most over initialisations, in variant A."""
     count = solved(results).sel(variant="A").sum(["length", "seed"])
-    steps = count.sel(method=list(METHODS)).diff("method")
+    steps = count.sel(rule=list(METHODS)).diff("rule")
     return float(-steps.min())
 
 
 def rises(results: xr.Dataset) -> float:
     """Most runs by which SGD without more gets better from a length to the next."""
-    count = solved(results).sel(method="SGD", variant="A").sum("seed")
+    count = solved(results).sel(rule="SGD", variant="A").sum("seed")
     return float(count.diff("length").max())
 
 
 def share(results: xr.Dataset, init: list[str], method: list[str], length: int):
     """Share of solved runs in variant A."""
-    chosen = solved(results).sel(variant="A", init=init, method=method, length=length)
+    chosen = solved(results).sel(variant="A", init=init, rule=method, length=length)
     return float(chosen.mean())
 
 
@@ -217,11 +217,11 @@ def draw(results: xr.Dataset) -> Drawn:
 
 def _success(axes: Any, results: xr.Dataset) -> None:
     rate = solved(results).mean("seed")
-    for i, method in enumerate(results.method.to_numpy()):
+    for i, method in enumerate(results.rule.to_numpy()):
         look = {"color": SERIES[i][0], "linewidth": (3.6, 2.2, 1.0)[i], "label": method}
         axes.plot(
             results.length,
-            rate.sel(method=method),
+            rate.sel(rule=method),
             "o-",
             markersize=(6, 4, 2)[i],
             **look,
