@@ -85,6 +85,10 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
         {
             "none": ("", "the loss as it is"),
             "omega": ("weight", "the adjoint keeps its norm (Pascanu et al. 2013)"),
+            "flossing": (
+                "weight exponents window alone until",
+                "Lyapunov exponents are pushed to zero (Engelken 2023)",
+            ),
         },
     ),
     "backprop": (

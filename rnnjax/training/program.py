@@ -21,10 +21,11 @@ from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
+from rnnjax.remedies.flossing import flossing
 from rnnjax.remedies.omega import omega
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
-from rnnjax.training.penalty import Penalty, with_omega
+from rnnjax.training.penalty import Penalty, with_flossing, with_omega
 from rnnjax.training.rate import factor
 from rnnjax.training.shards import (
     each_shard,
@@ -196,8 +197,15 @@ class Program:
         )
         key = key_for(hyper, DROPOUT, step)
         loss, metric, gradient, tapped, extra = self._shards(params, hyper, key, batch)
-        if self.signature.penalty.name == "omega":
+        penalty = self.signature.penalty
+        if penalty.name == "omega":
             gradient = with_omega(gradient, hyper.penalty, extra)
+        if penalty.name == "flossing":
+            few = batch.inputs[: penalty.window, :1]
+            many = penalty.exponents or 0
+            push = lambda p: flossing(self.model(hyper), p, few, many)
+            slope = lambda: jax.grad(push)(params)
+            gradient = with_flossing(gradient, hyper.penalty, step, slope)
         return loss, metric, gradient, tapped
 
     def _shards(
