@@ -167,8 +167,8 @@ def draw(results: xr.Dataset) -> Drawn:
             first.plot(exponent[~done], count[~done], "x", **look)
         first.axvline(0, color=SOFT, linewidth=0.7)
         first.set(xlabel="λ₁, nats per step", ylabel="iterations", yscale="log")
-        first.legend(fontsize=6.5, frameon=False, handletextpad=0.1, loc="lower right")
-        title(first, "iterations against λ₁ (×: not converged)")
+        first.legend(fontsize=6.5, frameon=False, handletextpad=0.1, loc="upper left")
+        title(first, "iterations against λ₁")
         for chaotic, colour in ((False, SERIES[0][0]), (True, SERIES[1][0])):
             chosen = group(results, chaotic).to_numpy()
             if chosen.any():
@@ -184,7 +184,10 @@ def draw(results: xr.Dataset) -> Drawn:
         second.legend(fontsize=6.5, frameon=False)
         title(second, "iterations against T")
         third.axvline(0, color=SOFT, linewidth=0.7)
-        for done, marker, text in ((True, "o", "converged"), (False, "x", "not")):
+        for done, marker, text in (
+            (True, "o", "converged"),
+            (False, "x", "not converged"),
+        ):
             chosen = results.converged.to_numpy() == done
             across = np.broadcast_to(exponent, chosen.shape)[chosen]
             values = np.maximum(results.deviation.to_numpy()[chosen], 1e-17)
@@ -194,7 +197,7 @@ def draw(results: xr.Dataset) -> Drawn:
         third.axhline(1e-5, color=SOFT, linewidth=0.8, linestyle=":")
         third.grid(axis="y", color=GRID, linewidth=0.5)
         third.set(xlabel="λ₁, nats per step", ylabel="largest |Δh|", yscale="log")
-        third.legend(fontsize=6.5, frameon=False, handletextpad=0.1, loc="upper left")
+        third.legend(fontsize=6.5, frameon=False, handletextpad=0.1, loc="center left")
         title(third, "deviation from the loop")
     return figure
 
