@@ -16,7 +16,7 @@ from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset
-from rnnjax.reproduce.training import sweep
+from rnnjax.reproduce.heldout import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
 
@@ -95,8 +95,10 @@ class SelectiveCopy(Task):
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Train every depth, and run one layer step by step and all at once."""
     listed = lambda values: ",".join(map(str, values))
-    runs = sweep(
+    runs = scores(
         pool,
+        settings.updates,
+        settings.every,
         [
             f"task={__file__}:SelectiveCopy",
             f"task.length={settings.length}",
@@ -107,22 +109,15 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
             f"model.embedding={settings.hidden}",
             "lr=1e-3",
             f"batch={settings.batch}",
-            f"steps={settings.updates}",
-            f"log_every={settings.every}",
-            f"eval.every={settings.every}",
             f"eval.size={settings.fresh}",
             "eval.stop_when_solved=true",
             "probe=off",
         ],
     )
-    looks = settings.updates // settings.every + 1
-    curve = np.full((len(runs), looks), np.nan)
-    for row, one in zip(curve, runs, strict=True):
-        found = one.metrics["validation_metric"].to_numpy().astype(float)
-        place = one.metrics["step"].to_numpy() // settings.every
-        row[place[~np.isnan(found)]] = found[~np.isnan(found)]
     shape = len(settings.layers), len(settings.seeds)
-    accuracy = [one.results["test_metric"] for one in runs]
+    curve = np.stack([one.curve for one in runs])
+    looks = curve.shape[1]
+    accuracy = [one.metric for one in runs]
     deviation = [_deviation(settings, seed) for seed in settings.seeds]
     return xr.Dataset(
         {
@@ -226,9 +221,7 @@ FIGURE = Figure(
                 layers=(1,),
                 length=6,
                 hidden=6,
-                updates=2,
-                batch=4,
-                every=1,
+                updates=0,
                 fresh=100,
                 seeds=(0,),
             ),
