@@ -14,6 +14,10 @@ from rnnjax.recurrence.layer import Engine, Recurrent
 from rnnjax.types import Lengths
 
 
+LATEST: dict[str, Any] = {"init_fn": lambda: None, "reduce_fn": lambda old, new: new}
+"""A sown value itself, not a list of all that were sown."""
+
+
 class SequenceModel(nn.Module):
     """A stack of recurrent layers between an encoder and a linear readout.
 
@@ -92,13 +96,19 @@ class SequenceModel(nn.Module):
             inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``.
             lengths: valid steps of each example; None: all.
             train: whether dropout is active.
+
+        With ``mutable=["layers"]`` it also tells the input and the trajectories of each
+        layer, by its number.
         """
         x = self.encode(inputs)
         short = self.readout == "last" and self.chunk is not None
         for layer in range(self.layers):
             x = self.between(x, train)
             last = short and layer == self.layers - 1
-            x, _ = self.run_layer(layer, x, lengths, last)
+            entered = x
+            x, states = self.run_layer(layer, x, lengths, last)
+            if not self.is_initializing():
+                self.sow("layers", str(layer), (entered, states), **LATEST)
         return self.head(x) if short else self.decode(x, lengths)
 
     def encode(self, inputs: Array) -> Array:

@@ -165,7 +165,7 @@ def _needed(
 
 
 def _pairs(row: Mapping[str, object], keys: Sequence[str]) -> list[str]:
-    bare = ("cell.name", "activation", "task.name", "backprop.name")
+    bare = ("cell.name", "activation", "task.name", "backprop.name", "penalty.name")
     return [
         display(str(row[key]))
         if key in bare

@@ -24,6 +24,7 @@ EXTENDABLE = frozenset({"steps"})
 IMPLIED = {
     "backprop": {"name": "exact"},
     "lr_schedule": {"name": "constant", "warmup": 0},
+    "penalty": {"name": "none"},
 }
 """Top-level keys that do not count at these values: what a run without them does."""
 

@@ -20,6 +20,7 @@ from rnnjax.training.config import (
     EvalConfig,
     ModelConfig,
     OptimizerConfig,
+    PenaltyConfig,
     ProbeConfig,
     RateConfig,
     RemedyConfig,
@@ -77,6 +78,17 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             "none": ("", "the gradient as it is"),
             "clip_norm": ("threshold", "scale the gradient down to a global norm"),
             "clip_value": ("threshold", "cut each entry of the gradient"),
+        },
+    ),
+    "penalty": (
+        PenaltyConfig,
+        {
+            "none": ("", "the loss as it is"),
+            "omega": ("weight", "the adjoint keeps its norm (Pascanu et al. 2013)"),
+            "flossing": (
+                "weight exponents window alone until",
+                "Lyapunov exponents are pushed to zero (Engelken 2023)",
+            ),
         },
     ),
     "backprop": (

@@ -28,6 +28,7 @@ from rnnjax.training.config import (
     InitConfig,
     ModelConfig,
     OptimizerConfig,
+    PenaltyConfig,
     ProbeConfig,
     RateConfig,
     RemedyConfig,
@@ -175,6 +176,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "optimizer": OptimizerConfig(**tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
             # none in old ones
+            "penalty": PenaltyConfig(**tree.get("penalty", {})),
             "backprop": BackpropConfig(**tree.get("backprop", {})),
             "lr_schedule": RateConfig(**tree.get("lr_schedule", {})),
             "probe": ProbeConfig(**tree["probe"]),

@@ -17,6 +17,7 @@ from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
 from rnnjax.training.optimizer import Hyper
+from rnnjax.training.penalty import build_penalty, build_strength
 from rnnjax.training.program import PARAMS, Signature, key_for
 from rnnjax.training.rate import build_rate
 from rnnjax.types import Batch
@@ -108,6 +109,7 @@ def signature(config: RunConfig) -> Signature:
         spec=spec,
         optimizer=config.optimizer.name,
         remedy=config.remedy.name,
+        penalty=build_penalty(config.penalty),
         batch=config.batch,
         shards=config.shards,
         ride=config.probe.preset == "light",
@@ -127,6 +129,7 @@ def build_hyper(config: RunConfig) -> Hyper:
         lr=number(config.lr),
         rate=build_rate(config.lr_schedule),
         threshold=number(config.remedy.threshold),
+        penalty=build_strength(config.penalty),
         momentum=number(rule.momentum),
         b1=number(rule.b1),
         b2=number(rule.b2),

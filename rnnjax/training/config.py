@@ -104,6 +104,50 @@ class RemedyConfig:
         check_range("remedy.threshold", self.threshold, 1e-12)
 
 
+PENALTIES = ("none", "omega", "flossing")
+
+
+@dataclasses.dataclass(frozen=True)
+class PenaltyConfig:
+    """What is added to the loss; the gradient of the sum is then clipped.
+
+    Loss and light probe stay those of the loss alone.
+
+    Attributes:
+        name: `omega` keeps the norm of the adjoint (`rnnjax.remedies.omega`);
+            `flossing` pushes Lyapunov exponents to zero (`rnnjax.remedies.flossing`),
+            those of the first example of each batch.
+        weight: of the penalty, α of Ω; an input of the compiled program.
+        exponents: how many of the leading exponents.
+        window: the first steps of the sequence that are flossed; None: all.
+        alone: the first so many updates follow the penalty alone.
+        until: updates with a penalty; None: all. Both are inputs of the program.
+    """
+
+    name: Literal["none", "omega", "flossing"] = "none"
+    weight: float = 1.0
+    exponents: int | None = None
+    window: int | None = None
+    alone: int = 0
+    until: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("penalty", self.name, PENALTIES)
+        check_range("penalty.weight", self.weight, 0.0)
+        if self.name != "flossing":
+            return
+        if self.exponents is None:
+            raise UserError(
+                "penalty=flossing needs penalty.exponents, how many are pushed to zero"
+            )
+        check_range("penalty.exponents", self.exponents, 1, 65_536)
+        if self.window is not None:
+            check_range("penalty.window", self.window, 1)
+        check_range("penalty.alone", self.alone, 0, 10**9)
+        if self.until is not None:
+            check_range("penalty.until", self.until, self.alone, 10**9)
+
+
 @dataclasses.dataclass(frozen=True)
 class BackpropConfig:
     """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
@@ -221,6 +265,7 @@ class RunConfig:
         cell: registered name of the cell, `cell_options` its fields.
         activation: φ of the cell, None for the cell's default.
         init: initialiser of the recurrent kernels.
+        penalty: what is added to the loss.
         backprop: how the adjoint goes back in training.
         task: registered name of the task, `task_options` its fields.
         lr: learning rate η, `lr_schedule` how it goes on.
@@ -242,6 +287,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     remedy: RemedyConfig = RemedyConfig()
+    penalty: PenaltyConfig = PenaltyConfig()
     backprop: BackpropConfig = BackpropConfig()
     probe: ProbeConfig = ProbeConfig()
     eval: EvalConfig = EvalConfig()

@@ -8,6 +8,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
 
+from rnnjax.training.penalty import Strength
 from rnnjax.training.rate import Rate
 
 
@@ -20,6 +21,7 @@ class Hyper:
         lr: learning rate η.
         rate: how it goes on.
         threshold: of the remedy.
+        penalty: of the penalty.
         momentum, b1, b2, decay, eps: of the optimizer.
         loss_bound: a larger loss counts as divergence.
         cell: numeric fields of the cell by name.
@@ -30,6 +32,7 @@ class Hyper:
     lr: Float[Array, ""]
     rate: Rate
     threshold: Float[Array, ""]
+    penalty: Strength
     momentum: Float[Array, ""]
     b1: Float[Array, ""]
     b2: Float[Array, ""]

@@ -21,8 +21,11 @@ from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
+from rnnjax.remedies.flossing import flossing
+from rnnjax.remedies.omega import omega
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.penalty import Penalty, with_flossing, with_omega
 from rnnjax.training.rate import factor
 from rnnjax.training.shards import (
     each_shard,
@@ -49,7 +52,7 @@ class Signature:
         model: with default initialisers and numeric fields, without a lag.
         task: the task record.
         spec: what the task says of itself.
-        optimizer, remedy: kinds.
+        optimizer, remedy, penalty: kinds.
         batch: examples an update.
         shards: equal parts of the batch.
         ride: whether light probes ride on the backward pass.
@@ -61,6 +64,7 @@ class Signature:
     spec: TaskSpec
     optimizer: str
     remedy: str
+    penalty: Penalty
     batch: int
     shards: int
     ride: bool
@@ -184,10 +188,31 @@ class Program:
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
     ) -> tuple[Array, Array, Any, Any]:
-        """Loss, metric, gradient and that of the taps, for the update at `step`."""
-        sig = self.signature
-        batch = sig.task.sample(key_for(hyper, TRAIN_DATA, step), sig.batch, data)
+        """Loss, metric, gradient and that of the taps, for the update at `step`.
+
+        The gradient is that of the loss and of the penalty together.
+        """
+        batch = self.signature.task.sample(
+            key_for(hyper, TRAIN_DATA, step), self.signature.batch, data
+        )
         key = key_for(hyper, DROPOUT, step)
+        loss, metric, gradient, tapped, extra = self._shards(params, hyper, key, batch)
+        penalty = self.signature.penalty
+        if penalty.name == "omega":
+            gradient = with_omega(gradient, hyper.penalty, extra)
+        if penalty.name == "flossing":
+            few = batch.inputs[: penalty.window, :1]
+            many = penalty.exponents or 0
+            push = lambda p: flossing(self.model(hyper), p, few, many)
+            slope = lambda: jax.grad(push)(params)
+            gradient = with_flossing(gradient, hyper.penalty, step, slope)
+        return loss, metric, gradient, tapped
+
+    def _shards(
+        self, params: Any, hyper: Hyper, key: Any, batch: Batch
+    ) -> tuple[Array, Array, Any, Any, Any]:
+        """`_gradient_of`, added up over the shards of the batch."""
+        sig = self.signature
         if sig.shards == 1:
             return self._gradient_of(params, hyper, key, batch)
         parts = split_batch(batch, sig.shards)
@@ -198,37 +223,52 @@ class Program:
             return self._gradient_of(params, hyper, key, part, share)
 
         every = keys, parts, shares(sig.spec, parts).T
-        *summed, tapped = each_shard(weighted, every, self.spread)
-        loss, metric, gradient = jax.tree.map(lambda x: jnp.sum(x, axis=0), summed)
-        return loss, metric, gradient, jax.tree.map(joined, tapped)
+        loss, metric, gradient, tapped, extra = each_shard(weighted, every, self.spread)
+        loss, metric, gradient, extra = jax.tree.map(
+            lambda x: jnp.sum(x, axis=0), (loss, metric, gradient, extra)
+        )
+        return loss, metric, gradient, jax.tree.map(joined, tapped), extra
 
     def _gradient_of(
         self, params: Any, hyper: Hyper, key: Any, batch: Batch, share: Any = None
-    ) -> tuple[Array, Array, Any, Any]:
-        """`_gradient` of a batch; of a shard, times its share of loss and metric."""
-        sig, model = self.signature, self.model(hyper)
+    ) -> tuple[Array, Array, Any, Any, Any]:
+        """Loss, metric, gradient of the loss, that of the taps, and sums of Ω.
 
-        def loss_of(params: Any, taps: Any) -> tuple[Array, Array]:
+        Of a shard, loss and metric times its share of them.
+        """
+        sig, model = self.signature, self.model(hyper)
+        penalised = sig.penalty.name == "omega"
+        tapping = sig.ride or penalised
+
+        def loss_of(params: Any, taps: Any) -> tuple[Array, tuple[Array, Any]]:
             variables = (
-                {"params": params, "taps": taps} if sig.ride else {"params": params}
+                {"params": params, "taps": taps} if tapping else {"params": params}
             )
             rngs = {"dropout": key} if model.dropout else {}
-            answers: Any = model.apply(
-                variables, batch.inputs, batch.lengths, train=True, rngs=rngs
-            )
+            entering = variables, batch.inputs, batch.lengths
+            answers: Any
+            entered: Any = {}
+            if penalised:
+                answers, sown = model.apply(
+                    *entering, train=True, rngs=rngs, mutable=["layers"]
+                )
+                entered = dict(sown["layers"])
+            else:
+                answers = model.apply(*entering, train=True, rngs=rngs)
             loss, metric = objective(sig.spec, answers, batch)
-            return (
-                (loss, metric)
-                if share is None
-                else (loss * share[0], metric * share[1])
-            )
+            if share is not None:
+                loss, metric = loss * share[0], metric * share[1]
+            return loss, (metric, entered)
 
-        taps = light.zero_taps(model, params, batch) if sig.ride else {}
-        wanted = (0, 1) if sig.ride else (0,)
-        (loss, metric), gradients = jax.value_and_grad(loss_of, wanted, has_aux=True)(
-            params, taps
-        )
-        return loss, metric, gradients[0], gradients[1] if sig.ride else ()
+        taps = light.zero_taps(model, params, batch) if tapping else {}
+        wanted = (0, 1) if tapping else (0,)
+        (loss, (metric, entered)), gradients = jax.value_and_grad(
+            loss_of, wanted, has_aux=True
+        )(params, taps)
+        extra: Any = ()
+        if penalised:
+            extra = omega(model, params, batch.lengths, entered, gradients[1])
+        return loss, metric, gradients[0], gradients[1] if sig.ride else (), extra
 
     def _update(
         self, state: TrainState, hyper: Hyper, until: Until, data: Data

@@ -1,0 +1,101 @@
+"""Gradient flossing: Lyapunov exponents are pushed to zero.
+
+Engelken (2023), "Gradient flossing: improving gradient descent through dynamic control
+of Jacobians", NeurIPS. Along the trajectory of one sequence k orthonormal tangents are
+carried by J_t Q_{t−1} = Q_t R_t, so that λ_i is the mean of ln |R_ii|, and
+
+    Λ = mean over i ≤ k of λ_i²
+
+is differentiated through all of it: states, Jacobians and QR. Directions that neither
+grow nor shrink let a gradient through; the paper does this for some hundred updates
+before training, and again in between.
+
+A direction that is lost in one step (a unit that is switched off) has no exponent, and
+Λ no gradient: choose k smaller, or another activation.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.recurrence.ends import make_drive
+from rnnjax.recurrence.pure import Weights
+from rnnjax.recurrence.reverse import Drive, masked_step
+from rnnjax.recurrence.vectors import join, split
+from rnnjax.types import Params, State
+
+
+SETTLE = 4
+"""The first T // SETTLE steps let the tangents align and do not count."""
+
+
+def flossing(
+    model: SequenceModel, params: Params, inputs: Array, exponents: int
+) -> Float[Array, ""]:
+    """Λ of all recurrences of a model, the mean over them; differentiable.
+
+    Without batched LAPACK, so that it may be part of a pack of runs. Costs about k
+    Jacobian-vector products and one QR of ``(N, k)`` a step, and twice that back.
+
+    Args:
+        model: the model.
+        params: its parameters.
+        inputs: of one sequence, tokens ``(T, 1)`` or vectors ``(T, 1, m)``.
+        exponents: k.
+
+    Raises:
+        UserError: a state has fewer than k numbers.
+    """
+    _, sown = model.apply({"params": params}, inputs, mutable=["layers"])
+    entered: Any = sown["layers"]
+    bound = model.bind({"params": params})
+    found = []
+    for layer, walks in enumerate(bound.stack):
+        x = entered[str(layer)][0]
+        for walk in walks:
+            cell, weights = walk.weights()
+            drive = make_drive(cell, weights, x, backwards=walk.backwards)
+            start = walk.first_state(1)
+            spectrum = leading_exponents(cell, weights, start, drive, exponents)
+            found.append(jnp.mean(spectrum**2))
+    return jnp.mean(jnp.stack(found))
+
+
+def leading_exponents(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, exponents: int
+) -> Float[Array, "k"]:
+    """The k leading Lyapunov exponents around one sequence, natural, per step."""
+    size = join(initial).shape[-1]
+    if not 1 <= exponents <= size:
+        raise UserError(
+            f"penalty.exponents={exponents} is not between 1 and the {size} numbers of "
+            f"the state of {type(cell).__name__}"
+        )
+    steps = jax.tree.leaves(drive.values)[0].shape[0]
+    dtype = join(initial).dtype
+    # generic tangents: unit vectors would be invariant under a diagonal recurrence
+    tangents = jax.random.normal(jax.random.key(0), (size, exponents), dtype)
+
+    def forward(carry: Any, now: Drive) -> tuple[Any, Array]:
+        state, tangents = carry
+
+        def step(h: Array) -> Array:
+            entering = split(h[None], initial)
+            return join(masked_step(cell, weights, initial, entering, now)[0])[0]
+
+        def along(v: Array) -> tuple[Array, Array]:
+            return jax.jvp(step, (state,), (v,))
+
+        state, moved = jax.vmap(along, -1, (None, -1))(tangents)
+        tangents, stretched = jnp.linalg.qr(moved)
+        return (state, tangents), jnp.log(jnp.abs(jnp.diagonal(stretched)))
+
+    start = join(initial)[0], jnp.linalg.qr(tangents)[0]
+    growth = lax.scan(forward, start, drive)[1]
+    return jnp.mean(growth[steps // SETTLE :], axis=0)

@@ -1,0 +1,94 @@
+"""Held-out metric of networks while they train, on one grid of updates."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnjax.laboratory.record import quick
+from rnnjax.reproduce.training import sweep
+from rnnjax.run import Run
+from rnnjax.sweeps.compose import compose_sweep
+from rnnjax.training.build import build_hyper, heldout, initial_params, signature
+from rnnjax.training.config import RunConfig
+from rnnjax.training.program import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """A run, seen from outside.
+
+    Attributes:
+        config: of the run.
+        params: final parameters.
+        curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
+            NaN after the run ended.
+        loss, metric: on test examples at the end.
+        updates: that were made.
+        diverged: whether it ended because a number was not finite.
+    """
+
+    config: RunConfig
+    params: Any
+    curve: np.ndarray
+    loss: float
+    metric: float
+    updates: int
+    diverged: bool
+
+
+def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[Scores]:
+    """Train the jobs of some sweeps; with no updates they are looked at as they start.
+
+    Args:
+        pool: of the runs.
+        steps: updates of every run.
+        every: updates between two evaluations.
+        sweeps: overrides of each, without steps and evaluation.
+
+    Returns:
+        One for each job, in the order of the sweeps and of their jobs.
+
+    Raises:
+        UserError: see `rnnjax.reproduce.training.sweep`.
+    """
+    often = [f"steps={steps}", f"eval.every={every}", f"log_every={every}"]
+    if steps == 0:
+        jobs = [job for one in sweeps for job in compose_sweep(one)]
+        return [_untrained(job.config) for job in jobs]
+    runs = sweep(pool, *([*one, *often] for one in sweeps))
+    return [_trained(one, steps // every + 1, every) for one in runs]
+
+
+def _trained(run: Run, looks: int, every: int) -> Scores:
+    curve = np.full(looks, np.nan)
+    rows = run.metrics.select("step", "validation_metric").drop_nulls().iter_rows()
+    for step, value in rows:
+        if step % every == 0:
+            curve[step // every] = value
+    manifest = run.manifest
+    return Scores(
+        config=run.config,
+        params=run.params,
+        curve=curve,
+        loss=_number(run.results["test_loss"]),
+        metric=_number(run.results["test_metric"]),
+        updates=manifest.steps,
+        diverged=manifest.status == "diverged",
+    )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _untrained(config: RunConfig) -> Scores:
+    params, hyper = initial_params(config), build_hyper(config)
+    program = Program(signature(config))
+    batch = heldout(config.task, config.task_options, "test", config.eval.size)
+    look = quick(lambda p, batch: program.evaluate(p, hyper, batch)[:2])
+    loss, metric = map(float, look(params, batch))
+    return Scores(config, params, np.array([metric]), loss, metric, 0, False)
