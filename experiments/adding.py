@@ -45,7 +45,7 @@ PAPER = Settings(
     every=100,
     heldout=2000,
     rates=(RATE,),
-    seeds=(0, 1),
+    seeds=(0,),
 )
 
 
