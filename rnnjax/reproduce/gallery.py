@@ -165,9 +165,14 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
 
 
 def _seconds(record: Record) -> str:
-    if record.seconds >= 600:
-        return f"{record.seconds / 60:.0f} min"
-    return f"{record.seconds:.3g} s"
+    text = _time(record.seconds)
+    if record.processor_seconds is not None:
+        text += f" ({_time(record.processor_seconds)} of processor time)"
+    return text
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.3g} s"
 
 
 def _heading(figure: Figure) -> str:

@@ -48,10 +48,10 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
     """
     settings = preset_of(figure, preset).settings
     shelf = shelf_of(figure, out)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     # a longer run that another figure left in a pool would stand for a shorter one
     results = figure.run(settings, pool / figure.name / preset)
-    seconds = time.perf_counter() - began
+    seconds, worked = time.perf_counter() - began, time.process_time() - worked
     shelf.write(preset, results)
     where = environment()
     record = Record(
@@ -64,6 +64,7 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         versions=where.versions,
         commit=where.git.commit if where.git else None,
         verdicts=(),
+        processor_seconds=round(worked, 1),
     )
     shelf.note(record)
     return redraw(figure, preset, shelf)

@@ -29,6 +29,7 @@ class Record:
         versions: of Python and of the libraries.
         commit: of the checkout; None for an installed package.
         verdicts: one for each claim.
+        processor_seconds: of all cores; what a busy machine does not change.
     """
 
     figure: str
@@ -40,6 +41,7 @@ class Record:
     versions: dict[str, str]
     commit: str | None
     verdicts: tuple[Verdict, ...]
+    processor_seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,18 +50,27 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A network before and after training.
+    """A network at some stages of its training.
 
     Attributes:
         config: of its run.
-        untrained, trained: parameters.
+        stages: parameters at each of them.
         metric: on held-out examples, after training; NaN without any.
     """
 
     config: RunConfig
-    untrained: Any
-    trained: Any
+    stages: tuple[Any, ...]
     metric: float
+
+    @property
+    def untrained(self) -> Any:
+        """Parameters of the first stage."""
+        return self.stages[0]
+
+    @property
+    def trained(self) -> Any:
+        """Parameters of the last stage."""
+        return self.stages[-1]
 
 
 def before_and_after(pool: Path, steps: int, overrides: Sequence[str]) -> list[Trained]:
@@ -72,15 +81,41 @@ def before_and_after(pool: Path, steps: int, overrides: Sequence[str]) -> list[T
     Raises:
         UserError: see `sweep`.
     """
+    return at_stages(pool, (0, steps), overrides)
+
+
+def at_stages(
+    pool: Path, updates: Sequence[int], *sweeps: Sequence[str]
+) -> list[Trained]:
+    """The networks of some sweeps after each of several numbers of updates.
+
+    A run that diverged stands with its last finite parameters for what it did not
+    reach. With zeros alone nothing is launched.
+
+    Args:
+        pool: of the runs.
+        updates: ascending; the last is where training ends.
+        sweeps: overrides of each.
+
+    Raises:
+        UserError: see `sweep`.
+    """
+    steps = updates[-1]
     if steps == 0:
-        configs = [job.config for job in compose_sweep(overrides)]
+        configs = [job.config for own in sweeps for job in compose_sweep(own)]
         starts = [initial_params(config) for config in configs]
         return [
-            Trained(config, start, start, math.nan)
+            Trained(config, (start,) * len(updates), math.nan)
             for config, start in zip(configs, starts, strict=True)
         ]
-    runs = sweep(pool, [*overrides, f"steps={steps}", "probe=full", "probe.steps=[0]"])
+    looks = ",".join(map(str, updates[:-1]))
+    more = (f"steps={steps}", "probe=full", f"probe.steps=[{looks}]")
+    runs = sweep(pool, *([*own, *more] for own in sweeps))
     return [
-        Trained(run.config, run.params_at(0), run.params, run.results["test_metric"])
+        Trained(
+            run.config,
+            tuple(run.params_at(min(u, run.manifest.steps)) for u in updates),
+            run.results["test_metric"],
+        )
         for run in runs
     ]

@@ -1,0 +1,48 @@
+"""Networks and training of Arjovsky, Shah & Bengio (2016), which three figures share.
+
+As the authors' code has it: RMSprop, decay 0.9, no epsilon; entries of the gradient
+clipped at ±1 but for the unitary network; batches of 20; a learned first state;
+Glorot's uniform initialisation, the identity for the IRNN.
+"""
+
+from collections.abc import Mapping
+
+
+RATE = 1e-3
+"""The paper's learning rate, for all networks."""
+
+TRAINING = (
+    "optimizer=rmsprop",
+    "optimizer.eps=1e-12",
+    "batch=20",
+    "model.learn_initial_state=true",
+    "checkpoint.keep=false",
+)
+
+SETUP = (
+    "RMSprop, rate 10⁻³, batches of 20, gradients of all but the unitary network "
+    "clipped at ±1 entry by entry, a learned first state, as in the authors' code. "
+    "Fresh sequences in place of 100 000 fixed ones; no peepholes in the LSTM (forget "
+    "bias 1)"
+)
+
+_CLIPPED = ("remedy=clip_value", "remedy.threshold=1.0")
+
+_NETWORKS: dict[str, tuple[str, ...]] = {
+    "tanh": ("cell=elman", "cell.recurrent_init=glorot_uniform", *_CLIPPED),
+    "IRNN": (
+        "cell=elman",
+        "activation=relu",
+        "cell.recurrent_init=identity",
+        *_CLIPPED,
+    ),
+    "LSTM": ("cell=lstm", "cell.recurrent_init=glorot_uniform", *_CLIPPED),
+    "unitary": ("cell=urnn", "remedy=none"),
+}
+
+
+def networks(units: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
+    """Overrides of the networks that `units` gives a number of units."""
+    return {
+        name: (*_NETWORKS[name], f"model.hidden={size}") for name, size in units.items()
+    }

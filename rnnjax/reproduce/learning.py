@@ -1,0 +1,210 @@
+"""Learning curves of several networks on several tasks, in one data set."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawn
+from scipy import stats
+
+from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
+from rnnjax.report.style import GRID, SOFT, Palette, palette, style
+from rnnjax.reproduce.figure import Estimate
+from rnnjax.reproduce.training import sweep
+from rnnjax.run import Run
+from rnnjax.training.build import build_task
+
+
+Named = Mapping[str, Sequence[str]]
+"""Overrides of each network or task, by name."""
+
+NEVER = np.inf
+"""The number of updates to a goal that was not reached within the budget."""
+
+
+def learning_curves(
+    pool: Path,
+    tasks: Named,
+    networks: Named,
+    common: Sequence[str],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+) -> xr.Dataset:
+    """Train every network on every task with every learning rate and seed.
+
+    Args:
+        pool: of the runs.
+        tasks, networks: overrides of each.
+        common: overrides of all, ``steps`` and ``eval.every`` among them.
+        rates: learning rates; all networks get the same ones.
+        seeds: of parameters and data.
+
+    Returns:
+        Held-out `loss` (task, network, rate, seed, step), NaN where a run had diverged,
+        and the memoryless `baseline` (task) of it.
+
+    Raises:
+        UserError: see `rnnjax.reproduce.training.sweep`.
+    """
+    values = [f"lr={','.join(map(str, rates))}", f"seed={','.join(map(str, seeds))}"]
+    runs = sweep(
+        pool,
+        *(
+            [*common, *task, *network, *values]
+            for task in tasks.values()
+            for network in networks.values()
+        ),
+    )
+    curves = [_heldout_loss(run) for run in runs]
+    steps = sorted({step for curve in curves for step in curve})
+    loss = np.array([[curve.get(s, np.nan) for s in steps] for curve in curves])
+    shape = (len(tasks), len(networks), len(rates), len(seeds), len(steps))
+    each = len(runs) // len(tasks)
+    return xr.Dataset(
+        {
+            "loss": (
+                ("task", "network", "rate", "seed", "step"),
+                loss.astype(np.float32).reshape(shape),
+            ),
+            "baseline": ("task", [_baseline(run) for run in runs[::each]]),
+        },
+        {
+            "task": list(tasks),
+            "network": list(networks),
+            "rate": list(rates),
+            "seed": list(seeds),
+            "step": steps,
+        },
+    )
+
+
+def _heldout_loss(run: Run) -> dict[int, float]:
+    rows = run.metrics.select("step", "validation_loss").drop_nulls().iter_rows()
+    return {int(step): loss for step, loss in rows if np.isfinite(loss)}
+
+
+def _baseline(run: Run) -> float:
+    task, data = build_task(run.config.task, run.config.task_options)
+    return task.spec(data).baseline_loss
+
+
+def final_loss(loss: xr.DataArray) -> xr.DataArray:
+    """Median of the last tenth of the evaluations; a diverged run is at infinity."""
+    last = max(1, loss.sizes["step"] // 10)
+    return loss.fillna(np.inf).isel(step=slice(-last, None)).median("step")
+
+
+def best_rate(loss: xr.DataArray) -> xr.DataArray:
+    """The curves of each task and network at the rate of its lowest final loss.
+
+    Lowest is the median over the seeds; all networks choose among the same rates.
+    """
+    chosen = final_loss(loss).median("seed").argmin("rate")
+    return loss.isel(rate=chosen)
+
+
+def updates_to(loss: xr.DataArray, threshold: float) -> xr.DataArray:
+    """The first evaluated update with a loss below `threshold`, `NEVER` if none."""
+    below = loss < threshold
+    first = loss.step.isel(step=below.argmax("step"))
+    return xr.where(below.any("step"), first, NEVER)
+
+
+def share_below(loss: xr.DataArray, threshold: float) -> float:
+    """Part of the runs whose loss was below `threshold` at some evaluation."""
+    return float(np.isfinite(updates_to(loss, threshold)).mean())
+
+
+def median_ratio(slow: np.ndarray, fast: np.ndarray, budget: float) -> Estimate:
+    """Ratio of the median updates to a goal, with a 90 % bootstrap interval over seeds.
+
+    Runs that did not get there count as `budget` updates, which makes the ratio a lower
+    bound where only `slow` has such runs; NaN if half of `fast` did not get there.
+    """
+    if np.median(fast) == NEVER:
+        return Estimate(np.nan, np.nan, np.nan)
+    ratio = lambda a, b, axis: np.median(a, axis) / np.median(b, axis)
+    samples = np.minimum(slow, budget), np.minimum(fast, budget)
+    found = stats.bootstrap(
+        samples,
+        ratio,
+        n_resamples=2000,
+        confidence_level=0.9,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(float(ratio(*samples, -1)), float(found.low), float(found.high))
+
+
+class Panel(NamedTuple):
+    """A panel of curves: its title, loss (network, seed, step), baseline and top."""
+
+    title: str
+    loss: xr.DataArray
+    baseline: float
+    top: float
+
+
+def rate_panels(
+    results: xr.Dataset, paper: float, name: str, top: float
+) -> list[Panel]:
+    """For each task a panel with the paper's rate, and one with the best for each.
+
+    Args:
+        results: of `learning_curves`.
+        paper: the paper's rate.
+        name: of what `task` holds, such as "T".
+        top: of the vertical axis, in baselines.
+    """
+    views = [(f"rate {paper:g}", results.loss.sel(rate=paper))]
+    if results.sizes["rate"] > 1:
+        rates = ", ".join(f"{rate:g}" for rate in results.rate.to_numpy())
+        views.append((f"best of {rates}", best_rate(results.loss)))
+    return [
+        Panel(f"{name} = {task}, {view}", loss.sel(task=task), base, top * base)
+        for task, base in zip(
+            results.task.to_numpy(), results.baseline.to_numpy().tolist(), strict=True
+        )
+        for view, loss in views
+    ]
+
+
+def draw_learning(shown: Sequence[Panel], quantity: str, width: float = 2.6) -> Drawn:
+    """Panels side by side, each seed a thin line and their median a thick one.
+
+    Args:
+        shown: panels; the first one's networks have the colours of all.
+        quantity: along the vertical axes.
+        width: of a panel in inches.
+    """
+    lines = palette([str(name) for name in shown[0].loss.network.to_numpy()])
+    size = Size(width, 2.1, gap_x=1.0, left=0.6, right=0.85, bottom=0.45)
+    with style():
+        figure, grid = panels(1, len(shown), size)
+        for axes, panel in zip(grid[0], shown, strict=True):
+            _draw_curves(axes, panel, lines)
+            title(axes, panel.title)
+        grid[0, 0].set_ylabel(quantity)
+    return figure
+
+
+def _draw_curves(axes: Axes, panel: Panel, lines: Palette) -> None:
+    updates = panel.loss.step.to_numpy()
+    many = updates[-1] >= 1000
+    updates = updates / 1000 if many else updates
+    axes.axhline(panel.baseline, color=SOFT, linewidth=0.9, linestyle=":")
+    labels = []
+    for name, line in lines.items():
+        values = panel.loss.sel(network=name).to_numpy()
+        axes.plot(updates, values.T, color=line.colour, linewidth=0.5, alpha=0.45)
+        middle = np.median(np.nan_to_num(values, nan=np.inf), axis=0)
+        shown = np.where(np.isfinite(middle), middle, np.nan)
+        axes.plot(updates, shown, color=line.colour, linestyle=line.dash)
+        labels.append(EndLabel(min(float(middle[-1]), panel.top), name, line.colour))
+    axes.set(xlim=(0, updates[-1]), ylim=(0, panel.top))
+    axes.set_xlabel("thousand updates" if many else "updates")
+    axes.grid(axis="y", color=GRID, linewidth=0.5)
+    label_ends(axes, labels)

@@ -1,0 +1,82 @@
+"""What the figures bring along: cells, a task, and how learning curves are read."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from jax import random
+
+from rnnjax.reproduce.catalogue import experiments_folder
+from rnnjax.reproduce.learning import (
+    NEVER,
+    best_rate,
+    final_loss,
+    median_ratio,
+    share_below,
+    updates_to,
+)
+from rnnjax.tasks.user import execute_file
+
+
+OWN = execute_file(experiments_folder() / "_own.py")
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_warped_sequence_names_the_symbol_before(variable):
+    task = OWN.Warped(length=30, warp=4, variable=variable)
+    batch = task.sample(random.key(3), 20, {})
+    stays = set()
+    for symbols, targets, mask in zip(
+        *(np.asarray(x).T for x in (batch.inputs, batch.targets, batch.mask)),
+        strict=True,
+    ):
+        starts = np.flatnonzero(np.diff(symbols, prepend=-1))
+        stays |= set(np.diff(starts).tolist())
+        for step in range(30):
+            place = np.searchsorted(starts, step, side="right") - 1
+            assert mask[step] == (place > 0)
+            if place > 0:
+                assert targets[step] == symbols[starts[place] - 1]
+    assert stays == ({1, 2, 3, 4} if variable else {4})
+    assert set(np.unique(batch.inputs)) == set(range(10))
+
+
+def test_own_cells_follow_their_equations():
+    numbers = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(numbers.normal(size=shape), jnp.float32)
+    x, h = draw(5, 3), draw(5, 4)
+    for kind in (OWN.LinearTransition, OWN.LearnedLeak):
+        cell = kind(inputs=3, features=4)
+        params = cell.init(random.key(0), h, x)["params"]
+        params = {name: draw(*value.shape) for name, value in params.items()}
+        found, _ = cell.apply({"params": params}, h, x)
+        V, U, b = params["V"], params["U"], params["b"]
+        if kind is OWN.LinearTransition:
+            expected = h @ U + np.maximum(x @ V + b[None], 0)
+        else:
+            keep = 1 / (1 + np.exp(-params["keep"]))[None]
+            expected = keep * h + (1 - keep) * np.tanh(h @ U + x @ V + b[None])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def curves(values) -> xr.DataArray:
+    loss = np.array(values, np.float32)
+    steps = 10 * np.arange(1, loss.shape[-1] + 1)
+    return xr.DataArray(loss, dims=("rate", "seed", "step"), coords={"step": steps})
+
+
+def test_learning_curves_are_read_as_they_say():
+    nan = np.nan
+    loss = curves([[[4, 3, 2], [4, 1, nan]], [[4, 2, 1.5], [4, 3, 0.5]]])
+    # a run that diverged is worse than any other, whatever it reached before
+    assert final_loss(loss).to_numpy().tolist() == [[2, np.inf], [1.5, 0.5]]
+    assert best_rate(loss).to_numpy().tolist() == loss[1].to_numpy().tolist()
+    assert updates_to(loss, 2).to_numpy().tolist() == [[NEVER, 20], [30, 30]]
+    assert share_below(loss, 2) == 0.75
+
+
+def test_a_ratio_of_medians_keeps_censored_runs():
+    never = np.array([NEVER, NEVER, 80.0])
+    found = median_ratio(never, np.array([20.0, 25.0, 50.0]), budget=100)
+    assert found.value == 4.0 and 1.6 <= found.low <= 4.0 <= found.high <= 5.0
+    assert np.isnan(median_ratio(never, never, budget=100).value)
