@@ -63,6 +63,9 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     Raises:
         UserError: anything wrong; nothing has been written then.
     """
+    from rnnjax.devices import keep_programs
+
+    keep_programs()
     look, rest = _parse(overrides)
     if look.run is None:
         return _show(_untrained(rest, config_dir), look)
