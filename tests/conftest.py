@@ -27,8 +27,19 @@ install_import_hook(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--all-cells``: the table of probes for all cells, not one of each structure."""
-    parser.addoption("--all-cells", action="store_true", help="probe every cell")
+    """``--all-cells``: tables over cells have every row."""
+    parser.addoption("--all-cells", action="store_true", help="every row of tables")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out rows that are marked `rare`, unless they are asked for."""
+    if config.getoption("--all-cells"):
+        return
+    rare = [item for item in items if item.get_closest_marker("rare")]
+    config.hook.pytest_deselected(items=rare)
+    items[:] = [item for item in items if not item.get_closest_marker("rare")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rnnjax.cells import CELLS, Cell
 from rnnjax.recurrence.engine import plain_scan, zero_taps
@@ -99,6 +101,25 @@ STRUCTURES = {
 is one of these, and `test_cells` holds it to its equations and to first order."""
 
 LABELS = [*STRUCTURES, *USER_CELLS]
+
+EXEMPLARS = {
+    "antisymmetric": "a kernel computed from a parameter",
+    "gru_before": "two products in a row",
+    "lru": "an elementwise product, complex; products in the readout",
+    "lstm": "two state arrays",
+    "peephole_lstm": "an elementwise product with a new state array",
+    "scrn": "state arrays of two sizes",
+    "urnn": "a complex product",
+    "user_plain": "no seam at all",
+    "user_reused": "a kernel used twice, a block kernel",
+}
+"""What can go wrong differently. Compilation makes a row dear: others are rare."""
+
+
+def rows(labels: Iterable[str]) -> list[Any]:
+    """Rows of a table over cells: exemplars, and with ``--all-cells`` the others."""
+    rare = pytest.mark.rare
+    return [x if x in EXEMPLARS else pytest.param(x, marks=rare) for x in labels]
 
 
 def build(label: str, dtype: Any) -> Cell:

@@ -1,6 +1,6 @@
 """The table: probes of every cell with every activation against brute force.
 
-One cell of each structure; ``--all-cells`` takes all of them.
+Exemplars of cells; all of them with ``--all-cells``.
 
 ``pytest -s`` prints the worst relative error of each kind for every row: adjoints
 against `jax.grad` in both precisions and, in single precision, against a
@@ -32,7 +32,7 @@ from tests.probe_errors import (
 )
 from tests.probe_loop import Loop
 from tests.probe_models import CLASSES, VOCABULARY, batch_of, spec_of
-from tests.recurrence_samples import STRUCTURES, Reused, noise, quick_jit, shapes_of
+from tests.recurrence_samples import Reused, noise, quick_jit, rows, shapes_of
 
 
 FEATURES, EMBEDDING = 4, 3
@@ -77,13 +77,6 @@ KERNELS = {
     "urnn": "V W",
 }
 """What the products of each cell's equations multiply with."""
-
-FURTHER = {
-    "atr": "a product that enters twice",
-    "peephole_lstm": "elementwise products, one of them with a new state array",
-    "scrn": "state arrays of two sizes",
-}
-"""Structures of cells that the probes see and the engines need not tell apart."""
 
 OPTIONS: dict[str, dict[str, Any]] = {"rhn": {"depth": 2}, "scrn": {"context": 3}}
 LIMITS = {"32": 1e-5, "64": 1e-10, "stored": 1e-5}
@@ -233,13 +226,7 @@ def check(label: str, worst: dict[str, float]) -> None:
         assert value < limit, f"{label}: {kind} is {value:.1e}"
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One cell of each structure, and with ``--all-cells`` every one."""
-    if metafunc.function is test_every_cell_with_every_activation:
-        every = metafunc.config.getoption("--all-cells", default=False)
-        metafunc.parametrize("cell", KERNELS if every else [*STRUCTURES, *FURTHER])
-
-
+@pytest.mark.parametrize("cell", rows(KERNELS))
 def test_every_cell_with_every_activation(cell):
     kind, options = CELLS[cell], OPTIONS.get(cell, {})
     if not hasattr(kind, "activation"):

@@ -26,13 +26,14 @@ from tests.recurrence_samples import (
     measure,
     normwise,
     pairing,
+    rows,
 )
 
 
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
 PADDING = np.arange(T)[:, None] >= LENGTHS[None, :]
 
-every_cell = pytest.mark.parametrize("label", LABELS)
+every_cell = pytest.mark.parametrize("label", rows(LABELS))
 both_precisions = pytest.mark.parametrize("dtype", TOLERANCE)
 
 

@@ -23,10 +23,11 @@ from tests.recurrence_samples import (
     build,
     normwise,
     quick_jit,
+    rows,
 )
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", rows(LABELS))
 def test_states_of_every_cell_equal_those_of_the_loop(label: str, x64: None) -> None:
     cell = build(label, "float64")
 

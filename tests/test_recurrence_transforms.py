@@ -24,6 +24,7 @@ from tests.recurrence_samples import (
     loss,
     normwise,
     quick_jit,
+    rows,
 )
 
 
@@ -69,7 +70,7 @@ def assert_equal(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
         assert normwise(part, reference) < tolerance
 
 
-@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("label", rows(LABELS))
 def test_a_pack_of_runs_under_all_transformations_at_once(
     label: str, x64: None
 ) -> None:
