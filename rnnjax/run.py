@@ -13,7 +13,7 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Array
 
-from rnnjax.devices import use_every_core
+from rnnjax.devices import keep_compiled_programs, use_every_core
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.store.manifest import Manifest
@@ -133,6 +133,7 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
         UserError: anything wrong with the configuration, or the run failed.
     """
     use_every_core()
+    keep_compiled_programs()
     made = plan(overrides)
     if made.settings.dry_run:
         raise UserError("dry_run is for the command line; rnnjax.train trains")

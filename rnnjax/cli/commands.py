@@ -27,10 +27,11 @@ def train(
     Raises:
         UserError: anything wrong with any job; nothing has been written then.
     """
-    from rnnjax.devices import use_every_core
+    from rnnjax.devices import keep_compiled_programs, use_every_core
     from rnnjax.sweeps.compose import plan
 
     use_every_core()
+    keep_compiled_programs()
     made = plan(overrides, multirun=multirun, config_dir=config_dir)
     if made.settings.dry_run:
         from rnnjax.cli.dry_run import show
@@ -56,6 +57,9 @@ def show_run(run: RunDir) -> None:
     """Where a run lies and how it ended."""
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
+    for name in ("run_seconds", "compile_seconds"):
+        if (taken := getattr(manifest, name)) is not None:
+            console().print(f"  {name:20} {taken:.1f}")
     for name, value in manifest.results.items():
         console().print(f"  {name:20} {cell_text(value)}")
 

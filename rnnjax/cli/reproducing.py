@@ -28,7 +28,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     Raises:
         UserError: anything wrong with the words; nothing has been written then.
     """
-    from rnnjax.devices import use_every_core
+    from rnnjax.devices import keep_compiled_programs, use_every_core
     from rnnjax.reproduce import catalogue
     from rnnjax.reproduce.gallery import write_gallery
     from rnnjax.reproduce.runner import preset_of, redraw
@@ -47,6 +47,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
         record = redraw(figure, options["preset"], shelf)
         return _show(figure, record, shelf.file(options["preset"], ".png"))
     use_every_core()
+    keep_compiled_programs()
     chosen = catalogue.figures() if every else [catalogue.find(name) for name in names]
     for figure in chosen:
         preset_of(figure, options["preset"])

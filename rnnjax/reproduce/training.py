@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rnnjax.devices import use_every_core
+from rnnjax.devices import keep_compiled_programs, use_every_core
 from rnnjax.errors import UserError
 from rnnjax.run import Run, open_run
 from rnnjax.sweeps.compose import compose_sweep, plan
@@ -34,6 +34,7 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
         UserError: anything wrong with a configuration, or a run failed.
     """
     use_every_core()
+    keep_compiled_programs()
     own = [f"out={pool}", "stale=rerun"]
     made = [plan([*overrides, *own], multirun=True) for overrides in sweeps]
     jobs = [job for one in made for job in one.jobs]

@@ -30,6 +30,7 @@ from rnnjax.training.shards import (
     shares,
     split_batch,
     take_examples,
+    total,
 )
 from rnnjax.types import Batch
 
@@ -199,7 +200,7 @@ class Program:
 
         every = keys, parts, shares(sig.spec, parts).T
         *summed, tapped = each_shard(weighted, every, self.spread)
-        loss, metric, gradient = jax.tree.map(lambda x: jnp.sum(x, axis=0), summed)
+        loss, metric, gradient = total(summed)
         return loss, metric, gradient, jax.tree.map(joined, tapped)
 
     def _gradient_of(
