@@ -14,19 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 
 CELLS, SEEDS, UPDATES, MEASURED = ("elman", "gru", "lstm"), (0, 1, 2, 3), 3000, 250
 JOB = {"length": 100, "batch": 32, "every": 250, "held_out": 1000}
+HIDDEN = 32, 64
 
 
-def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
+def rows(
+    seconds: float, only: str = "", sizes: Sequence[int] = HIDDEN
+) -> Iterator[dict[str, Any]]:
     """One row for each size of the networks, as `32`."""
     del seconds
-    for hidden in (32, 64):
+    for hidden in sizes:
         if only in str(hidden):
             torch = _torch(hidden)
             whole = _ours(hidden)
