@@ -28,7 +28,7 @@ def keep_compiled_programs() -> None:
     oldest go first. A folder that JAX was given already (``JAX_COMPILATION_CACHE_DIR``)
     wins, and ``JAX_ENABLE_COMPILATION_CACHE=0`` keeps nothing.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(Path(home, "rnnjax/programs")))

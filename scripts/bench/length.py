@@ -85,7 +85,9 @@ def _memory(cell: str, chunk: str) -> dict[str, float]:
 
     from rnnjax.sweeps.compose import compose
     from rnnjax.training.build import build_hyper, initial_params, signature
-    from rnnjax.training.program import Program, Until
+    from rnnjax.training.program import Program
+    from rnnjax.training.state import Until
+    from scripts.bench.probes import temporaries
 
     config = compose(
         f"cell={cell}",
@@ -114,7 +116,7 @@ def _memory(cell: str, chunk: str) -> dict[str, float]:
     if not (int(state.step) == 2 and math.isfinite(loss)):
         raise RuntimeError(f"the update of {cell} went wrong: loss {loss}")
     return {
-        "XLA temporaries MB": chunked.memory_analysis().temp_size_in_bytes / 1e6,
+        "XLA temporaries MB": temporaries(chunked) / 1e6,
         "peak of the process MB": _peak(),
         "of it before MB": began,
         "s an update": took,
