@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 KEY := $(shell cat requirements.lock pyproject.toml scripts/setup.sh | cksum | cut -d' ' -f1)
 STAMP := $(VENV)/.installed-$(KEY)
+PEERS := .venv-bench
+PEERS_STAMP := $(PEERS)/.installed-$(shell cat pyproject.toml scripts/bench.sh | cksum | cut -d' ' -f1)
 WORKERS ?= 2
 ARGS ?=
 
@@ -40,8 +42,13 @@ format: setup ## rewrite the code in the house format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## measure ratios of speed, side by side
-	@$(BIN)/python -m scripts.bench $(ARGS)
+$(PEERS_STAMP): | $(STAMP)
+	@sh scripts/bench.sh
+	@rm -f $(PEERS)/.installed-*
+	@touch $@
+
+bench: setup $(PEERS_STAMP) ## ratios of speed beside PyTorch and flax, into build/bench
+	@$(PEERS)/bin/python -m scripts.bench $(ARGS)
 
 lock: ## write requirements.lock anew (UPGRADE=1: newest versions)
 	@PYTHON='$(PYTHON)' UPGRADE='$(UPGRADE)' sh scripts/lock.sh

@@ -14,7 +14,7 @@ from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS, Adding
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.training import program as training_program
+from rnnjax.training import evaluation
 from rnnjax.training.build import build_hyper, initial_params, signature
 from rnnjax.training.history import by_length
 from rnnjax.training.program import (
@@ -23,8 +23,8 @@ from rnnjax.training.program import (
     TRAIN_DATA,
     Program,
     key_for,
-    take_examples,
 )
+from rnnjax.training.shards import take_examples
 from rnnjax.types import Batch
 from tests.training_samples import differing, tiny, train
 
@@ -124,7 +124,7 @@ def examples(program: Program, size: int, ragged: bool) -> Batch:
 def test_blocks_give_what_the_whole_batch_gives(
     answers, readout, scored, ragged, monkeypatch
 ):
-    monkeypatch.setattr(training_program, "EVAL_BLOCK", 8)
+    monkeypatch.setattr(evaluation, "BLOCK", 8)
     program, params, hyper = answers[readout]
     spec = dataclasses.replace(program.signature.spec, scored=scored)
     program = Program(dataclasses.replace(program.signature, spec=spec))
@@ -154,7 +154,7 @@ def direct(
 
 @pytest.mark.parametrize("size", [1, 8, 9])
 def test_any_number_of_examples(answers, size, monkeypatch):
-    monkeypatch.setattr(training_program, "EVAL_BLOCK", 8)
+    monkeypatch.setattr(evaluation, "BLOCK", 8)
     program, params, hyper = answers["last"]
     batch = examples(program, size, ragged=False)
     loss, metric, each = jax.jit(program.evaluate)(params, hyper, batch)

@@ -56,6 +56,9 @@ def show_run(run: RunDir) -> None:
     """Where a run lies and how it ended."""
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
+    for name in ("run_seconds", "compile_seconds"):
+        if (taken := getattr(manifest, name)) is not None:
+            console().print(f"  {name:20} {taken:.1f}")
     for name, value in manifest.results.items():
         console().print(f"  {name:20} {cell_text(value)}")
 

@@ -19,8 +19,8 @@ from rnnjax.training.config import RunConfig
 from rnnjax.training.continuation import Continuation
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
-from rnnjax.training.program import TrainState, Until
 from rnnjax.training.schedule import Schedule, schedule_of
+from rnnjax.training.state import TrainState, Until
 from rnnjax.types import Batch
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from rnnjax.models.objective import objective, per_example, scored_mask
+from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
@@ -24,6 +23,7 @@ from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.remedies.flossing import flossing
 from rnnjax.remedies.omega import omega
 from rnnjax.tasks.base import Data, Task, TaskSpec
+from rnnjax.training.evaluation import evaluate
 from rnnjax.training.optimizer import Hyper, transformation
 from rnnjax.training.penalty import Penalty, with_flossing, with_omega
 from rnnjax.training.rate import factor
@@ -32,16 +32,14 @@ from rnnjax.training.shards import (
     joined,
     shares,
     split_batch,
-    take_examples,
+    total,
 )
+from rnnjax.training.state import Meter, TrainState, Until, empty_meter
 from rnnjax.types import Batch
 
 
 PARAMS, TRAIN_DATA, DROPOUT = 0, 1, 2
 """Purposes of random keys."""
-
-EVAL_BLOCK = 125
-"""Held-out examples that go through the model at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,58 +69,11 @@ class Signature:
     sentences: int
 
 
-@struct.dataclass
-class Meter:
-    """Sums over the updates since the last row of the metrics."""
-
-    count: Int[Array, ""]
-    loss: Float[Array, ""]
-    metric: Float[Array, ""]
-    grad_norm: Float[Array, ""]
-    grad_norm_max: Float[Array, ""]
-    clipped: Float[Array, ""]
-    update_ratio: Float[Array, ""]
-
-
-@struct.dataclass
-class TrainState:
-    """What training carries from update to update.
-
-    `diverged_at` is the update whose loss or parameters were not finite (or whose loss
-    passed the bound), −1 while `alive`; parameters are those before that update.
-    `ride` holds the light probe's norms, empty otherwise.
-    """
-
-    params: Any
-    opt_state: Any
-    step: Int[Array, ""]
-    alive: Bool[Array, ""]
-    diverged_at: Int[Array, ""]
-    meter: Meter
-    ride: Any
-
-
-@struct.dataclass
-class Until:
-    """How far a chunk goes: up to `stop`, from a new meter if `fresh`; the light probe
-    keeps the norms of the update that starts at step `ride_at`."""
-
-    stop: Int[ArrayLike, ""]
-    fresh: Bool[ArrayLike, ""]
-    ride_at: Int[ArrayLike, ""]
-
-
 def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
     """The random key of a purpose at a step."""
     return jax.random.fold_in(
         jax.random.fold_in(jax.random.key(hyper.seed), purpose), step
     )
-
-
-def empty_meter() -> Meter:
-    """A meter that has seen no update."""
-    zero = jnp.zeros((), jnp.float32)
-    return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero, zero)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,9 +175,7 @@ class Program:
 
         every = keys, parts, shares(sig.spec, parts).T
         loss, metric, gradient, tapped, extra = each_shard(weighted, every, self.spread)
-        loss, metric, gradient, extra = jax.tree.map(
-            lambda x: jnp.sum(x, axis=0), (loss, metric, gradient, extra)
-        )
+        loss, metric, gradient, extra = total((loss, metric, gradient, extra))
         return loss, metric, gradient, jax.tree.map(joined, tapped), extra
 
     def _gradient_of(
@@ -319,36 +268,8 @@ class Program:
     def evaluate(
         self, params: Any, hyper: Hyper, batch: Batch
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "B"]]:
-        """Held-out figures, a block of examples at a time.
-
-        Returns:
-            the mean loss, the mean metric, and the metric of each example.
-        """
-        spec, model = self.signature.spec, self.model(hyper)
-        size = batch.lengths.shape[0]
-        blocks = -(-size // EVAL_BLOCK)
-        chosen = jnp.arange(blocks * EVAL_BLOCK).reshape(blocks, EVAL_BLOCK)
-
-        def sums(index: Array) -> tuple[Array, Array]:
-            part = take_examples(batch, jnp.minimum(index, size - 1))
-            answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
-            losses, scores = per_example(spec, answers, part)
-            real = (index < size).astype(jnp.float32)
-            weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
-            if spec.readout == "every":
-                weight, scored = part.mask, scored_mask(spec, part)
-            terms = [losses * weight, weight, scores * scored, scored]
-            over_time = tuple(range(losses.ndim - 1))
-            each = [
-                jnp.sum(jnp.broadcast_to(term, losses.shape), axis=over_time)
-                for term in terms
-            ]
-            total = jnp.stack([jnp.sum(term * real) for term in each])
-            return total, each[2] / jnp.maximum(each[3], 1e-30)
-
-        totals, each = lax.map(sums, chosen)
-        loss, weight, score, scored = jnp.sum(totals, axis=0)
-        return loss / weight, score / scored, each.reshape(-1)[:size]
+        """Held-out figures, see `rnnjax.training.evaluation`."""
+        return evaluate(self.model(hyper), self.signature.spec, params, batch)
 
     def probe(self, params: Any, hyper: Hyper, batch: Batch) -> Measurement:
         """The full probe on a held-out batch."""

@@ -41,6 +41,19 @@ def each_shard(function: Callable[[Any], Any], shards: Any, spread: bool) -> Any
     return lax.all_gather(function(own), SHARDS)
 
 
+def total(stacked: Any) -> Any:
+    """The sum over the leading axis of shards, one after the other.
+
+    Not `jnp.sum`, which takes 1 ms for two kernels of 256 × 256 on a CPU.
+    """
+
+    def one(x: Array) -> Array:
+        parts = [x[i] for i in range(x.shape[0])]
+        return sum(parts[1:], parts[0])
+
+    return jax.tree.map(one, stacked)
+
+
 def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
     """The examples at `index` of a time-major batch."""
     axis = 0 if batch.targets.shape[0] == batch.lengths.shape[0] else 1

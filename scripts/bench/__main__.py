@@ -1,58 +1,107 @@
-"""Run the benchmarks: `python -m scripts.bench [probes …] [--seconds S] [--only TEXT]`.
+"""Run the benchmarks: `python -m scripts.bench [NAME …] [--seconds S] [--only TEXT]`.
 
 Each benchmark prints one table, a row at a time, and adds it to `bench.json` in the
-folder `--out` with a description of the machine. `--only lstm-1000` takes the rows of
-that name. Nothing else should run meanwhile.
+folder `--out` with a description of the machine; `bench.txt` holds the tables of the
+last command, and figures lie beside it. `--only lstm-1000` takes the rows of that name.
+Nothing else should run meanwhile.
 """
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rnnjax.devices import use_every_core
-from scripts.bench import others, probes, recurrence, sweeps
+from scripts.bench import (
+    cells,
+    engines,
+    job,
+    length,
+    others,
+    probes,
+    recurrence,
+    start,
+    sweeps,
+)
 from scripts.bench.machine import machine
 
 
-BENCHMARKS = {
+Rows = Callable[..., Iterator[dict[str, Any]]]
+Draw = Callable[[list[dict[str, Any]], Path], Path]
+
+BENCHMARKS: dict[str, Rows] = {
     "recurrence": recurrence.rows,
-    "others": others.rows,
+    "others": partial(others.rows, sizes=recurrence.SIZES[:1]),
     "probes": probes.rows,
+    "job": partial(job.rows, sizes=job.HIDDEN[:1]),
+    "start": start.rows,
+}
+LONG: dict[str, Rows] = {
+    "others-everywhere": others.rows,
+    "cells": cells.rows,
+    "length": length.rows,
+    "memory": length.memory_rows,
+    "engines": engines.rows,
+    "job-everywhere": job.rows,
     "sweeps": sweeps.rows,
 }
+"""Run when named only: all others take less than ten minutes together."""
+
+DRAW: dict[str, Draw] = {"cells": cells.draw, "length": length.draw}
 
 
 def main() -> None:
     """Parse the command line, run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=", ".join(BENCHMARKS))
-    parser.add_argument("--seconds", type=float, default=6.0, help="a row, about")
+    every = BENCHMARKS | LONG
+    parser.add_argument("names", nargs="*", help=", ".join(every))
+    parser.add_argument("--seconds", type=float, default=4.0, help="a row, about")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     given = parser.parse_args()
-    unknown = set(given.names) - set(BENCHMARKS)
+    unknown = set(given.names) - set(every)
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}")
     use_every_core()
     about = machine()
-    print(" | ".join(f"{k}: {v}" for k, v in about.items()))
-    found: dict[str, Any] = {"machine": about}
-    for name in given.names or BENCHMARKS:
-        print(f"\n{name}")
-        found[name] = []
-        for row in BENCHMARKS[name](given.seconds, given.only):
-            if not found[name]:
-                print("  ".join(row))
-            print(
-                "  ".join(f"{_text(v):>{len(k)}}" for k, v in row.items()), flush=True
-            )
-            found[name].append(row)
     given.out.mkdir(parents=True, exist_ok=True)
-    file = given.out / "bench.json"
-    known = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(known | found, indent=1))
-    print(f"\nwritten: {file}")
+    report = Report(given.out, about)
+    report.line(" | ".join(f"{k}: {v}" for k, v in about.items()))
+    for name in given.names or BENCHMARKS:
+        report.line(f"\n{name}")
+        rows = []
+        for row in every[name](given.seconds, given.only):
+            if not rows:
+                report.line("  ".join(row))
+            cells_of = (f"{_text(v):>{len(k)}}" for k, v in row.items())
+            report.line("  ".join(cells_of))
+            rows.append(row)
+        if name in DRAW and len(rows) > 1:
+            report.line(f"drawn: {DRAW[name](rows, given.out)}")
+        report.add(name, rows)
+    print(f"\nwritten: {report.json} and {report.text}")
+
+
+class Report:
+    """The tables as text and as JSON; a benchmark replaces its last result there."""
+
+    def __init__(self, folder: Path, about: dict[str, str]) -> None:
+        self.json, self.text = folder / "bench.json", folder / "bench.txt"
+        self.about, self.lines = about, []
+
+    def line(self, text: str) -> None:
+        """Show a line now, and keep it for the file."""
+        print(text, flush=True)
+        self.lines.append(text)
+
+    def add(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write what is there after every benchmark: a stop loses one at most."""
+        known = json.loads(self.json.read_text()) if self.json.exists() else {}
+        known[name] = {"machine": self.about, "rows": rows}
+        self.json.write_text(json.dumps(known, indent=1))
+        self.text.write_text("\n".join(self.lines) + "\n")
 
 
 def _text(value: Any) -> str:

@@ -1,11 +1,11 @@
 """Cells beside Elman, GRU and LSTM: a training step of ours over one of torchrecurrent.
 
-The step and *ours* are those of the benchmark `recurrence`. torchrecurrent runs its
-loop over time with one and with two threads; the better one counts. Its equations may
-differ in details from the paper's, its cost does not.
+The step is that of the benchmark `recurrence`; ours parts the batch over all cores.
+torchrecurrent runs its loop over time with one and with two threads; the better one
+counts. Its equations may differ in details from the paper's, its cost does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.bench.recurrence import SIZES, UPDATES, devices, geometric_mean
@@ -32,7 +32,9 @@ PEERS = {
 }
 
 
-def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
+def rows(
+    seconds: float, only: str = "", sizes: Sequence[Size] = SIZES
+) -> Iterator[dict[str, Any]]:
     """One row for each cell, then the geometric mean over cells and sizes.
 
     A column a size, those whose name, as `lem-20,100,50`, contains `only`.
@@ -40,20 +42,22 @@ def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
     everything = []
     for cell in PEERS:
         found = {}
-        for size in SIZES:
+        for size in sizes:
             title = ",".join(map(str, size))
             if only in f"{cell}-{title}":
                 found[f"/ at {title}"] = _ratio(cell, size, seconds)
         if found:
             everything += found.values()
-            yield _row(cell, found, geometric_mean([*found.values()]))
+            yield _row(cell, found, sizes)
     if len(everything) > 1:
-        yield _row("all", {}, geometric_mean(everything))
+        mean = geometric_mean(everything)
+        yield _row("all", {}, sizes) | {"/ torchrecurrent": mean}
 
 
-def _row(cell: str, found: dict[str, float], mean: float | None) -> dict[str, Any]:
-    every = [f"/ at {','.join(map(str, size))}" for size in SIZES]
+def _row(cell: str, found: dict[str, float], sizes: Sequence[Size]) -> dict[str, Any]:
+    every = [f"/ at {','.join(map(str, size))}" for size in sizes]
     columns = {title: found.get(title) for title in every}
+    mean = geometric_mean([*found.values()])
     return {f"{'cell':14}": f"{cell:14}", **columns, "/ torchrecurrent": mean}
 
 
@@ -61,12 +65,9 @@ def _ratio(cell: str, size: Size, seconds: float) -> float:
     import torchrecurrent  # pyright: ignore[reportMissingImports]
 
     layer = getattr(torchrecurrent, PEERS[cell])(size[-1], size[-1])
-    functions = {"one": ours(cell, size, UPDATES), **torch_steps(layer, size)}
-    if devices(size) > 1:
-        functions["parted"] = ours(cell, size, UPDATES, devices(size))
-    timed = interleaved(functions, seconds / 4, least=3)
-    own, peer = (
-        min(timed[name].median for name in names if name in timed)
-        for names in (("one", "parted"), ("torch1", "torch2"))
+    own = ours(cell, size, UPDATES, devices(size))
+    timed = interleaved(
+        {"ours": own, **torch_steps(layer, size)}, seconds / 10, least=2
     )
-    return own / UPDATES / peer
+    peer = min(timed["torch1"].median, timed["torch2"].median)
+    return timed["ours"].median / UPDATES / peer

@@ -20,7 +20,8 @@ from rnnjax.probes import contribution, kernels, log10_norms, trace
 from rnnjax.recurrence.pure import call
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import build_hyper, initial_params, signature
-from rnnjax.training.program import Program, Until
+from rnnjax.training.program import Program
+from rnnjax.training.state import Until
 from scripts.bench.timing import interleaved
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from scripts.bench.steps import GATES, Size, floor, linen, of_nnx, ours, torch_own
+from scripts.bench.steps import LINEN, Size, floor, linen, of_nnx, ours, torch_own
 from scripts.bench.timing import interleaved
 
 
@@ -27,7 +27,7 @@ def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
 
     Of those whose name, as `lstm-20,100,50`, contains `only`.
     """
-    for cell in GATES:
+    for cell in LINEN:
         found = []
         for size in SIZES:
             if only in f"{cell}-{','.join(map(str, size))}":

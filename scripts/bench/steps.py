@@ -19,14 +19,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnjax.cells import CELLS
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.training.shards import SHARDS, each_shard
+from rnnjax.recurrence.pure import call, make_weights
+from rnnjax.training.shards import SHARDS, each_shard, total
 
 
 Steps = Callable[[], Any]
 Size = tuple[int, int, int]
 """B, T, n."""
 
-GATES = {"elman": 1, "gru": 3, "lstm": 4}
 LINEN = {"elman": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 NNX = {"elman": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 RULE = optax.adam(1e-3)
@@ -60,8 +60,8 @@ def ours(
         return _repeated(jax.jit(_training(gradient, updates)), params, x, weight)
 
     def summed(params: Any, *parts: Any) -> Any:
-        every = each_shard(lambda part: gradient(params, *part), parts, spread=True)
-        return jax.tree.map(lambda g: jnp.sum(g, axis=0), every)
+        each = lambda part: gradient(params, *part)
+        return total(each_shard(each, parts, spread=True))
 
     mesh = Mesh(np.array(jax.local_devices()[:shards]), (SHARDS,))
     whole = PartitionSpec()
@@ -160,6 +160,22 @@ def torch_own(cell: str, size: Size) -> dict[str, Steps]:
     return torch_steps(kind(size[-1], size[-1]), size)
 
 
+def columns(cell: str, n: int) -> tuple[int, int]:
+    """Columns of the dense kernels that a cell uses inside and outside the loop."""
+    module = CELLS[cell](inputs=n, features=n)
+    x, state = jnp.zeros((1, n)), module.initial_state((1,))
+    params = module.init(jax.random.key(0), state, x)["params"]
+    static, weights = make_weights(module, params)
+    drive, outside = call(static, weights, "readin", x)
+    _, inside = call(static, weights, "step", state, drive)
+
+    def total(seams: Any) -> int:
+        dense = [seam for seam in seams.values() if seam.form == "dense"]
+        return sum(seam.output.shape[-1] for seam in dense)
+
+    return total(inside), total(outside)
+
+
 def floor(cell: str, size: Size, updates: int) -> Steps:
     """A step's matrix products alone, on one device with all of XLA's threads.
 
@@ -167,32 +183,33 @@ def floor(cell: str, size: Size, updates: int) -> Steps:
     inputs need no gradient here, so that δ Vᵀ is not among them.
     """
     batch, length, n = size
-    gates = GATES[cell]
-    keys = jax.random.split(jax.random.key(0), 4)
-    x = jax.random.normal(keys[0], (length, batch, n))
-    delta = jax.random.normal(keys[1], (length, batch, gates * n))
-    kernel = jax.random.normal(keys[2], (n, gates * n)) / n
-    other = jnp.asarray(example(size)[1])
+    inside, outside = columns(cell, n)
+    keys = jax.random.split(jax.random.key(0), 5)
+    x, other = (jax.random.normal(key, (length, batch, n)) for key in keys[:2])
+    delta = jax.random.normal(keys[2], (length, batch, max(inside, outside)))
+    U = jax.random.normal(keys[3], (n, inside)) / n
+    V = jax.random.normal(keys[4], (n, outside)) / n
+    both = ((0, 1), (0, 1)), ((), ())
 
-    def products(kernel: Any, x: Any, other: Any, delta: Any) -> Any:
-        drive = x @ kernel
+    def products(U: Any, V: Any, x: Any, other: Any, delta: Any) -> Any:
+        drive = x @ V
 
         def forward(h: Any, z: Any) -> Any:
-            out = h @ kernel + z
-            return out[:, :n], None
+            out = h @ U  # every column is used, so that none is left out
+            return out[:, :n] + 1e-9 * out[:, -n:] + z[:, :n], None
 
         def back(d: Any, delta: Any) -> Any:
-            return (delta + d[:, :1]) @ kernel.T, None
+            return (delta[:, :inside] + d[:, :1]) @ U.T, None
 
         h, _ = lax.scan(forward, jnp.zeros((batch, n)), drive)
         d, _ = lax.scan(back, h, delta)
-        both = ((0, 1), (0, 1)), ((), ())
-        gradients = [lax.dot_general(v, delta, both) for v in (x, other)]
-        return kernel + 1e-9 * (gradients[0] + gradients[1] + jnp.sum(d))
+        d_U = lax.dot_general(other, delta[..., :inside], both)
+        d_V = lax.dot_general(x, delta[..., :outside], both)
+        return U + 1e-9 * (d_U + jnp.sum(d)), V + 1e-9 * d_V
 
     @jax.jit
-    def run(kernel: Any, *arrays: Any) -> Any:
-        again = lambda kernel, _: (products(kernel, *arrays), None)
-        return lax.scan(again, kernel, None, updates)[0]
+    def run(kernels: Any, *arrays: Any) -> Any:
+        again = lambda kernels, _: (products(*kernels, *arrays), None)
+        return lax.scan(again, kernels, None, updates)[0]
 
-    return lambda: run(kernel, x, other, delta)
+    return lambda: run((U, V), x, other, delta)

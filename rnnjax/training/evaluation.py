@@ -1,0 +1,47 @@
+"""Held-out figures of a model, a block of examples at a time."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from rnnjax.models.objective import per_example, scored_mask
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.training.shards import take_examples
+from rnnjax.types import Batch
+
+
+BLOCK = 125
+"""Examples that go through the model at once."""
+
+
+def evaluate(
+    model: SequenceModel, spec: TaskSpec, params: Any, batch: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "B"]]:
+    """The mean loss, the mean metric, and the metric of each example. Pure."""
+    size = batch.lengths.shape[0]
+    blocks = -(-size // BLOCK)
+    chosen = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
+
+    def sums(index: Array) -> tuple[Array, Array]:
+        part = take_examples(batch, jnp.minimum(index, size - 1))
+        answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
+        losses, scores = per_example(spec, answers, part)
+        real = (index < size).astype(jnp.float32)
+        weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
+        if spec.readout == "every":
+            weight, scored = part.mask, scored_mask(spec, part)
+        terms = [losses * weight, weight, scores * scored, scored]
+        over_time = tuple(range(losses.ndim - 1))
+        each = [
+            jnp.sum(jnp.broadcast_to(term, losses.shape), axis=over_time)
+            for term in terms
+        ]
+        total = jnp.stack([jnp.sum(term * real) for term in each])
+        return total, each[2] / jnp.maximum(each[3], 1e-30)
+
+    totals, each = lax.map(sums, chosen)
+    loss, weight, score, scored = jnp.sum(totals, axis=0)
+    return loss / weight, score / scored, each.reshape(-1)[:size]
