@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rnnjax.results import load
+from rnnjax.sweeps.compose import compose
 from tests.launch_samples import SIZES
 
 
@@ -94,6 +95,20 @@ def test_jobs_of_an_application_are_packed_and_look_as_if_alone(app):
         assert names == ["config.yaml", "hydra.yaml", "overrides.yaml"]
     log = (app / "out" / "2" / "app.log").read_text()
     assert "trained Slot(size=3, slot=1)" in log
+
+
+def test_an_application_keeps_its_own_keys():
+    """`cell` is a group inside of a composition of ours, and not behind it."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(group="cell", name="elman", node={"own": 1})
+    before = str(store.repo)
+    try:
+        assert dict(compose("cell=elman").config.cell_options)["bias"] == 0.0
+        assert str(store.repo) == before and "gru.yaml" not in store.repo["cell"]
+    finally:
+        del store.repo["cell"]
 
 
 def test_a_wrong_job_stops_the_sweep_before_it_starts(app):
