@@ -103,10 +103,11 @@ def test_an_application_keeps_its_own_keys():
 
     store = ConfigStore.instance()
     store.store(group="cell", name="elman", node={"own": 1})
-    before = str(store.repo)
+    before = str(store.repo["cell"])
     try:
         assert dict(compose("cell=elman").config.cell_options)["bias"] == 0.0
-        assert str(store.repo) == before and "gru.yaml" not in store.repo["cell"]
+        assert dict(compose("cell=gru").config.cell_options)["chrono"] is None
+        assert str(store.repo["cell"]) == before and "task" not in store.repo
     finally:
         del store.repo["cell"]
 

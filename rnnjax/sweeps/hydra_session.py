@@ -119,8 +119,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
         folders = (own, *folders)
     options = group_options()
     store = ConfigStore.instance()
-    outside = store.repo
-    store.repo = _copied(outside)
+    outside = {group: store.repo.pop(group, None) for group in options}
     for group, entries in options.items():
         for name, option in entries.items():
             store.store(group=group, name=name, node=option.node, provider="rnnjax")
@@ -131,16 +130,11 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
             yield Session(options, folders)
     finally:
         GlobalHydra.instance().hydra = outer
-        # `cell=lstm` may be a plain key to the application around it.
-        store.repo = outside
-
-
-def _copied(repo: Mapping[str, Any]) -> dict[str, Any]:
-    """The folders of a store; its nodes stay the same."""
-    return {
-        name: _copied(entry) if isinstance(entry, Mapping) else entry
-        for name, entry in repo.items()
-    }
+        # `cell=lstm` may be a plain key, or another group, to the application around.
+        for group, entries in outside.items():
+            del store.repo[group]
+            if entries is not None:
+                store.repo[group] = entries
 
 
 def sentence(error: Exception) -> str:
