@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import yaml
 
@@ -58,11 +59,15 @@ def app(tmp_path: Path) -> Path:
 
 
 def run(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[1])
+    names = {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "JAX_COMPILATION_CACHE_DIR": getattr(jax.config, "jax_compilation_cache_dir"),  # noqa: B009
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
     return subprocess.run(
         [sys.executable, "app.py", "-m", *words],
         cwd=app,
-        env=os.environ | {"PYTHONPATH": root},
+        env=os.environ | names,
         capture_output=True,
         text=True,
         check=False,
