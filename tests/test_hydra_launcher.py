@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 import yaml
 
 from rnnjax.results import load
+from rnnjax.sweeps.compose import compose
 from tests.launch_samples import SIZES
 
 
@@ -57,11 +59,15 @@ def app(tmp_path: Path) -> Path:
 
 
 def run(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[1])
+    names = {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "JAX_COMPILATION_CACHE_DIR": getattr(jax.config, "jax_compilation_cache_dir"),  # noqa: B009
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
     return subprocess.run(
         [sys.executable, "app.py", "-m", *words],
         cwd=app,
-        env=os.environ | {"PYTHONPATH": root},
+        env=os.environ | names,
         capture_output=True,
         text=True,
         check=False,
@@ -94,6 +100,21 @@ def test_jobs_of_an_application_are_packed_and_look_as_if_alone(app):
         assert names == ["config.yaml", "hydra.yaml", "overrides.yaml"]
     log = (app / "out" / "2" / "app.log").read_text()
     assert "trained Slot(size=3, slot=1)" in log
+
+
+def test_an_application_keeps_its_own_keys():
+    """`cell` is a group inside of a composition of ours, and not behind it."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(group="cell", name="elman", node={"own": 1})
+    before = str(store.repo["cell"])
+    try:
+        assert dict(compose("cell=elman").config.cell_options)["bias"] == 0.0
+        assert dict(compose("cell=gru").config.cell_options)["chrono"] is None
+        assert str(store.repo["cell"]) == before and "task" not in store.repo
+    finally:
+        del store.repo["cell"]
 
 
 def test_a_wrong_job_stops_the_sweep_before_it_starts(app):

@@ -147,7 +147,7 @@ def test_results_never_lie_sealed_beside_another_configuration(
     run = begun(tmp_path)
     finish_run(run, DONE, metrics_of())
 
-    def die(path: Path, text: str) -> None:
+    def die(path: Path, text: str, durable: bool) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

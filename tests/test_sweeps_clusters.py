@@ -1,6 +1,7 @@
 """Ray and submitit on this machine; run where they are installed."""
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def begun(pool: Path) -> list[str]:
 def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
     """All runs finish with the same bits; none twice, none lost."""
     ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     node = cluster.add_node(num_cpus=1)
@@ -97,10 +98,13 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
     assert list((tmp_path / "claims").glob("*/*")) == []
 
 
-def test_submitit_runs_an_array_of_packs(tmp_path, alone):
+@pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
+def test_submitit_runs_an_array_of_packs(name, tmp_path, alone):
     pytest.importorskip("submitit")
+    if name == "submitit_slurm" and shutil.which("sbatch") is None:
+        pytest.skip("no Slurm here")
     witness = Witness()
-    launcher = LauncherConfig("submitit_local")
+    launcher = LauncherConfig(name)
     found = start(tmp_path, jobs(*SWEEP), witness, launcher=launcher, pack=PACK)
     assert (found.computed, found.failed) == (8, 0)
     assert witness.packs == [(400, 2)] * 4

@@ -1,5 +1,6 @@
 """Many untrained networks in one program: the numbers of the ordinary probe."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
@@ -89,7 +90,7 @@ def test_a_sweep_needs_the_word(capsys):
 
 @pytest.mark.parametrize("lag", [0, 2])
 def test_means_leave_exact_zeros_out(lag):
-    norms = np.array([[-np.inf, -4.0], [-np.inf, -2.0], [0.0, np.nan]], np.float32)
-    found = module._by_lag(norms, np.array([2, 1]))
+    norms = jnp.array([[-jnp.inf, -4.0], [-jnp.inf, -2.0], [0.0, jnp.nan]])
+    found = module._by_lag(norms, jnp.array([2, 1]))
     expected = {0: (0.0 - 2.0) / 2, 2: -np.inf}[lag]
     assert found[lag] == expected

@@ -8,11 +8,18 @@ from pathlib import Path
 from rnnjax.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], object], durable: bool = True
+) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it into place.
 
-    The bytes are on the disk before the name is: whoever is killed in between leaves
-    the older file, or none.
+    Whoever is killed in between leaves the older file, or none.
+
+    Args:
+        path: the file.
+        write: fills the file that it is given.
+        durable: bytes are on the disk before the name is, so that this holds for a
+            power failure too; otherwise `sync` has to follow.
 
     Raises:
         UserError: the file cannot be written.
@@ -21,16 +28,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     with writable(path):
         try:
             write(temporary)
-            _sync(temporary)
+            if durable:
+                sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            if durable:
+                sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, durable: bool = True) -> None:
     """`write_atomically` for a text, in UTF-8."""
-    write_atomically(path, lambda file: file.write_bytes(text.encode()))
+    write_atomically(path, lambda file: file.write_bytes(text.encode()), durable)
 
 
 def make_folder(path: Path) -> None:
@@ -52,7 +61,8 @@ def writable(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,13 @@ import xarray as xr
 import yaml
 
 from rnnjax.errors import UserError
-from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+from rnnjax.store.atomic import (
+    make_folder,
+    sync,
+    writable,
+    write_atomically,
+    write_text,
+)
 from rnnjax.store.manifest import Manifest
 
 
@@ -125,8 +131,10 @@ def begin_run(
         (path / MANIFEST).unlink(missing_ok=True)
         for leftover in path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-    write_text(path / CONFIG, text)
-    write_text(path / MANIFEST, manifest.replace(status="running").to_json())
+    # Nothing is lost if these are: a run without a result is computed again.
+    write_text(path / CONFIG, text, durable=False)
+    opened = manifest.replace(status="running").to_json()
+    write_text(path / MANIFEST, opened, durable=False)
     return RunDir(path)
 
 
@@ -175,7 +183,11 @@ def finish_run(
         if write is None:
             (run.path / name).unlink(missing_ok=True)
         else:
-            write_atomically(run.path / name, write)
+            write_atomically(run.path / name, write, durable=False)
+    with writable(run.path):
+        for name in (CONFIG, *(name for name, write in writers.items() if write)):
+            sync(run.path / name)
+        sync(run.path)
     write_text(run.path / MANIFEST, manifest.to_json())
     return run
 

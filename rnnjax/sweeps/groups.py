@@ -119,7 +119,7 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             "packed": ("", "runs that are alike share one program, in this process"),
             "basic": ("", "one run after another, in this process"),
             "joblib": ("workers", "a process a run, some at a time"),
-            "ray": ("address workers cpus", "packs as tasks of a Ray cluster"),
+            "ray": ("address cpus", "packs as tasks of a Ray cluster"),
             "submitit_local": ("cpus minutes", "packs as processes that submitit runs"),
             "submitit_slurm": (
                 "cpus minutes partition workers",

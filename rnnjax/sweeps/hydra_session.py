@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.resources
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,10 @@ class Session:
         return Composed({str(key): value for key, value in tree.items()}, kept)
 
 
+_ALONE = threading.RLock()
+"""Hydra's state is one for all threads."""
+
+
 @contextlib.contextmanager
 def session(config_dir: str | Path | None = None) -> Iterator[Session]:
     """Initialize Hydra for a while; an application of Hydra's around it is left alone.
@@ -117,18 +122,25 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
         if not own.is_dir():
             raise UserError(f"there is no folder {config_dir}")
         folders = (own, *folders)
-    options = group_options()
-    store = ConfigStore.instance()
-    for group, entries in options.items():
-        for name, option in entries.items():
-            store.store(group=group, name=name, node=option.node, provider="rnnjax")
-    instance = GlobalHydra.instance()
-    outer, instance.hydra = instance.hydra, None
-    try:
-        with initialize_config_dir(str(folders[-1]), "rnnjax", version_base="1.3"):
-            yield Session(options, folders)
-    finally:
-        GlobalHydra.instance().hydra = outer
+    with _ALONE:
+        options = group_options()
+        store = ConfigStore.instance()
+        outside = {group: store.repo.pop(group, None) for group in options}
+        for group, entries in options.items():
+            for name, option in entries.items():
+                store.store(group=group, name=name, node=option.node, provider="rnnjax")
+        instance = GlobalHydra.instance()
+        outer, instance.hydra = instance.hydra, None
+        try:
+            with initialize_config_dir(str(folders[-1]), "rnnjax", version_base="1.3"):
+                yield Session(options, folders)
+        finally:
+            GlobalHydra.instance().hydra = outer
+            # To the application around, `cell` may be a plain key or another group.
+            for group, entries in outside.items():
+                del store.repo[group]
+                if entries is not None:
+                    store.repo[group] = entries
 
 
 def sentence(error: Exception) -> str:

@@ -66,7 +66,8 @@ class LauncherConfig:
 
     Attributes:
         name: see ``rnnjax list launchers``.
-        workers: processes at a time; None: one per core (joblib), all tasks (cluster).
+        workers: processes (joblib) or tasks of the array (Slurm) at a time; None: one
+            per core, all of them.
         cpus: cores of a task on a cluster, each an XLA device.
         address: of a Ray cluster; ``auto``: the running one; None: a local one.
         partition: of Slurm; None: its default.

@@ -42,6 +42,9 @@ from rnnjax.training.program import Signature
 AHEAD = 2
 """Packs that are compiled while another one runs."""
 
+SEALERS = 8
+"""Runs that are sealed side by side: most of it is waiting for the disk."""
+
 WAIT_SECONDS = 1.0
 """Between two looks at runs that another process works on."""
 
@@ -193,15 +196,27 @@ class Work:
                 if member.identity in unfinished:
                     left[i] = self._begin(member)
             outcomes = ready.result().run(self.progress.advance)
-            for i in list(left):
-                member, slot = pack.members[i], Slot(size, i)
-                if claims.holds(member.identity):
-                    keep = self.settings.checkpoint.keep
-                    sealed = seal(*left[i], member, outcomes[i], slot, keep)
-                    self.pool.add(sealed)
-                    claims.release(member.identity)
-                    self._mirror(sealed, member)
-                del left[i]
+            with ThreadPoolExecutor(SEALERS) as sealers:
+                keep = self.settings.checkpoint.keep
+                mine = [i for i in left if claims.holds(pack.members[i].identity)]
+                sealing = {
+                    i: sealers.submit(
+                        seal,
+                        *left[i],
+                        pack.members[i],
+                        outcomes[i],
+                        Slot(size, i),
+                        keep,
+                    )
+                    for i in mine
+                }
+            left = {i: left[i] for i, done in sealing.items() if done.exception()}
+            for i, done in sealing.items():
+                if i not in left:
+                    self.pool.add(done.result())
+                    self._mirror(done.result(), pack.members[i])
+            for i in left:
+                sealing[i].result()  # raises what went wrong with the first of them
         except Exception as error:
             reason = one_line(error)
             self._close(left, status="failed", error=reason)
@@ -225,6 +240,9 @@ class Work:
     def _close(self, runs: dict[int, tuple[RunDir, Manifest]], **changes: Any) -> None:
         """Enter runs that ended without a result; what they go on from stays."""
         for run, manifest in runs.values():
+            if run.manifest().is_finished:  # interrupted just after it was sealed
+                self.pool.add(run)
+                continue
             state = run.state_bytes() if run.has(STATE) else None
             ended = manifest.replace(finished=now(), **changes)
             self.pool.add(finish_run(run, ended, state=state))

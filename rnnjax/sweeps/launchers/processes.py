@@ -1,6 +1,7 @@
 """A process a run, some at a time, on this machine."""
 
 import os
+from typing import Any
 
 from joblib import Parallel, delayed
 
@@ -18,9 +19,11 @@ def joblib(order: Order) -> int:
     parcels = [order.parcel([one], devices=1) for one in order.left]
     order.progress.begin([(parcel.updates, 1) for parcel in parcels], order.there)
     with order.progress:
-        pool = Parallel(workers, return_as="generator_unordered", batch_size=1)
+        one_by_one: Any = {"return_as": "generator_unordered", "batch_size": 1}
+        tasks = (delayed(_done)(parcel) for parcel in parcels)
+        results: Any = Parallel(workers, **one_by_one)(tasks)
         failed = 0
-        for parcel, lost in pool(delayed(_done)(parcel) for parcel in parcels):
+        for parcel, lost in results:
             order.progress.advance(parcel.updates, len(parcel.jobs))
             failed += lost
     return failed
