@@ -193,7 +193,7 @@ FIGURE = Figure(
             "nothing of the first word is left; our tolerance",
             high=0.1,
             origin="theory",
-            presets=("quick", "paper", "test"),
+            presets=("test",),
         ),
         Claim(
             "every network learns distance 4 (share of runs)",

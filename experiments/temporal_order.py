@@ -284,7 +284,7 @@ FIGURE = Figure(
             lambda results: float(results.curve.isel(look=0).max()),
             "small weights forget; our tolerance of .05",
             high=0.55,
-            presets=("quick", "paper", "test"),
+            presets=("test",),
         ),
         Claim(
             "A: from every start SGD succeeds no more often than SGD-C, and that no "

@@ -25,7 +25,7 @@ class Scores:
         config: of the run.
         params: final parameters.
         curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
-            NaN after the run ended.
+            NaN after the run ended, and at the start of a run that was trained.
         loss, metric: on test examples at the end.
         updates: that were made.
         diverged: whether it ended because a number was not finite.
