@@ -1,4 +1,4 @@
-"""Gradient flossing before training, on delayed copies. Quick: 5 min."""
+"""Gradient flossing before training, on delayed copies. Quick: 3 min."""
 
 import dataclasses
 import math
@@ -228,7 +228,7 @@ def draw(results: xr.Dataset) -> Drawn:
                        linestyle=dashes, label=f"{stage}: {kappa:.0f}")  # fmt: skip
         first.legend(fontsize=6, frameon=False, loc="lower left", title="log₁₀ κ_k",
                      title_fontsize=6)  # fmt: skip
-        first.set(xlabel="index i", ylabel="λ_i, nats per step")
+        first.set(xlabel="index i", ylabel="λᵢ, nats per step")
         title(first, "leading Lyapunov exponents")
         place = np.arange(results.sizes["task"])
         for i, arm in enumerate(ARMS):
@@ -278,7 +278,7 @@ FIGURE = Figure(
         "Without flossing all 1800 updates train"
     ),
     presets={
-        "quick": Preset(Settings(), "5 min"),
+        "quick": Preset(Settings(), "3 min"),
         "paper": Preset(
             Settings(
                 units=80,
@@ -291,7 +291,7 @@ FIGURE = Figure(
                 tasks=((10, False), (20, False), (40, False), (10, True), (20, True)),
                 seeds=tuple(range(5)),
             ),
-            "2 h, extrapolated",
+            "1 h, extrapolated",
         ),
         "test": Preset(
             Settings(
@@ -356,5 +356,13 @@ FIGURE = Figure(
             "our threshold for the reduced budget",
             low=0.6,
         ),
+    ),
+    remarks=(
+        "Flossing flattens the spectrum and the flossed networks keep it flatter to "
+        "the end of training. The trailing exponents are not quite below 0.05 after "
+        "300 updates: the bound was set for the numbers of the paper.",
+        "The gain lies where a plain network fails within the budget (copy 20, XOR "
+        "10); where both solve the task there is none to be had, and the interval "
+        "over all pairs is wide.",
     ),
 )

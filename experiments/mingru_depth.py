@@ -1,4 +1,4 @@
-"""Layers of minGRU on selective copying. Quick: 6 min."""
+"""Layers of minGRU on selective copying. Quick: 3 min."""
 
 import dataclasses
 import math
@@ -181,7 +181,7 @@ def draw(results: xr.Dataset) -> Drawn:
         first.set(xlabel="layers of minGRU", ylabel="accuracy on fresh sequences")
         title(first, "depth (points: seeds)")
         second.set(xlabel="updates")
-        second.legend(fontsize=7, frameon=False, loc="lower right")
+        second.legend(fontsize=7, frameon=False, loc=(0.62, 0.3))
         title(second, "while training")
     return figure
 
@@ -189,7 +189,7 @@ def draw(results: xr.Dataset) -> Drawn:
 FIGURE = Figure(
     name="mingru_depth",
     place="14b",
-    title="One layer of minGRU cannot select, three can",
+    title="Depth of minGRU on selective copying",
     source=(
         "Feng, Tung, Hajimirsadeghi, Ahmed & Bengio (2024), Were RNNs all we needed?, "
         "Table 2 (numbers from memory); the small set-up of github.com/cheind/mingru"
@@ -206,7 +206,7 @@ FIGURE = Figure(
         "64, at most 2000 updates for every depth. No time is claimed"
     ),
     presets={
-        "quick": Preset(Settings(), "6 min"),
+        "quick": Preset(Settings(), "3 min"),
         "paper": Preset(
             Settings(
                 length=4096,
@@ -258,5 +258,10 @@ FIGURE = Figure(
             "the order of the paper; sign alone",
             low=0.0,
         ),
+    ),
+    remarks=(
+        "One layer gets further than in the paper and is still improving: four symbols "
+        "among 64 steps ask less of it than 16 among 4096. Two layers solve this size "
+        "as well as three, only later.",
     ),
 )

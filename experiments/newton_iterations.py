@@ -1,4 +1,4 @@
-"""Newton iterations of DEER against the Lyapunov exponent. Quick: 40 s."""
+"""Newton iterations of DEER against the Lyapunov exponent. Quick: 15 s."""
 
 import dataclasses
 from pathlib import Path
@@ -230,7 +230,7 @@ FIGURE = Figure(
         "is claimed"
     ),
     presets={
-        "quick": Preset(Settings(), "40 s"),
+        "quick": Preset(Settings(), "15 s"),
         "paper": Preset(
             Settings(
                 lengths=(25, 50, 100, 200, 400, 800),

@@ -1,8 +1,9 @@
 """Held-out metric of networks while they train, on one grid of updates."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
-from rnnjax.training.program import Program
+from rnnjax.training.program import Program, Signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Scores:
         config: of the run.
         params: final parameters.
         curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
-            NaN after the run ended.
+            NaN after the run ended, and at the start of a run that was trained.
         loss, metric: on test examples at the end.
         updates: that were made.
         diverged: whether it ended because a number was not finite.
@@ -87,8 +88,14 @@ def _number(value: Any) -> float:
 
 def _untrained(config: RunConfig) -> Scores:
     params, hyper = initial_params(config), build_hyper(config)
-    program = Program(signature(config))
     batch = heldout(config.task, config.task_options, "test", config.eval.size)
-    look = quick(lambda p, batch: program.evaluate(p, hyper, batch)[:2])
-    loss, metric = map(float, look(params, batch))
+    look = _evaluator(signature(config))
+    loss, metric = map(float, look(params, hyper, batch))
     return Scores(config, params, np.array([metric]), loss, metric, 0, False)
+
+
+@functools.cache
+def _evaluator(of: Signature) -> Callable[..., Any]:
+    """From parameters, numbers and a batch to loss and metric."""
+    program = Program(of)
+    return quick(lambda *given: program.evaluate(*given)[:2])
