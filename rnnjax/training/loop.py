@@ -93,7 +93,8 @@ class PackTraining:
             self.at = continued[0].step
             self.history = History.continued(continued)
             like = self.best.of(0)
-            self.best.restore_runs([from_state_dict(like, r.best) for r in continued])
+            ends = [from_state_dict(like, dict(run.best)) for run in continued]
+            self.best.restore_runs(ends)
             pairs = zip(starts, continued, strict=True)
             state = self.pack.stack([from_state_dict(s, c.state) for s, c in pairs])
         return state
