@@ -111,7 +111,7 @@ FIGURE = Figure(
     ),
     presets={
         "quick": Preset(Settings(), "3 min"),
-        "paper": Preset(PAPER, "hours", faithful=True),
+        "paper": Preset(PAPER, "6 h of one core, extrapolated", faithful=True),
         "test": Preset(
             Settings((6,), {"tanh": 4}, 4, 2, 50, (RATE, 3e-3), (0,)), "4 s"
         ),

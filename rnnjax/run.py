@@ -23,7 +23,7 @@ from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.user_files import reload
-from rnnjax.training.build import build_model, build_task
+from rnnjax.training.build import build_model, build_task, initial_params
 from rnnjax.training.config import RunConfig
 
 
@@ -72,7 +72,7 @@ class Run:
     @functools.cached_property
     def params(self) -> Any:
         """Final parameters, a nested dictionary as `flax.linen` uses them."""
-        return flax.serialization.msgpack_restore(self.directory.params_bytes())
+        return self._parameters(self.directory.params_bytes())
 
     @functools.cached_property
     def best_params(self) -> Any:
@@ -82,7 +82,7 @@ class Run:
         """
         if not self.directory.has(BEST):
             return self.params
-        return flax.serialization.msgpack_restore(self.directory.best_params_bytes())
+        return self._parameters(self.directory.best_params_bytes())
 
     def params_at(self, step: int | None = None) -> Any:
         """Parameters after `step` updates, one of the probed steps; None: the final.
@@ -96,7 +96,16 @@ class Run:
         if str(step) not in kept:
             known = ", ".join(sorted(kept, key=int))
             raise UserError(f"step={step} was not stored; there are {known}")
-        return kept[str(step)]
+        return self._typed(kept[str(step)])
+
+    def _parameters(self, stored: bytes) -> Any:
+        return self._typed(flax.serialization.msgpack_restore(stored))
+
+    def _typed(self, tree: Any) -> Any:
+        """Parameters with learned first states of the types that their cells have."""
+        if not self.config.model.learn_initial_state:
+            return tree
+        return flax.serialization.from_state_dict(initial_params(self.config), tree)
 
     @functools.cached_property
     def model(self) -> SequenceModel:

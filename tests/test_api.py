@@ -99,6 +99,24 @@ def test_parameters_at_the_probed_steps(run: rnnjax.Run):
         run.params_at(5)
 
 
+def test_a_learned_first_state_of_several_arrays_is_kept(tmp_path: Path):
+    asked = (
+        *("cell=lstm", "task=adding", "task.length=4", "batch=2", "probe=off"),
+        *("model.hidden=3", "model.learn_initial_state=true", "lr=0.1"),
+        *("eval.every=2", "eval.size=4"),
+    )
+    short = rnnjax.train(*asked, "steps=2", out=tmp_path / "runs")
+    like = jax.tree.structure(initial_params(short.config))
+    assert jax.tree.structure(short.params) == like
+    # going on from where it ended, h and c are not taken for one another
+    long = rnnjax.train(*asked, "steps=4", out=tmp_path / "runs")
+    whole = rnnjax.train(*asked, "steps=4", out=tmp_path / "others")
+    assert differing(long.params, whole.params) == []
+    assert differing(long.best_params, whole.best_params) == []
+    first = long.params["stack_0_0"]["initial_state"]
+    assert not np.array_equal(first.h, first.c)
+
+
 @pytest.mark.parametrize("lengths", [None, [5, 2, 1]])
 def test_apply_is_the_model(run: rnnjax.Run, lengths: list[int] | None):
     tokens = np.array([[1, 8, 30], [2, 9, 31], [3, 10, 0], [4, 11, 5], [5, 12, 6]])

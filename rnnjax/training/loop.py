@@ -92,7 +92,9 @@ class PackTraining:
         if continued:
             self.at = continued[0].step
             self.history = History.continued(continued)
-            self.best.restore_runs([run.best for run in continued])
+            like = self.best.of(0)
+            ends = [from_state_dict(like, dict(run.best)) for run in continued]
+            self.best.restore_runs(ends)
             pairs = zip(starts, continued, strict=True)
             state = self.pack.stack([from_state_dict(s, c.state) for s, c in pairs])
         return state
@@ -152,7 +154,7 @@ class PackTraining:
             i: Continuation(
                 step=at,
                 state=to_state_dict(states[i]),
-                best=self.best.of(i),
+                best=to_state_dict(self.best.of(i)),
                 **self.history.of(i, at),
             )
             for i in np.flatnonzero(going).tolist()
