@@ -40,8 +40,8 @@ def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
     assert table.columns == ["lr", "value", "steps", "state", "runs"]
     asked = optuna.samplers.RandomSampler(seed=4)
     study = optuna.create_study(sampler=asked)
-    space = {"lr": optuna.distributions.FloatDistribution(1e-3, 1e-1, log=True)}
-    expected = {study.ask(space).params["lr"] for _ in range(3)}
+    rates = optuna.distributions.FloatDistribution(1e-3, 1e-1, log=True)
+    expected = {study.ask({"lr": rates}).params["lr"] for _ in range(3)}
     assert set(table["lr"]) == expected
     runs = load(tmp_path).runs
     for row in table.iter_rows(named=True):
