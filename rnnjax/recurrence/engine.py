@@ -80,7 +80,22 @@ def scan(
     keeps its norm from step to step, which is no gradient of a function
     (`rnnjax.recurrence.backprop`).
     """
-    return plain_scan(cell, weights, initial, drive, Taps())
+    return _walk(cell, weights, initial, drive)[0]
+
+
+def _walk(
+    cell: Cell, weights: Weights, initial: State, drive: Drive, keep: bool = False
+) -> tuple[Trajectory, dict[str, Array]]:
+    """The states, and if asked the results of the products of every step."""
+
+    def forward(fixed: Any, state: State, drive_t: Any) -> tuple[State, Any]:
+        weights, initial = fixed
+        state, seams = masked_step(cell, weights, initial, state, drive_t)
+        # elementwise products are cheaper computed anew than stored
+        products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
+        return state, (state, products if keep else {})
+
+    return piped_scan(forward, False, (weights, initial), initial, drive)[1]
 
 
 def _forward(
@@ -91,14 +106,7 @@ def _forward(
     taps: Taps,
     renormalised: bool,
 ) -> tuple[Trajectory, Any]:
-    def forward(fixed: Any, state: State, drive_t: Any) -> tuple[State, Any]:
-        weights, initial = fixed
-        state, seams = masked_step(cell, weights, initial, state, drive_t)
-        # elementwise products are cheaper computed anew than stored
-        products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
-        return state, (state, products)
-
-    states, products = piped_scan(forward, False, (weights, initial), initial, drive)[1]
+    states, products = _walk(cell, weights, initial, drive, keep=True)
     return states, (weights, initial, drive, taps, states, products)
 
 

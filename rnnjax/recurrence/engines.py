@@ -5,12 +5,13 @@
 ``plain``: autodiff of `lax.scan`; also for forward mode, and the reference of all.
 
 ``associative``: all steps at once (`rnnjax.recurrence.associative`), for a step that is
-linear unit by unit. On two cores a gradient takes 1.1 to 1.9 times that of `scan`,
-for T from 1 000 to 100 000 and down to one example of four units (`python -m
-scripts.bench long`), so that nothing chooses it by itself.
+linear unit by unit. On two cores a training step of an LRU takes 1.05 to 2.1 times that
+of `scan`, for T from 100 to 100 000 and down to one example of four units
+(`python -m scripts.bench engines`), so that nothing chooses it by itself.
 
 ``newton``: all steps of any recurrence at once (`rnnjax.recurrence.newton`); the loop
-where that does not converge. Under `vmap` both are computed.
+where that does not converge. Under `vmap` both are computed. On two cores 6 to 40 times
+as slow as `scan`, with 5 or 6 iterations (Elman, 4 and 16 units, T to 10 000).
 """
 
 from typing import Any, Literal
