@@ -248,6 +248,13 @@ def test_a_table_of_chosen_runs(pool, capsys):
     assert "a group mixes runs with different cell.name" in capsys.readouterr().out
 
 
+def test_a_long_table_shows_its_beginning(pool, capsys, monkeypatch):
+    monkeypatch.setattr("rnnjax.cli.tables.SHOWN", 3)
+    assert main(["runs", str(pool.path), "--sort", "seed"]) == 0
+    out = capsys.readouterr().out
+    assert "the first 3 of 4 runs" in out and out.count("done") == 3
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_table_of_runs_as_a_file(pool, kind, tmp_path, capsys):
     file = tmp_path / f"out.{kind}"
