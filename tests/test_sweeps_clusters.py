@@ -67,7 +67,11 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
     def kill() -> None:
         """Once two tasks have begun and one run is sealed."""
         while not killed:
-            sealed = [path.parent.name for path in tmp_path.glob("*-*/params.msgpack")]
+            sealed = [
+                path.parent.name
+                for path in tmp_path.glob("*-*/manifest.json")
+                if '"status": "done"' in path.read_text()
+            ]
             running = {p.parent.name for p in tmp_path.glob("claims/*/*")}
             if sealed and running:
                 cluster.remove_node(node, allow_graceful=False)
