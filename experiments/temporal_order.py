@@ -315,10 +315,9 @@ FIGURE = Figure(
         ),
     ),
     remarks=(
-        "Basic tanh shows it most: clipping alone changes nothing, since no gradient "
-        "explodes there, and Ω carries it to T = 50 and, once, to 100. In variant B, "
-        "with a tenth of the rate, Ω helps the basic start and delays the smart one "
-        "within this budget.",
+        "Basic tanh shows it most: clipping alone hardly changes the losses, and Ω "
+        "carries it to T = 50 and, once, to 100. In variant B, with a tenth of the "
+        "rate, Ω helps the basic start and delays the smart one within this budget.",
         "Failed runs sit at ln 2 (one symbol known), between there and ln 4, and at "
         "ln 4. Runs stop as soon as they succeed, many with a loss that is not small "
         "yet.",
