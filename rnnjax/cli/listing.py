@@ -1,6 +1,7 @@
 """What `rnnjax list` shows: a name, a line and the options of everything named."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import yaml
@@ -36,7 +37,7 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
         ]
     if what == "figures":
         return _figures()
-    group = what.removesuffix("s")
+    group = re.sub("ies$", "y", what).removesuffix("s")
     options = group_options()
     if group in options:
         return [

@@ -36,8 +36,8 @@ exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
 
 LISTS = (
-    "cells activations tasks variants inits optimizers lr_schedules launchers "
-    "experiments figures".split()
+    "cells activations tasks variants inits optimizers lr_schedules remedies "
+    "penalties launchers experiments figures".split()
 )
 
 
