@@ -26,7 +26,7 @@ $(STAMP):
 demo: setup ## run the main sweep; prints a table and the path of the report
 	@$(BIN)/rnnjax demo $(ARGS)
 
-test: setup ## run the tests (ARGS='-k lstm', ARGS=--all-cells, WORKERS=0: one process)
+test: setup ## run the tests (ARGS='-k lstm', ARGS=--all, WORKERS=0: one process)
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 

@@ -27,15 +27,15 @@ install_import_hook(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--all-cells``: tables over cells have every row."""
-    parser.addoption("--all-cells", action="store_true", help="every row of tables")
+    """``--all``: tests that are marked `rare` run as well."""
+    parser.addoption("--all", action="store_true", help="run rare tests, too")
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out rows that are marked `rare`, unless they are asked for."""
-    if config.getoption("--all-cells"):
+    """Leave out what is marked `rare`, unless it is asked for."""
+    if config.getoption("--all"):
         return
     rare = [item for item in items if item.get_closest_marker("rare")]
     config.hook.pytest_deselected(items=rare)

@@ -117,7 +117,7 @@ EXEMPLARS = {
 
 
 def rows(labels: Iterable[str]) -> list[Any]:
-    """Rows of a table over cells: exemplars, and with ``--all-cells`` the others."""
+    """Rows of a table over cells: exemplars, and with ``--all`` the others."""
     rare = pytest.mark.rare
     return [x if x in EXEMPLARS else pytest.param(x, marks=rare) for x in labels]
 

@@ -146,7 +146,9 @@ def everything(run: RunDir) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("probe", ["off", "light", "full"])
-@pytest.mark.parametrize(("first", "then"), [(10, 13), (12, 20)])
+@pytest.mark.parametrize(
+    ("first", "then"), [(10, 13), pytest.param(12, 20, marks=pytest.mark.rare)]
+)
 def test_a_run_can_be_extended(pool, tmp_path, probe, first, then):
     """It goes on where it was, and ends as if all steps had been asked for at once."""
     short = start(pool, jobs("seed=0,1", f"steps={first}", probe=probe)).runs

@@ -89,8 +89,8 @@ MODELS = [
     ("elman", "last", {}, {}),
     ("elman", "every", {"layers": 2, "bidirectional": True}, {}),
     ("lstm", "every", {}, {}),
-    ("gru_before", "last", {}, {}),
-    ("indrnn", "last", {}, {}),
+    pytest.param("gru_before", "last", {}, {}, marks=pytest.mark.rare),
+    pytest.param("indrnn", "last", {}, {}, marks=pytest.mark.rare),
     ("antisymmetric", "last", {}, {}),
 ]
 

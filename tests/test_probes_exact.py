@@ -27,8 +27,8 @@ MODELS = [
     ("elman", "every", {"layers": 2, "bidirectional": True}),
     ("elman", "last", {"learn_initial_state": True}),
     ("lstm", "last", {"layers": 2}),
-    ("gru", "every", {}),
-    ("gru_before", "last", {}),
+    pytest.param("gru", "every", {}, marks=pytest.mark.rare),
+    pytest.param("gru_before", "last", {}, marks=pytest.mark.rare),
     ("lru", "last", {}),
 ]
 

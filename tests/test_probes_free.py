@@ -22,6 +22,7 @@ from rnnjax.probes.spread import (
 )
 from rnnjax.recurrence import scaled
 from tests.probe_models import batch_of, model_of, parameters, spec_of
+from tests.recurrence_samples import rows
 
 
 LENGTH, LENGTHS = 4, [4, 2, 1]
@@ -80,7 +81,7 @@ def lagged(each: np.ndarray) -> np.ndarray:
     return taken * (steps >= 0)[..., None]
 
 
-@pytest.mark.parametrize("cell", ["elman", "lstm", "exprnn", "indrnn", "lru"])
+@pytest.mark.parametrize("cell", rows(["elman", "lstm", "exprnn", "indrnn", "lru"]))
 def test_every_parameter_has_contributions(cell, x64):
     model = model_of(cell, dtype=jnp.float64)
     params = parameters(model, BATCH)

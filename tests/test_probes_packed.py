@@ -156,7 +156,7 @@ def worst(model: nn.Module, names: list[str], pointwise: bool = True) -> float:
 
 PACKED = [
     ("lstm", "gru_before", "V U", "V U Uh"),
-    ("lru", "urnn", "B C D lambda", "V W"),
+    pytest.param("lru", "urnn", "B C D lambda", "V W", marks=pytest.mark.rare),
 ]
 
 

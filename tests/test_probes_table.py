@@ -1,6 +1,6 @@
 """The table: probes of every cell with every activation against brute force.
 
-Exemplars of cells; all of them with ``--all-cells``.
+Exemplars of cells; all of them with ``--all``.
 
 ``pytest -s`` prints the worst relative error of each kind for every row: adjoints
 against `jax.grad` in both precisions and, in single precision, against a

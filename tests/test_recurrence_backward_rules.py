@@ -27,7 +27,9 @@ MODELS = [
     ("elman", "last", {"learn_initial_state": True}),
     ("lstm", "every", {"layers": 2}),
     ("lru", "every", {}),
-    ("gru", "every", {"layers": 2, "bidirectional": True}),
+    pytest.param(
+        *("gru", "every", {"layers": 2, "bidirectional": True}), marks=pytest.mark.rare
+    ),
 ]
 
 

@@ -163,6 +163,7 @@ def test_a_step_without_recurrent_kernels_is_refused():
         found(*drawn)
 
 
+@pytest.mark.rare
 def test_an_update_adds_the_penalty_before_it_clips():
     """To the recurrent kernel alone, from shards as from the whole batch."""
     remedy = RemedyConfig("clip_norm", 1e-2)

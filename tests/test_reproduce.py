@@ -157,7 +157,18 @@ def test_every_figure_says_what_it_is():
     assert len({figure.place for figure in figures()}) == len(names())
 
 
-@pytest.mark.parametrize("name", names())
+RARE = {"adding", "chrono", "copying", "gradient_flossing", "gradient_norms"}
+RARE |= {"accuracy_against_distance", "mingru_depth", "product_of_factors", "spectra"}
+RARE |= {"temporal_order", "warping"}
+"""Figures whose networks are dear to compile."""
+
+
+def each_figure():
+    mark = lambda name: pytest.mark.rare if name in RARE else ()
+    return [pytest.param(name, marks=mark(name)) for name in names()]
+
+
+@pytest.mark.parametrize("name", each_figure())
 def test_a_figure_runs_and_redraws_to_the_same_bytes(name, tmp_path):
     figure = find(name)
     record = reproduce(figure, "test", tmp_path, tmp_path / "runs")

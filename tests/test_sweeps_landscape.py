@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from rnnjax.cli.main import main
+from rnnjax.laboratory.record import quick
 from rnnjax.probes.adjoint import by_lag
 from rnnjax.probes.decay import decay
 from rnnjax.probes.measure import measure
@@ -44,7 +45,7 @@ def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
         spec, params = signature(config).spec, initial_params(config)
         batch = heldout(config.task, config.task_options, "validation", 3)
         model = Program(signature(config)).model(build_hyper(config))
-        one = measure(model, spec, params, batch, 1)
+        one = quick(lambda p, b, m=model, s=spec: measure(m, s, p, b, 1))(params, batch)
         gain, bias = (
             dict(config.init.options)["gain"],
             dict(config.cell_options)["bias"],

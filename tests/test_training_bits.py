@@ -47,7 +47,7 @@ def runs(cell: str, probe: str) -> list[RunConfig]:
 
 @pytest.fixture(
     scope="module",
-    params=["elman", "lstm", pytest.param("gru", marks=pytest.mark.slow), "urnn"],
+    params=["elman", "lstm", pytest.param("gru", marks=pytest.mark.rare), "urnn"],
 )
 def cell(request: pytest.FixtureRequest) -> str:
     return request.param
