@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset
 from rnnjax.reproduce.arjovsky import RATE, SETUP, TRAINING, networks
 from rnnjax.reproduce.learning import (
+    FINITE,
     draw_learning,
     final_loss,
     learning_curves,
@@ -145,14 +145,7 @@ FIGURE = Figure(
             "the paper's figure; “most seeds” is ours",
             low=0.6,
         ),
-        Claim(
-            "every evaluation is finite (share)",
-            lambda results: float(np.isfinite(results.loss).mean()),
-            "definition",
-            low=1.0,
-            origin="theory",
-            presets=("test",),
-        ),
+        FINITE,
     ),
     remarks=(
         "Quick: 3000 updates are less than the paper gives. With its rate all three "

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.reproduce import Claim, Figure, Preset
 from rnnjax.reproduce.arjovsky import RATE, SETUP, TRAINING, networks
 from rnnjax.reproduce.learning import (
+    FINITE,
     draw_learning,
     final_loss,
     learning_curves,
@@ -144,13 +145,6 @@ FIGURE = Figure(
             "the paper's figure",
             high=2000,
         ),
-        Claim(
-            "every evaluation is finite (share)",
-            lambda results: float(np.isfinite(results.loss).mean()),
-            "definition",
-            low=1.0,
-            origin="theory",
-            presets=("test",),
-        ),
+        FINITE,
     ),
 )

@@ -3,13 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset
 from rnnjax.reproduce.catalogue import experiments_folder
 from rnnjax.reproduce.learning import (
+    FINITE,
     Panel,
     best_rate,
     draw_learning,
@@ -149,13 +149,6 @@ FIGURE = Figure(
             "the paper's finding; our threshold",
             low=3.0,
         ),
-        Claim(
-            "every evaluation is finite (share)",
-            lambda results: float(np.isfinite(results.loss).mean()),
-            "definition",
-            low=1.0,
-            origin="theory",
-            presets=("test",),
-        ),
+        FINITE,
     ),
 )

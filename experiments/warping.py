@@ -11,7 +11,7 @@ from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, palette, style
 from rnnjax.reproduce import Claim, Figure, Preset
 from rnnjax.reproduce.catalogue import experiments_folder
-from rnnjax.reproduce.learning import final_loss, learning_curves
+from rnnjax.reproduce.learning import FINITE, final_loss, learning_curves
 
 
 RATE = 1e-3
@@ -170,14 +170,7 @@ FIGURE = Figure(
             "the paper's figure; our threshold",
             high=0.05,
         ),
-        Claim(
-            "every evaluation is finite (share)",
-            lambda results: float(np.isfinite(results.loss).mean()),
-            "definition",
-            low=1.0,
-            origin="theory",
-            presets=("test",),
-        ),
+        FINITE,
     ),
     remarks=(
         "The pattern is the paper's; the claim on uniform warping misses our threshold "

@@ -12,7 +12,7 @@ from scipy import stats
 
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, Palette, palette, style
-from rnnjax.reproduce.figure import Estimate
+from rnnjax.reproduce.figure import Claim, Estimate
 from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.training.build import build_task
@@ -23,6 +23,16 @@ Named = Mapping[str, Sequence[str]]
 
 NEVER = np.inf
 """The number of updates to a goal that was not reached within the budget."""
+
+FINITE = Claim(
+    "every evaluation is finite (share)",
+    lambda results: float(np.isfinite(results.loss).mean()),
+    "definition",
+    low=1.0,
+    origin="theory",
+    presets=("test",),
+)
+"""What the few updates of a test's preset can show."""
 
 
 def learning_curves(
