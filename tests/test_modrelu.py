@@ -67,3 +67,10 @@ def test_modrelu_at_zero_and_next_to_it(dtype: str) -> None:
             assert np.all(np.isfinite(array)) and array[0] == 0
         np.testing.assert_allclose(value[-1], 0.5 + b, rtol=1e-6)
         assert db[-1] == 1
+
+
+def test_modrelu_where_the_square_overflows() -> None:
+    z = jnp.asarray([3e25 - 4e25j], jnp.complex64)
+    value, slope = jax.jvp(lambda z: modrelu(z, jnp.zeros(1)), (z,), (1 + z,))
+    np.testing.assert_allclose(value, z, rtol=1e-6)
+    np.testing.assert_allclose(slope, 1 + z, rtol=1e-6)

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell
@@ -53,15 +53,12 @@ class URNN(Cell):
         order = np.random.RandomState(self.permutation_seed).permutation(n)
         D1, D2, D3 = jnp.exp(1j * self.angles)
         re1, im1, re2, im2 = self.reflections
-        # F as a matrix: W is one anyway, and XLA's FFT fails on a CPU where the
-        # surrounding code prefers another memory layout.
-        F = jnp.asarray(scipy.linalg.dft(n, scale="sqrtn"), D1.dtype)
         # Each row is a basis vector on its way through the factors, so that row i ends
         # as W e_i: the kernel Wᵀ that acts from the right.
         with jax.default_matmul_precision("highest"):
-            h = D1[:, None] * F
+            h = fourier(jnp.fft.fft, jnp.diag(D1))
             h = D2[None, :] * reflect(h, re1 + 1j * im1)[:, order]
-            h = h @ F.conj()
+            h = fourier(jnp.fft.ifft, h)
             h = D3[None, :] * reflect(h, re2 + 1j * im2)
         return {"W": h, "V": self.V_re + 1j * self.V_im}
 
@@ -73,6 +70,14 @@ class URNN(Cell):
 
     def readout(self, state, drive):
         return jnp.concatenate([state.real, state.imag], axis=-1)
+
+
+def fourier(transform, rows):
+    """The unitary Fourier transform of each row, or its inverse."""
+    # XLA's transform fails on a CPU unless rows lie one after the other in memory; the
+    # two constraints hold that for the transform itself and for the one on the way back
+    in_rows = lambda x: with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+    return in_rows(transform(in_rows(rows), norm="ortho"))
 
 
 def reflect(rows, v):

@@ -16,7 +16,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool
 
-from rnnjax.cells.base import Cell, Form
+from rnnjax.cells.base import Cell, Form, as_reals
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.backprop import renormalise
 from rnnjax.recurrence.piped import piped_scan
@@ -279,6 +279,12 @@ def kernel_gradient(value: Array, delta: Array, kernel: Array, form: Form) -> Ar
         v = jnp.reshape(value, (*value.shape[:-1], groups, -1))
         d = jnp.reshape(delta, (*delta.shape[:-1], groups, -1))
         gradient = jnp.einsum("...gi,...gj->gij", v, d)
+    elif jnp.iscomplexobj(delta):
+        parts = lax.dot_general(
+            as_reals(value), as_reals(delta), ((axes, axes), ((), ()))
+        )
+        (rr, ri), (ir, ii) = (jnp.split(p, 2, -1) for p in jnp.split(parts, 2))
+        gradient = lax.complex(rr - ii, ri + ir)
     else:
         gradient = lax.dot_general(value, delta, ((axes, axes), ((), ())))
     return gradient if jnp.iscomplexobj(kernel) else gradient.real
