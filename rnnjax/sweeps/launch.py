@@ -9,6 +9,7 @@ from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
@@ -45,6 +46,7 @@ def launch(
     settings: LaunchSettings,
     command: str = "",
     progress: Progress | None = None,
+    callbacks: HydraCallbacks | None = None,
 ) -> LaunchResult:
     """Run all jobs that the pool does not hold already, packed by signature.
 
@@ -53,6 +55,7 @@ def launch(
         settings: pool, capacity, checkpoints, what to do with stale runs.
         command: the command line, for the record.
         progress: told of every advance; None: silent.
+        callbacks: told of the jobs; whoever made them closes them.
 
     Raises:
         UserError: a library is missing, the pool cannot be written, data cannot be
@@ -71,11 +74,15 @@ def launch(
     sweep = record_sweep(pool, planned, settings, command)
     told = progress or Progress()
     order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told)
+    if callbacks:
+        callbacks.begin(planned, pool.path)
     failed = launcher(order)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     known = (rows.get(one.identity) for one in planned)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
+    if callbacks:
+        callbacks.end()
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
 
 

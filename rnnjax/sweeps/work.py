@@ -28,6 +28,8 @@ from rnnjax.store.rundir import (
 )
 from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.extending import continued, with_starts
+from rnnjax.sweeps.hydra_node import write_folder
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.reuse import held
@@ -192,11 +194,15 @@ class Work:
         size = len(pack.members)
         left: dict[int, tuple[RunDir, Manifest]] = {}
         try:
-            for i, member in enumerate(pack.members):
-                if member.identity in unfinished:
-                    left[i] = self._begin(member)
-            outcomes = ready.result().run(self.progress.advance)
             with ThreadPoolExecutor(SEALERS) as sealers:
+                noted: list[Future[None]] = []
+                for i, member in enumerate(pack.members):
+                    if member.identity in unfinished:
+                        left[i] = self._begin(member)
+                        noted.append(sealers.submit(_note, left[i][0], member.job))
+                outcomes = ready.result().run(self.progress.advance)
+                for one in noted:
+                    one.result()
                 keep = self.settings.checkpoint.keep
                 mine = [i for i in left if claims.holds(pack.members[i].identity)]
                 sealing = {
@@ -259,10 +265,16 @@ class Work:
             seeds={"seed": job.config.seed},
             metric=planned.signature.spec.metric,
         )
-        config = job.resolved | {"variant": job.label}
-        run = begin_run(self.pool.path, job.name, planned.identity, config, manifest)
+        run = begin_run(
+            self.pool.path, job.name, planned.identity, job.stored, manifest
+        )
         self.pool.add(run)
         return run, manifest
+
+
+def _note(run: RunDir, job: Job) -> None:
+    """Hydra's files of a run that begins, while it trains."""
+    write_folder(run, job.hydra, job.number, job.overrides)
 
 
 def prefetch(
