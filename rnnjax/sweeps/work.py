@@ -35,9 +35,10 @@ from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining, Saving
-from rnnjax.training.pack import mesh_for, run_mesh
+from rnnjax.training.pack import RUNS, TOLERANCE, run_mesh
 from rnnjax.training.program import Signature
 
 
@@ -59,13 +60,13 @@ class Work:
         settings: pool, capacity, checkpoints.
         group: the name of the sweep.
         progress: told of every advance.
-        programs: compiled ones by signature and devices.
+        programs: compiled ones by signature, devices and places on each.
     """
 
     settings: LaunchSettings
     group: str
     progress: Progress = dataclasses.field(default_factory=Progress)
-    programs: dict[tuple[Signature, Mesh], Compiled] = dataclasses.field(
+    programs: dict[tuple[Signature, Mesh, int], Compiled] = dataclasses.field(
         default_factory=dict
     )
 
@@ -78,6 +79,11 @@ class Work:
     def mesh(self) -> Mesh:
         """The devices that packs are spread over."""
         return run_mesh(self.settings.pack.devices)
+
+    @cached_property
+    def slots(self) -> Slots:
+        """How large packs are."""
+        return Slots(self.mesh, self.settings.pack)
 
     @cached_property
     def environment(self) -> Environment:
@@ -101,9 +107,8 @@ class Work:
         self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
     ) -> list[PlannedPack]:
         """The packs that `do` would run."""
-        slots = self.mesh.devices.size * self.settings.pack.capacity
         started = with_starts(self.pool, planned, rows, unfinished)
-        return make_packs(started, unfinished, self.pool.path, slots)
+        return make_packs(started, unfinished, self.pool.path, self.slots)
 
     def run(
         self, packs: Sequence[PlannedPack], unfinished: set[str], there: int
@@ -174,9 +179,9 @@ class Work:
 
     def _make_ready(self, pack: PlannedPack) -> PackTraining:
         first = pack.members[0].signature
-        place = mesh_for(self.mesh, len(pack.members), first.shards)
-        fresh = Compiled(first, place, self.settings.pack.capacity)
-        compiled = self.programs.setdefault((first, place), fresh)
+        key = first, *self.slots.places(pack.members)
+        fresh = Compiled(*key, self.settings.pack.how)
+        compiled = self.programs.setdefault(key, fresh)
         saving = Saving(pack.checkpoint, self.settings.checkpoint.every_seconds)
         configs = [member.job.config for member in pack.members]
         training = PackTraining(compiled, configs, saving, continued(self.pool, pack))
@@ -191,7 +196,6 @@ class Work:
         claims: Claims,
     ) -> int:
         """Train a pack and seal its runs, mirrored to W&B; counts failures."""
-        size = len(pack.members)
         left: dict[int, tuple[RunDir, Manifest]] = {}
         try:
             with ThreadPoolExecutor(SEALERS) as sealers:
@@ -200,7 +204,9 @@ class Work:
                     if member.identity in unfinished:
                         left[i] = self._begin(member)
                         noted.append(sealers.submit(_note, left[i][0], member.job))
-                outcomes = ready.result().run(self.progress.advance)
+                training = ready.result()
+                outcomes = training.run(self.progress.advance)
+                slots = slots_of(training)
                 for one in noted:
                     one.result()
                 keep = self.settings.checkpoint.keep
@@ -211,7 +217,7 @@ class Work:
                         *left[i],
                         pack.members[i],
                         outcomes[i],
-                        Slot(size, i),
+                        slots[i],
                         keep,
                     )
                     for i in mine
@@ -270,6 +276,13 @@ class Work:
         )
         self.pool.add(run)
         return run, manifest
+
+
+def slots_of(training: PackTraining) -> list[Slot]:
+    """Where and how each run of a pack is computed."""
+    compiled, size = training.compiled, len(training.configs)
+    how, devices = compiled.mapped, compiled.mesh.shape[RUNS]
+    return [Slot(size, i, how, devices, TOLERANCE[how]) for i in range(size)]
 
 
 def _note(run: RunDir, job: Job) -> None:
