@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from jax.sharding import Mesh
 
+from rnnjax.store.manifest import Slot
 from rnnjax.sweeps.packing import Planned
 from rnnjax.sweeps.settings import PackConfig
 from rnnjax.training.capacity import places_for
-from rnnjax.training.pack import RUNS, how_for, mesh_for
+from rnnjax.training.loop import PackTraining
+from rnnjax.training.pack import RUNS, TOLERANCE, how_for, mesh_for
 from rnnjax.training.program import Signature
 
 
@@ -45,3 +47,10 @@ class Slots:
         if not self.side_by_side:
             return mesh, self.config.places
         return mesh, max(2, -(-len(members) // mesh.shape[RUNS]))
+
+
+def slots_of(training: PackTraining) -> list[Slot]:
+    """Where and how each run of a pack is computed."""
+    compiled, size = training.compiled, len(training.configs)
+    how, devices = compiled.mapped, compiled.mesh.shape[RUNS]
+    return [Slot(size, i, how, devices, TOLERANCE[how]) for i in range(size)]

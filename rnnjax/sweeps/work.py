@@ -2,11 +2,9 @@
 
 import dataclasses
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from rnnjax.errors import one_line
 from rnnjax.store.claims import Claims
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
-from rnnjax.store.manifest import Manifest, Slot, now
+from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import (
     MANIFEST,
@@ -31,19 +29,17 @@ from rnnjax.sweeps.extending import continued, with_starts
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
+from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.slots import Slots
+from rnnjax.sweeps.slots import Slots, slots_of
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining, Saving
-from rnnjax.training.pack import RUNS, TOLERANCE, run_mesh
+from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
 
-
-AHEAD = 2
-"""Packs that are compiled while another one runs."""
 
 SEALERS = 8
 """Runs that are sealed side by side: most of it is waiting for the disk."""
@@ -278,32 +274,6 @@ class Work:
         return run, manifest
 
 
-def slots_of(training: PackTraining) -> list[Slot]:
-    """Where and how each run of a pack is computed."""
-    compiled, size = training.compiled, len(training.configs)
-    how, devices = compiled.mapped, compiled.mesh.shape[RUNS]
-    return [Slot(size, i, how, devices, TOLERANCE[how]) for i in range(size)]
-
-
 def _note(run: RunDir, job: Job) -> None:
     """Hydra's files of a run that begins, while it trains."""
     write_folder(run, job.hydra, job.number, job.overrides)
-
-
-def prefetch(
-    workers: ThreadPoolExecutor,
-    packs: Iterable[PlannedPack],
-    make_ready: Callable[[PlannedPack], PackTraining],
-) -> Iterator[tuple[PlannedPack, Future[PackTraining]]]:
-    """Each pack with its training, compiled a few packs ahead of its turn.
-
-    The next packs are asked for no sooner than they are compiled.
-    """
-    waiting: deque[tuple[PlannedPack, Future[PackTraining]]] = deque()
-    coming = iter(packs)
-    while True:
-        for pack in islice(coming, AHEAD + 1 - len(waiting)):
-            waiting.append((pack, workers.submit(make_ready, pack)))
-        if not waiting:
-            return
-        yield waiting.popleft()
