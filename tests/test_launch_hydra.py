@@ -181,6 +181,11 @@ def test_a_run_tells_before_and_after_it_trains(seen, tmp_path):
     )
     assert "seed=3" in returned.overrides and returned.task_name == "rnnjax"
     assert returned.return_value["best_step"] in (6, 12)
+    # Finished, in a folder that was named by another sweep.
+    seen.clear()
+    assert command("-m", "seed=4,5") == 0
+    assert command("seed=4", f"{MINE}=notes.Notes") == 0
+    assert seen[1:3] == [("note", "start", 0, True), ("note", "end", 0, 4, "COMPLETED")]
 
 
 def test_a_configuration_may_name_callbacks(seen, tmp_path):
@@ -205,6 +210,7 @@ def test_a_configuration_may_name_callbacks(seen, tmp_path):
     ("words", "parts"),
     [
         ([f"{MINE}=notes.Note"], ["notes", "'Note'", "did you mean Notes?"]),
+        ([f"{MINE}=Notes"], ["hydra.callbacks.mine", "module"]),
         ([f"{MINE}=nowhere.Notes"], ["hydra.callbacks.mine", "'nowhere'"]),
         (["+hydra.callbacks.mine.word=x"], ["hydra.callbacks.mine", "_target_"]),
         ([f"{MINE}=notes.Notes", f"{MINE[:-8]}wort=x"], ["wort"]),
@@ -212,15 +218,17 @@ def test_a_configuration_may_name_callbacks(seen, tmp_path):
         (["hydra.verbose=true"], ["hydra.verbose"]),
     ],
 )
-def test_a_wrong_callback_is_one_sentence(words, parts, seen, capsys):
+def test_a_wrong_callback_is_one_sentence(words, parts, seen, capsys, caplog):
     before = set(os.listdir())
     assert command(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("rnnjax: ") and error.count("\n") == 1, error
     assert not [part for part in parts if part not in error], error
-    assert "HYDRA_FULL_ERROR" not in error and set(os.listdir()) - before <= {
-        "__pycache__"
-    }
+    assert (
+        "HYDRA_FULL_ERROR" not in error
+        and not caplog.records
+        and set(os.listdir()) - before <= {"__pycache__"}
+    )
 
 
 def test_only_train_calls_them():

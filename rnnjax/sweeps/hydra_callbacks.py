@@ -9,6 +9,7 @@ A run that is alone is told of before and after it trains.
 
 import importlib
 import os
+import pydoc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,11 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnjax.errors import UserError, one_line, unknown
-from rnnjax.store.rundir import RunDir, run_path
+from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import sentence
 from rnnjax.sweeps.packing import Planned
@@ -53,19 +53,21 @@ def check_callbacks(callbacks: Mapping[str, Any]) -> None:
             raise UserError(f"{KEY}.{name} needs a _target_, the class to call")
         target = str(node["_target_"])
         try:
-            get_object(target)
-        except Exception as error:
-            raise _absent(f"{KEY}.{name}._target_={target}", target, error) from None
+            found = pydoc.locate(target)
+        except pydoc.ErrorDuringImport:
+            found = None
+        if found is None:
+            raise _absent(f"{KEY}.{name}._target_={target}", target)
 
 
-def _absent(where: str, target: str, error: Exception) -> UserError:
+def _absent(where: str, target: str) -> UserError:
     module, _, name = target.rpartition(".")
+    if not module:
+        return UserError(f"{where} needs its module, as in my.Callback")
     try:
-        found = vars(importlib.import_module(module)) if module else {}
+        found = vars(importlib.import_module(module))
     except Exception as reason:
         return UserError(f"{where}: {one_line(reason)}")
-    if not module or name in found:
-        return UserError(f"{where}: {sentence(error)}")
     kinds = [key for key, thing in found.items() if isinstance(thing, type)]
     return unknown(f"callback in {module}", name, kinds)
 
@@ -82,37 +84,38 @@ class HydraCallbacks:
 
     def __init__(self, node: HydraNode) -> None:
         self.node = node
-        self._jobs: list[tuple[Planned, RunDir]] = []
+        self._planned: Sequence[Planned] = ()
         known = {"hydra": {"callbacks": dict(node.callbacks)}}
         try:
             self.callbacks = Callbacks(OmegaConf.create(known))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{KEY}: {sentence(error)}") from None
 
-    def begin(self, planned: Sequence[Planned], pool: Path) -> None:
-        """Tell that a launch begins; nothing can go wrong with its jobs any more."""
+    def begin(self, planned: Sequence[Planned], paths: Sequence[Path]) -> None:
+        """Tell that a launch begins; nothing can go wrong with its jobs any more.
+
+        Args:
+            planned: all runs of the launch.
+            paths: where they are or will be, in one pool.
+        """
         if not self.callbacks.callbacks:
             return
-        places = [run_path(pool, one.job.name, one.identity) for one in planned]
-        self._jobs = [(p, RunDir(at)) for p, at in zip(planned, places, strict=True)]
+        self._planned = planned
         if self.node.multirun:
-            stored = planned[0].job.stored
-            self.config = _struct({**stored, "hydra": self.node.of_pool(pool)})
+            node = self.node.of_pool(paths[0].parent)
+            self.config = _struct({**planned[0].job.stored, "hydra": node})
             with _known(self.config):
                 self.callbacks.on_multirun_start(self.config, config_name="config")
             return
-        self.config = _config(*self._jobs[0])
+        self.config = _config(planned[0], paths[0])
         with _known(self.config):
             self.callbacks.on_run_start(self.config, config_name="config")
             self.callbacks.on_job_start(self.config, task_function=outcome)
 
-    def end(self) -> None:
-        """Tell of the jobs, which have ended all."""
-        for planned, run in self._jobs:
-            if self.node.multirun:
-                config = _config(planned, run)
-            else:
-                config = self.config
+    def end(self, paths: Sequence[Path]) -> None:
+        """Tell of the jobs, which have ended all; `paths` as of `begin`, by now."""
+        for planned, path in zip(self._planned, paths, strict=False):
+            config = _config(planned, path) if self.node.multirun else self.config
             with _known(config):
                 if self.node.multirun:
                     self.callbacks.on_job_start(config, task_function=outcome)
@@ -121,16 +124,15 @@ class HydraCallbacks:
 
     def close(self) -> None:
         """Tell that the command has done all it does."""
-        if not self._jobs:
+        if not self._planned:
             return
         with _known(self.config):
-            named = {"config_name": "config"}
+            named: dict[str, Any] = {"config_name": "config"}
             if self.node.multirun:
                 self.callbacks.on_multirun_end(self.config, **named)
             else:
-                self.callbacks.on_run_end(
-                    self.config, job_return=self.returned, **named
-                )
+                named["job_return"] = self.returned
+                self.callbacks.on_run_end(self.config, **named)
 
 
 def outcome(config: DictConfig) -> dict[str, Any]:
@@ -146,9 +148,9 @@ def outcome(config: DictConfig) -> dict[str, Any]:
     return dict(manifest.results)
 
 
-def _config(planned: Planned, run: RunDir) -> DictConfig:
+def _config(planned: Planned, path: Path) -> DictConfig:
     job = planned.job
-    node = job.hydra.of(job.number, job.overrides, run.path)
+    node = job.hydra.of(job.number, job.overrides, path)
     return _struct({**job.stored, "hydra": node})
 
 

@@ -163,4 +163,4 @@ def sentence(error: Exception) -> str:
         if line.startswith(stop):
             break
         kept.append(line)
-    return "; ".join(kept) or type(error).__name__
+    return "; ".join(kept).replace(":; ", ": ") or type(error).__name__

@@ -1,13 +1,14 @@
 """Launch jobs: skip what is done, pack what is alike, keep every run's directory."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.store.identity import identity
+from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.jobs import Job, with_data
@@ -75,15 +76,28 @@ def launch(
     told = progress or Progress()
     order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told)
     if callbacks:
-        callbacks.begin(planned, pool.path)
+        known = {key: row for key, row in rows.items() if key not in unfinished}
+        callbacks.begin(planned, _paths(pool, planned, known))
     failed = launcher(order)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     known = (rows.get(one.identity) for one in planned)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:
-        callbacks.end()
+        callbacks.end(_paths(pool, planned, rows))
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
+
+
+def _paths(
+    pool: Pool, planned: Sequence[Planned], rows: Mapping[str, Row]
+) -> list[Path]:
+    """Where runs lie, by the rows of those that are there: one may have other names."""
+    return [
+        pool.path / rows[one.identity].folder
+        if one.identity in rows
+        else run_path(pool.path, one.job.name, one.identity)
+        for one in planned
+    ]
 
 
 def record_sweep(
