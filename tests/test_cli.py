@@ -23,7 +23,7 @@ class Launched(list):
     failed = 0
     outcome: type[BaseException] | None = None
 
-    def __call__(self, jobs, settings, command, progress):
+    def __call__(self, jobs, settings, command, progress, callbacks):
         self.append((list(jobs), settings, command))
         if self.outcome is not None:
             raise self.outcome

@@ -99,7 +99,7 @@ def test_jobs_of_an_application_are_packed_and_look_as_if_alone(app):
         names = sorted(file.name for file in folder.iterdir())
         assert names == ["config.yaml", "hydra.yaml", "overrides.yaml"]
     log = (app / "out" / "2" / "app.log").read_text()
-    assert "trained Slot(size=3, slot=1)" in log
+    assert "trained Slot(size=3, slot=1, how='loop'" in log
 
 
 def test_an_application_keeps_its_own_keys():

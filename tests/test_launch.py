@@ -53,6 +53,7 @@ def test_a_sweep_leaves_what_training_gives(pool):
         assert manifest.status == "done" and manifest.steps == 12
         assert manifest.seeds == {"seed": seed} and manifest.finished is not None
         assert manifest.pack is not None and manifest.pack.size == 2
+        assert (manifest.pack.how, manifest.pack.tolerance) == ("loop", 0.0)
         assert manifest.results == dict(outcome.results)
         assert differing(params_of(run), outcome.params) == []
         metrics = run.metrics().to_dict(as_series=False)

@@ -49,6 +49,14 @@ def same(one, other):
         assert a.manifest().results == b.manifest().results
         assert differing(params_of(a), params_of(b)) == []
         assert a.metrics().equals(b.metrics(), null_equal=True)
+        assert hydra_of(a) == hydra_of(b)
+
+
+def hydra_of(run):
+    """What Hydra leaves of a run, wherever it lies."""
+    files = sorted((run.path / ".hydra").iterdir())
+    place = str(run.path.parent)
+    return {file.name: file.read_text().replace(place, "") for file in files}
 
 
 def test_basic_runs_one_after_another(tmp_path, packed):
@@ -79,6 +87,7 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
     assert one.environment.device_count == 1
     for run, other in zip(found.runs, packed.runs, strict=False):
         assert differing(params_of(run), params_of(other)) == []
+        assert hydra_of(run) == hydra_of(other)
     again = start(tmp_path, planned, launcher=launcher)
     assert again.computed == 0 and again.runs == found.runs
 

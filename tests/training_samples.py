@@ -18,13 +18,13 @@ from rnnjax.training.config import (
 )
 from rnnjax.training.history import Outcome
 from rnnjax.training.loop import PackTraining, Saving
-from rnnjax.training.pack import run_mesh
+from rnnjax.training.pack import How, how_for, run_mesh
 from rnnjax.training.program import Signature
 
 
 CAPACITY = 4
 PROBE_STEPS = (0, 4, 7)
-_PROGRAMS: dict[tuple[Signature, Mesh, int], Compiled] = {}
+_PROGRAMS: dict[tuple[Signature, Mesh, int, How], Compiled] = {}
 
 
 def tiny(
@@ -55,9 +55,11 @@ def tiny(
     )
 
 
-def compiled(wanted: Signature, mesh: Mesh, capacity: int) -> Compiled:
+def compiled(
+    wanted: Signature, mesh: Mesh, capacity: int, how: How | None = None
+) -> Compiled:
     """As `Compiled`, but the same one for equal arguments."""
-    key = wanted, mesh, capacity
+    key = wanted, mesh, capacity, how_for(mesh, how)
     return _PROGRAMS.setdefault(key, Compiled(*key))
 
 
@@ -65,10 +67,12 @@ def training(
     configs: Sequence[RunConfig],
     saving: Saving | None = None,
     capacity: int = CAPACITY,
+    how: How | None = None,
 ) -> PackTraining:
     """A pack of runs."""
     (wanted,) = {signature(config) for config in configs}
-    return PackTraining(compiled(wanted, run_mesh(), capacity), configs, saving)
+    made = compiled(wanted, run_mesh(), capacity, how)
+    return PackTraining(made, configs, saving)
 
 
 def train(*configs: RunConfig) -> list[Outcome]:

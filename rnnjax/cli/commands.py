@@ -31,17 +31,19 @@ def train(
     from rnnjax.sweeps.compose import plan
 
     use_every_core()
-    made = plan(overrides, multirun=multirun, config_dir=config_dir)
+    made = plan(overrides, multirun=multirun, config_dir=config_dir, callbacks=True)
     if made.settings.dry_run:
         from rnnjax.cli.dry_run import show
 
         return show(made)
 
+    from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
     from rnnjax.sweeps.launch import launch
     from rnnjax.sweeps.progress import LiveProgress
 
+    callbacks = HydraCallbacks(made.jobs[0].hydra)
     progress = LiveProgress(Console(stderr=True))
-    result = launch(made.jobs, made.settings, command, progress)
+    result = launch(made.jobs, made.settings, command, progress, callbacks)
     if multirun:
         from rnnjax.report import summary
 
@@ -49,6 +51,7 @@ def train(
         report(str(result.sweep))
     else:
         show_run(result.runs[0])
+    callbacks.close()
     return 1 if result.failed else 0
 
 

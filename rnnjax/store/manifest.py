@@ -25,10 +25,17 @@ class Slot:
     Attributes:
         size: number of runs in the pack.
         slot: place of this run, from 0.
+        how: runs of a device were mapped one after the other (``loop``) or side by side
+            (``vmap``); None in older runs, as what follows.
+        devices: how many the runs of the pack were spread over.
+        tolerance: see `rnnjax.training.pack.TOLERANCE`; 0: the bits of the run alone.
     """
 
     size: int
     slot: int
+    how: str | None = None
+    devices: int | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def _axis(override: Override, text: str) -> Axis:
     if override.is_delete() or override.package is not None:
         raise UserError(f"'{text}': a key can be set, not removed or moved")
     if override.is_hydra_override():
-        raise unknown_key(key, ["out", "name"])
+        if key.startswith(("hydra.callbacks", "hydra/callbacks")):
+            raise UserError(f"'{text}': only rnnjax train calls Hydra's callbacks")
+        raise unknown_key(key, ["out", "name", "hydra/launcher", "hydra.callbacks"])
     if not override.is_sweep_override():
         return Axis(key, (override.value(),))
     if not override.is_discrete_sweep():

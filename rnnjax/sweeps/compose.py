@@ -12,6 +12,8 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.sweeps import zipped
 from rnnjax.sweeps.axes import parse_axes
+from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
+from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
 from rnnjax.sweeps.jobs import Job, make_job
 from rnnjax.sweeps.points import Axis, Point
@@ -65,6 +67,7 @@ def plan(
     *,
     multirun: bool = False,
     config_dir: str | Path | None = None,
+    callbacks: bool = False,
 ) -> Plan:
     """Jobs and settings of a command.
 
@@ -72,11 +75,14 @@ def plan(
         overrides: ``key=value``, in Hydra's grammar.
         multirun: whether keys may have several values.
         config_dir: a folder of further variants and experiments.
+        callbacks: whether overrides may name Hydra's callbacks; who says so calls them.
 
     Raises:
         UserError: anything wrong with any job, in one sentence.
     """
-    plain, files = rewrite(overrides)
+    own, rest = split_words(overrides) if callbacks else ([], overrides)
+    own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
+    plain, files = rewrite(rest)
     with session(config_dir) as hydra:
         given = parse_axes(plain, hydra)
         experiments = given.get("experiment", Axis("experiment", ("none",)))
@@ -91,14 +97,15 @@ def plan(
             choices = point.choices(hydra)
             key = tuple(sorted(choices.items()))
             if key not in composed:
-                composed[key] = hydra.compose(choices)
-            job, own = _job(point, composed[key], hydra, files)
-            if settings is not None and own != settings:
+                composed[key] = _with_words(hydra.compose(choices, own), rest)
+                _check_hydra(composed[key].hydra, composed)
+            job, asked = _job(point, composed[key], hydra, files, len(jobs))
+            if settings is not None and asked != settings:
                 raise UserError(
                     "out, name, launcher, pack, checkpoint, stale and dry_run hold for "
                     "a whole sweep and cannot differ between its jobs"
                 )
-            settings = own
+            settings = asked
             jobs.setdefault(job.key, job)
             if len(jobs) > 1 and not multirun:
                 _refuse_sweep(sweeps[0], given)
@@ -133,6 +140,24 @@ def _with_experiment(
     return axes | own
 
 
+def _with_words(composed: Composed, words: Sequence[str]) -> Composed:
+    """With the words of the command, as Hydra notes them for a sweep."""
+    entries = composed.hydra.entries
+    noted = {**entries["overrides"], "task": list(words)}
+    return dataclasses.replace(
+        composed, hydra=HydraNode({**entries, "overrides": noted})
+    )
+
+
+def _check_hydra(node: HydraNode, known: Mapping[Any, Composed]) -> None:
+    if any(other.hydra.callbacks != node.callbacks for other in known.values()):
+        raise UserError(
+            "hydra.callbacks hold for a whole sweep and cannot differ between its jobs"
+        )
+    if len(known) == 1:
+        check_callbacks(node.callbacks)
+
+
 def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
     varied = [key for key, axis in axes.items() if len(axis.values) > 1]
     own = [key for key in varied if key in given]
@@ -146,6 +171,7 @@ def _job(
     composed: Composed,
     hydra: Session,
     files: Mapping[tuple[str, str], UserFile],
+    number: int,
 ) -> tuple[Job, LaunchSettings]:
     resolved = resolve(composed, point.entries(hydra), hydra.options)
     used = [
@@ -153,4 +179,5 @@ def _job(
         for kind in ("cell", "task")
         if (file := files.get((kind, resolved.tree[kind]["name"])))
     ]
-    return make_job(resolved, point, used), resolved.settings
+    job = make_job(resolved, point, used, composed.hydra, number)
+    return job, resolved.settings

@@ -13,6 +13,7 @@ from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
 from rnnjax.sweeps.reuse import held, refuse_twins
 from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
@@ -75,7 +76,7 @@ def forecast(
     done = fresh if settings.stale == "rerun" else fresh | stale
     unfinished = {one.identity for one in planned} - done
     mesh = run_mesh(settings.pack.devices)
-    slots = mesh.devices.size * settings.pack.capacity
+    slots = Slots(mesh, settings.pack)
     planned = with_starts(pool, planned, rows, unfinished)
     packs = make_packs(planned, unfinished, pool.path, slots)
     groups: dict[Signature, list[Planned]] = {}
@@ -84,7 +85,11 @@ def forecast(
     found = []
     for signature, members in groups.items():
         own = [pack for pack in packs if pack.members[0].signature == signature]
-        compiled = Compiled(signature, mesh, settings.pack.capacity) if full else None
+        compiled = None
+        if full:
+            sizes = [slots.places(pack.members)[1] for pack in own]
+            places = max(sizes, default=settings.pack.places)
+            compiled = Compiled(signature, mesh, places, settings.pack.how)
         found.append(_group(members, own, unfinished, stale, rows, compiled))
     return found
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import importlib.resources
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rnnjax
 from rnnjax.errors import UserError
 from rnnjax.sweeps.groups import Option, group_options
+from rnnjax.sweeps.hydra_node import HydraNode
 
 
 YAML_GROUPS = ("variant", "experiment")
@@ -39,10 +40,12 @@ class Composed:
     Attributes:
         tree: nested mappings of plain values.
         choices: the option of each group.
+        hydra: Hydra's own node.
     """
 
     tree: dict[str, Any]
     choices: dict[str, str | None]
+    hydra: HydraNode = HydraNode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,26 +83,34 @@ class Session:
         """`names` under the name that Hydra's ``glob(*)`` asks for."""
         return self.names(group_name)
 
-    def compose(self, choices: Mapping[str, str]) -> Composed:
+    def compose(self, choices: Mapping[str, str], own: Sequence[str] = ()) -> Composed:
         """The configuration with these options, all others by default.
 
+        Args:
+            choices: options by group.
+            own: overrides of Hydra's own node.
+
         Raises:
-            UserError: a yaml file names an option that does not exist, or is damaged.
+            UserError: a yaml file names an option that does not exist, or is damaged;
+                an override of Hydra's does not fit.
         """
-        overrides = [f"{group}={name}" for group, name in choices.items()]
+        overrides = [f"{group}={name}" for group, name in choices.items()] + [*own]
         users = ",".join(f"'file://{folder}'" for folder in self.folders[:-1])
         overrides.append(f"hydra.searchpath=[{users}]")
         try:
             config = compose("config", overrides, return_hydra_config=True)
             chosen = dict(config.hydra.runtime.choices)
-            with open_dict(config):
-                del config["hydra"]
-            tree = OmegaConf.to_container(config, resolve=False)
+            tree = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(sentence(error)) from None
         assert isinstance(tree, dict)
+        node = tree.pop("hydra")
+        # Who computes a sweep is a group of ours, whatever Hydra's own default is.
+        node["launcher"] = {"name": chosen["launcher"]}
+        node["runtime"]["choices"]["hydra/launcher"] = chosen["launcher"]
         kept = {group: chosen.get(group) for group in self.groups}
-        return Composed({str(key): value for key, value in tree.items()}, kept)
+        tree = {str(key): value for key, value in tree.items()}
+        return Composed(tree, kept, HydraNode(node))
 
 
 _ALONE = threading.RLock()
@@ -152,4 +163,4 @@ def sentence(error: Exception) -> str:
         if line.startswith(stop):
             break
         kept.append(line)
-    return "; ".join(kept) or type(error).__name__
+    return "; ".join(kept).replace(":; ", ": ") or type(error).__name__

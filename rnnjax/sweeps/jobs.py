@@ -15,6 +15,7 @@ from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.sweeps.groups import LENGTH
+from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
@@ -50,6 +51,8 @@ class Job:
         label: the variant, or else cell and chosen activation: a line in a figure.
         tracker: where results are mirrored.
         data_hashes: SHA-256 by role, of the user's files and (see `with_data`) data.
+        hydra: Hydra's node, as far as jobs share it.
+        number: place in its sweep, from 0.
     """
 
     config: RunConfig
@@ -59,6 +62,13 @@ class Job:
     label: str
     tracker: TrackerConfig
     data_hashes: dict[str, str]
+    hydra: HydraNode = HydraNode()
+    number: int = 0
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The configuration with the line that it belongs to, as a run stores it."""
+        return self.resolved | {"variant": self.label}
 
     @property
     def key(self) -> Hashable:
@@ -66,7 +76,13 @@ class Job:
         return self.config, tuple(sorted(self.data_hashes.items()))
 
 
-def make_job(resolved: Resolved, point: Point, files: Sequence[UserFile]) -> Job:
+def make_job(
+    resolved: Resolved,
+    point: Point,
+    files: Sequence[UserFile],
+    hydra: HydraNode,
+    number: int,
+) -> Job:
     """The job of a checked configuration; its task and its cell have been built once.
 
     Raises:
@@ -89,6 +105,8 @@ def make_job(resolved: Resolved, point: Point, files: Sequence[UserFile]) -> Job
         label=label,
         tracker=TrackerConfig(**tree["tracker"]),
         data_hashes={file.kind: file.digest for file in files},
+        hydra=hydra,
+        number=number,
     )
 
 

@@ -1,14 +1,16 @@
 """Launch jobs: skip what is done, pack what is alike, keep every run's directory."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.store.identity import identity
+from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
@@ -45,6 +47,7 @@ def launch(
     settings: LaunchSettings,
     command: str = "",
     progress: Progress | None = None,
+    callbacks: HydraCallbacks | None = None,
 ) -> LaunchResult:
     """Run all jobs that the pool does not hold already, packed by signature.
 
@@ -53,6 +56,7 @@ def launch(
         settings: pool, capacity, checkpoints, what to do with stale runs.
         command: the command line, for the record.
         progress: told of every advance; None: silent.
+        callbacks: told of the jobs; whoever made them closes them.
 
     Raises:
         UserError: a library is missing, the pool cannot be written, data cannot be
@@ -71,12 +75,29 @@ def launch(
     sweep = record_sweep(pool, planned, settings, command)
     told = progress or Progress()
     order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told)
+    if callbacks:
+        known = {key: row for key, row in rows.items() if key not in unfinished}
+        callbacks.begin(planned, _paths(pool, planned, known))
     failed = launcher(order)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     known = (rows.get(one.identity) for one in planned)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
+    if callbacks:
+        callbacks.end(_paths(pool, planned, rows))
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
+
+
+def _paths(
+    pool: Pool, planned: Sequence[Planned], rows: Mapping[str, Row]
+) -> list[Path]:
+    """Where runs lie, by the rows of those that are there: one may have other names."""
+    return [
+        pool.path / rows[one.identity].folder
+        if one.identity in rows
+        else run_path(pool.path, one.job.name, one.identity)
+        for one in planned
+    ]
 
 
 def record_sweep(

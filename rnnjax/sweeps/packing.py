@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.store.checkpoint import PackCheckpoint
@@ -67,13 +67,17 @@ def plan(job: Job, identity: str) -> Planned:
 
 
 def make_packs(
-    planned: Sequence[Planned], unfinished: set[str], pool: Path, slots: int
+    planned: Sequence[Planned],
+    unfinished: set[str],
+    pool: Path,
+    slots: Callable[[Planned], int],
 ) -> list[PlannedPack]:
     """Packs for the unfinished runs: interrupted ones first, as they were.
 
     A pack that left a checkpoint goes on with the same members, so that its state
     fits; members that have been sealed meanwhile are not written again. The rest is
-    grouped by what a pack shares and cut into packs of at most `slots` runs.
+    grouped by what a pack shares and cut into packs of at most `slots` runs, a number
+    that is asked for once a group.
     """
     known = {one.identity: one for one in planned}
     left = [one for one in planned if one.identity in unfinished]
@@ -83,7 +87,7 @@ def make_packs(
         checkpoint = PackCheckpoint(folder)
         members = checkpoint.members()
         fits = members and all(identity in known for identity in members)
-        fits = fits and len(members) <= slots
+        fits = fits and len(members) <= slots(known[members[0]])
         if not fits or not unfinished & set(members) or taken & set(members):
             continue
         chosen = tuple(known[identity] for identity in members)
@@ -95,8 +99,9 @@ def make_packs(
         if one.identity not in taken:
             groups.setdefault(one.shared, []).append(one)
     for group in groups.values():
-        for start in range(0, len(group), slots):
-            packs.append(pack_of(group[start : start + slots], pool))
+        size = slots(group[0])
+        for start in range(0, len(group), size):
+            packs.append(pack_of(group[start : start + size], pool))
     return packs
 
 

@@ -213,7 +213,7 @@ class _Trials:
                 if number < config.rounds - 1:
                     left = self._best(left, max(1, len(left) // config.factor))
         elif config.method == "tpe":
-            slots = run_mesh().devices.size * self.settings.pack.capacity
+            slots = run_mesh().devices.size * self.settings.pack.places
             batch = max(1, slots // self.seeds)
             for first in range(0, config.trials, batch):
                 some = self._ask(min(batch, config.trials - first))

@@ -1,4 +1,7 @@
-"""How and where jobs are launched: nothing here changes a number of a run."""
+"""How and where jobs are launched: no run becomes another one by it.
+
+Its numbers are the same to the last bit, `PackConfig.how` aside.
+"""
 
 import dataclasses
 import re
@@ -6,6 +9,7 @@ from typing import Literal
 
 from rnnjax.errors import UserError
 from rnnjax.training.config import check_range
+from rnnjax.training.pack import PLACES, How
 
 
 FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"
@@ -32,16 +36,26 @@ class PackConfig:
 
     Attributes:
         devices: how many devices to use; None: all.
-        capacity: places for runs on each device, at least 2.
+        capacity: places for runs on each device, at least 2; None: 8, or where they
+            run side by side as many as its memory takes.
+        how: the runs of a device one after the other (``loop``) or side by side
+            (``vmap``); None: ``loop`` on a CPU, ``vmap`` elsewhere.
     """
 
     devices: int | None = None
-    capacity: int = 8
+    capacity: int | None = None
+    how: How | None = None
 
     def __post_init__(self) -> None:
         if self.devices is not None:
             check_range("pack.devices", self.devices, 1)
-        check_range("pack.capacity", self.capacity, 2, 65_536)
+        if self.capacity is not None:
+            check_range("pack.capacity", self.capacity, 2, 65_536)
+
+    @property
+    def places(self) -> int:
+        """Places for runs on each device, where memory does not decide."""
+        return self.capacity or PLACES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 import dataclasses
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from rnnjax.errors import one_line
 from rnnjax.store.claims import Claims
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
-from rnnjax.store.manifest import Manifest, Slot, now
+from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import (
     MANIFEST,
@@ -28,19 +26,20 @@ from rnnjax.store.rundir import (
 )
 from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.extending import continued, with_starts
+from rnnjax.sweeps.hydra_node import write_folder
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
+from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.slots import Slots, slots_of
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining, Saving
-from rnnjax.training.pack import mesh_for, run_mesh
+from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
 
-
-AHEAD = 2
-"""Packs that are compiled while another one runs."""
 
 SEALERS = 8
 """Runs that are sealed side by side: most of it is waiting for the disk."""
@@ -57,13 +56,13 @@ class Work:
         settings: pool, capacity, checkpoints.
         group: the name of the sweep.
         progress: told of every advance.
-        programs: compiled ones by signature and devices.
+        programs: compiled ones by signature, devices and places on each.
     """
 
     settings: LaunchSettings
     group: str
     progress: Progress = dataclasses.field(default_factory=Progress)
-    programs: dict[tuple[Signature, Mesh], Compiled] = dataclasses.field(
+    programs: dict[tuple[Signature, Mesh, int], Compiled] = dataclasses.field(
         default_factory=dict
     )
 
@@ -76,6 +75,11 @@ class Work:
     def mesh(self) -> Mesh:
         """The devices that packs are spread over."""
         return run_mesh(self.settings.pack.devices)
+
+    @cached_property
+    def slots(self) -> Slots:
+        """How large packs are."""
+        return Slots(self.mesh, self.settings.pack)
 
     @cached_property
     def environment(self) -> Environment:
@@ -99,9 +103,8 @@ class Work:
         self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
     ) -> list[PlannedPack]:
         """The packs that `do` would run."""
-        slots = self.mesh.devices.size * self.settings.pack.capacity
         started = with_starts(self.pool, planned, rows, unfinished)
-        return make_packs(started, unfinished, self.pool.path, slots)
+        return make_packs(started, unfinished, self.pool.path, self.slots)
 
     def run(
         self, packs: Sequence[PlannedPack], unfinished: set[str], there: int
@@ -172,9 +175,9 @@ class Work:
 
     def _make_ready(self, pack: PlannedPack) -> PackTraining:
         first = pack.members[0].signature
-        place = mesh_for(self.mesh, len(pack.members), first.shards)
-        fresh = Compiled(first, place, self.settings.pack.capacity)
-        compiled = self.programs.setdefault((first, place), fresh)
+        key = first, *self.slots.places(pack.members)
+        fresh = Compiled(*key, self.settings.pack.how)
+        compiled = self.programs.setdefault(key, fresh)
         saving = Saving(pack.checkpoint, self.settings.checkpoint.every_seconds)
         configs = [member.job.config for member in pack.members]
         training = PackTraining(compiled, configs, saving, continued(self.pool, pack))
@@ -189,14 +192,19 @@ class Work:
         claims: Claims,
     ) -> int:
         """Train a pack and seal its runs, mirrored to W&B; counts failures."""
-        size = len(pack.members)
         left: dict[int, tuple[RunDir, Manifest]] = {}
         try:
-            for i, member in enumerate(pack.members):
-                if member.identity in unfinished:
-                    left[i] = self._begin(member)
-            outcomes = ready.result().run(self.progress.advance)
             with ThreadPoolExecutor(SEALERS) as sealers:
+                noted: list[Future[None]] = []
+                for i, member in enumerate(pack.members):
+                    if member.identity in unfinished:
+                        left[i] = self._begin(member)
+                        noted.append(sealers.submit(_note, left[i][0], member.job))
+                training = ready.result()
+                outcomes = training.run(self.progress.advance)
+                slots = slots_of(training)
+                for one in noted:
+                    one.result()
                 keep = self.settings.checkpoint.keep
                 mine = [i for i in left if claims.holds(pack.members[i].identity)]
                 sealing = {
@@ -205,7 +213,7 @@ class Work:
                         *left[i],
                         pack.members[i],
                         outcomes[i],
-                        Slot(size, i),
+                        slots[i],
                         keep,
                     )
                     for i in mine
@@ -259,26 +267,13 @@ class Work:
             seeds={"seed": job.config.seed},
             metric=planned.signature.spec.metric,
         )
-        config = job.resolved | {"variant": job.label}
-        run = begin_run(self.pool.path, job.name, planned.identity, config, manifest)
+        run = begin_run(
+            self.pool.path, job.name, planned.identity, job.stored, manifest
+        )
         self.pool.add(run)
         return run, manifest
 
 
-def prefetch(
-    workers: ThreadPoolExecutor,
-    packs: Iterable[PlannedPack],
-    make_ready: Callable[[PlannedPack], PackTraining],
-) -> Iterator[tuple[PlannedPack, Future[PackTraining]]]:
-    """Each pack with its training, compiled a few packs ahead of its turn.
-
-    The next packs are asked for no sooner than they are compiled.
-    """
-    waiting: deque[tuple[PlannedPack, Future[PackTraining]]] = deque()
-    coming = iter(packs)
-    while True:
-        for pack in islice(coming, AHEAD + 1 - len(waiting)):
-            waiting.append((pack, workers.submit(make_ready, pack)))
-        if not waiting:
-            return
-        yield waiting.popleft()
+def _note(run: RunDir, job: Job) -> None:
+    """Hydra's files of a run that begins, while it trains."""
+    write_folder(run, job.hydra, job.number, job.overrides)

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from rnnjax.tasks.base import Data
-from rnnjax.training.pack import Pack, over_runs
+from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
 from rnnjax.training.shards import SHARDS
 from rnnjax.types import Batch
@@ -29,11 +29,13 @@ class Compiled:
     """Chunk, evaluation and probe of one signature over the slots of a mesh.
 
     Functions are compiled ahead of time on first use; `seconds` sums what that took.
+    `how` None: as suits the devices.
     """
 
     signature: Signature
     mesh: Mesh
     capacity: int
+    how: How | None = None
     seconds: float = 0.0
     _ready: dict[str, Any] = dataclasses.field(default_factory=dict)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
@@ -42,6 +44,11 @@ class Compiled:
     def program(self) -> Program:
         """The pure functions."""
         return Program(self.signature, spread=SHARDS in self.mesh.axis_names)
+
+    @property
+    def mapped(self) -> How:
+        """How the runs of a device are mapped."""
+        return how_for(self.mesh, self.how)
 
     @property
     def _on_cpu(self) -> bool:
@@ -81,13 +88,23 @@ class Compiled:
         with self._lock:
             if key not in self._ready:
                 began = time.perf_counter()
-                spread = partial(_spread, getattr(self.program, name))
-                function = jax.jit(over_runs(spread, self.mesh))
-                lowered = function.lower(pack.counts, runs, shared)
+                arguments = pack.counts, runs, shared
+                lowered = self._lower(name, self.mapped, arguments)
+                if self._on_cpu and self.mapped == "vmap" and _decomposes(lowered):
+                    lowered = self._lower(name, "loop", arguments)
                 options = OPTIONS[name] if self._on_cpu else None
                 self._ready[key] = lowered.compile(options)
                 self.seconds += time.perf_counter() - began
         return self._ready[key]
+
+    def _lower(self, name: str, how: How, arguments: Any) -> jax.stages.Lowered:
+        spread = partial(_spread, getattr(self.program, name))
+        return jax.jit(over_runs(spread, self.mesh, how)).lower(*arguments)
+
+
+def _decomposes(lowered: jax.stages.Lowered) -> bool:
+    """Whether LAPACK is called: batched, devices of a CPU may wait for each other."""
+    return "lapack" in lowered.as_text()
 
 
 def _spread(function: Any, run: tuple[Any, ...], shared: Any) -> Any:

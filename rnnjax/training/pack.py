@@ -3,11 +3,12 @@
 CPU: one XLA device per core; each maps its runs one after the other, which keeps the
 code of a run the same whatever stands beside it. The number of runs on a device is a
 traced trip count over a fixed capacity ≥ 2, because a loop of constant length 1 is
-compiled differently and may differ in the last bits. Other devices: `vmap`.
+compiled differently and may differ in the last bits. Other devices: `vmap`, where a run
+in company agrees with the same run alone up to `TOLERANCE`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,23 @@ from rnnjax.training.shards import SHARDS
 
 
 RUNS = "runs"
+
+PLACES = 8
+"""For runs on a device, where nothing else decides."""
+
+How = Literal["loop", "vmap"]
+"""How the runs of one device are mapped: one after the other, or side by side."""
+
+TOLERANCE: dict[How, float] = {"loop": 0.0, "vmap": 1e-4}
+"""What company may change of a run in a dozen updates: each number relatively to the
+largest of its array, of parameters and of metrics. Zero: no bit. `vmap` adds products
+in another order; later updates carry that on like any other difference."""
+
+
+def how_for(mesh: Mesh, asked: How | None = None) -> How:
+    """As asked, or what suits the devices of a mesh."""
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return asked or ("loop" if on_cpu else "vmap")
 
 
 def run_mesh(devices: int | None = None) -> Mesh:
@@ -34,12 +52,15 @@ def mesh_for(mesh: Mesh, runs: int, shards: int) -> Mesh:
     return Mesh(mesh.devices[:shards].reshape(1, shards), (RUNS, SHARDS))
 
 
-def over_runs(run: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Map `run(one, shared)` over stacked runs.
+def over_runs(
+    run: Callable[..., Any], mesh: Mesh, how: How | None = None
+) -> Callable[..., Any]:
+    """Map `run(one, shared)` over stacked runs, each device those that it holds.
 
     Returns a function ``(counts, runs, shared)`` to be jitted: `counts` ``(devices,)``
     runs in use on each device, `runs` a pytree with a leading axis of devices ×
-    capacity, `shared` the same for all runs. Slots beyond the count come back as zeros.
+    capacity, `shared` the same for all runs. What comes back in slots beyond the count
+    means nothing.
     """
 
     def on_device(counts: Any, runs: Any, shared: Any) -> Any:
@@ -63,7 +84,7 @@ def over_runs(run: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     def side_by_side(counts: Any, runs: Any, shared: Any) -> Any:
         return jax.vmap(lambda one: run(one, shared))(runs)
 
-    inner = on_device if mesh.devices.flat[0].platform == "cpu" else side_by_side
+    inner = on_device if how_for(mesh, how) == "loop" else side_by_side
     split, whole = PartitionSpec(RUNS), PartitionSpec()
     return jax.shard_map(
         inner,

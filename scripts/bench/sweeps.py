@@ -33,6 +33,7 @@ from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import begin_run, finish_run
 from rnnjax.sweeps import compose, work
+from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.landscape import landscape
 from rnnjax.sweeps.launch import launch
@@ -229,6 +230,7 @@ def shares(only: str = "") -> Iterator[dict[str, Any]]:
         "compilation (in threads, beside running)": (Compiled, "prepare"),
         "running": (PackTraining, "run"),
         "storing: opening": (work.Work, "_begin"),
+        "storing: .hydra (in threads, while running)": (work, "_note"),
         "storing: sealing": (work, "seal"),
         "storing: index": (Pool, "add"),
         "W&B": (work.Work, "_mirror"),
@@ -253,6 +255,7 @@ def overhead(only: str = "") -> Iterator[dict[str, Any]]:
     jobs = compose.plan([*words, "seed=range(128)"], multirun=True).jobs
     places = {
         "storing: opening": (work.Work, "_begin"),
+        "storing: .hydra (in threads, while running)": (work, "_note"),
         "storing: sealing": (work, "seal"),
         "storing: index": (Pool, "add"),
         "running": (PackTraining, "run"),
@@ -345,8 +348,10 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
                 seeds={"seed": job.config.seed},
                 metric="loss",
             )
-            config = job.resolved | {"variant": job.label}
-            run = begin_run(there.path, job.name, manifest.identity, config, manifest)
+            run = begin_run(
+                there.path, job.name, manifest.identity, job.stored, manifest
+            )
+            write_folder(run, job.hydra, job.number, job.overrides)
             results = {"test_metric": (number % 100) / 100, "test_loss": 0.25}
             ended = manifest.replace(
                 status="done",

@@ -11,7 +11,7 @@ from rnnjax.store.index import Row
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
 from rnnjax.sweeps.progress import Progress
-from rnnjax.sweeps.settings import LaunchSettings, PackConfig
+from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.user_files import reload
 from rnnjax.sweeps.work import Work
 
@@ -57,7 +57,7 @@ class Order:
             settings=dataclasses.replace(
                 self.settings,
                 out=str(Path(self.settings.out).absolute()),
-                pack=PackConfig(devices, self.settings.pack.capacity),
+                pack=dataclasses.replace(self.settings.pack, devices=devices),
             ),
             group=self.group,
             folder=os.getcwd(),
@@ -65,9 +65,9 @@ class Order:
 
     def parcels(self, devices: int) -> list["Parcel"]:
         """One for each pack that fits a process with so many devices."""
-        slots = devices * self.settings.pack.capacity
+        slots = devices * self.settings.pack.places
         pool = Path(self.settings.out)
-        packs = make_packs(self.left, self.unfinished, pool, slots)
+        packs = make_packs(self.left, self.unfinished, pool, lambda _: slots)
         return [self.parcel(pack.members, devices) for pack in packs]
 
 

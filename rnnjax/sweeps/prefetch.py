@@ -1,0 +1,32 @@
+"""Packs that are compiled while another one runs."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+from rnnjax.sweeps.packing import PlannedPack
+from rnnjax.training.loop import PackTraining
+
+
+AHEAD = 2
+"""Packs that are compiled while another one runs."""
+
+
+def prefetch(
+    workers: ThreadPoolExecutor,
+    packs: Iterable[PlannedPack],
+    make_ready: Callable[[PlannedPack], PackTraining],
+) -> Iterator[tuple[PlannedPack, Future[PackTraining]]]:
+    """Each pack with its training, compiled a few packs ahead of its turn.
+
+    The next packs are asked for no sooner than they are compiled.
+    """
+    waiting: deque[tuple[PlannedPack, Future[PackTraining]]] = deque()
+    coming = iter(packs)
+    while True:
+        for pack in islice(coming, AHEAD + 1 - len(waiting)):
+            waiting.append((pack, workers.submit(make_ready, pack)))
+        if not waiting:
+            return
+        yield waiting.popleft()

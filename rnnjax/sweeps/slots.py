@@ -1,0 +1,56 @@
+"""How many runs share a pack, by what they compute and the devices there are."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jax.sharding import Mesh
+
+from rnnjax.store.manifest import Slot
+from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.settings import PackConfig
+from rnnjax.training.capacity import places_for
+from rnnjax.training.loop import PackTraining
+from rnnjax.training.pack import RUNS, TOLERANCE, how_for, mesh_for
+from rnnjax.training.program import Signature
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """The sizes of packs on some devices; called with a run, the most that join it.
+
+    Attributes:
+        mesh: the devices.
+        config: what was asked for.
+    """
+
+    mesh: Mesh
+    config: PackConfig
+    _found: dict[Signature, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the runs of a device each take memory, and time where none is."""
+        return how_for(self.mesh, self.config.how) == "vmap"
+
+    def __call__(self, planned: Planned) -> int:
+        known, signature = self._found, planned.signature
+        if signature not in known:
+            places = self.config.places
+            if self.side_by_side and self.config.capacity is None:
+                places = places_for(planned.job.config, signature, self.mesh)
+            known[signature] = places * self.mesh.devices.size
+        return known[signature]
+
+    def places(self, members: Sequence[Planned]) -> tuple[Mesh, int]:
+        """The devices that a pack is spread over, and the places on each of them."""
+        mesh = mesh_for(self.mesh, len(members), members[0].signature.shards)
+        if not self.side_by_side:
+            return mesh, self.config.places
+        return mesh, max(2, -(-len(members) // mesh.shape[RUNS]))
+
+
+def slots_of(training: PackTraining) -> list[Slot]:
+    """Where and how each run of a pack is computed."""
+    compiled, size = training.compiled, len(training.configs)
+    how, devices = compiled.mapped, compiled.mesh.shape[RUNS]
+    return [Slot(size, i, how, devices, TOLERANCE[how]) for i in range(size)]
