@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     every = BENCHMARKS | LONG
     parser.add_argument("names", nargs="*", help=", ".join(every))
-    parser.add_argument("--seconds", type=float, default=4.0, help="a row, about")
+    parser.add_argument("--seconds", type=float, default=3.0, help="a row, about")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     given = parser.parse_args()

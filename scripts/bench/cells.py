@@ -43,26 +43,22 @@ def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
 
 
 def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
-    """A training step against the cell's matrix products."""
+    """A bar a cell: its training step, and the matrix products in it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     name = next(iter(rows[0]))
-    for row in rows:
-        x, y = row["products ms"], row["step ms"]
-        axes.plot(x, y, "o", color="tab:blue", markersize=4)
-        axes.annotate(
-            row[name].strip(), (x, y), (4, 3), textcoords="offset points", fontsize=7
-        )
-    most = 1.1 * max(row["products ms"] for row in rows)
-    for factor, style in ((1, "-"), (2, "--")):
-        axes.plot([0, most], [0, factor * most], style, color="gray", linewidth=0.8)
-    axes.set_xlim(0, most)
-    axes.set_ylim(0, None)
-    axes.set_xlabel("ms, matrix products alone")
-    axes.set_ylabel("ms, a training step")
-    axes.set_title("lines: 1 × and 2 × the products", fontsize=10)
+    rows = sorted(rows, key=lambda row: row["products ms"], reverse=True)
+    labels = [row[name].strip() for row in rows]
+    axes.barh(labels, [row["step ms"] for row in rows], color="#c6dbef")
+    axes.barh(labels, [row["products ms"] for row in rows], color="#2171b5")
+    for place, row in enumerate(rows):
+        ratio = f" {row['/ products']:.2f} ×"
+        axes.text(row["step ms"], place, ratio, va="center", fontsize=8)
+    batch, length, n = SIZE
+    axes.set_xlabel("ms a training step; dark: its matrix products alone")
+    axes.set_title(f"batch {batch}, {length} steps, {n} units", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     file = folder / "cells.png"
     figure.savefig(file, dpi=150)
