@@ -107,7 +107,7 @@ FIGURE = Figure(
     ),
     presets={
         "quick": Preset(Settings(), "3 min"),
-        "paper": Preset(PAPER, "40 min of one core, extrapolated", faithful=True),
+        "paper": Preset(PAPER, "17 min of one core", faithful=True),
         "test": Preset(
             Settings((1,), {"tanh": 4}, 4, 2, 50, (RATE, 3e-3), (0,)), "4 s"
         ),

@@ -316,7 +316,7 @@ FIGURE = Figure(
         "quick": Preset(Settings(), "2 min"),
         "paper": Preset(
             Settings(units=128, stages=(0, 500, 10_000), seeds=(0,)),
-            "25 min of one core, extrapolated",
+            "11 min of one core",
             faithful=True,
         ),
         "test": Preset(
