@@ -116,10 +116,10 @@ EXEMPLARS = {
 """What can go wrong differently. Compilation makes a row dear: others are rare."""
 
 
-def rows(labels: Iterable[str]) -> list[Any]:
-    """Rows of a table over cells: exemplars, and with ``--all`` the others."""
+def rows(labels: Iterable[str], often: Iterable[str] = EXEMPLARS) -> list[Any]:
+    """Rows of a table over cells: those `often` run, and with ``--all`` the others."""
     rare = pytest.mark.rare
-    return [x if x in EXEMPLARS else pytest.param(x, marks=rare) for x in labels]
+    return [x if x in {*often} else pytest.param(x, marks=rare) for x in labels]
 
 
 def build(label: str, dtype: Any) -> Cell:

@@ -42,6 +42,7 @@ def test_a_word_beyond_the_cut_is_not_learnt():
     assert max(below) < 0.65 and min(above) >= 0.95, scores
 
 
+@pytest.mark.rare
 def test_a_sigmoid_network_learns_from_a_gradient_that_keeps_its_size():
     scores = []
     for name in ("exact", "renormalise"):

@@ -146,7 +146,9 @@ def everything(run: RunDir) -> dict[str, Any]:
     return files | {"probes": str(probes), "ended": ended}
 
 
-@pytest.mark.parametrize("probe", ["off", "light", "full"])
+@pytest.mark.parametrize(
+    "probe", ["off", "light", pytest.param("full", marks=pytest.mark.rare)]
+)
 @pytest.mark.parametrize(
     ("first", "then"), [(10, 13), pytest.param(12, 20, marks=pytest.mark.rare)]
 )
@@ -388,7 +390,9 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("FailsToSample", "RuntimeError: no luck"),
+        pytest.param(
+            *("FailsToSample", "RuntimeError: no luck"), marks=pytest.mark.rare
+        ),
         ("FailsAtTheEnd", "ValueError: nobody to compare with"),
     ],
 )

@@ -53,7 +53,7 @@ def free_gradients(model, params, plain):
     return named
 
 
-@pytest.mark.parametrize("cell", rows(STRUCTURES))
+@pytest.mark.parametrize("cell", rows(STRUCTURES, ("lstm", "lru")))
 def test_every_structure(cell):
     model = model_of(cell)
     params = parameters(model, BATCH)

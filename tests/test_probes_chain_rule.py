@@ -87,11 +87,14 @@ def test_a_scalar_network_by_hand(backwards, x64):
 MODELS = [
     # cell, readout, fields of the model, of the cell
     ("elman", "last", {}, {}),
-    ("elman", "every", {"layers": 2, "bidirectional": True}, {}),
+    pytest.param(
+        *("elman", "every", {"layers": 2, "bidirectional": True}, {}),
+        marks=pytest.mark.rare,
+    ),
     ("lstm", "every", {}, {}),
     pytest.param("gru_before", "last", {}, {}, marks=pytest.mark.rare),
     pytest.param("indrnn", "last", {}, {}, marks=pytest.mark.rare),
-    ("antisymmetric", "last", {}, {}),
+    pytest.param("antisymmetric", "last", {}, {}, marks=pytest.mark.rare),
 ]
 
 

@@ -25,11 +25,13 @@ LENGTH, LENGTHS = 4, [4, 2, 1]
 MODELS = [
     # cell, readout, fields of the model
     ("elman", "every", {"layers": 2, "bidirectional": True}),
-    ("elman", "last", {"learn_initial_state": True}),
+    pytest.param(
+        "elman", "last", {"learn_initial_state": True}, marks=pytest.mark.rare
+    ),
     ("lstm", "last", {"layers": 2}),
     pytest.param("gru", "every", {}, marks=pytest.mark.rare),
     pytest.param("gru_before", "last", {}, marks=pytest.mark.rare),
-    ("lru", "last", {}),
+    pytest.param("lru", "last", {}, marks=pytest.mark.rare),
 ]
 
 

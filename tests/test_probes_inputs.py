@@ -45,7 +45,7 @@ VALID = np.arange(LENGTH)[:, None] < np.array(LENGTHS)
 MODELS = [
     # cell, readout, fields of the model
     ("lstm", "every", {}),
-    ("elman", "last", {"bidirectional": True}),
+    pytest.param("elman", "last", {"bidirectional": True}, marks=pytest.mark.rare),
     ("lru", "last", {"vocabulary": None, "input_size": 2}),
 ]
 

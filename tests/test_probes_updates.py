@@ -98,7 +98,10 @@ def test_the_metrics_hold_the_ratio_of_each_update():
 # -- truncation --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cell", "readout"), [("gru", "last"), ("lstm", "every")])
+@pytest.mark.parametrize(
+    ("cell", "readout"),
+    [pytest.param("gru", "last", marks=pytest.mark.rare), ("lstm", "every")],
+)
 def test_truncation_bias_against_single_gradients(cell, readout, x64):
     batch, spec = batch_of(readout, LENGTH, LENGTHS), spec_of(readout, LENGTH)
     model = model_of(cell, dtype=jnp.float64, readout=readout)
@@ -140,7 +143,10 @@ def test_truncation_bias_against_single_gradients(cell, readout, x64):
 
 @pytest.mark.parametrize(
     ("cell", "layer", "at", "fields"),
-    [("lstm", -1, None, {"layers": 2}), ("lru", 0, 2, {})],
+    [
+        ("lstm", -1, None, {"layers": 2}),
+        pytest.param("lru", 0, 2, {}, marks=pytest.mark.rare),
+    ],
 )
 def test_sensitivity_against_the_whole_jacobian(cell, layer, at, fields, x64):
     batch = batch_of("last", LENGTH, LENGTHS)

@@ -26,7 +26,7 @@ MODELS = [
     # cell, readout, fields of the model
     ("elman", "last", {"learn_initial_state": True}),
     ("lstm", "every", {"layers": 2}),
-    ("lru", "every", {}),
+    pytest.param("lru", "every", {}, marks=pytest.mark.rare),
     pytest.param(
         *("gru", "every", {"layers": 2, "bidirectional": True}), marks=pytest.mark.rare
     ),
