@@ -25,7 +25,8 @@ SOLVED = 1 / 12
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Lengths, units of each network, updates, learning rates and held-out size."""
+    """Lengths, units of each network, updates, learning rates, held-out size, parts of
+    a batch that have a core of their own."""
 
     lengths: tuple[int, ...] = (100,)
     units: Mapping[str, int] = dataclasses.field(
@@ -36,16 +37,18 @@ class Settings:
     heldout: int = 1000
     rates: tuple[float, ...] = (RATE, 3e-3)
     seeds: tuple[int, ...] = (0, 1, 2)
+    shards: int = 1
 
 
 PAPER = Settings(
     lengths=(100, 200),
     units={"tanh": 128, "IRNN": 128, "LSTM": 128, "unitary": 512},
     updates=10_000,
-    every=100,
-    heldout=2000,
+    every=200,
+    heldout=1000,
     rates=(RATE,),
     seeds=(0,),
+    shards=2,
 )
 
 
@@ -62,6 +65,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
             f"eval.every={settings.every}",
             f"eval.size={settings.heldout}",
             "probe=off",
+            f"shards={settings.shards}",
         ),
         settings.rates,
         settings.seeds,
