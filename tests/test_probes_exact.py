@@ -28,7 +28,7 @@ MODELS = [
     pytest.param(
         "elman", "last", {"learn_initial_state": True}, marks=pytest.mark.rare
     ),
-    ("lstm", "last", {"layers": 2}),
+    pytest.param("lstm", "last", {"layers": 2}, marks=pytest.mark.rare),
     pytest.param("gru", "every", {}, marks=pytest.mark.rare),
     pytest.param("gru_before", "last", {}, marks=pytest.mark.rare),
     pytest.param("lru", "last", {}, marks=pytest.mark.rare),

@@ -173,6 +173,7 @@ def test_layers_from_both_ends(x64):
     assert worst(Stack(), ["embed", *names]) < 1e-10
 
 
+@pytest.mark.rare
 def test_decoders_start_from_the_encoder(x64):
     names = ["embed", "embed#1"]
     walks = "encoder", "ahead", "astern"
@@ -180,6 +181,7 @@ def test_decoders_start_from_the_encoder(x64):
     assert worst(Decoder(), names) < 1e-10
 
 
+@pytest.mark.rare
 def test_attention_mixes_steps_and_examples(x64):
     walks = "first", "first#1", "second"
     names = ["embed", *(f"{walk}/{kernel}" for walk in walks for kernel in "UV")]

@@ -25,7 +25,7 @@ LAGS = (0, 2, 4)
 MODELS = [
     # cell, readout, fields of the model
     ("elman", "last", {"learn_initial_state": True}),
-    ("lstm", "every", {"layers": 2}),
+    pytest.param("lstm", "every", {"layers": 2}, marks=pytest.mark.rare),
     pytest.param("lru", "every", {}, marks=pytest.mark.rare),
     pytest.param(
         *("gru", "every", {"layers": 2, "bidirectional": True}), marks=pytest.mark.rare

@@ -159,7 +159,7 @@ def test_every_figure_says_what_it_is():
 
 RARE = {"adding", "chrono", "copying", "gradient_flossing", "gradient_norms"}
 RARE |= {"accuracy_against_distance", "mingru_depth", "product_of_factors", "spectra"}
-RARE |= {"temporal_order", "warping"}
+RARE |= {"share_and_influence", "temporal_order", "warping"}
 """Figures whose networks are dear to compile."""
 
 

@@ -47,7 +47,10 @@ def runs(cell: str, probe: str) -> list[RunConfig]:
 
 @pytest.fixture(
     scope="module",
-    params=["elman", "lstm", pytest.param("gru", marks=pytest.mark.rare), "urnn"],
+    params=[
+        *("elman", "lstm"),
+        *(pytest.param(cell, marks=pytest.mark.rare) for cell in ("gru", "urnn")),
+    ],
 )
 def cell(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -29,7 +29,9 @@ def gradient(config):
     ("cell", "engines"),
     [
         ("lru", [{"engine": "associative"}, {"engine": "associative", "chunk": 2}]),
-        ("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]),
+        pytest.param(
+            *("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]), marks=pytest.mark.rare
+        ),
     ],
 )
 def test_a_training_run_has_the_gradient_of_the_scan(cell, engines):

@@ -30,6 +30,7 @@ from rnnjax.training.config import (
 from rnnjax.training.optimizer import Hyper, transformation
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import TRAIN_DATA, key_for
+from tests.recurrence_samples import rows
 from tests.training_samples import CAPACITY, differing, tiny, train, trained, training
 
 
@@ -104,7 +105,7 @@ RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", rows(RULES, ("sgd", "adam", "rmsprop")))
 def test_rules_are_those_of_optax(name):
     changes, rule = RULES[name]
     config = tiny(**changes, steps=5)
