@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.layout import Layout, with_layout_constraint
+from jax import lax
 
 from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell
@@ -19,16 +19,20 @@ class URNN(Cell):
         W = D_3 R_2 F⁻¹ D_2 Π R_1 F D_1,   D = diag(e^{iθ}),   R = I − 2 v v* / ‖v‖²
         h_t = modReLU(W h_{t−1} + V x_t, b)
 
-    F is the unitary Fourier transform, Π a fixed permutation. All parameters are real:
-    angles θ ``(3, n)``, real and imaginary parts of v_1, v_2 ``(4, n)`` and of V. W is
-    formed once per sequence. State: h complex ``(B, n)``; output [Re h; Im h]
-    ``(B, 2n)``. The paper learns h_0, drawn from U(±√(3/2n)).
+    F is the unitary Fourier transform, Π a fixed permutation. Parameters are real:
+    angles θ ``(3, n)``, real and imaginary parts of v_1, v_2 ``(4, n)`` and of V.
+    State: h complex ``(B, n)``; output [Re h; Im h] ``(B, 2n)``. The paper learns h_0,
+    drawn from U(±√(3/2n)).
 
     Attributes:
         permutation_seed: seed of Π.
+        factored: W is applied factor by factor at each step, in O(n log n), and not
+            formed once per sequence. Angles and v are then parameters of the step and W
+            is no kernel that a probe can look at.
     """
 
     permutation_seed: int = 0
+    factored: bool = False
 
     def setup(self):
         m, n = self.inputs, self.features
@@ -49,24 +53,30 @@ class URNN(Cell):
         return jnp.zeros((*batch, self.features), dtype)
 
     def kernels(self):
-        n = self.features
-        order = np.random.RandomState(self.permutation_seed).permutation(n)
+        V = self.V_re + 1j * self.V_im
+        if self.factored:
+            return {"V": V}
+        # row i ends as W e_i: the kernel Wᵀ that acts from the right
+        with jax.numpy_rank_promotion("allow"):
+            return {"W": self.rotate(jnp.eye(self.features, dtype=V.dtype)), "V": V}
+
+    def rotate(self, h):
+        """W h for each row h, by its factors."""
+        order = np.random.RandomState(self.permutation_seed).permutation(self.features)
         D1, D2, D3 = jnp.exp(1j * self.angles)
         re1, im1, re2, im2 = self.reflections
-        # Each row is a basis vector on its way through the factors, so that row i ends
-        # as W e_i: the kernel Wᵀ that acts from the right.
         with jax.default_matmul_precision("highest"):
-            h = fourier(jnp.fft.fft, jnp.diag(D1))
-            h = D2[None, :] * reflect(h, re1 + 1j * im1)[:, order]
+            h = fourier(jnp.fft.fft, D1 * h)
+            h = D2 * reflect(h, re1 + 1j * im1)[..., order]
             h = fourier(jnp.fft.ifft, h)
-            h = D3[None, :] * reflect(h, re2 + 1j * im2)
-        return {"W": h, "V": self.V_re + 1j * self.V_im}
+            return D3 * reflect(h, re2 + 1j * im2)
 
     def readin(self, x):
         return self.project("V", x)
 
     def step(self, h, drive):
-        return modrelu(self.recur("W", h) + drive, self.b)
+        h = self.rotate(h) if self.factored else self.recur("W", h)
+        return modrelu(h + drive, self.b)
 
     def readout(self, state, drive):
         return jnp.concatenate([state.real, state.imag], axis=-1)
@@ -74,13 +84,20 @@ class URNN(Cell):
 
 def fourier(transform, rows):
     """The unitary Fourier transform of each row, or its inverse."""
-    # XLA's transform fails on a CPU unless rows lie one after the other in memory; the
-    # two constraints hold that for the transform itself and for the one on the way back
-    in_rows = lambda x: with_layout_constraint(x, Layout(tuple(range(x.ndim))))
     return in_rows(transform(in_rows(rows), norm="ortho"))
+
+
+def in_rows(x):
+    """x, its rows one after the other in memory.
+
+    XLA's transform fails on a CPU where the surrounding code likes another order; on
+    the way back the cotangent goes through here as well. (JAX's constraint on layouts
+    gives wrong gradients where a compiled function is differentiated, jax 0.10.2.)
+    """
+    return lax.optimization_barrier(x.reshape(-1)).reshape(x.shape)
 
 
 def reflect(rows, v):
     """Each row h as (I − 2 v v* / ‖v‖²) h."""
     along = rows @ v.conj() / jnp.sum(v.real**2 + v.imag**2)
-    return rows - 2 * along[:, None] * v[None, :]
+    return rows - 2 * along[..., None] * v

@@ -41,8 +41,15 @@ _NETWORKS: dict[str, tuple[str, ...]] = {
 }
 
 
+_LARGE = 256
+"""Units from which on the factors of a unitary matrix are faster than the matrix."""
+
+
 def networks(units: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
     """Overrides of the networks that `units` gives a number of units."""
-    return {
-        name: (*_NETWORKS[name], f"model.hidden={size}") for name, size in units.items()
-    }
+    made = {}
+    for name, size in units.items():
+        factors = name == "unitary" and size >= _LARGE
+        own = ("cell.factored=true",) if factors else ()
+        made[name] = (*_NETWORKS[name], *own, f"model.hidden={size}")
+    return made
