@@ -152,7 +152,7 @@ FIGURE = Figure(
         FINITE,
     ),
     remarks=(
-        "Quick: 2000 updates bring the identity start to 0.035 on adding, not yet below "
-        "0.02, and it was still on its way down; one of three seeds got there.",
+        "Quick: 2000 updates bring the identity start to 0.035 on adding, not yet "
+        "below 0.02, and it was still on its way down; one of three seeds got there.",
     ),
 )
