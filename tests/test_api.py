@@ -99,6 +99,7 @@ def test_parameters_at_the_probed_steps(run: rnnjax.Run):
         run.params_at(5)
 
 
+@pytest.mark.rare
 def test_a_learned_first_state_of_several_arrays_is_kept(tmp_path: Path):
     asked = (
         *("cell=lstm", "task=adding", "task.length=4", "batch=2", "probe=off"),

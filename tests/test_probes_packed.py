@@ -167,6 +167,7 @@ def test_packed_sequences(first, second, ahead, astern, x64):
     assert worst(Packed((first, second)), ["embed", *names]) < 1e-10
 
 
+@pytest.mark.rare
 def test_layers_from_both_ends(x64):
     walks = "ahead0", "astern0", "ahead1", "astern1"
     names = [f"{walk}/{kernel}" for walk in walks for kernel in "UV"]

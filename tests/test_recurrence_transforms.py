@@ -28,7 +28,9 @@ from tests.recurrence_samples import (
 )
 
 
-two_kinds = pytest.mark.parametrize("label", ["lstm", "urnn"])  # a tuple, complex
+two_kinds = pytest.mark.parametrize(  # a tuple, complex
+    "label", ["lstm", pytest.param("urnn", marks=pytest.mark.rare)]
+)
 
 
 def gradient(cell: Cell, engine: str, lengths: Any = LENGTHS, resets: Any = RESETS):
