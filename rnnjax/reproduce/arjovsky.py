@@ -34,6 +34,8 @@ _NETWORKS: dict[str, tuple[str, ...]] = {
         "cell=elman",
         "activation=relu",
         "cell.recurrent_init=identity",
+        # its loss passes any bound after the first update, and comes back
+        "loss_bound=1e30",
         *_CLIPPED,
     ),
     "LSTM": ("cell=lstm", "cell.recurrent_init=glorot_uniform", *_CLIPPED),
