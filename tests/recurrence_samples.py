@@ -118,8 +118,8 @@ EXEMPLARS = {
 
 def rows(labels: Iterable[str], often: Iterable[str] = EXEMPLARS) -> list[Any]:
     """Rows of a table over cells: those `often` run, and with ``--all`` the others."""
-    rare = pytest.mark.rare
-    return [x if x in {*often} else pytest.param(x, marks=rare) for x in labels]
+    rare, often = pytest.mark.rare, {*often}
+    return [x if x in often else pytest.param(x, marks=rare) for x in labels]
 
 
 def build(label: str, dtype: Any) -> Cell:

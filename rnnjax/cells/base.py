@@ -26,23 +26,20 @@ call U in ``U h`` is its transpose.
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Inexact
 
+from rnnjax.cells.products import Form, apply_kernel, recall
 from rnnjax.initializers import Initializer, chrono, make_initializer, per_gate
 from rnnjax.registry import Registry
 from rnnjax.types import State
 
 
-Form = Literal["dense", "block", "diagonal"]
 Init = str | tuple[str, float] | Callable[..., Array]
 """An initialiser: its name, (name, gain), or a function ``(key, shape, dtype)``."""
 
@@ -57,85 +54,6 @@ class Seam:
     output: Inexact[Array, "... n"]
     kernel: str = struct.field(pytree_node=False)
     form: Form = struct.field(pytree_node=False)
-
-
-def apply_kernel(value: Array, kernel: Array, form: Form) -> Array:
-    """The product of a seam over the last axis of `value`.
-
-    ``dense``: ``v (…, m) @ K (m, n)``; ``block``: K is ``(g, m/g, n/g)``, one product a
-    block; ``diagonal``: K is ``(n,)`` and the product is elementwise.
-    """
-    if form == "diagonal":
-        return value * jnp.reshape(kernel, (1,) * (value.ndim - 1) + kernel.shape)
-    if form == "block":
-        blocks = jnp.reshape(value, value.shape[:-1] + kernel.shape[:2])
-        out = jnp.einsum("...gi,gij->...gj", blocks, kernel)
-        return jnp.reshape(out, (*value.shape[:-1], -1))
-    # one matrix: the gradient of the kernel is then one product without a transposition
-    rows = jnp.reshape(value, (-1, value.shape[-1]))
-    if jnp.iscomplexobj(kernel):
-        out = from_reals(as_reals(rows) @ real_form(kernel))
-    else:
-        out = rows @ kernel
-    return jnp.reshape(out, (*value.shape[:-1], kernel.shape[-1]))
-
-
-def as_reals(x: Array) -> Array:
-    """[Re x, Im x] along the last axis, ``(…, 2n)``."""
-    return jnp.concatenate([x.real, x.imag], axis=-1)
-
-
-def from_reals(x: Array) -> Array:
-    """The inverse of `as_reals`."""
-    return lax.complex(*jnp.split(x, 2, axis=-1))
-
-
-def real_form(kernel: Array) -> Array:
-    """The real matrix ``(2m, 2n)`` that does to `as_reals` what the kernel does.
-
-    On a CPU one product of real matrices takes half the time of a complex one; in a
-    loop XLA forms this matrix once, before it.
-    """
-    re, im = kernel.real, kernel.imag
-    return jnp.block([[re, im], [-im, re]])
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(4,))
-def recall(
-    value: Array, kernel: Array, output: Array, transposed: Array | None, form: Form
-) -> Array:
-    """`apply_kernel`, whose result is known: its derivatives without the product.
-
-    With the `transposed` kernel of a dense seam, the way back is a product of plain
-    rows and columns; with the kernel itself XLA rearranges it anew at each step.
-    """
-    return output
-
-
-def _recall_jvp(form: Form, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    value, kernel, output, transposed = primals
-    d_value, d_kernel, *_ = tangents  # the others move with these two
-    parts = []
-    if not isinstance(d_value, SymbolicZero):
-        if transposed is None:
-            parts.append(apply_kernel(d_value, kernel, form))
-        else:
-            parts.append(_apply_transposed(d_value, transposed))
-    if not isinstance(d_kernel, SymbolicZero):
-        parts.append(apply_kernel(value, d_kernel, form))
-    return output, sum(parts[1:], parts[0]) if parts else jnp.zeros_like(output)
-
-
-def _apply_transposed(value: Array, transposed: Array) -> Array:
-    along = (((value.ndim - 1,), (1,)), ((), ()))
-    if not jnp.iscomplexobj(transposed):
-        return lax.dot_general(value, transposed, along)
-    # the transposed real form of K is the real form of K's adjoint
-    adjoint = real_form(transposed.conj())
-    return from_reals(lax.dot_general(as_reals(value), adjoint, along))
-
-
-recall.defjvp(_recall_jvp, symbolic_zeros=True)
 
 
 class Cell(nn.RNNCellBase):

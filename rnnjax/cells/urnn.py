@@ -9,6 +9,7 @@ from jax import lax
 
 from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell
+from rnnjax.cells.products import as_reals
 from rnnjax.initializers import make_initializer
 
 
@@ -79,7 +80,7 @@ class URNN(Cell):
         return modrelu(h + drive, self.b)
 
     def readout(self, state, drive):
-        return jnp.concatenate([state.real, state.imag], axis=-1)
+        return as_reals(state)
 
 
 def fourier(transform, rows):

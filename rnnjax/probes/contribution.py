@@ -17,11 +17,10 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float
 
-from rnnjax.cells.base import Form
+from rnnjax.cells.products import Form, kernel_gradient
 from rnnjax.probes.trace import Trace
 from rnnjax.probes.walk import Use
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.reverse import kernel_gradient
 from rnnjax.recurrence.scaled import NO_EXPONENT, Scaled
 
 

@@ -17,7 +17,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells.base import apply_kernel
+from rnnjax.cells.products import apply_kernel
 from rnnjax.probes.slopes import valid_steps
 from rnnjax.probes.walk import Walk, Walked, in_order
 from rnnjax.recurrence import scaled

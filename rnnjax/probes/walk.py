@@ -10,7 +10,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool
 
-from rnnjax.cells.base import Cell, Form
+from rnnjax.cells.base import Cell
+from rnnjax.cells.products import Form
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.ends import finish, in_order, make_drive
 from rnnjax.recurrence.engine import Taps, plain_scan

@@ -16,7 +16,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool
 
-from rnnjax.cells.base import Cell, Form, as_reals
+from rnnjax.cells.base import Cell
+from rnnjax.cells.products import kernel_gradient
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.backprop import renormalise
 from rnnjax.recurrence.piped import piped_scan
@@ -264,30 +265,6 @@ def reverse_scan(
     initial_cotangent = jax.tree.map(jnp.add, at_front, at_start)
     pointwise = split.gradient(gradient)
     return Backward(adjoint, d_values, deltas, values, initial_cotangent, pointwise)
-
-
-def kernel_gradient(value: Array, delta: Array, kernel: Array, form: Form) -> Array:
-    """Σ_t v_tᵀ δ_t over all leading axes: the deferred gradient of one seam.
-
-    `kernel` gives shape and dtype; for a real kernel on complex data the real part.
-    """
-    axes = tuple(range(delta.ndim - 1))
-    if form == "diagonal":
-        gradient = jnp.sum(value * delta, axis=axes)
-    elif form == "block":
-        groups = kernel.shape[0]
-        v = jnp.reshape(value, (*value.shape[:-1], groups, -1))
-        d = jnp.reshape(delta, (*delta.shape[:-1], groups, -1))
-        gradient = jnp.einsum("...gi,...gj->gij", v, d)
-    elif jnp.iscomplexobj(delta):
-        parts = lax.dot_general(
-            as_reals(value), as_reals(delta), ((axes, axes), ((), ()))
-        )
-        (rr, ri), (ir, ii) = (jnp.split(p, 2, -1) for p in jnp.split(parts, 2))
-        gradient = lax.complex(rr - ii, ri + ir)
-    else:
-        gradient = lax.dot_general(value, delta, ((axes, axes), ((), ())))
-    return gradient if jnp.iscomplexobj(kernel) else gradient.real
 
 
 def kernel_gradients(
