@@ -9,9 +9,10 @@ PEERS := .venv-bench
 PEERS_STAMP := $(PEERS)/.installed-$(shell cat pyproject.toml scripts/bench.sh | cksum | cut -d' ' -f1)
 WORKERS ?= 2
 ARGS ?=
+WHY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock wheel clean
+.PHONY: help setup demo test golden lint format bench lock wheel clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +30,10 @@ demo: setup ## run the main sweep; prints a table and the path of the report
 test: setup ## run the tests (ARGS='-k lstm', ARGS=--all, WORKERS=0: one process)
 	@echo "test: pytest"
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+golden: setup ## record the golden runs anew (WHY='what changed their numbers')
+	@test -n '$(WHY)' || { echo "golden: say why: make golden WHY='…'" >&2; exit 2; }
+	@$(BIN)/python -m pytest -q tests/test_golden.py --all --renew-golden '$(WHY)'
 
 lint: setup ## check format, style and types
 	@echo "lint: ruff format"

@@ -47,7 +47,7 @@ def keep_programs() -> None:
         return
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        folder = Path(base).expanduser() / "rnnjax" / f"programs-{_processor()}"
+        folder = Path(base).expanduser() / "rnnjax" / f"programs-{processor()}"
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     except (OSError, RuntimeError):
@@ -70,7 +70,7 @@ def mend_cache(folder: Path) -> None:
             used.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
 
 
-def _processor() -> str:
+def processor() -> str:
     """Digest of what the processor can do, 8 hexadecimal digits."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []

@@ -27,8 +27,9 @@ install_import_hook(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--all``: tests that are marked `rare` run as well."""
+    """``--all`` runs what is marked `rare`; ``--renew-golden WHY`` is `make golden`."""
     parser.addoption("--all", action="store_true", help="run rare tests, too")
+    parser.addoption("--renew-golden", metavar="WHY", help="record golden runs anew")
 
 
 def pytest_collection_modifyitems(
@@ -44,6 +45,10 @@ def pytest_collection_modifyitems(
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set up JAX before any test module is imported."""
+    if why := config.getoption("--renew-golden"):
+        from tests.golden_runs import write_record
+
+        write_record(why)
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_numpy_rank_promotion", "raise")
