@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from rnnjax.collecting import ask
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import BEST, RunDir
 from rnnjax.sweeps.compose import plan
-from rnnjax.sweeps.jobs import run_config
+from rnnjax.sweeps.jobs import data_digest, run_config
 from rnnjax.sweeps.launch import launch
-from rnnjax.sweeps.user_files import reload
+from rnnjax.sweeps.user_files import UserFile, register
+from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.build import build_model, build_task, initial_params
 from rnnjax.training.config import RunConfig
 
@@ -44,10 +47,37 @@ class Run:
 
     @functools.cached_property
     def config(self) -> RunConfig:
-        """What was run."""
+        """What was run.
+
+        A cell or task from a file of the user's is that of the copy in the run, under
+        the name ``NAME@digest``; a warning says so if the file has changed since.
+
+        Raises:
+            UserError: the copy is not what the run was made with.
+        """
         tree = self.directory.config()
-        reload(tree.get("paths", {}))
+        for kind, reference in tree.get("paths", {}).items():
+            tree[kind]["name"] = self._use_copy(kind, reference)
         return run_config(tree)
+
+    def _use_copy(self, kind: str, reference: str) -> str:
+        """Register the class of a file as it was; the name that it has then."""
+        path, _, name = reference.rpartition(":")
+        digest = self.manifest.digests[kind]
+        place = self.directory.source(kind)
+        if not place.is_file() or file_digest(place) != digest:
+            raise UserError(
+                f"the {kind} {name} cannot be used: '{place}' is not the file that the "
+                "run was made with"
+            )
+        if Path(path).is_file() and file_digest(path) != digest:
+            warnings.warn(
+                f"{path} has changed since the run; {name} is used as it was ({place})",
+                stacklevel=4,
+            )
+        known_as = f"{name}@{digest[:8]}"
+        register(UserFile(kind, name, place, place.read_bytes()), known_as)
+        return known_as
 
     @property
     def manifest(self) -> Manifest:
@@ -108,10 +138,33 @@ class Run:
         return flax.serialization.from_state_dict(initial_params(self.config), tree)
 
     @functools.cached_property
+    def spec(self) -> TaskSpec:
+        """Sizes, loss and metric of its task, as the run recorded them."""
+        return TaskSpec(**self.manifest.task)
+
+    @functools.cached_property
     def model(self) -> SequenceModel:
-        """The model, ready for ``model.apply({"params": run.params}, …)``."""
-        task, data = build_task(self.config.task, self.config.task_options)
-        return build_model(self.config, task.spec(data))
+        """The model, ready for ``model.apply({"params": run.params}, …)``.
+
+        It needs no data: sizes are those that the run recorded.
+        """
+        return build_model(self.config, self.spec)
+
+    def check_data(self) -> None:
+        """Make sure that the data of its task is what the run was trained on.
+
+        Raises:
+            UserError: it cannot be read, or it is other data.
+        """
+        _, data = build_task(self.config.task, self.config.task_options)
+        known = self.manifest.digests.get("data")
+        if (data_digest(data) if data else None) != known:
+            path = dict(self.config.task_options).get("path")
+            where = f" in '{path}'" if path else ""
+            raise UserError(
+                f"the data of task {self.config.task}{where} is not what the run "
+                f"'{self.path}' was trained on; put that back, or train again"
+            )
 
     def apply(self, inputs: Any, lengths: Any = None) -> Array:
         """Answers of the trained model.

@@ -10,7 +10,7 @@ from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launch import LaunchResult, launch
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.settings import CheckpointConfig, LaunchSettings, PackConfig
 from tests.training_samples import CAPACITY
 
@@ -50,11 +50,11 @@ class Witness(Progress):
 
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.interrupt_at = interrupt_at
-        self.packs: list[tuple[int, int]] = []
+        self.packs: list[PackSize] = []
         self.advances: list[tuple[int, int]] = []
         self.warnings: list[str] = []
 
-    def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
+    def begin(self, packs: Sequence[PackSize], there: int) -> None:
         self.packs = list(packs)
 
     def advance(self, updates: int, runs_ended: int) -> None:

@@ -18,7 +18,6 @@ from rnnjax.store.sweep_record import SweepRecord, write_sweep
 
 ENVIRONMENT = Environment(
     versions={"python": "3.11.0", "jax": "0.10.2", "flax": "0.12.8"},
-    source_digest="0123456789ab",
     device="cpu",
     device_count=2,
     cpu_count=2,
@@ -145,9 +144,11 @@ def store(
     key = identity(config, {})
     started = Manifest(
         identity=key,
+        lineage=f"lineage of {key}",
         name="sample",
         status="running",
         environment=ENVIRONMENT,
+        source_digest="0123456789ab",
         created="2026-01-01T00:00:00.000+00:00",
     )
     run = begin_run(pool.path, "sample", key, config, started)

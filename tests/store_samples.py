@@ -15,7 +15,6 @@ from rnnjax.store.rundir import RunDir, begin_run, finish_run
 
 ENVIRONMENT = Environment(
     versions={"python": "3.11.0", "jax": "0.10.2"},
-    source_digest="0123456789ab",
     device="cpu",
     device_count=2,
     cpu_count=2,
@@ -33,7 +32,9 @@ def manifest_of(key: str, **fields: Any) -> Manifest:
         "identity": key,
         "name": "sample",
         "status": "running",
+        "lineage": f"lineage of {key}",
         "environment": ENVIRONMENT,
+        "source_digest": "0123456789ab",
         "created": "2026-01-01T00:00:00.000+00:00",
     }
     return Manifest(**{**start, **fields})

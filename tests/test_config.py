@@ -18,7 +18,7 @@ from rnnjax.sweeps.groups import group_options, top_fields
 from rnnjax.sweeps.hydra_session import config_folder, session
 from rnnjax.sweeps.jobs import with_data
 from rnnjax.sweeps.schema import Field, leaves
-from rnnjax.sweeps.user_files import reload
+from rnnjax.sweeps.user_files import load
 from rnnjax.tasks import TASKS, Copy
 from rnnjax.training.config import RunConfig
 
@@ -344,7 +344,7 @@ def test_own_cell_and_task(files):
         ("lstm", "adding"),
         ("lstm", "ShortAdding"),
     ]
-    assert [set(job.data_hashes) for job in jobs] == [
+    assert [set(job.digests) for job in jobs] == [
         {"cell"},
         {"cell", "task"},
         set(),
@@ -352,11 +352,11 @@ def test_own_cell_and_task(files):
     ]
     assert options(jobs[0]) == {"rate": 0.5, "recurrent_init": "orthogonal"}
     assert jobs[0].resolved["paths"] == {"cell": f"{files / 'cells.py'}:Leaky"}
-    before = jobs[0].data_hashes["cell"]
+    before = jobs[0].digests["cell"]
     (files / "cells.py").write_text(CELL_FILE + "\n# another day\n")
     job = compose("cell=cells.py:Leaky", "cell.rate=1", "init=identity")
-    assert job.data_hashes["cell"] != before and options(job)["rate"] == 1.0
-    reload(job.resolved["paths"])
+    assert job.digests["cell"] != before and options(job)["rate"] == 1.0
+    load("cell", *job.resolved["paths"]["cell"].rsplit(":", 1))
     assert CELLS["Leaky"].__doc__ == "A leaky integrator."
 
 
@@ -424,9 +424,9 @@ def test_data_is_known_by_its_content(tmp_path):
         (tmp_path / name).write_text(content)
     overrides = [f"task.path={tmp_path}/{name}.txt" for name in "abc"]
     jobs = [compose("task=text", "task.length=8", path) for path in overrides]
-    a, b, c = [job.data_hashes["data"] for job in with_data(jobs)]
+    a, b, c = [job.digests["data"] for job in with_data(jobs)]
     assert a == b != c
-    assert with_data([compose()])[0].data_hashes == {}
+    assert with_data([compose()])[0].digests == {}
     absent = compose("task=text", f"task.path={tmp_path}/absent.txt")
     with pytest.raises(UserError, match="absent.txt"):
         with_data([absent])

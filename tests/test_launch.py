@@ -14,9 +14,9 @@ from rich.console import Console
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.run import open_run
-from rnnjax.store import environment
 from rnnjax.store.rundir import BEST, METRICS, PARAMS, PROBES, STATE, RunDir
-from rnnjax.sweeps import extending, packing, reuse, work
+from rnnjax.sweeps import jobs as jobs_module
+from rnnjax.sweeps import packing, work
 from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.sweeps.settings import CheckpointConfig, PackConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
@@ -106,10 +106,8 @@ def test_runs_of_one_pack_share_evaluation_and_probes(pool):
 
 
 def test_two_jobs_that_are_one_run_are_refused(pool):
-    probes = [*jobs(), *jobs(probe="full")]
-    for planned in (jobs("steps=12,13"), probes):
-        with pytest.raises(UserError, match="'.*' and '.*' are one run"):
-            start(pool, planned)
+    with pytest.raises(UserError, match="'.*' and '.*' are one run"):
+        start(pool, [*jobs(), *jobs(probe="full")])
     assert not pool.exists()
 
 
@@ -121,8 +119,7 @@ def test_runs_of_other_code(pool, monkeypatch):
     start(pool, planned)
     before = contents(pool)
     sweeps = len(list(pool.glob("sweeps/*")))
-    for module in (reuse, packing, environment):
-        monkeypatch.setattr(module, "source_digest", lambda: "another")
+    monkeypatch.setattr(jobs_module, "source_digest", lambda roots: "another")
     with pytest.raises(UserError, match="2 of the runs .* stale=accept .* stale=rerun"):
         start(pool, planned)
     assert len(list(pool.glob("sweeps/*"))) == sweeps
@@ -131,7 +128,7 @@ def test_runs_of_other_code(pool, monkeypatch):
     assert contents(pool) == before
     rerun = start(pool, planned, stale="rerun")
     assert (rerun.computed, rerun.stale) == (2, 0)
-    digests = {run.manifest().environment.source_digest for run in rerun.runs}
+    digests = {run.manifest().source_digest for run in rerun.runs}
     assert digests == {"another"}
     assert start(pool, planned).computed == 0
 
@@ -152,26 +149,45 @@ def everything(run: RunDir) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("first", "then"), [(10, 13), pytest.param(12, 20, marks=pytest.mark.rare)]
 )
-def test_a_run_can_be_extended(pool, tmp_path, probe, first, then):
-    """It goes on where it was, and ends as if all steps had been asked for at once."""
+def test_a_longer_run_resumes_from_a_shorter_one(pool, tmp_path, probe, first, then):
+    """It ends as if all steps had been asked for at once; the shorter one stays."""
     short = start(pool, jobs("seed=0,1", f"steps={first}", probe=probe)).runs
+    before = contents(pool)
     witness = Witness()
     longer = jobs("seed=0,1,2", f"steps={then}", probe=probe)
     result = start(pool, longer, witness)
-    assert result.computed == 3 and result.runs[:2] == short
-    assert sorted(witness.packs) == [(then, 1), (then, 2)]
+    assert result.computed == 3 and not {*result.runs} & {*short}
+    assert sorted(witness.packs) == [(then, 1, 0), (then, 2, first)]
+    assert [run.manifest().resumed_from for run in result.runs] == [first, first, 0]
     assert {(2 * first, 0), (0, 0)} <= set(witness.advances)
     whole = start(tmp_path / "whole", longer)
     for one, other in zip(result.runs, whole.runs, strict=True):
         assert everything(one) == everything(other)
-    # A longer run holds a shorter one.
-    before = contents(pool)
-    assert start(pool, jobs("seed=0", f"steps={first}", probe=probe)).computed == 0
-    assert contents(pool) == before
+    again = start(pool, jobs("seed=0,1", f"steps={first}", probe=probe))
+    assert again.computed == 0 and again.runs == short
+    assert contents(pool).items() >= before.items()
+    # Fewer steps than any run has are computed, not answered by a longer run.
+    fewer = start(pool, jobs("seed=0", f"steps={first - 4}", probe=probe))
+    assert fewer.computed == 1 and fewer.runs[0].manifest().steps == first - 4
+    direct = start(tmp_path / "few", jobs(f"steps={first - 4}", probe=probe))
+    assert everything(fewer.runs[0]) == everything(direct.runs[0])
 
 
-def test_an_extension_that_is_interrupted_goes_on(pool, tmp_path):
-    start(pool, jobs("seed=0,1"))
+def test_a_run_resumes_from_the_longest_shorter_one(pool):
+    """Of the runs of its lineage; one sweep may hold several lengths."""
+    assert start(pool, jobs("steps=4,12,16")).computed == 3
+    witness = Witness()
+    result = start(pool, jobs("steps=14,20"), witness)
+    assert sorted(witness.packs) == [(14, 1, 12), (20, 1, 16)]
+    table = load(pool).runs
+    assert sorted(table["steps"]) == [4, 12, 14, 16, 20]
+    assert "config.steps" in load(pool).varying()
+    assert [run.manifest().steps for run in result.runs] == [14, 20]
+
+
+def test_a_resumed_run_that_is_interrupted_goes_on(pool, tmp_path):
+    short = start(pool, jobs("seed=0,1")).runs
+    before = [everything(run) for run in short]
     longer = jobs("seed=0,1", "steps=20")
     for interrupt_at in (1, 3):  # before its first save, and later
         with pytest.raises(KeyboardInterrupt):
@@ -182,6 +198,7 @@ def test_an_extension_that_is_interrupted_goes_on(pool, tmp_path):
     whole = start(tmp_path / "whole", longer)
     for one, other in zip(result.runs, whole.runs, strict=True):
         assert everything(one) == everything(other)
+    assert [everything(run) for run in short] == before
 
 
 @pytest.mark.parametrize("cause", ["not kept", "damaged", "other code", "probes"])
@@ -194,13 +211,12 @@ def test_a_run_without_a_state_is_computed_again(pool, monkeypatch, cause):
     if cause == "damaged":
         (run.path / STATE).write_bytes(b"\x81\xa3run")
     if cause == "other code":
-        for module in (reuse, packing, environment, extending):
-            monkeypatch.setattr(module, "source_digest", lambda: "another")
+        monkeypatch.setattr(jobs_module, "source_digest", lambda roots: "another")
         changes = {"stale": "rerun"}
     witness = Witness()
     longer = start(pool, jobs(*asked, probe="full"), witness, **changes)
-    assert longer.runs == (run,) and witness.advances[0] == (0, 0)
-    assert differing(params_of(run), train(tiny(steps=20))[0].params) == []
+    assert witness.advances[0] == (0, 0) and witness.packs[0].start == 0
+    assert differing(params_of(longer.runs[0]), train(tiny(steps=20))[0].params) == []
 
 
 def test_the_best_parameters_are_kept(pool):
@@ -318,7 +334,7 @@ def test_what_an_interrupted_pack_goes_on_from(pool, overrides, first, updates):
 def test_other_code_does_not_go_on_from_a_checkpoint(pool, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         start(pool, jobs("seed=0,1"), Witness(interrupt_at=3))
-    monkeypatch.setattr(packing, "source_digest", lambda: "another")
+    monkeypatch.setattr(jobs_module, "source_digest", lambda roots: "another")
     witness = Witness()
     assert start(pool, jobs("seed=0,1"), witness).computed == 2
     assert witness.advances[0] == (0, 0)

@@ -16,7 +16,7 @@ from rnnjax.errors import UserError
 from rnnjax.store import environment as environments
 from rnnjax.store import portable
 from rnnjax.store.environment import Git, environment, git_state
-from rnnjax.store.manifest import Manifest, Slot
+from rnnjax.store.manifest import Manifest, OtherFormat, Slot
 from tests.store_samples import ENVIRONMENT, manifest_of
 
 
@@ -74,6 +74,15 @@ def test_what_is_no_manifest(text: str | bytes):
         Manifest.from_json(text)
 
 
+def test_a_record_of_another_format_is_refused():
+    text = manifest_of("ab").to_json()
+    older = portable.loads(text)
+    del older["schema"]
+    for entries in (older, {**older, "schema": 3}):
+        with pytest.raises(OtherFormat, match="format (1|3).* reads format 2: train"):
+            Manifest.from_json(portable.dumps(entries))
+
+
 def test_status_is_one_of_six():
     with pytest.raises(ValueError, match="'finished'"):
         manifest_of("ab", status="finished")
@@ -84,7 +93,7 @@ def test_environment_of_this_machine():
     assert here.versions["jax"] == jax.__version__
     assert here.versions.keys() >= {"python", "jaxlib", "flax", "optax"}
     assert here.device_count == len(jax.devices()) and here.cpu_count >= 1
-    assert here.x64 == jax.config.read("jax_enable_x64")
+    assert here.x64 == (jax.numpy.zeros(()).dtype == "float64")
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -31,8 +31,9 @@ def same_runs(a: pl.DataFrame, b: pl.DataFrame) -> bool:
 
 
 def append_many(index: Path, writer: int) -> None:
+    config = {"x": "y" * 5000}
     for number in range(50):
-        append_row(index, Row(f"{writer}-{number}", "f", {}, {"x": "y" * 5000}, {}))
+        append_row(index, Row(f"{writer}-{number}", "l", "f", {}, config, {}))
 
 
 def test_an_empty_pool(pool: Pool):
@@ -150,6 +151,21 @@ def test_lines_of_several_writers_do_not_mix(tmp_path: Path):
     assert len(index.read_bytes().splitlines()) == 200
 
 
+def test_a_pool_of_another_format_is_refused(pool: Pool):
+    """By its index, and without one by its runs; no run is left out in silence."""
+    run = store_run(pool)
+    index = pool.path / "index.jsonl"
+    for file in (index, run.path / "manifest.json"):
+        entries = file.read_text().replace('"schema": 2', '"colour": "red"')
+        assert entries != file.read_text()
+        file.write_text(entries)
+    with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .* out="):
+        pool.rows()
+    index.unlink()
+    with pytest.raises(UserError, match=r"manifest.json': .* format 1, and .* out="):
+        pool.rows()
+
+
 def test_folders_that_cannot_be_used(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot (read|write) '.*file"):
@@ -157,7 +173,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path):
     with pytest.raises(UserError, match="cannot (read|write) '.*file"):
         Pool(tmp_path / "file").rebuild()
     with pytest.raises(UserError, match="cannot write '.*index.jsonl'"):
-        append_row(tmp_path / "none" / "index.jsonl", Row("a", "b", {}, {}, {}))
+        append_row(tmp_path / "none" / "index.jsonl", Row("a", "b", "c", {}, {}, {}))
 
 
 def test_sweep_record_round_trip(tmp_path: Path):

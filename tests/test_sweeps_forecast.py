@@ -5,7 +5,8 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.sweeps import forecast as forecasting
-from rnnjax.sweeps import packing, reuse, work
+from rnnjax.sweeps import jobs as jobs_module
+from rnnjax.sweeps import work
 from rnnjax.sweeps.forecast import forecast
 from tests.launch_samples import SIZES, jobs, settings, start
 from tests.training_samples import compiled
@@ -33,8 +34,7 @@ def test_groups_and_what_is_done(tmp_path, monkeypatch):
     assert (lstm.done, lstm.steps, lstm.seconds) == (0, 6 * 12, None)
     # Two runs of the group are there to tell how fast it is.
     assert elman.seconds is not None and elman.seconds > 0
-    for module in (reuse, packing):
-        monkeypatch.setattr(module, "source_digest", lambda: "another")
+    monkeypatch.setattr(jobs_module, "source_digest", lambda roots: "another")
     elman, _ = forecast(planned, settings(pool))
     assert (elman.done, elman.stale) == (2, 2)
     elman, _ = forecast(planned, settings(pool, stale="rerun"))

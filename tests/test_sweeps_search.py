@@ -36,7 +36,7 @@ def found(tmp_path, *words, **options):
 
 def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
     table, witness = found(tmp_path, RATE, "seed=0,1", trials=3, seed=4)
-    assert [runs for _, runs in witness.packs] == [6]
+    assert [pack.runs for pack in witness.packs] == [6]
     assert table.columns == ["lr", "value", "steps", "state", "runs"]
     asked = optuna.samplers.RandomSampler(seed=4)
     study = optuna.create_study(sampler=asked)
@@ -59,7 +59,7 @@ def test_a_grid_has_all_points_and_what_diverges_comes_last(tmp_path):
     words = ["lr=tag(log,interval(1e-3,1000))", "cell.bias=0,.5", "loss_bound=5"]
     options = {"method": "grid", "points": 3, "objective": "test_loss"}
     table, witness = found(tmp_path, *words, **options)
-    assert len(table) == 6 and sum(runs for _, runs in witness.packs) == 6
+    assert len(table) == 6 and sum(pack.runs for pack in witness.packs) == 6
     rates = sorted(set(table["lr"]))
     assert rates == pytest.approx([1e-3, 1.0, 1000.0])
     states = dict(zip(table["lr"], table["state"], strict=True))

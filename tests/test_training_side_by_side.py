@@ -1,5 +1,6 @@
 """Runs side by side under `vmap`, as on a GPU, held to the same runs alone."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,7 +94,10 @@ def test_a_decomposition_is_never_batched_on_a_cpu(monkeypatch):
 
 def packs_of(asked: list[Job], config: PackConfig) -> list[int]:
     """Sizes of the packs that a launch would make."""
-    planned = [planned_of(job, str(i)) for i, job in enumerate(asked)]
+    planned = [
+        dataclasses.replace(planned_of(job), identity=str(i))
+        for i, job in enumerate(asked)
+    ]
     made = work.Work(settings(Path("nowhere"), pack=config), "")
     packs = made.packs(planned, {}, {one.identity for one in planned})
     return [len(pack.members) for pack in packs]

@@ -89,7 +89,6 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.cli.commands import console
     from rnnjax.devices import use_every_core
     from rnnjax.store.atomic import make_folder, write_atomically
-    from rnnjax.store.identity import identity
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.jobs import with_data
     from rnnjax.sweeps.landscape import landscape
@@ -98,7 +97,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     use_every_core()
     made = plan(overrides, multirun=True, config_dir=config_dir)
     jobs = with_data(made.jobs)
-    runs = [identity(job.resolved, job.data_hashes) for job in jobs]
+    runs = [job.identity for job in jobs]
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(Console(stderr=True), "points"))
     seconds = time.perf_counter() - began
@@ -146,7 +145,6 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
 
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
-    from rnnjax.store.identity import identity
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.jobs import with_data
     from rnnjax.training.build import initial_params
@@ -155,7 +153,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     job = with_data(made.jobs)[0]
     if job.config.probe.preset == "off":
         raise UserError("probe=off measures nothing; probe=full or probe=light")
-    name = f"{job.name}-{identity(job.resolved, job.data_hashes)}"
+    name = f"{job.name}-{job.identity}"
     return Network(
         config=job.config,
         params=initial_params(job.config),
@@ -173,6 +171,7 @@ def _of_run(folder: str, step: int | None) -> Network:
     run = open_run(folder)
     if not run.manifest.is_finished:
         raise UserError(f"run={folder} is {run.manifest.status}, not finished")
+    run.check_data()
     at = run.manifest.steps if step is None else step
     return Network(
         config=run.config,

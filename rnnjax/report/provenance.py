@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from rnnjax.errors import UserError
 from rnnjax.report.aggregate import middle
 from rnnjax.report.naming import count, number
 from rnnjax.store.environment import Environment, Git
+from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SWEEP, SweepRecord, read_sweep
 
@@ -51,14 +53,12 @@ def provenance(
     facts = [("Runs", _statuses(runs, record))]
     if record is not None:
         facts.append(("Launched", record.created))
-    environments = [
-        environment
-        for environment in map(_environment, runs["path"])
-        if environment is not None
-    ]
+    manifests = [found for found in map(_manifest, runs["path"]) if found is not None]
+    environments = [manifest.environment for manifest in manifests]
     facts += [
         ("Versions", _some(_versions(e) for e in environments)),
-        ("Source", _some(_source(e) for e in environments)),
+        ("Source", _some(_commit(e.git) for e in environments if e.git)),
+        ("Digests of numeric source", _digests(manifests)),
         ("Device", _some(_device(e) for e in environments)),
         ("Time", _times(runs)),
     ]
@@ -69,9 +69,9 @@ def provenance(
     )
 
 
-def _environment(path: str) -> Environment | None:
+def _manifest(path: str) -> Manifest | None:
     try:
-        return RunDir(Path(path)).manifest().environment
+        return RunDir(Path(path)).manifest()
     except UserError:  # A run that is being written anew has none for a moment.
         return None
 
@@ -93,9 +93,10 @@ def _versions(environment: Environment) -> str:
     return ", ".join(f"{name} {v}" for name, v in environment.versions.items())
 
 
-def _source(environment: Environment) -> str:
-    digest = f"numeric source {environment.source_digest}"
-    return f"{_commit(environment.git)}, {digest}" if environment.git else digest
+def _digests(manifests: Sequence[Manifest]) -> str:
+    """Digests of the code of the runs, which depend on cell and task."""
+    found = dict.fromkeys(manifest.source_digest for manifest in manifests)
+    return ", ".join([*list(found)[:4], *(["…"] if len(found) > 4 else [])])
 
 
 def _commit(git: Git) -> str:

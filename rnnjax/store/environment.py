@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 import rnnjax
-from rnnjax.store.identity import source_digest
 
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "rnnjax")
@@ -37,22 +36,23 @@ class Environment:
     Attributes:
         versions: of Python and of `LIBRARIES`; a library that is not installed as a
             distribution (a bare checkout) has none and is left out.
-        source_digest: see `rnnjax.store.identity.source_digest`.
         device: kind of the first accelerator, as JAX names it ("cpu", "NVIDIA H100").
         device_count: number of XLA devices.
         cpu_count: cores of the machine.
         xla_flags: the environment variable ``XLA_FLAGS``.
         x64: whether JAX computed in double precision by default.
+        matmul_precision: what JAX was asked for in products (``jax_default_matmul_``
+            ``precision``); None: its default, which on a GPU may round factors to TF32.
         git: state of the checkout; None for an installed package.
     """
 
     versions: dict[str, str]
-    source_digest: str
     device: str
     device_count: int
     cpu_count: int
     xla_flags: str
     x64: bool
+    matmul_precision: str | None = None
     git: Git | None = None
 
 
@@ -63,14 +63,21 @@ def environment() -> Environment:
     devices = jax.devices()
     return Environment(
         versions=_versions(),
-        source_digest=source_digest(),
         device=devices[0].device_kind,
         device_count=len(devices),
         cpu_count=os.cpu_count() or 1,
         xla_flags=os.environ.get("XLA_FLAGS", ""),
-        x64=bool(jax.config.read("jax_enable_x64")),
+        x64=uses_x64(),
+        matmul_precision=getattr(jax.config, "jax_default_matmul_precision", None),
         git=git_state(Path(rnnjax.__file__).parent),
     )
+
+
+def uses_x64() -> bool:
+    """Whether JAX computes in double precision here."""
+    import jax
+
+    return jax.dtypes.canonicalize_dtype("float64") == "float64"
 
 
 def git_state(folder: Path) -> Git | None:

@@ -1,25 +1,22 @@
-"""Which run is this: a hash of what decides its numbers, and of the code behind it."""
+"""Which run is this: a hash of everything that decides its numbers."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import rnnjax
 from rnnjax.errors import UserError
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of configurations, manifests and indices. Version 1 kept one directory for runs of
+all lengths, and knew data by the path of their file."""
 
 COSMETIC = frozenset(
     "out paths probe tracker sweep launcher pack progress name variant".split()
 )
 """Top-level keys that change where and how a run is kept, never its numbers."""
-
-EXTENDABLE = frozenset({"steps"})
-"""Top-level keys that lengthen a run without making it another one."""
 
 IMPLIED = {
     "backprop": {"name": "exact"},
@@ -31,35 +28,33 @@ IMPLIED = {
 IMPLIED_WITHIN = {"model": {"engine": "scan", "chunk": None}}
 """The same for keys one level down."""
 
-NUMERIC_SOURCE = (
-    "activations.py",
-    "initializers.py",
-    *(
-        f"{room}/**/*.py"
-        for room in "cells recurrence models tasks probes remedies training".split()
-    ),
-)
+LENGTH = "steps"
+"""The top-level key in which the runs of one lineage differ."""
 
 DIGITS = 12
 
 
 def identity(
     config: Mapping[str, Any],
-    data_hashes: Mapping[str, str],
+    digests: Mapping[str, str],
+    *,
+    x64: bool = False,
     schema_version: int = SCHEMA_VERSION,
 ) -> str:
     """The name of a run among all others: 12 hexadecimal digits.
 
     Args:
         config: the resolved configuration, nested mappings of scalars and lists.
-        data_hashes: digests of the data and user files that the run reads, by role
-            (see `file_digest`); the role counts, the place of the file does not.
+        digests: of the data and user files that the run reads, by role (see
+            `file_digest`). The content of the data counts, under the role ``data``;
+            the path of their file, ``task.path``, then does not.
+        x64: whether JAX computes in double precision.
         schema_version: version of the configuration schema.
 
     Returns:
         The first 12 hexadecimal digits of a SHA-256 over canonical JSON. Order of keys,
-        the spelling of a number (1 or 1.0), `COSMETIC` and `EXTENDABLE` top-level keys
-        and what is `IMPLIED` do not matter; everything else does.
+        the spelling of a number (1 or 1.0), `COSMETIC` top-level keys and what is
+        `IMPLIED` do not matter; everything else does.
 
     Raises:
         TypeError: a value is neither a mapping, a list nor a plain scalar.
@@ -70,26 +65,41 @@ def identity(
     >>> one == identity({"optimizer": {"lr": 2e-3}, "seed": 1}, {})
     False
     """
-    ignored = COSMETIC | EXTENDABLE
     record = {
         "schema": schema_version,
         "config": {
-            key: _without_implied(key, value)
+            key: _counting(key, value, digests)
             for key, value in config.items()
-            if key not in ignored and not (key in IMPLIED and value == IMPLIED[key])
+            if key not in COSMETIC and not (key in IMPLIED and value == IMPLIED[key])
         },
-        "data": data_hashes,
+        "data": digests,
+        "x64": x64,
     }
     text = json.dumps(_canonical(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
-def _without_implied(key: str, value: Any) -> Any:
+def lineage(
+    config: Mapping[str, Any], digests: Mapping[str, str], *, x64: bool = False
+) -> str:
+    """What runs have in common that differ in their number of updates alone.
+
+    A longer one of them can resume from the end of a shorter one. Arguments, result
+    and errors as of `identity`.
+    """
+    rest = {key: value for key, value in config.items() if key != LENGTH}
+    return identity(rest, digests, x64=x64)
+
+
+def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:
     """What counts of the value of a top-level key."""
-    implied = IMPLIED_WITHIN.get(key)
-    if implied is None or not isinstance(value, Mapping):
+    if not isinstance(value, Mapping):
         return value
-    return {k: v for k, v in value.items() if k not in implied or v != implied[k]}
+    implied = IMPLIED_WITHIN.get(key, {})
+    kept = {k: v for k, v in value.items() if k not in implied or v != implied[k]}
+    if key == "task" and "data" in digests:
+        kept.pop("path", None)
+    return kept
 
 
 def file_digest(path: str | Path) -> str:
@@ -103,30 +113,6 @@ def file_digest(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from None
-
-
-def source_digest(root: str | Path | None = None) -> str:
-    """Digest of the code that decides numbers, 12 hexadecimal digits.
-
-    A run whose manifest holds another digest was made by other code: it is shown as
-    stale and never silently reused.
-
-    Args:
-        root: the package folder; by default the one that is imported.
-    """
-    return _source_digest(Path(root or Path(rnnjax.__file__).parent))
-
-
-@cache
-def _source_digest(root: Path) -> str:
-    files = {file for pattern in NUMERIC_SOURCE for file in root.glob(pattern)}
-    digest = hashlib.sha256()
-    for name, file in sorted(
-        (file.relative_to(root).as_posix(), file) for file in files
-    ):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{name} {content}\n".encode())
-    return digest.hexdigest()[:DIGITS]
 
 
 def _canonical(value: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
-from rnnjax.store.manifest import FINISHED, Result
+from rnnjax.store.identity import SCHEMA_VERSION
+from rnnjax.store.manifest import FINISHED, OtherFormat, Result, check_schema
 from rnnjax.store.rundir import RunDir
 
 
@@ -23,17 +24,21 @@ class Row:
 
     Attributes:
         identity: of the run.
+        lineage: of the run.
         folder: its directory, relative to the pool, so that a pool can be moved.
         facts: fields of the manifest that tables show (name, status, …).
         config: the configuration with dotted keys.
         results: final numbers.
+        schema: version of the record.
     """
 
     identity: str
+    lineage: str
     folder: str
     facts: dict[str, Any]
     config: dict[str, Any]
     results: dict[str, Result]
+    schema: int = SCHEMA_VERSION
 
     @property
     def is_finished(self) -> bool:
@@ -42,8 +47,8 @@ class Row:
 
 
 FACTS = (
-    "name status created finished steps diverged_at error metric".split()
-    + "compile_seconds run_seconds".split()
+    "name status created finished steps resumed_from diverged_at error metric".split()
+    + "compile_seconds run_seconds source_digest".split()
 )
 
 
@@ -55,9 +60,9 @@ def row_of(run: RunDir) -> Row:
     """
     manifest = run.manifest()
     facts = {name: getattr(manifest, name) for name in FACTS}
-    facts["source_digest"] = manifest.environment.source_digest
     return Row(
         manifest.identity,
+        manifest.lineage,
         run.path.name,
         facts,
         dict(flatten(run.config())),
@@ -109,6 +114,7 @@ def read_rows(index: Path) -> dict[str, Row]:
 
     Raises:
         UserError: the index cannot be read.
+        OtherFormat: it is of another `SCHEMA_VERSION`.
     """
     try:
         lines = index.read_bytes().split(b"\n")
@@ -119,8 +125,12 @@ def read_rows(index: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for line in filter(None, lines):
         try:
-            row = Row(**portable.loads(line))
-        except (ValueError, TypeError):
+            entries = portable.loads(line)
+            check_schema(entries)
+            row = Row(**entries)
+        except OtherFormat as error:
+            raise OtherFormat(f"'{index}': {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
         rows.pop(row.identity, None)  # A dictionary keeps the place of the first entry.
         rows[row.identity] = row

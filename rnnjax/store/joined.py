@@ -7,6 +7,34 @@ import numpy as np
 import polars as pl
 import xarray as xr
 
+from rnnjax.errors import UserError
+
+
+def versions(data: xr.Dataset) -> dict[str, int]:
+    """The version of the definition of each variable: its attribute ``version``, or 1.
+
+    A definition that changes gets another version, so that old numbers are never
+    averaged with new ones.
+    """
+    return {str(name): int(v.attrs.get("version", 1)) for name, v in data.items()}
+
+
+def check_versions(datasets: Sequence[xr.Dataset]) -> None:
+    """Make sure that each variable has one definition in all data sets.
+
+    Raises:
+        UserError: runs hold a variable by different definitions.
+    """
+    known: dict[str, int] = {}
+    for data in datasets:
+        for name, version in versions(data).items():
+            if known.setdefault(name, version) != version:
+                raise UserError(
+                    f"'{name}' has different definitions in these runs (versions "
+                    f"{known[name]} and {version}); probe the older ones again, or "
+                    "read them apart"
+                )
+
 
 def join_probes(
     datasets: Sequence[xr.Dataset],
@@ -23,7 +51,11 @@ def join_probes(
         datasets: of the runs.
         identities: coordinate ``run``.
         labels: further coordinates along ``run``, by name.
+
+    Raises:
+        UserError: a variable has different definitions (`check_versions`).
     """
+    check_versions(datasets)
     joined = xr.concat(
         [_numbered(dataset) for dataset in datasets],
         dim="run",

@@ -1,6 +1,7 @@
 """The manifest of a run: what it was, where it ran, how it ended, its final numbers."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -8,6 +9,7 @@ from typing import Any, Literal, get_args
 from rnnjax.errors import UserError
 from rnnjax.store import portable
 from rnnjax.store.environment import Environment, Git
+from rnnjax.store.identity import SCHEMA_VERSION
 
 
 Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
@@ -26,7 +28,7 @@ class Slot:
         size: number of runs in the pack.
         slot: place of this run, from 0.
         how: runs of a device were mapped one after the other (``loop``) or side by side
-            (``vmap``); None in older runs, as what follows.
+            (``vmap``).
         devices: how many the runs of the pack were spread over.
         tolerance: see `rnnjax.training.pack.TOLERANCE`; 0: the bits of the run alone.
     """
@@ -44,9 +46,11 @@ class Manifest:
 
     Attributes:
         identity: see `rnnjax.store.identity.identity`.
+        lineage: see `rnnjax.store.identity.lineage`.
         name: what the user called it; cosmetic.
         status: one of `STATUSES`.
-        environment: versions, device, flags, source.
+        environment: versions, device, flags, precision.
+        source_digest: see `rnnjax.store.source.source_digest`.
         created: ISO 8601 time in UTC at which the run began.
         finished: the same for its end; None while it runs.
         steps: training steps that are done.
@@ -56,14 +60,22 @@ class Manifest:
         compile_seconds: wall seconds of compilation, shared by the whole pack.
         run_seconds: wall seconds of training, this run's part.
         results: final numbers, by name; None where not applicable.
-        metric: what ``test_metric`` is, such as ``accuracy``; None in older runs.
+        metric: what ``test_metric`` is, such as ``accuracy``.
         pack: None for a run that was never packed.
+        resumed_from: updates that a shorter run of its lineage had made; 0: none.
+        digests: SHA-256 by role, of the data that was read and of the user's files.
+        task: `rnnjax.tasks.base.TaskSpec` as a mapping: sizes that the model needs.
+        definitions: version of the definition of each stored probe variable.
+        files: SHA-256 of the files of the run, by name.
+        schema: `rnnjax.store.identity.SCHEMA_VERSION` of the record.
     """
 
     identity: str
+    lineage: str
     name: str
     status: Status
     environment: Environment
+    source_digest: str
     created: str
     finished: str | None = None
     steps: int = 0
@@ -75,6 +87,12 @@ class Manifest:
     results: dict[str, Result] = field(default_factory=dict)
     metric: str | None = None
     pack: Slot | None = None
+    resumed_from: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    definitions: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -99,15 +117,38 @@ class Manifest:
 
         Raises:
             UserError: the text is no manifest.
+            OtherFormat: it is one of another `SCHEMA_VERSION`.
         """
         try:
             entries = portable.loads(text)
+            check_schema(entries)
             entries["environment"] = _build(Environment, entries["environment"])
             if entries.get("pack"):
                 entries["pack"] = _build(Slot, entries["pack"])
             return _build(cls, entries)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"this is not a manifest of a run: {error!r}") from None
+
+
+class OtherFormat(UserError):
+    """A record of another `SCHEMA_VERSION`."""
+
+
+def check_schema(entries: Mapping[str, Any]) -> None:
+    """Raise `OtherFormat` unless the record of a run is of this `SCHEMA_VERSION`.
+
+    Raises:
+        KeyError: it is not the record of a run.
+    """
+    if "identity" not in entries:
+        raise KeyError("identity")
+    version = entries.get("schema", 1)
+    if version != SCHEMA_VERSION:
+        raise OtherFormat(
+            f"it is a record of format {version}, and this version of rnnjax reads "
+            f"format {SCHEMA_VERSION}: train into another pool (out=…), or install the "
+            "version that wrote it"
+        )
 
 
 def now() -> str:

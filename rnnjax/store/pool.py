@@ -10,6 +10,7 @@ import polars as pl
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder
 from rnnjax.store.index import INDEX, Row, append_row, read_rows, row_of, write_rows
+from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.store.table import table_of
 
@@ -102,6 +103,8 @@ class Pool:
             return None
         try:
             return row_of(run)
+        except OtherFormat:
+            raise
         except UserError as error:
             warnings.warn(f"left out of the pool: {error}", stacklevel=2)
             return None

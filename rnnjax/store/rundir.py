@@ -20,6 +20,7 @@ from rnnjax.store.atomic import (
     write_atomically,
     write_text,
 )
+from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Manifest
 
 
@@ -31,6 +32,8 @@ PARAMS = "params.msgpack"
 PARAMS_AT = "params_at.msgpack"
 BEST = "best.msgpack"
 STATE = "state.msgpack"
+SOURCES = "source"
+"""Folder of the user's files that a run was made with, ``cell.py`` and ``task.py``."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -56,7 +59,7 @@ class RunDir:
         try:
             return Manifest.from_json(content)
         except UserError as error:
-            raise UserError(f"'{self.path / MANIFEST}': {error}") from None
+            raise type(error)(f"'{self.path / MANIFEST}': {error}") from None
 
     def metrics(self) -> pl.DataFrame:
         """One row per recorded training step, column ``step`` among them."""
@@ -81,6 +84,10 @@ class RunDir:
     def state_bytes(self) -> bytes:
         """What a longer run can go on from."""
         return self._bytes(STATE)
+
+    def source(self, kind: str) -> Path:
+        """The copy of the user's file that defines its ``cell`` or ``task``."""
+        return self.path / SOURCES / f"{kind}.py"
 
     def has(self, file: str) -> bool:
         """Whether the directory holds one of its files (`METRICS`, `PROBES`, …)."""
@@ -117,8 +124,8 @@ def begin_run(
 ) -> RunDir:
     """Make the directory of a run, with its configuration and status ``running``.
 
-    A directory that exists (the run was killed, or is extended) becomes unfinished
-    again; its older results stay until `finish_run` replaces them.
+    A directory that exists (the run was killed, or is computed again) becomes
+    unfinished; its older results stay until `finish_run` replaces them.
 
     Raises:
         UserError: the pool cannot be written, or the name cannot name a folder.
@@ -136,6 +143,16 @@ def begin_run(
     opened = manifest.replace(status="running").to_json()
     write_text(path / MANIFEST, opened, durable=False)
     return RunDir(path)
+
+
+def write_source(run: RunDir, kind: str, content: bytes) -> None:
+    """Keep the user's file that defines the cell or task of a run.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    make_folder(run.path / SOURCES)
+    write_atomically(run.source(kind), partial(_write_bytes, content), durable=False)
 
 
 def finish_run(
@@ -188,7 +205,12 @@ def finish_run(
         for name in (CONFIG, *(name for name, write in writers.items() if write)):
             sync(run.path / name)
         sync(run.path)
-    write_text(run.path / MANIFEST, manifest.to_json())
+    digests = {
+        name: file_digest(run.path / name)
+        for name in (CONFIG, *(name for name, write in writers.items() if write))
+    }
+    sealed = manifest.replace(files=digests | manifest.files)
+    write_text(run.path / MANIFEST, sealed.to_json())
     return run
 
 

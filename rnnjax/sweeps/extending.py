@@ -1,4 +1,4 @@
-"""Finished runs of which more steps are asked: where they can go on from."""
+"""Shorter runs of a lineage, which a longer one can resume from."""
 
 import dataclasses
 import json
@@ -8,7 +8,6 @@ from typing import Any
 from flax.serialization import msgpack_restore, msgpack_serialize
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import source_digest
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import STATE, RunDir
@@ -18,9 +17,9 @@ from rnnjax.training.continuation import Continuation
 
 
 def wrap(planned: Planned, kept: Continuation) -> bytes:
-    """The state of a run with what has to be equal when it goes on."""
+    """The state of a run with what has to be equal where it is resumed from."""
     probe = dataclasses.asdict(planned.job.config.probe)
-    entries = {"source": source_digest(), "probe": json.dumps(probe)}
+    entries = {"source": planned.source, "probe": json.dumps(probe)}
     return msgpack_serialize(entries | {"run": kept.to_bytes()})
 
 
@@ -30,27 +29,47 @@ def with_starts(
     rows: Mapping[str, Row],
     unfinished: set[str],
 ) -> list[Planned]:
-    """The runs with the step that those of `unfinished` can go on from."""
-    found = []
-    for one in planned:
-        row = rows.get(one.identity) if one.identity in unfinished else None
-        kept = _usable(RunDir(pool.path / row.folder), one) if row else None
-        found.append(dataclasses.replace(one, start=kept.step) if kept else one)
-    return found
+    """The runs with the shorter run that each of `unfinished` can resume from.
+
+    Of several the longest is taken whose state was kept by the same code and probes.
+    """
+    shorter: dict[str, list[Row]] = {}
+    for row in sorted(rows.values(), key=_steps, reverse=True):
+        if row.facts["status"] == "done":
+            shorter.setdefault(row.lineage, []).append(row)
+    return [
+        _with_start(pool, one, shorter.get(one.lineage, ()))
+        if one.identity in unfinished
+        else one
+        for one in planned
+    ]
+
+
+def _with_start(pool: Pool, planned: Planned, shorter: Sequence[Row]) -> Planned:
+    for row in shorter:
+        if _steps(row) < planned.schedule.steps:
+            kept = _usable(RunDir(pool.path / row.folder), planned)
+            if kept is not None:
+                start = {"start": kept.step, "start_folder": row.folder}
+                return dataclasses.replace(planned, **start)
+    return planned
+
+
+def _steps(row: Row) -> int:
+    return row.facts["steps"]
 
 
 def continued(pool: Pool, pack: PlannedPack) -> list[Continuation]:
-    """What all members of a pack go on from; empty if one of them starts anew."""
+    """What all members of a pack resume from; empty if one of them starts anew."""
     if not pack.members[0].start or pack.checkpoint.members():
         return []
-    runs = [(pool.find(member.identity), member) for member in pack.members]
-    kept = [_usable(run, member) if run else None for run, member in runs]
+    kept = [_usable(RunDir(pool.path / m.start_folder), m) for m in pack.members]
     same = {one.step if one else None for one in kept} == {pack.members[0].start}
     return [one for one in kept if one] if same else []
 
 
 def _usable(run: RunDir, planned: Planned) -> Continuation | None:
-    """The stored state of a run if the same code and probes made it."""
+    """The stored state of a shorter run if the same code and probes made it."""
     if not run.has(STATE):
         return None
     try:
@@ -61,7 +80,7 @@ def _usable(run: RunDir, planned: Planned) -> Continuation | None:
         return None  # Computed from the start: slower, and the same numbers.
     asked = planned.job.config.probe
     fits = (
-        source == source_digest()
+        source == planned.source
         and kept.step < planned.schedule.steps
         and _finely(probe) == _finely(asked)
         and _before(probe.steps, kept.step) == _before(asked.steps, kept.step)

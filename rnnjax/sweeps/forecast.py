@@ -5,13 +5,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnnjax.store.identity import identity
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.extending import with_starts
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
-from rnnjax.sweeps.reuse import held, refuse_twins
+from rnnjax.sweeps.reuse import held, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
@@ -67,10 +66,7 @@ def forecast(
         UserError: as `rnnjax.sweeps.launch.launch`, stale runs aside.
     """
     pool = Pool(Path(settings.out))
-    planned = [
-        plan(job, identity(job.resolved, job.data_hashes)) for job in with_data(jobs)
-    ]
-    refuse_twins(planned)
+    planned = without_twins([plan(job) for job in with_data(jobs)])
     rows = {row.identity: row for row in pool.rows()}
     fresh, stale = held(rows, planned)
     done = fresh if settings.stale == "rerun" else fresh | stale

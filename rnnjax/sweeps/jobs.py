@@ -1,8 +1,10 @@
 """A job: the typed record of a run with its name and what it was made from."""
 
+import ast
 import dataclasses
 import functools
 import hashlib
+import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -14,6 +16,9 @@ import numpy as np
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
 from rnnjax.recurrence.layer import Recurrent
+from rnnjax.store.environment import uses_x64
+from rnnjax.store.identity import identity, lineage
+from rnnjax.store.source import imported, source_digest
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.points import Point
@@ -38,6 +43,10 @@ from rnnjax.training.config import (
 )
 
 
+PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
+"""Modules that every run goes through."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
     """One run that is ready to start.
@@ -50,7 +59,8 @@ class Job:
         name: short and readable, can name a folder.
         label: the variant, or else cell and chosen activation: a line in a figure.
         tracker: where results are mirrored.
-        data_hashes: SHA-256 by role, of the user's files and (see `with_data`) data.
+        files: the user's, with what they define.
+        data: SHA-256 of its data (see `with_data`); None if it reads none.
         hydra: Hydra's node, as far as jobs share it.
         number: place in its sweep, from 0.
     """
@@ -61,7 +71,8 @@ class Job:
     name: str
     label: str
     tracker: TrackerConfig
-    data_hashes: dict[str, str]
+    files: tuple[UserFile, ...] = ()
+    data: str | None = None
     hydra: HydraNode = HydraNode()
     number: int = 0
 
@@ -71,9 +82,34 @@ class Job:
         return self.resolved | {"variant": self.label}
 
     @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by role, of the user's files and the data."""
+        found = {file.kind: file.digest for file in self.files}
+        return found if self.data is None else found | {"data": self.data}
+
+    @property
     def key(self) -> Hashable:
         """Equal for jobs that compute the same."""
-        return self.config, tuple(sorted(self.data_hashes.items()))
+        return self.config, tuple(sorted(self.digests.items()))
+
+    @property
+    def identity(self) -> str:
+        """The name of the run among all others."""
+        return identity(self.resolved, self.digests, x64=uses_x64())
+
+    @property
+    def lineage(self) -> str:
+        """What it shares with runs that differ in `steps` alone."""
+        return lineage(self.resolved, self.digests, x64=uses_x64())
+
+    @property
+    def source(self) -> str:
+        """Digest of the code that decides its numbers."""
+        kinds = CELLS[self.config.cell], TASKS[self.config.task]
+        roots = {base.__module__ for kind in kinds for base in kind.__mro__}
+        for file in self.files:
+            roots.update(imported(ast.parse(file.content)))
+        return source_digest({*roots, *PROGRAM})
 
 
 def make_job(
@@ -91,6 +127,7 @@ def make_job(
     tree = resolved.tree
     task = TASKS[tree["task"]["name"]](**_rest(tree["task"]))
     _settle_cell(tree, task)
+    _settle_path(tree["task"])
     config = run_config(tree)
     _check_cell(config)
     if files:
@@ -104,7 +141,7 @@ def make_job(
         name=_name(stem, point),
         label=label,
         tracker=TrackerConfig(**tree["tracker"]),
-        data_hashes={file.kind: file.digest for file in files},
+        files=tuple(files),
         hydra=hydra,
         number=number,
     )
@@ -134,8 +171,7 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
     bound = []
     for job in jobs:
         found = digest(job.config.task, job.config.task_options)
-        hashes = job.data_hashes | ({"data": found} if found else {})
-        bound.append(dataclasses.replace(job, data_hashes=hashes))
+        bound.append(dataclasses.replace(job, data=found))
     return bound
 
 
@@ -164,6 +200,12 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
         cell["recurrent_init"] = tree["init"]["name"]
     if cell.get("chrono") == LENGTH:
         cell["chrono"] = float(_length(task))
+
+
+def _settle_path(task: dict[str, Any]) -> None:
+    """Make the path of a data file absolute: a run is looked at from other folders."""
+    if isinstance(path := task.get("path"), str):
+        task["path"] = os.path.abspath(os.path.expanduser(path))
 
 
 def _own(cell: Mapping[str, Any]) -> str:

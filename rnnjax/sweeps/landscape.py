@@ -21,7 +21,7 @@ from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.decay import decay
 from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.training.build import build_hyper, draw_params, heldout
 from rnnjax.training.build import signature as signature_of
 from rnnjax.training.config import RunConfig, options
@@ -70,7 +70,7 @@ def landscape(
     groups: dict[RunConfig, list[int]] = {}
     for number, job in enumerate(jobs):
         groups.setdefault(_frame(job.config), []).append(number)
-    told.begin([(1, len(members)) for members in groups.values()], 0)
+    told.begin([PackSize(1, len(members)) for members in groups.values()], 0)
     found: dict[int, tuple[float, np.ndarray]] = {}
     with told:
         for frame, members in groups.items():

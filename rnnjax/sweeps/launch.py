@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnnjax.store.identity import identity
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
@@ -16,7 +15,7 @@ from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
 from rnnjax.sweeps.packing import Planned, clear_leftovers, plan
 from rnnjax.sweeps.progress import Progress
-from rnnjax.sweeps.reuse import finished, refuse_twins
+from rnnjax.sweeps.reuse import finished, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 
 
@@ -65,10 +64,7 @@ def launch(
     """
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
-    planned = [
-        plan(job, identity(job.resolved, job.data_hashes)) for job in with_data(jobs)
-    ]
-    refuse_twins(planned)
+    planned = without_twins([plan(job) for job in with_data(jobs)])
     rows = {row.identity: row for row in pool.rows()}
     there, stale = finished(pool, rows, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.store.checkpoint import PackCheckpoint
-from rnnjax.store.identity import source_digest
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.jobs import Job
@@ -26,25 +25,31 @@ class Planned:
     Attributes:
         job: what to run.
         identity: its name among all runs.
+        lineage: what it shares with shorter and longer runs.
+        source: digest of the code that decides its numbers.
         signature: of the compiled program.
         schedule: when the host looks.
         data: digests of data and user files; equal in one pack.
-        start: the update that a stored state lets it go on from.
+        start: the updates of a shorter run that it resumes from; 0: none.
+        start_folder: the directory of that run, in the pool.
     """
 
     job: Job
     identity: str
+    lineage: str
+    source: str
     signature: Signature
     schedule: Schedule
     data: tuple[tuple[str, str], ...]
     start: int = 0
+    start_folder: str = ""
 
     @property
     def shared(self) -> Hashable:
         """All that the runs of one pack have in common."""
         config = self.job.config
         looks = self.schedule, config.eval, config.probe, self.start
-        return self.signature, looks, self.data
+        return self.signature, looks, self.data, self.source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +65,17 @@ class PlannedPack:
         return tuple(member.identity for member in self.members)
 
 
-def plan(job: Job, identity: str) -> Planned:
-    """The job with its signature and schedule."""
-    data = tuple(sorted(job.data_hashes.items()))
-    return Planned(job, identity, signature(job.config), schedule_of(job.config), data)
+def plan(job: Job) -> Planned:
+    """The job with its identity, signature and schedule."""
+    return Planned(
+        job,
+        job.identity,
+        job.lineage,
+        job.source,
+        signature(job.config),
+        schedule_of(job.config),
+        tuple(sorted(job.digests.items())),
+    )
 
 
 def make_packs(
@@ -128,7 +140,7 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
 
 def _pack_name(members: Sequence[Planned]) -> str:
     """A name that holds the members, how far they go, and the code that runs them."""
-    record = [[one.identity, one.schedule.steps] for one in members]
+    record = [[one.identity, one.schedule.steps, one.source] for one in members]
     probe = dataclasses.asdict(members[0].job.config.probe)
-    text = json.dumps([record, probe, source_digest()])
+    text = json.dumps([record, probe])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

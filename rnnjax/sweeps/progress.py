@@ -1,8 +1,10 @@
 """What a launch tells while it works."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import (
@@ -17,11 +19,22 @@ from rich.progress import (
 )
 
 
+class PackSize(NamedTuple):
+    """A pack to come: updates of each run, how many runs, the update they resume from.
+
+    The last is 0 for runs that begin anew.
+    """
+
+    steps: int
+    runs: int
+    start: int = 0
+
+
 class Progress:
     """Silent; the base of what is shown."""
 
-    def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
-        """The packs to come as (steps, runs), and how many runs are there already."""
+    def begin(self, packs: Sequence[PackSize], there: int) -> None:
+        """The packs to come, and how many runs are there already."""
 
     def advance(self, updates: int, runs_ended: int) -> None:
         """So many more updates were made, or spared by a run that ended early."""
@@ -62,14 +75,23 @@ class LiveProgress(Progress):
             disable=not console.is_terminal,
         )
 
-    def begin(self, packs: Sequence[tuple[int, int]], there: int) -> None:
+    def begin(self, packs: Sequence[PackSize], there: int) -> None:
         self.done = self.ended = 0
         for earlier in self.bar.task_ids:
             self.bar.remove_task(earlier)
-        self.total = sum(max(steps, 1) * runs for steps, runs in packs)
-        self.runs = sum(runs for _, runs in packs)
-        kept = f", {there} were there" if there else ""
-        self.console.print(f"{self.runs} {self.things} in {len(packs)} packs{kept}")
+        self.total = sum(max(pack.steps, 1) * pack.runs for pack in packs)
+        self.runs = sum(pack.runs for pack in packs)
+        starts: Counter[int] = Counter()
+        for pack in packs:
+            starts[pack.start] += pack.runs
+        parts = [f"{self.runs} {self.things} in {len(packs)} packs"]
+        parts += [
+            f"{runs} resume{'s' * (runs == 1)} from {start} updates"
+            for start, runs in sorted(starts.items())
+            if start
+        ]
+        parts += [f"{there} were there"] if there else []
+        self.console.print(", ".join(parts))
         self.task = self.bar.add_task("training", total=self.runs)
 
     def advance(self, updates: int, runs_ended: int) -> None:

@@ -3,22 +3,26 @@
 from collections.abc import Mapping, Sequence
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import source_digest
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.packing import Planned
 
 
-def refuse_twins(planned: Sequence[Planned]) -> None:
-    """Raise a `UserError` if two jobs have one identity, so one directory."""
+def without_twins(planned: Sequence[Planned]) -> list[Planned]:
+    """The runs without those that are another one, such as of a copy of its data.
+
+    Raises:
+        UserError: two of them differ in their probes alone; they have one directory.
+    """
     known: dict[str, Planned] = {}
     for one in planned:
         other = known.setdefault(one.identity, one)
-        if other is not one:
+        if other.job.config.probe != one.job.config.probe:
             raise UserError(
                 f"'{other.job.name}' and '{one.job.name}' are one run: jobs of a sweep "
-                "cannot differ in steps or probe alone"
+                "cannot differ in the probe alone"
             )
+    return list(known.values())
 
 
 def finished(
@@ -48,24 +52,20 @@ def held(
     rows: Mapping[str, Row], planned: Sequence[Planned]
 ) -> tuple[set[str], set[str]]:
     """Identities that a pool holds: made by this numeric code, and by other code."""
-    digest = source_digest()
     good: set[str] = set()
     old: set[str] = set()
     for one in planned:
         row = rows.get(one.identity)
         if row is None or not row.is_finished or not covers(row, one):
             continue
-        fresh = row.facts.get("source_digest") == digest
+        fresh = row.facts.get("source_digest") == one.source
         (good if fresh else old).add(one.identity)
     return good, old
 
 
 def covers(row: Row, planned: Planned) -> bool:
-    """Whether a finished run holds all that is asked for: its steps and its probes."""
+    """Whether a finished run holds the probes that are asked for."""
     config = planned.job.config
-    ended_early = row.facts["status"] == "diverged" or row.results.get("stopped_early")
-    if row.facts["steps"] < config.steps and not ended_early:
-        return False
     if config.probe.preset == "off":
         return True
     # as it is stored: with the keys of its preset alone

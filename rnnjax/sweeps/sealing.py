@@ -8,6 +8,7 @@ from flax.serialization import to_bytes
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
 from rnnjax.probes.measure import labels
 from rnnjax.probes.trace import last_loss_step
+from rnnjax.store.joined import versions
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir, finish_run
 from rnnjax.sweeps.extending import wrap
@@ -34,6 +35,7 @@ def seal(
         slot: its place in the pack.
         keep: whether to store the state too, so that the run can be extended.
     """
+    probes = probe_data(planned, outcome)
     manifest = begun.replace(
         status=outcome.status,
         finished=now(),
@@ -43,12 +45,14 @@ def seal(
         compile_seconds=outcome.compile_seconds,
         run_seconds=outcome.seconds / slot.size,
         pack=slot,
+        resumed_from=planned.start,
+        definitions={} if probes is None else versions(probes),
     )
     return finish_run(
         run,
         manifest,
         metrics=pl.DataFrame(dict(outcome.metrics)),
-        probes=probe_data(planned, outcome),
+        probes=probes,
         params=to_bytes(outcome.params),
         params_at=probed_params(planned, outcome),
         best=None if outcome.best is None else to_bytes(outcome.best),

@@ -5,8 +5,9 @@ the plain name of the class before Hydra sees it; the class is registered under 
 """
 
 import dataclasses
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,6 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError, unknown
 from rnnjax.registry import Registry
-from rnnjax.store.identity import file_digest
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
 from rnnjax.tasks.user import execute_file
@@ -36,13 +36,18 @@ class UserFile:
         kind: ``cell`` or ``task``.
         name: of the class, and in the registry.
         path: the file, absolute.
-        digest: SHA-256 of its bytes.
+        content: its bytes, as they were executed.
     """
 
     kind: str
     name: str
     path: Path
-    digest: str
+    content: bytes = dataclasses.field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
     @property
     def reference(self) -> str:
@@ -90,18 +95,36 @@ def _patterns(key: str) -> dict[str, re.Pattern[str]]:
 
 
 def load(kind: str, path: str, name: str) -> UserFile:
-    """Execute a file and register its class `name` as a cell or task.
+    """Read and execute a file, and register its class `name` as a cell or task.
 
     Raises:
         UserError: see `rewrite`.
     """
-    registry, base = _KINDS[kind]
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
+    place = Path(path).expanduser().resolve()
+    if not place.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
-    if name in registry and not _is_users(registry[name]):
+    file = UserFile(kind, name, place, place.read_bytes())
+    register(file)
+    return file
+
+
+def register(file: UserFile, known_as: str | None = None) -> None:
+    """Execute the content of a file and register its class as a cell or task.
+
+    Args:
+        file: see `UserFile`.
+        known_as: the name in the registry; None: that of the class.
+
+    Raises:
+        UserError: no such class, not a cell or task, an error in the file, or a name
+            that is taken.
+    """
+    kind, name, path = file.kind, file.name, file.path
+    registry, base = _KINDS[kind]
+    known_as = known_as or name
+    if known_as in registry and not _is_users(registry[known_as]):
         raise UserError(f"{path}: a {kind} {name} exists; give yours another name")
-    module = execute_file(file)
+    module = execute_file(path, file.content)
     found = getattr(module, name, None)
     if found is None:
         raise unknown(f"{kind} in {path}", name, _classes(module, base))
@@ -111,19 +134,7 @@ def load(kind: str, path: str, name: str) -> UserFile:
         )
     if base is Task and not dataclasses.is_dataclass(found):
         raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
-    registry.replace(name, found)
-    return UserFile(kind, name, file, file_digest(file))
-
-
-def reload(paths: Mapping[str, str]) -> None:
-    """Register again what `paths` of a stored configuration names.
-
-    Args:
-        paths: ``{"cell": "/folder/file.py:MyCell"}``.
-    """
-    for kind, reference in paths.items():
-        path, _, name = reference.rpartition(":")
-        load(kind, path, name)
+    registry.replace(known_as, found)
 
 
 def _classes(module: ModuleType, base: type) -> list[str]:

@@ -23,6 +23,7 @@ from rnnjax.store.rundir import (
     begin_run,
     finish_run,
     run_path,
+    write_source,
 )
 from rnnjax.store.wandb_mirror import mirror
 from rnnjax.sweeps.extending import continued, with_starts
@@ -30,7 +31,7 @@ from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
@@ -118,8 +119,7 @@ class Work:
             unfinished: identities of those of their runs that are to be computed.
             there: how many others need no work, for the progress.
         """
-        steps = [(p.members[0].schedule.steps, len(p.members)) for p in packs]
-        self.progress.begin(steps, there)
+        self.progress.begin([_size(pack) for pack in packs], there)
         if not packs:
             return 0
         failed = 0
@@ -260,9 +260,13 @@ class Work:
         job = planned.job
         manifest = Manifest(
             identity=planned.identity,
+            lineage=planned.lineage,
             name=job.name,
             status="running",
             environment=self.environment,
+            source_digest=planned.source,
+            digests=job.digests,
+            task=dataclasses.asdict(planned.signature.spec),
             created=now(),
             seeds={"seed": job.config.seed},
             metric=planned.signature.spec.metric,
@@ -274,6 +278,13 @@ class Work:
         return run, manifest
 
 
+def _size(pack: PlannedPack) -> PackSize:
+    first = pack.members[0]
+    return PackSize(first.schedule.steps, len(pack.members), first.start)
+
+
 def _note(run: RunDir, job: Job) -> None:
-    """Hydra's files of a run that begins, while it trains."""
+    """Hydra's files and the user's, of a run that begins, while it trains."""
     write_folder(run, job.hydra, job.number, job.overrides)
+    for file in job.files:
+        write_source(run, file.kind, file.content)

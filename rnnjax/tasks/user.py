@@ -43,16 +43,22 @@ def _is_own_task(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Task) and value is not Task
 
 
-def execute_file(path: Path) -> ModuleType:
-    """Run the file as a module of its own; dataclasses need it in `sys.modules`."""
+def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
+    """Run a file as a module of its own; dataclasses need it in `sys.modules`.
+
+    Args:
+        path: of the file.
+        content: what it held when it was read; None: it is read now.
+    """
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"rnnjax_user_{digest}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file")
+    content = path.read_bytes() if content is None else content
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, str(path), "exec"), vars(module))
     except Exception as error:
         del sys.modules[spec.name]
         raise UserError(f"{_place(path, error)}: {_one_line(error)}") from error

@@ -28,7 +28,6 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from rnnjax.store import atomic, rundir
-from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import begin_run, finish_run
@@ -340,7 +339,9 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
     try:
         for number, job in enumerate(jobs):
             manifest = Manifest(
-                identity=identity(job.resolved, job.data_hashes),
+                identity=job.identity,
+                lineage=job.lineage,
+                source_digest=job.source,
                 name=job.name,
                 status="running",
                 environment=environment,

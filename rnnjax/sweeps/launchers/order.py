@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rnnjax.devices import keep_programs, use_devices
-from rnnjax.store.identity import identity
 from rnnjax.store.index import Row
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.user_files import reload
+from rnnjax.sweeps.user_files import register
 from rnnjax.sweeps.work import Work
 
 
@@ -49,11 +48,10 @@ class Order:
     def parcel(self, members: Iterable[Planned], devices: int) -> "Parcel":
         """Some of the runs, for a process with so many devices of its own."""
         members = tuple(members)
+        lineages = {one.lineage for one in members}
         return Parcel(
             jobs=tuple(one.job for one in members),
-            rows=tuple(
-                self.rows[one.identity] for one in members if one.identity in self.rows
-            ),
+            rows=tuple(row for row in self.rows.values() if row.lineage in lineages),
             settings=dataclasses.replace(
                 self.settings,
                 out=str(Path(self.settings.out).absolute()),
@@ -81,7 +79,7 @@ class Parcel:
 
     Attributes:
         jobs: what to run, data digested.
-        rows: what the pool held of them.
+        rows: what the pool held of them, and of shorter and longer runs of each.
         settings: with the absolute path of the pool.
         group: the name of the sweep.
         folder: to work in, for relative paths of data.
@@ -98,10 +96,9 @@ class Parcel:
         use_devices(self.settings.pack.devices or 1)
         os.chdir(self.folder)
         for job in self.jobs:
-            reload(job.resolved.get("paths", {}))
-        planned = [
-            plan(job, identity(job.resolved, job.data_hashes)) for job in self.jobs
-        ]
+            for file in job.files:
+                register(file)
+        planned = [plan(job) for job in self.jobs]
         unfinished = {one.identity for one in planned}
         rows = {row.identity: row for row in self.rows}
         return Work(self.settings, self.group).do(planned, rows, unfinished)
@@ -110,3 +107,8 @@ class Parcel:
     def updates(self) -> int:
         """Of all runs together."""
         return sum(job.config.steps for job in self.jobs)
+
+    @property
+    def size(self) -> PackSize:
+        """Mean updates of a run, and how many runs."""
+        return PackSize(self.updates // len(self.jobs), len(self.jobs))

@@ -17,7 +17,7 @@ def joblib(order: Order) -> int:
     """
     workers = order.settings.launcher.workers or os.cpu_count() or 1
     parcels = [order.parcel([one], devices=1) for one in order.left]
-    order.progress.begin([(parcel.updates, 1) for parcel in parcels], order.there)
+    order.progress.begin([parcel.size for parcel in parcels], order.there)
     with order.progress:
         one_by_one: Any = {"return_as": "generator_unordered", "batch_size": 1}
         tasks = (delayed(_done)(parcel) for parcel in parcels)

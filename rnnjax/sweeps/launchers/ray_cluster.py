@@ -39,8 +39,7 @@ def ray(order: Order) -> int:
 def _carry_out(order: Order) -> int:
     cpus = order.settings.launcher.cpus
     parcels = order.parcels(devices=cpus)
-    steps = [(p.updates // len(p.jobs), len(p.jobs)) for p in parcels]
-    order.progress.begin(steps, order.there)
+    order.progress.begin([parcel.size for parcel in parcels], order.there)
     # A worker of its own for each task: JAX keeps the devices that it began with.
     options = {"num_cpus": cpus, "max_retries": RETRIES, "max_calls": 1}
     task = engine.remote(**options)(_call)

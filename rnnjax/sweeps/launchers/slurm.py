@@ -44,8 +44,7 @@ def submitit_local(order: Order) -> int:
 def _carry_out(order: Order, cluster: str) -> int:
     executor = _executor(order, cluster)
     parcels = order.parcels(devices=order.settings.launcher.cpus)
-    steps = [(p.updates // len(p.jobs), len(p.jobs)) for p in parcels]
-    order.progress.begin(steps, order.there)
+    order.progress.begin([parcel.size for parcel in parcels], order.there)
     failed = 0
     with order.progress:
         with executor.batch():

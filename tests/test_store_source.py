@@ -1,0 +1,110 @@
+"""What makes a run stale: other code that its computation imports, and nothing else."""
+
+import ast
+import hashlib
+from pathlib import Path
+
+import pytest
+
+import rnnjax
+from rnnjax.store.source import imported, normalised, numeric_modules, source_digest
+from rnnjax.sweeps.compose import compose
+
+
+PACKAGE = {
+    "cells/__init__.py": "from rnnjax.cells.gru import GRU\n"
+    "from rnnjax.cells.lstm import LSTM\n",
+    "cells/base.py": "class Cell: pass\n",
+    "cells/gru.py": "from rnnjax.cells.base import Cell\nx = 1\n",
+    "cells/lstm.py": "from rnnjax.cells.base import Cell\nx = 2\n",
+    "training/loop.py": "from rnnjax.cells import CELLS\nimport rnnjax.activations\n"
+    "from rnnjax.store.pool import Pool\n",
+    "activations.py": "def tanh(x):\n    'Hyperbolic.'\n    return 2 * x\n",
+    "store/pool.py": "y = 1\n",
+}
+ROOTS = {"rnnjax.training.loop", "rnnjax.cells.gru"}
+
+
+@pytest.fixture
+def package(tmp_path: Path):
+    """A function: the digest of `ROOTS` in a package with changed files."""
+
+    def digest(changes: dict[str, str] | None = None, roots: set[str] = ROOTS) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for path, text in {**PACKAGE, **(changes or {})}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        return source_digest(roots, folder)
+
+    return digest
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "stale"),
+    [
+        ("cells/gru.py", "from rnnjax.cells.base import Cell\nx = 3\n", True),
+        ("cells/base.py", "class Cell: y = 1\n", True),
+        ("activations.py", "def tanh(x):\n    return 3 * x\n", True),
+        ("cells/lstm.py", "x = 3\n", False),
+        ("cells/new.py", "x = 3\n", False),
+        ("cells/__init__.py", "from rnnjax.cells.lstm import LSTM\n", False),
+        ("store/pool.py", "y = 2\n", False),
+        ("report/plot.py", "y = 2\n", False),
+        (
+            "cells/gru.py",
+            "from rnnjax.cells.base import Cell # why\n\nx = (1)\n",
+            False,
+        ),
+        ("activations.py", "def tanh(x):\n    'Better.'\n    return 2 * x\n", False),
+        ("activations.py", "'Words.'\n\ndef tanh(x):\n    return 2 * x\n", False),
+    ],
+)
+def test_what_makes_a_run_stale(package, file, text, stale):
+    assert (package({file: text}) != package()) is stale
+
+
+def test_an_error_message_is_prose_and_its_condition_is_not(package):
+    text = "def tanh(x):\n    if x {}: raise ValueError('{}')\n    return 2 * x\n"
+    first = package({"activations.py": text.format("> 0", "too large")})
+    assert package({"activations.py": text.format("> 0", "be smaller")}) == first
+    assert package({"activations.py": text.format("< 0", "too large")}) != first
+
+
+def test_a_cell_that_is_imported_through_its_package_counts(package):
+    """As a user's file does it: ``from rnnjax.cells import LSTM``."""
+    roots = {*ROOTS, *imported(ast.parse("from rnnjax.cells import LSTM"))}
+    assert package(roots=roots) != package()
+    changed = package({"cells/lstm.py": "x = 3\n"}, roots=roots)
+    assert changed != package(roots=roots)
+
+
+def test_a_run_depends_on_its_own_cell_and_task_alone():
+    folder = Path(rnnjax.__file__).parent
+    roots = {"rnnjax.training.loop", "rnnjax.cells.gru", "rnnjax.tasks.adding"}
+    names = set(numeric_modules(roots, folder))
+    assert {f"rnnjax.{name}" for name in ("recurrence.reverse", "cells.gru")} <= names
+    assert {n for n in names if ".cells." in n} <= {
+        f"rnnjax.cells.{name}" for name in "base gated gru linen products".split()
+    }
+    assert not any("report" in name or "store" in name for name in names)
+    assert compose("cell=gru").source == compose("cell=gru", "seed=3").source
+    assert compose("cell=gru").source != compose("cell=lstm").source
+    assert compose("cell=gru").source != compose("cell=gru", "task=adding").source
+
+
+SAMPLE = """
+class A(B):
+    "Text."
+    x: int = 1
+
+    def f(self, *a, k=1.5, **b) -> None:
+        if k:
+            raise ValueError(f"{k} is {a}")
+        return f"{self.x!r:>{k}} and {a}" if k else lambda y: y @ b
+"""
+
+
+def test_the_digest_is_the_same_under_every_version_of_python():
+    """Frozen under 3.11 and 3.12, whose syntax trees have other fields."""
+    text = "".join(normalised(ast.parse(SAMPLE)))
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == "4e65d9f947ce"
