@@ -10,12 +10,13 @@ import pytest
 
 import rnnjax
 from rnnjax.cells import CELLS
+from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import work
 from rnnjax.tasks import TASKS
-from rnnjax.training.build import heldout, initial_params
+from rnnjax.training.build import forget_data, heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
 from tests.probe_models import spec_of
 from tests.training_samples import compiled, differing, tiny, train
@@ -192,6 +193,86 @@ def test_own_cell_and_task_are_found_again(tmp_path, monkeypatch):
         h = 0.75 * h + 0.25 * np.tanh(p["U"] * h + x_t @ p["V"])
     head = opened.params["head"]
     np.testing.assert_allclose(expected, h @ head["kernel"] + head["bias"], rtol=1e-4)
+
+
+def test_a_run_uses_the_copy_of_its_cell(tmp_path, monkeypatch):
+    """After the file is edited or gone; two versions can live side by side."""
+    file = tmp_path / "cell.py"
+    file.write_text(CELL)
+    monkeypatch.chdir(tmp_path)
+    words = ["cell=cell.py:Leaky", *SIZES, "probe=off"]
+    run = rnnjax.train(*words)
+    x = [[1, 2], [3, 4], [5, 6]]
+    expected = np.asarray(rnnjax.open_run(run.path).apply(x))
+    file.write_text(CELL.replace("(1 - self.rate) * h", "self.rate * h * h"))
+    opened = rnnjax.open_run(run.path)
+    with pytest.warns(UserWarning, match="cell.py has changed since the run"):
+        name = opened.config.cell
+    assert name.startswith("Leaky@")
+    other = rnnjax.train(*words)
+    assert other.path != run.path and other.config.cell != name
+    assert not np.array_equal(other.apply(x), expected)
+    np.testing.assert_array_equal(opened.apply(x), expected)
+    file.unlink()
+    np.testing.assert_array_equal(rnnjax.open_run(run.path).apply(x), expected)
+    copy = run.path / "source" / "cell.py"
+    copy.write_text(copy.read_text() + "\n")
+    again = rnnjax.open_run(run.path)
+    assert jax.tree.leaves(again.params)  # reading parameters needs no code
+    with pytest.raises(UserError, match="Leaky cannot be used: '.*cell.py' is not"):
+        _ = again.config
+
+
+def array_file(path: Path, seed: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    inputs = np.random.default_rng(seed).integers(0, 5, (60, 4))
+    np.savez(path, inputs=inputs, targets=np.arange(60) % 2)
+    return path
+
+
+def test_a_run_knows_its_data(tmp_path, monkeypatch):
+    """Three spellings of a path are one run; other data in its place is refused."""
+    file = array_file(tmp_path / "a" / "my.npz", 1)
+    array_file(tmp_path / "b" / "my.npz", 9)
+    array_file(tmp_path / "b" / "copy.npz", 1)
+    monkeypatch.chdir(tmp_path / "a")
+    own = [word for word in SIZES if not word.startswith("eval.size")]
+    words = ["task=arrays", *own, "eval.size=5", *PROBE]
+    runs = {
+        rnnjax.train(*words, f"task.path={name}", out=tmp_path / "pool").path
+        for name in ("my.npz", "./my.npz", file, "../b/copy.npz")
+    }
+    (path,) = runs
+    monkeypatch.chdir(tmp_path / "b")
+    run = rnnjax.open_run(path)
+    run.check_data()
+    assert main(["probe", f"run={path}", "sections=flow"]) == 0
+    x = [[1], [2], [3], [4]]
+    expected = np.asarray(run.apply(x))
+    array_file(file, 2)
+    forget_data()  # as another process
+    with pytest.raises(UserError, match="the data of task arrays in '.*a/my.npz' is"):
+        rnnjax.open_run(path).check_data()
+    assert main(["probe", f"run={path}", "sections=flow"]) == 2
+    file.unlink()
+    np.testing.assert_array_equal(rnnjax.open_run(path).apply(x), expected)
+
+
+def test_a_file_that_changes_while_the_process_lives_is_read_anew(tmp_path):
+    words = ["task=arrays", *SIZES, "probe=off", "eval.size=5"]
+    words.append(f"task.path={tmp_path / 'my.npz'}")
+    array_file(tmp_path / "my.npz", 1)
+    first = rnnjax.train(*words, out=tmp_path / "pool")
+    array_file(tmp_path / "my.npz", 2)
+    second = rnnjax.train(*words, out=tmp_path / "pool")
+    direct = rnnjax.train(
+        *words[:-1],
+        f"task.path={array_file(tmp_path / 'other.npz', 2)}",
+        out=tmp_path / "another",
+    )
+    assert first.path != second.path
+    assert differing(second.params, direct.params) == []
+    assert differing(second.params, first.params) != []
 
 
 def test_mistakes(tmp_path, monkeypatch):

@@ -159,10 +159,10 @@ def test_a_pool_of_another_format_is_refused(pool: Pool):
         entries = file.read_text().replace('"schema": 2', '"colour": "red"')
         assert entries != file.read_text()
         file.write_text(entries)
-    with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .* out="):
+    with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .*out="):
         pool.rows()
     index.unlink()
-    with pytest.raises(UserError, match=r"manifest.json': .* format 1, and .* out="):
+    with pytest.raises(UserError, match=r"manifest.json': .* format 1, and .*out="):
         pool.rows()
 
 

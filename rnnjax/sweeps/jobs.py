@@ -27,7 +27,7 @@ from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
-from rnnjax.training.build import build_cell
+from rnnjax.training.build import build_cell, forget_data
 from rnnjax.training.config import (
     BackpropConfig,
     EvalConfig,
@@ -166,13 +166,21 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
             raise
         except Exception as error:
             raise UserError(f"task={name} fails: {one_line(error)}") from error
-        return data_digest(data) if data else None
+        found = data_digest(data) if data else None
+        if _READ.setdefault((TASKS[name], fields), found) != found:
+            forget_data()  # a file was changed while this process lives
+            _READ[TASKS[name], fields] = found
+        return found
 
     bound = []
     for job in jobs:
         found = digest(job.config.task, job.config.task_options)
         bound.append(dataclasses.replace(job, data=found))
     return bound
+
+
+_READ: dict[Hashable, str | None] = {}
+"""Digests of the data of tasks when this process last read them."""
 
 
 def data_digest(data: Mapping[str, Any]) -> str:

@@ -45,6 +45,12 @@ def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Bat
     return jax.jit(task.heldout, static_argnums=(0, 1))(split, size, dict(data))
 
 
+def forget_data() -> None:
+    """Read the data of all tasks anew where they are wanted next."""
+    _load_task.cache_clear()
+    _heldout.cache_clear()
+
+
 def build_cell(config: RunConfig) -> Cell:
     """The cell of a run, with its initialisers; the input size is set by the model."""
     kind = CELLS[config.cell]
