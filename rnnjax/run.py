@@ -8,7 +8,6 @@ from typing import Any
 
 import flax.serialization
 import jax
-import jax.numpy as jnp
 import polars as pl
 import xarray as xr
 from jaxtyping import Array
@@ -23,6 +22,8 @@ from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.user_files import reload
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.training.build import build_model, build_task, initial_params
 from rnnjax.training.config import RunConfig
 
@@ -108,10 +109,14 @@ class Run:
         return flax.serialization.from_state_dict(initial_params(self.config), tree)
 
     @functools.cached_property
+    def _spec(self) -> TaskSpec:
+        task, data = build_task(self.config.task, self.config.task_options)
+        return task.spec(data)
+
+    @functools.cached_property
     def model(self) -> SequenceModel:
         """The model, ready for ``model.apply({"params": run.params}, …)``."""
-        task, data = build_task(self.config.task, self.config.task_options)
-        return build_model(self.config, task.spec(data))
+        return build_model(self.config, self._spec)
 
     def apply(self, inputs: Any, lengths: Any = None) -> Array:
         """Answers of the trained model.
@@ -122,9 +127,14 @@ class Run:
 
         Returns:
             ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
+
+        Raises:
+            UserError: inputs or lengths that do not fit the task, such as a token that
+                the vocabulary lacks (see `rnnjax.tasks.inputs`).
         """
-        given = None if lengths is None else jnp.asarray(lengths)
-        return _apply(self.model, self.params, jnp.asarray(inputs), given)
+        return _apply(
+            self.model, self.params, *checked_inputs(self._spec, inputs, lengths)
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
