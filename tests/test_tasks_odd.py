@@ -168,6 +168,28 @@ def test_nothing_behind_the_end_counts(behind: Any, tmp_path: Path) -> None:
     assert all(np.array_equal(odd[key], plain[key]) for key in odd)
 
 
+CELLS = {
+    "99999999999999999999": "line 32: column target holds 99999999999999999999, a",
+    "9223372036854775808": "line 32: column target holds 9223372036854775808, a whole",
+    "4294967297": r"targets holds the id 4294967297 \(example 30",
+    "1e39": r"targets holds 1e\+39 \(example 30",
+    "inf": "targets holds NaN or infinity",
+    "-1": "must not be negative",
+    "true": "column target holds text",
+    "1_000": "column target holds text",
+    "": "line 32: column target has no value",
+}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_odd_cells_of_a_table_are_refused(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{rows(1)}2,{cell}\n")
+    with pytest.raises(UserError, match=CELLS[cell]) as caught:
+        Arrays(path=str(path)).load()
+    assert "\n" not in str(caught.value)
+
+
 # -- inputs for a trained model ----------------------------------------------------
 
 

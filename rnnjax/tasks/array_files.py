@@ -64,6 +64,12 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
             raise UserError(f"{path}, line {line}: column {column} has no value")
         if not cells.dtype.is_numeric():
             raise UserError(f"{path}: column {column} holds text, not numbers")
+        if cells.dtype == pl.Int128:
+            beyond = cells.cast(pl.Int64, strict=False).is_null().arg_true()[0]
+            raise UserError(
+                f"{path}, line {beyond + 2}: column {column} holds {cells[beyond]}, a "
+                "whole number beyond 64 bits"
+            )
     if not steps:
         raise UserError(f"{path} has no input column x0")
     return {"inputs": table.select(steps).to_numpy(), "targets": table[name].to_numpy()}
