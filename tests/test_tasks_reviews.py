@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
@@ -130,6 +130,7 @@ def test_bad_files_are_named_by_line(
     assert str(caught.value).startswith(str(path))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_words_are_lower_case_and_hold_a_letter(text: str) -> None:
     words = words_of(text)
@@ -139,6 +140,7 @@ def test_words_are_lower_case_and_hold_a_letter(text: str) -> None:
     assert words_of(" ".join(words)) == words
 
 
+@settings(deadline=None)
 @given(st.text("abYZ09'_-.,/ \t\r\n", max_size=40))
 def test_words_of_ascii_are_what_they_always_were(text: str) -> None:
     lower = text.lower()

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from rnnjax.errors import UserError
 from rnnjax.tasks.base import Data, Split, Task
-from rnnjax.tasks.strata import stratified, warn_of_rare_classes
+from rnnjax.tasks.strata import stratified, warn_of_missing_classes
 from rnnjax.types import Batch
 
 
@@ -45,8 +45,9 @@ def split_rows(
     order = np.random.default_rng(seed).permutation(count).astype(np.int32)
     part = max(1, count // 10)
     if labels is not None:
-        warn_of_rare_classes(what, labels, names)
-        return stratified(order, labels, part)
+        rows = stratified(order, labels, part)
+        warn_of_missing_classes(what, labels, rows, names)
+        return rows
     return {
         "train": order[2 * part :],
         "validation": order[:part],

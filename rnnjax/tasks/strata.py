@@ -1,7 +1,7 @@
 """Which examples of each class go to validation and test."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -42,23 +42,36 @@ def stratified(
     }
 
 
-def warn_of_rare_classes(
-    what: str, labels: np.ndarray, names: Sequence[str] | None = None
+def warn_of_missing_classes(
+    what: str,
+    labels: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Warn of classes that are too rare to be in training, validation and test."""
+    """Warn of classes that are too rare to be in every part of a split.
+
+    Args:
+        what: names the data.
+        labels: the class of each row.
+        rows: of each part.
+        names: of the classes; None: their numbers.
+    """
     counts = np.bincount(labels)
-    rare = np.flatnonzero((counts > 0) & (counts < LEAST))
-    if not rare.size:
-        return
-    shown = [
-        f"{names[label] if names else label} ({counts[label]})" for label in rare[:5]
-    ]
-    more = f" and {rare.size - 5} more" if rare.size > 5 else ""
-    warnings.warn(
-        f"{what}: classes with fewer than {LEAST} examples cannot be in training, "
-        f"validation and test alike: {', '.join(shown)}{more}",
-        stacklevel=2,
-    )
+    missing = np.zeros(len(counts), bool)
+    for part in rows.values():
+        missing |= np.bincount(labels[part], minlength=len(counts)) == 0
+    rare = np.flatnonzero(missing & (counts > 0))
+    if rare.size:
+        shown = [
+            f"{names[label] if names else label} ({counts[label]})"
+            for label in rare[:5]
+        ]
+        more = f" and {rare.size - 5} more" if rare.size > 5 else ""
+        warnings.warn(
+            f"{what}: too few examples of some classes for training, validation and "
+            f"test alike: {', '.join(shown)}{more}",
+            stacklevel=2,
+        )
 
 
 def _quota(
