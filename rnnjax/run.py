@@ -9,7 +9,6 @@ from typing import Any
 
 import flax.serialization
 import jax
-import jax.numpy as jnp
 import polars as pl
 import xarray as xr
 from jaxtyping import Array
@@ -26,6 +25,7 @@ from rnnjax.sweeps.jobs import data_digest, run_config
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.user_files import UserFile, register
 from rnnjax.tasks.base import TaskSpec
+from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.training.build import build_model, build_task, initial_params
 from rnnjax.training.config import RunConfig
 
@@ -175,9 +175,14 @@ class Run:
 
         Returns:
             ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
+
+        Raises:
+            UserError: inputs or lengths that do not fit the task, such as a token that
+                the vocabulary lacks (see `rnnjax.tasks.inputs`).
         """
-        given = None if lengths is None else jnp.asarray(lengths)
-        return _apply(self.model, self.params, jnp.asarray(inputs), given)
+        return _apply(
+            self.model, self.params, *checked_inputs(self.spec, inputs, lengths)
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)

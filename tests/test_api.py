@@ -131,6 +131,15 @@ def test_apply_is_the_model(run: rnnjax.Run, lengths: list[int] | None):
     assert not np.allclose(found, run.apply(tokens[::-1], lengths))
 
 
+@pytest.mark.parametrize("token", [999, -1, 2**32 + 5])
+def test_apply_refuses_a_token_that_the_vocabulary_lacks(run: rnnjax.Run, token: int):
+    tokens = np.array([[1, 8], [2, token], [3, 9]])
+    with pytest.raises(UserError, match=f"token {token} .step 1, example 1"):
+        run.apply(tokens)
+    with pytest.raises(UserError, match="lengths must be whole numbers from 1 to 3"):
+        run.apply(np.ones((3, 2), int), [4, 1])
+
+
 def test_a_pair_in_the_configuration_survives_the_file(tmp_path: Path):
     words = [*OPINION, "cell.recurrent_init=[orthogonal,0.5]", "steps=0"]
     run = rnnjax.train(*words, out=tmp_path)

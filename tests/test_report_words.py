@@ -52,6 +52,16 @@ def test_all_learned() -> None:
     ]
 
 
+def test_uneven_classes_show_the_balanced_accuracy() -> None:
+    rows = [run("GRU", 4, 0.97, baseline=0.96, balanced=0.6), run("LSTM", 4, 0.96)]
+    rows.append(run("LSTM", 8, 0.96))
+    assert words.uneven_classes(ended(*rows), "distance") == [
+        "At distance 4, classes are uneven: the best constant answer has accuracy .96, "
+        "and the balanced accuracy of the networks, the mean over the classes, is .60."
+    ]
+    assert words.uneven_classes(ended(run("GRU", 4, 0.9)), "distance") == []
+
+
 def test_none_learned_at_chance() -> None:
     rows = [run("GRU", 100, m, seed=s) for s, m in enumerate((0.49, 0.51))]
     assert learned(*rows) == [

@@ -9,6 +9,7 @@ import pytest
 from rnnjax.errors import UserError
 from rnnjax.tasks import Arrays, Digits, Mnist, Text, load_task_file
 from rnnjax.tasks.idx import read_idx
+from rnnjax.tasks.pixels import pixel_rows
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -50,6 +51,15 @@ def test_text_words_have_marks_and_a_limit(tmp_path: Path) -> None:
     assert task.words(batch.inputs[:, 0]) == ["oh", ",", "<unknown>"]
 
 
+def test_text_words_are_of_any_script(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("L’été, cafe\u0301; Фильм! " * 40)
+    task = Text(path=str(path), unit="word", length=6)
+    batch = task.heldout("train", 1, task.load())
+    found = task.words(batch.inputs[:, 0])
+    assert found == ["l'été", ",", "café", ";", "фильм", "!"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -88,6 +98,15 @@ def test_digits_are_the_images_in_order() -> None:
     order = [np.flatnonzero((permuted["images"] == column[:, None]).all(axis=0))
              for column in data["images"].T]  # fmt: skip
     assert all(len(places) for places in order)
+
+
+def test_permuted_mnist_has_the_order_that_publications_share() -> None:
+    # the first entries of np.random.RandomState(92916).permutation(784), which is
+    # the order in the code of scoRNN and of expRNN
+    images = np.arange(784).reshape(1, 28, 28)
+    found = pixel_rows(images, True)[0]
+    assert np.array_equal(found, np.random.RandomState(92916).permutation(784))
+    assert np.array_equal(pixel_rows(images, False)[0], np.arange(784))
 
 
 def test_mnist_with_and_without_training_files(tmp_path: Path) -> None:

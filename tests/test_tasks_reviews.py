@@ -2,12 +2,14 @@
 
 import hashlib
 import logging
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pooch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
@@ -15,7 +17,7 @@ from rnnjax.tasks import Reviews, bag_of_words_accuracy, length_buckets
 from rnnjax.tasks.labelled import read_labelled
 from rnnjax.tasks.reviews import FIRST_WORD, NEUTRAL
 from rnnjax.tasks.sentiment_files import SHA256, sentence_files
-from rnnjax.tasks.vocabulary import UNKNOWN, words_of
+from rnnjax.tasks.vocabulary import UNKNOWN, words_and_marks, words_of
 
 
 UCI = 'Good "case", works.  \t1\nBad\x85sound\u2028here.\t0\n10/10  \t1\n'
@@ -59,6 +61,10 @@ def corpus(tmp_path: Path) -> Path:
         ("a.csv", '"two\nlines", 1\nbad,0', [("two\nlines", 1), ("bad", 0)]),
         ("a.txt", "no tabs here,1\n", [("no tabs here", 1)]),
         ("a.csv", b"\xef\xbb\xbftext,Sentiment\ngood,1\n", [("good", 1)]),
+        ("a.csv", b'\xef\xbb\xbfreview,sentiment\r\n"so, so",positive\r\nbad,Negative',
+         [("so, so", "positive"), ("bad", "negative")]),
+        ("a.tsv", "comment\tmood\nwell\tcalm\nno\tsad\n",
+         [("well", "calm"), ("no", "sad")]),
     ],
 )  # fmt: skip
 def test_forms_of_files(
@@ -84,6 +90,30 @@ def test_forms_of_files(
         ("a.csv", "good,1\nso, so,0\n", "line 2 has 3 columns"),
         ("a.csv", 'good,1\n"open,0\n', "line 2: "),
         ("a.txt", "good\t1\n\t0\n", "line 2 has no text"),
+        (
+            "a.csv",
+            "good,1\n ,0\nbad,0\n,1\n",
+            "2 lines have no text before their label"
+            " (2, 4); task.skip_empty=true leaves out such lines",
+        ),
+        ("a.txt", "good\tpositive\nbad\t0\n", "line 2: label '0' is a number"),
+        ("a.txt", "good\t3\nbad\t0\n", "line 1: label '3' is not a class"),
+        (
+            "a.csv",
+            "sentiment,review\n1,good\n",
+            "line 1: the columns are sentiment and review; the text must come first",
+        ),
+        (
+            "a.csv",
+            "positive,so fine\nnegative,so bad\npositive,so good\n" * 3 + "1,a\n1,b\n",
+            "5 different labels for 11 sentences",
+        ),
+        ("a.txt", "1 2 3 4\t0\n5 6 seven\t1\n" * 9, "only 9 of 63 pieces of text are"),
+        (
+            "a.txt",
+            "".join(f"word{i}a word{i}b\t{i % 2}\n" for i in range(4000)),
+            "words are not in the vocabulary; raise task.max_vocabulary",
+        ),
         ("a.txt", b"good\t1\nbad\t0\ncaf\xe9\t1\n", "line 3: byte 0xe9 is not UTF-8"),
         ("a.txt", b"\xff\xfeg\x00", "line 1: byte 0xff is not UTF-8"),
         ("a.txt", "good\t1\nbad\t0\n", "2 examples; a split needs at least 3"),
@@ -100,14 +130,81 @@ def test_bad_files_are_named_by_line(
     assert str(caught.value).startswith(str(path))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_words_are_lower_case_and_hold_a_letter(text: str) -> None:
     words = words_of(text)
-    assert all(
-        set(word) <= set("abcdefghijklmnopqrstuvwxyz0123456789'") for word in words
-    )
+    assert all(word == word.lower() for word in words)
     assert all(any(letter.isalpha() for letter in word) for word in words)
+    assert not any(letter.isspace() for word in words for letter in word)
     assert words_of(" ".join(words)) == words
+
+
+@settings(deadline=None)
+@given(st.text("abYZ09'_-.,/ \t\r\n", max_size=40))
+def test_words_of_ascii_are_what_they_always_were(text: str) -> None:
+    lower = text.lower()
+    assert words_of(text) == re.findall("[a-z0-9']*[a-z][a-z0-9']*", lower)
+    assert words_and_marks(text) == re.findall(r"[a-z0-9']+|[^\sa-z0-9']", lower)
+
+
+WRITTEN = {
+    "Фильм ОТЛИЧНЫЙ!": ["фильм", "отличный"],
+    "Cafe\u0301, caf\u00e9": ["café", "café"],
+    "don\u2019t d\u02bcor": ["don't", "d'or"],
+    "one<br />two<BR>three": ["one", "two", "three"],
+    "हिन्दी किताब": ["हिन्दी", "किताब"],
+    "won\u00adder\ufeff a\u200bb": ["wonder", "a", "b"],
+    "٣ 10½ x² _a_": ["x²", "a"],
+    "İstanbul Straße ΟΔΟΣ": ["i̇stanbul", "straße", "οδος"],
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_words_of_any_script(text: str) -> None:
+    assert words_of(text) == WRITTEN[text]
+    assert words_of(unicodedata.normalize("NFD", text)) == WRITTEN[text]
+
+
+def test_reviews_in_any_script_are_learned(tmp_path: Path) -> None:
+    lines = [f"Фильм {'отличный' if i % 2 else 'ужасный'}\t{i % 2}" for i in range(60)]
+    task = Reviews(path=str(write(tmp_path, "ru.tsv", "\n".join(lines))))
+    assert task.vocabulary()[FIRST_WORD:] == ("фильм", "отличный", "ужасный")
+    assert bag_of_words_accuracy(task).test == 1.0
+
+
+def test_labels_by_name_are_numbered_in_order(tmp_path: Path) -> None:
+    lines = [f"so {'fine' if i % 2 else 'bad'},{'positive' if i % 2 else 'Negative'}"
+             for i in range(40)]  # fmt: skip
+    task = Reviews(path=str(write(tmp_path, "a.csv", "\n".join(lines))))
+    data = task.load()
+    assert data["labels"].tolist() == [0, 1] * 20
+    assert task.spec(data).classes == ("negative", "positive")
+    numbered = "\n".join(line.replace("positive", "1") for line in lines)
+    write(tmp_path, "b.csv", numbered.replace("Negative", "0"))
+    other = Reviews(path=str(tmp_path / "b.csv"))
+    assert other.spec(other.load()).classes == ("0", "1")
+    assert all(np.array_equal(data[key], other.load()[key]) for key in data)
+    with pytest.raises(UserError, match="some labels are 0 or 1, others names"):
+        Reviews(path=str(tmp_path)).load()
+
+
+def test_lines_without_text_are_left_out_on_demand(tmp_path: Path) -> None:
+    kept = [f"so {'fine' if i % 2 else 'bad'}\t{i % 2}" for i in range(20)]
+    plain = Reviews(path=str(write(tmp_path, "a.txt", "\n".join(kept)))).load()
+    gaps = "\n".join(line + "\n \t1" for line in kept)
+    path = str(write(tmp_path, "b.txt", gaps))
+    with pytest.raises(UserError, match=r"20 lines .*\(2, 4, 6, .*20, …\)"):
+        Reviews(path=path).load()
+    found = Reviews(path=path, skip_empty=True).load()
+    assert all(np.array_equal(found[key], plain[key]) for key in plain)
+
+
+def test_words_that_training_never_saw_are_said(tmp_path: Path) -> None:
+    lines = [f"word{i}\t{i % 2}" for i in range(40)]
+    path = write(tmp_path, "a.txt", "\n".join(lines))
+    with pytest.warns(UserWarning, match="8 of 8 words held out"):
+        Reviews(path=str(path)).load()
 
 
 def test_unknown_words_and_sentences_without_words(tmp_path: Path) -> None:
@@ -269,6 +366,6 @@ def test_the_real_files(rnnjax_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
         2400, 300, 300,
     ]  # fmt: skip
     assert np.sum(data["tokens"][data["words"] == 1][:, 0] == UNKNOWN) >= 2
-    assert length_buckets(data["words"]).counts == (1239, 1559, 202)
+    assert length_buckets(data["words"]).counts == (1240, 1558, 202)
     assert np.sum(data["words"] >= 50) == 7
     assert bag_of_words_accuracy(task).test > 0.75

@@ -100,6 +100,7 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
             "Learning",
             [
                 *words.learned(ended, axis, metric),
+                *words.uneven_classes(ended, axis),
                 *words.reach(ended, axis),
                 *words.chrono(ended, axis),
                 *words.references(lengths, axis, metric),

@@ -119,6 +119,7 @@ def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "setting": text("setting"),
             "seed": figure("seed", whole),
             runs.metric: figure("metric", metric),
+            "balanced accuracy": figure("balanced", metric),
             "solved": solved,
             "decay at start": figure("slope", digits(4)),
             "log₁₀‖λ₁‖ at start": figure("first_word", digits(1)),

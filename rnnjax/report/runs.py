@@ -31,7 +31,8 @@ class Runs:
             (whatever else of the task varies, as text), `distance` (None without an
             axis), `seed`, `status`, `metric`, `validation`, `baseline`, `solved`,
             `updates` (made until the task was solved, if known), `steps`,
-            `diverged_at`, `error`, `examples` (of the evaluation), `cell`,
+            `diverged_at`, `error`, `examples` (of the evaluation), `balanced`
+            (accuracy, where classes are uneven), `cell`,
             `activation`, `layers`, `compile_seconds`, `run_seconds`, `path`, and as
             they are the results `reference.…`, `test_metric.…` and `test_count.…`.
         axis: the configuration key behind `distance`, such as ``task.distance``.
@@ -99,7 +100,10 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
             "steps": _column(runs, "steps", pl.Int64),
             "diverged_at": _column(runs, "diverged_at", pl.Int64),
             "error": _column(runs, "error", pl.String),
-            "examples": _column(runs, "eval.size", pl.Int64),
+            "examples": _column(runs, "test_examples", pl.Int64).fill_null(
+                _column(runs, "eval.size", pl.Int64)
+            ),
+            "balanced": _column(runs, "test_balanced_accuracy", pl.Float64),
             "cell": _column(runs, "cell.name", pl.String),
             "activation": _column(runs, "activation", pl.String),
             "layers": _column(runs, "model.layers", pl.Int64),

@@ -23,7 +23,8 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
 
     Returns:
         `setting`, `distance`, `variant`; `seeds`: runs that are done or diverged;
-        `solved`: of them; `low`, `middle`, `high` of the metric; `baseline`;
+        `solved`: of them; `low`, `middle`, `high` of the metric; `balanced`: median of
+        the balanced accuracy; `baseline`;
         `at_chance`: runs whose accuracy is not more than two standard errors of the
         evaluation above the baseline (0 where that cannot be said); `updates`: median
         number until solved, over those that stopped then; `diverged`, `unfinished`.
@@ -31,6 +32,8 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     finished = pl.col("status").is_in(FINISHED)
     value = pl.col("metric").filter(finished & pl.col("metric").is_not_nan())
     base = pl.col("baseline")
+    known = "balanced" in runs.columns
+    balanced = pl.col("balanced") if known else pl.lit(None, pl.Float64)
     error = (base * (1 - base) / pl.col("examples")).sqrt()
     chance = finished & (pl.col("metric") <= base + 2 * error)
     return (
@@ -41,6 +44,7 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
             value.min().alias("low"),
             value.median().alias("middle"),
             value.max().alias("high"),
+            balanced.filter(finished).median().alias("balanced"),
             base.median(),
             (chance if metric == "accuracy" else pl.lit(False))
             .sum()

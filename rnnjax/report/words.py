@@ -86,6 +86,25 @@ def _one(row: dict, metric: Metric) -> str:
     return f"{row['variant']} ({', '.join(facts)})" if facts else row["variant"]
 
 
+def uneven_classes(outcomes: pl.DataFrame, axis: str) -> list[str]:
+    """What accuracy says where classes are uneven, for each place."""
+    found = []
+    for place in places(outcomes):
+        here = place.of(outcomes)
+        here = here.drop_nulls("balanced") if "balanced" in here.columns else here[:0]
+        if here.is_empty():
+            continue
+        where = place.title(axis)
+        text = (
+            "classes are uneven: the best constant answer has accuracy "
+            f"{score(middle(here['baseline']))}, and the balanced accuracy of the "
+            "networks, the mean over the classes, is "
+            f"{span(least(here['balanced']), most(here['balanced']), True)}."
+        )
+        found.append(_sentence(f"At {where}, " if where else "", text))
+    return found
+
+
 def reach(outcomes: pl.DataFrame, axis: str) -> list[str]:
     """The farthest distance that every seed of a network solved, for each setting."""
     found = []

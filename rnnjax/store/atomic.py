@@ -24,7 +24,8 @@ def write_atomically(
     Raises:
         UserError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Absolute: a writer that knows URLs and "~" takes a relative name for one of them.
+    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.tmp")
     with writable(path):
         try:
             write(temporary)

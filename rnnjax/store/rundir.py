@@ -63,7 +63,7 @@ class RunDir:
 
     def metrics(self) -> pl.DataFrame:
         """One row per recorded training step, column ``step`` among them."""
-        return pl.read_parquet(self._file(METRICS))
+        return pl.read_parquet(self._bytes(METRICS))  # not a path: polars has patterns
 
     def probes(self) -> xr.Dataset:
         """Quantities of gradient flow, with named dimensions."""

@@ -8,6 +8,7 @@ import polars as pl
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.tasks.files import read_bytes, read_text
+from rnnjax.tasks.numbers import check_kind, ids, refuse_where, values
 
 
 def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:
@@ -38,9 +39,10 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
         path: a comma-separated file with a header.
         target: name of the column with the target, ``target`` if None.
     """
-    read_text(path)
+    # the text, not the path, in which polars reads [ ] and * as a pattern
+    content = read_text(path).encode()
     try:
-        table = pl.read_csv(path, infer_schema_length=None)
+        table = pl.read_csv(content, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is not a readable .csv file: {reason}") from None
@@ -56,12 +58,18 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
                 f"{path} has no column {column}; its columns must be x0 to "
                 f"x{len(steps) - 1} and {name}"
             )
-        values = table[column]
-        if values.null_count():
-            line = values.is_null().arg_true()[0] + 2
+        cells = table[column]
+        if cells.null_count():
+            line = cells.is_null().arg_true()[0] + 2
             raise UserError(f"{path}, line {line}: column {column} has no value")
-        if not values.dtype.is_numeric():
+        if not cells.dtype.is_numeric():
             raise UserError(f"{path}: column {column} holds text, not numbers")
+        if cells.dtype == pl.Int128:
+            beyond = cells.cast(pl.Int64, strict=False).is_null().arg_true()[0]
+            raise UserError(
+                f"{path}, line {beyond + 2}: column {column} holds {cells[beyond]}, a "
+                "whole number beyond 64 bits"
+            )
     if not steps:
         raise UserError(f"{path} has no input column x0")
     return {"inputs": table.select(steps).to_numpy(), "targets": table[name].to_numpy()}
@@ -72,45 +80,61 @@ def checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Inputs: ``(N, T)`` whole numbers are tokens; ``(N, T, m)`` or ``(N, T)`` floats are
     vectors. Targets: ``(N,)`` whole numbers are classes, floats ``(N,)`` or ``(N, q)``
-    values.
+    values. What stands behind the length of an example is padding: it becomes 0,
+    whatever it was.
 
     Raises:
-        UserError: shapes that do not fit, negative or non-finite numbers, bad lengths.
+        UserError: shapes that do not fit, bad lengths, or numbers that
+            `numbers.ids` or `numbers.values` refuses.
     """
-    inputs, targets = arrays["inputs"], arrays["targets"]
-    whole = {name: np.issubdtype(a.dtype, np.integer) for name, a in arrays.items()}
+    where, inputs, targets = str(path), arrays["inputs"], arrays["targets"]
     for name, array in arrays.items():
-        if not whole[name] and not np.issubdtype(array.dtype, np.floating):
-            raise UserError(f"{path}: {name} has dtype {array.dtype}, not numbers")
-        if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} holds NaN or infinity")
-        if whole[name] and array.min(initial=0) < 0:
-            raise UserError(
-                f"{path}: {name} are whole numbers and must not be negative"
-            )
-        if not array.ndim or len(array) != len(inputs):
+        check_kind(where, name, array)
+        if not array.ndim or array.shape[:1] != inputs.shape[:1]:
             raise UserError(f"{path}: {name} and inputs differ in their first axis")
-    if inputs.ndim not in ((2,) if whole["inputs"] else (2, 3)) or inputs.shape[1] < 1:
+    if not len(inputs):
+        raise UserError(f"{path}: 0 examples; a split needs at least 3")
+    tokens, classes = (array.dtype.kind in "iu" for array in (inputs, targets))
+    if inputs.ndim not in ((2,) if tokens else (2, 3)) or not all(inputs.shape):
         raise UserError(
             f"{path}: inputs have shape {inputs.shape}; permitted: tokens (N, T) or "
             "floats (N, T, m)"
         )
-    if targets.ndim not in ((1,) if whole["targets"] else (1, 2)):
+    if targets.ndim not in ((1,) if classes else (1, 2)) or not all(targets.shape):
         raise UserError(
             f"{path}: targets have shape {targets.shape}; permitted: classes (N,) or "
             "floats (N,) or (N, q)"
         )
-    steps = inputs.shape[1]
-    lengths = arrays.get("lengths", np.full(len(inputs), steps, np.int32))
-    counts = lengths.ndim == 1 and np.issubdtype(lengths.dtype, np.integer)
-    if not counts or lengths.min(initial=1) < 1 or lengths.max(initial=1) > steps:
-        raise UserError(f"{path}: lengths must be whole numbers from 1 to {steps}")
-    vectors = inputs if inputs.ndim == 3 else inputs[:, :, None]
-    values = targets if targets.ndim == 2 else targets[:, None]
+    lengths = checked_lengths(where, arrays.get("lengths"), *inputs.shape[:2])
+    valid = np.arange(inputs.shape[1]) < lengths[:, None]
+    inputs = np.where(valid.reshape(*valid.shape, *[1] * (inputs.ndim - 2)), inputs, 0)
+    of_inputs, of_targets = ("example", "step", "entry"), ("example", "entry")
+    read = (ids if tokens else values)(where, "inputs", inputs, of_inputs)
+    wanted = (ids if classes else values)(where, "targets", targets, of_targets)
     return {
-        "inputs": inputs.astype(np.int32) if whole["inputs"] else vectors.astype("f4"),
-        "targets": targets.astype(np.int32)
-        if whole["targets"]
-        else values.astype("f4"),
-        "lengths": lengths.astype(np.int32),
+        "inputs": read if tokens or read.ndim == 3 else read[:, :, None],
+        "targets": wanted if classes or wanted.ndim == 2 else wanted[:, None],
+        "lengths": lengths,
     }
+
+
+def checked_lengths(
+    where: str, lengths: np.ndarray | None, examples: int, steps: int
+) -> np.ndarray:
+    """Lengths ``(N,)`` as int32, all of them `steps` if None.
+
+    Raises:
+        UserError: they are not one whole number from 1 to `steps` for each example.
+    """
+    if lengths is None:
+        return np.full(examples, steps, np.int32)
+    rule = f"{where}: lengths must be whole numbers from 1 to {steps}, one an example"
+    if lengths.dtype.kind not in "iu" or lengths.shape != (examples,):
+        raise UserError(f"{rule}, not {lengths.dtype} of shape {lengths.shape}")
+    refuse_where(
+        (lengths < 1) | (lengths > steps),
+        lambda place, value: f"{rule} ({place}: {value})",
+        lengths,
+        ("example",),
+    )
+    return lengths.astype(np.int32)

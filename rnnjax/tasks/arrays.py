@@ -1,7 +1,6 @@
 """A user's own sequences, from a .npz or a .csv file."""
 
 import dataclasses
-from pathlib import Path
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -10,14 +9,25 @@ from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError
 from rnnjax.tasks.array_files import checked, read_csv, read_npz
-from rnnjax.tasks.base import TASKS, Data, TaskSpec
+from rnnjax.tasks.base import (
+    TASKS,
+    Data,
+    Metric,
+    TaskSpec,
+    best_constant,
+    part_way,
+)
 from rnnjax.tasks.checks import SEEDS, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
+from rnnjax.tasks.files import user_path
 from rnnjax.tasks.masks import last_step, valid_steps
 from rnnjax.types import Batch
 
 
 READERS = {".npz": read_npz, ".csv": read_csv}
+
+WAY = 0.9
+"""Solved: this share of the way from the best constant answer to a perfect one."""
 
 
 @TASKS.register("arrays")
@@ -29,18 +39,21 @@ class Arrays(IndexedTask):
     (vectors), ``targets`` as whole numbers ``(N,)`` (classes) or floats ``(N,)`` or
     ``(N, q)`` (values), and if sequences differ in length ``lengths (N,)``. ``.csv``:
     one sequence a row, columns ``x0`` … ``x{T−1}`` and ``target``; whole numbers are
-    tokens, and classes: write 3.0 for the number 3.
+    tokens, and classes: write 3.0 for the number 3. What stands behind the length of a
+    sequence does not count, whatever it is, NaN included.
 
     Classes are learned by cross-entropy, values by squared error (mean over q).
     Baseline: the best constant prediction of the training split, its most frequent
     class or its mean. Solved (our choice): 90 % of the way from that accuracy to 1, or
-    a tenth of that squared error. All valid steps are informative.
+    a tenth of that squared error; a run is judged by the best constant prediction of
+    the very examples that it is judged on. All valid steps are informative.
 
     Attributes:
         path: the file; required.
         target: name of the array or column with the targets; None: ``targets`` in a
             .npz file, ``target`` in a .csv file.
-        split: seed of the split into 80, 10 and 10 %.
+        split: seed of the split into 80, 10 and 10 %; each part has the classes in the
+            same shares.
     """
 
     name: ClassVar[str] = "arrays"
@@ -60,25 +73,23 @@ class Arrays(IndexedTask):
         """
         if self.path is None:
             raise UserError("task arrays needs task.path, a .npz or .csv file")
-        path = Path(self.path).expanduser()
+        path = user_path(self.path)
         reader = READERS.get(path.suffix.lower())
         if reader is None:
             raise UserError(f"task.path is {path}; permitted: a .npz or .csv file")
         arrays = checked(path, reader(path, self.target))
-        return {**arrays, **split_rows(len(arrays["inputs"]), self.split, str(path))}
+        targets = arrays["targets"]
+        classes = targets if targets.ndim == 1 else None
+        return arrays | split_rows(len(targets), self.split, str(path), classes)
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes from the data, baselines measured, see the class."""
         inputs, targets = np.asarray(data["inputs"]), np.asarray(data["targets"])
         tokens, classes = inputs.ndim == 2, targets.ndim == 1
         training = targets[np.asarray(data["train"])]
-        if classes:
-            shares = class_shares(training)
-            baseline, loss = float(shares.max()), entropy(shares)
-            solved = baseline + 0.9 * (1 - baseline)
-        else:
-            baseline = loss = float(training.var(axis=0, dtype=np.float64).mean())
-            solved = baseline / 10
+        metric: Metric = "accuracy" if classes else "mean_squared_error"
+        baseline = best_constant(metric, training)
+        loss = entropy(class_shares(training)) if classes else baseline
         return TaskSpec(
             length=inputs.shape[1],
             vocabulary=int(inputs.max()) + 1 if tokens else None,
@@ -86,10 +97,12 @@ class Arrays(IndexedTask):
             output_size=int(targets.max()) + 1 if classes else targets.shape[1],
             loss="cross_entropy" if classes else "squared_error",
             readout="last",
-            metric="accuracy" if classes else "mean_squared_error",
+            metric=metric,
             baseline=baseline,
             baseline_loss=loss,
-            solved=solved,
+            solved=part_way(metric, baseline, WAY),
+            constant=best_constant(metric, targets[np.asarray(data["test"])]),
+            way=WAY,
         )
 
     def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:

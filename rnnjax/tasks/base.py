@@ -42,6 +42,11 @@ class TaskSpec:
         baseline_loss: its loss.
         solved: the metric from which on the task counts as solved.
         scored: the metric counts this many last loss steps of each example (None: all).
+        constant: the metric of the best constant answer on the test split, for a data
+            set whose `baseline` is a constant answer; None: `baseline` is exact.
+        way: `solved` lies this share of the way from the constant answer to a perfect
+            one; None: it is fixed.
+        classes: names of the classes in the order of the outputs; None: their numbers.
     """
 
     length: int
@@ -55,12 +60,60 @@ class TaskSpec:
     baseline_loss: float
     solved: float
     scored: int | None = None
+    constant: float | None = None
+    way: float | None = None
+    classes: tuple[str, ...] | None = None
 
     def is_solved(self, value: float) -> bool:
-        """Whether a value of the metric reaches `solved`."""
-        return (
-            value >= self.solved if self.metric == "accuracy" else value <= self.solved
+        """Whether a value of the metric reaches `solved` and beats `constant`."""
+        sign = 1 if self.metric == "accuracy" else -1
+        beaten = self.constant is None or sign * value > sign * self.constant
+        return beaten and sign * value >= sign * self.solved
+
+    def judged_on(self, targets: np.ndarray) -> "TaskSpec":
+        """The same for these held-out examples and no others.
+
+        Where `constant` is known it becomes the best constant answer to these targets,
+        the baseline too, and `solved` lies `way` from there to a perfect answer.
+
+        Args:
+            targets: classes ``(N,)`` or values ``(N, q)`` of the scored steps.
+        """
+        if self.constant is None:
+            return self
+        best = best_constant(self.metric, targets)
+        solved = (
+            self.solved if self.way is None else part_way(self.metric, best, self.way)
         )
+        return dataclasses.replace(self, baseline=best, constant=best, solved=solved)
+
+
+Metric = Literal["accuracy", "mean_squared_error"]
+
+
+def best_constant(metric: Metric, targets: np.ndarray) -> float:
+    """The metric of the best answer that is the same for every example.
+
+    The share of the most frequent class ``(N,)``, or the variance of values ``(N, q)``,
+    averaged over q.
+
+    >>> best_constant("accuracy", np.array([0, 2, 2, 1]))
+    0.5
+    >>> best_constant("mean_squared_error", np.array([[1.0], [3.0]]))
+    1.0
+    """
+    if metric == "accuracy":
+        return float(np.bincount(targets).max() / len(targets))
+    return float(targets.var(axis=0, dtype=np.float64).mean())
+
+
+def part_way(metric: Metric, start: float, share: float) -> float:
+    """The metric that lies `share` of the way from `start` to a perfect answer.
+
+    >>> part_way("accuracy", 0.5, 0.9)
+    0.95
+    """
+    return start + share * (1 - start) if metric == "accuracy" else start * (1 - share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +142,8 @@ class Task:
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
         """A fixed batch of held-out examples, the same for every run of this task.
 
-        For a generator: `size` fresh examples from a key of their own. For a data set:
+        For a generator: `size` fresh examples from a key of their own (a generator of
+        few examples holds some out, see `rnnjax.tasks.apart`). For a data set:
         the first `size` examples of the split, or all if it has fewer.
         """
         purpose = {"train": 0, "validation": 1, "test": 2}[split]

@@ -1,5 +1,6 @@
 """Data sets: rows drawn by key from a training split, held-out rows in fixed order."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,17 +10,32 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from rnnjax.errors import UserError
 from rnnjax.tasks.base import Data, Split, Task
+from rnnjax.tasks.strata import stratified, warn_of_missing_classes
 from rnnjax.types import Batch
 
 
-def split_rows(count: int, seed: int, what: str) -> dict[str, np.ndarray]:
+def split_rows(
+    count: int,
+    seed: int,
+    what: str,
+    labels: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
     """Row numbers of train, validation and test: 80, 10 and 10 %, disjoint.
 
-    The order is a permutation fixed by `seed`; nothing is stratified. Both held-out
-    parts have at least one row.
+    The order is a permutation fixed by `seed`. Both held-out parts have at least one
+    row. With `labels` each part has the classes in the same shares, see
+    `strata.stratified`; classes that are too rare for that are named in a warning.
+
+    Args:
+        count: rows.
+        seed: of the permutation.
+        what: names the data in messages.
+        labels: the class of each row ``(N,)``; None: rows are not told apart.
+        names: of the classes, for messages.
 
     Raises:
-        UserError: fewer than 3 rows; `what` names the data.
+        UserError: fewer than 3 rows.
 
     >>> {part: len(rows) for part, rows in split_rows(25, 0, "demo").items()}
     {'train': 21, 'validation': 2, 'test': 2}
@@ -28,6 +44,10 @@ def split_rows(count: int, seed: int, what: str) -> dict[str, np.ndarray]:
         raise UserError(f"{what}: {count} examples; a split needs at least 3")
     order = np.random.default_rng(seed).permutation(count).astype(np.int32)
     part = max(1, count // 10)
+    if labels is not None:
+        rows = stratified(order, labels, part)
+        warn_of_missing_classes(what, labels, rows, names)
+        return rows
     return {
         "train": order[2 * part :],
         "validation": order[:part],

@@ -11,10 +11,21 @@ Stamp = tuple[str, int, int]
 """Path, time of change and size of a file: the key under which its content is kept."""
 
 
+def user_path(text: str) -> Path:
+    """The path that a user wrote, with ``~`` and ``~name`` for a home folder.
+
+    Nothing else is special in it, and a ``~`` that names no user is a plain character.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def data_folder(part: str) -> Path | None:
     """The folder of one data set under the data folder, or None if it is not there."""
     root = os.environ.get(DATA_VARIABLE)
-    folder = Path(root).expanduser() / part if root else None
+    folder = user_path(root) / part if root else None
     return folder if folder is not None and folder.is_dir() else None
 
 
@@ -26,8 +37,8 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
     if not content.strip():
         raise UserError(f"{path} is empty")
     return content
@@ -56,6 +67,11 @@ def stamp(path: Path) -> Stamp:
     """What changes when the file does."""
     try:
         status = path.stat()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
     return str(path.resolve()), status.st_mtime_ns, status.st_size
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
+    """A ValueError is that of a name with a NUL character."""
+    return UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")

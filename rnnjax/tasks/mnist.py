@@ -10,7 +10,7 @@ from rnnjax.errors import UserError
 from rnnjax.tasks.base import TASKS, Data
 from rnnjax.tasks.checks import check_choice, check_path
 from rnnjax.tasks.dataset import split_rows
-from rnnjax.tasks.files import DATA_VARIABLE, data_folder
+from rnnjax.tasks.files import DATA_VARIABLE, data_folder, user_path
 from rnnjax.tasks.idx import read_idx
 from rnnjax.tasks.pixels import DIGITS, PixelTask, pixel_rows
 
@@ -35,7 +35,8 @@ class Mnist(PixelTask):
 
     Attributes:
         path: folder of the files; None: ``mnist`` in the data folder.
-        permuted: pixels in one fixed random order instead of row after row.
+        permuted: pixels in one fixed random order instead of row after row, the one
+            that published results share (`pixels.pixel_rows`).
     """
 
     name: ClassVar[str] = "mnist"
@@ -56,7 +57,7 @@ class Mnist(PixelTask):
         """
         folder = data_folder("mnist")
         if self.path is not None:
-            folder = Path(self.path).expanduser()
+            folder = user_path(self.path)
         if folder is None:
             raise UserError(
                 "task mnist has no files: set task.path, or put t10k-images-idx3-ubyte"

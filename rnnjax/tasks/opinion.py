@@ -11,7 +11,8 @@ from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.base import TASKS, Data, Task, TaskSpec
+from rnnjax.tasks.apart import SMALL, keep_apart, of_part
+from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.grammar import (
     CHOICES,
@@ -47,6 +48,10 @@ class Opinion(Task):
 
     Solved from accuracy .95 on (our choice).
 
+    Sentences of up to 6 words are so few (8192 of 4 words) that training would see them
+    all: a quarter is held out, an eighth for validation and one for test
+    (`rnnjax.tasks.apart`, the digits being the places of the words in their lists).
+
     Attributes:
         distance: place of the deciding word counted from the end, from 2 on.
         length: words of a sentence; `distance` if None, and then the deciding word
@@ -74,6 +79,11 @@ class Opinion(Task):
     def steps(self) -> int:
         """Words of a sentence, T."""
         return self.distance if self.length is None else self.length
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether there are few sentences; each word but the opinion has 8 choices."""
+        return self.steps < 10 and 2 * CHOICES**self.steps < SMALL
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes and baselines, see the class."""
@@ -105,8 +115,11 @@ class Opinion(Task):
         place = self.steps - self.distance
         shape = (self.steps, batch)
         fillers = (bits[:-1] % np.uint32(CHOICES)).astype(jnp.int32)
-        words = jnp.asarray(first)[:, None] + fillers
         opinion = (bits[-1] % np.uint32(2 * CHOICES)).astype(jnp.int32)
+        if self._is_small:
+            digits = fillers.at[place].set(opinion % CHOICES)
+            fillers = keep_apart(data, digits, bits[-2], CHOICES)
+        words = jnp.asarray(first)[:, None] + fillers
         label = opinion // CHOICES
         words = words.at[place].set(FIRST["negative"] + opinion)
         lengths = jnp.full((batch,), self.steps, jnp.int32)
@@ -118,6 +131,11 @@ class Opinion(Task):
             targets, mask = label, last_step(lengths, self.steps)
         informative = jnp.zeros(shape, bool).at[place].set(True)
         return Batch(words, targets, mask, lengths, informative)
+
+    def heldout(self, split: Split, size: int, data: Data) -> Batch:
+        """As every task's; from a part of its own where there are few sentences."""
+        kept = of_part(split, data) if self._is_small else data
+        return super().heldout(split, size, kept)
 
     def words(self, tokens: ArrayLike) -> list[str]:
         """The words of a sentence."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pooch
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.files import DATA_VARIABLE, data_folder
+from rnnjax.tasks.files import DATA_VARIABLE, data_folder, user_path
 
 
 URL = "https://archive.ics.uci.edu/static/public/331/sentiment+labelled+sentences.zip"
@@ -39,7 +39,7 @@ def sentence_files(path: str | None, files: str) -> list[Path]:
         UserError: nothing is there, or the download failed or has other content.
     """
     if path is not None:
-        place = Path(path).expanduser()
+        place = user_path(path)
         if not place.is_dir():
             if files != "all":
                 raise UserError(

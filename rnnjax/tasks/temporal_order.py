@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
-from rnnjax.tasks.base import TASKS, Data, Task, TaskSpec
+from rnnjax.tasks.apart import SMALL, keep_apart, of_part
+from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.masks import last_step
 from rnnjax.types import Batch
@@ -19,6 +20,8 @@ from rnnjax.types import Batch
 LETTERS = "·abcdXYEB"
 """A letter's token is its place: padding, distractors a–d, X, Y, start E, trigger B."""
 DISTRACTOR, SYMBOL, START, TRIGGER = (LETTERS.index(letter) for letter in "aXEB")
+
+DISTRACTORS = 4
 
 WINDOWS = {2: (0.10, 0.50), 3: (0.10, 0.33, 0.66)}
 """Where the windows of the symbols begin, as fractions of the length."""
@@ -40,6 +43,10 @@ class TemporalOrder(Task):
     credit: a network that keeps all symbols but the first reaches accuracy 1/2 and
     waits on a plateau of ln 2. Solved from accuracy .99 on.
 
+    Sequences of up to 12 steps (13 with 3 symbols) are so few that training would see
+    them all: half of them is held out, a quarter for validation and one for test
+    (`rnnjax.tasks.apart`, the digits being the distractors).
+
     Attributes:
         length: steps T, from 10 on.
         symbols: 2 (four classes) or 3 (eight classes).
@@ -52,6 +59,14 @@ class TemporalOrder(Task):
     def __post_init__(self) -> None:
         check_int("length", self.length, 10, LONGEST)
         check_choice("symbols", self.symbols, (2, 3))
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether there are few sequences; each symbol then has one place."""
+        if self.length >= 20:
+            return False
+        free = self.length - 2 - self.symbols
+        return DISTRACTORS**free * 2**self.symbols < SMALL
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes and baselines, see the class."""
@@ -79,8 +94,19 @@ class TemporalOrder(Task):
         )
         places = jnp.array(begins, jnp.int32)[:, None] + offsets
         tokens = jax.random.randint(
-            key_noise, (self.length, batch), DISTRACTOR, DISTRACTOR + 4, jnp.int32
+            key_noise,
+            (self.length, batch),
+            DISTRACTOR,
+            DISTRACTOR + DISTRACTORS,
+            jnp.int32,
         )
+        if self._is_small:
+            free = np.delete(np.arange(self.length), [0, *begins, self.length - 1])
+            bits_apart = jax.random.bits(jax.random.fold_in(key_noise, 1), (batch,))
+            digits = keep_apart(
+                data, tokens[free] - DISTRACTOR, bits_apart, DISTRACTORS
+            )
+            tokens = tokens.at[free].set(DISTRACTOR + digits)
         tokens = tokens.at[0].set(START).at[-1].set(TRIGGER)
         columns = jnp.broadcast_to(jnp.arange(batch)[None, :], places.shape)
         weights = jnp.array([2**i for i in reversed(range(self.symbols))], jnp.int32)
@@ -92,6 +118,11 @@ class TemporalOrder(Task):
             lengths=lengths,
             informative=jnp.zeros(tokens.shape, bool).at[places, columns].set(True),
         )
+
+    def heldout(self, split: Split, size: int, data: Data) -> Batch:
+        """As every task's; from a part of its own where there are few sequences."""
+        kept = of_part(split, data) if self._is_small else data
+        return super().heldout(split, size, kept)
 
     def words(self, tokens: ArrayLike) -> list[str]:
         """The letters of a sequence."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,16 +12,29 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
+from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec, best_constant
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import entropy
-from rnnjax.tasks.files import DATA_VARIABLE, Stamp, data_folder, read_text, stamp
-from rnnjax.tasks.vocabulary import SPECIAL, encode, most_frequent, token_of
+from rnnjax.tasks.files import (
+    DATA_VARIABLE,
+    Stamp,
+    data_folder,
+    read_text,
+    stamp,
+    user_path,
+)
+from rnnjax.tasks.vocabulary import (
+    SPECIAL,
+    check_known,
+    encode,
+    most_frequent,
+    token_of,
+    words_and_marks,
+)
 from rnnjax.types import Batch
 
 
 DEFAULT_FILE = "tinyshakespeare.txt"
-_WORDS_AND_MARKS = re.compile(r"[a-z0-9']+|[^\sa-z0-9']")
 
 
 @TASKS.register("text")
@@ -78,9 +90,8 @@ class Text(Task):
         """Sizes and baselines, see the class."""
         counts = np.asarray(data["counts"])
         shares = counts / counts.sum()
-        stream, successor = (
-            np.asarray(data["validation"]),
-            np.asarray(data["successor"]),
+        stream, test, successor = (
+            np.asarray(data[part]) for part in ("validation", "test", "successor")
         )
         bigram = float(np.mean(successor[stream[:-1]] == stream[1:]))
         return TaskSpec(
@@ -94,6 +105,7 @@ class Text(Task):
             baseline=float(shares.max()),
             baseline_loss=entropy(shares),
             solved=max(bigram, float(shares.max())),
+            constant=best_constant("accuracy", test[1:]),
         )
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
@@ -121,7 +133,7 @@ class Text(Task):
 
     def _corpus(self) -> tuple[Data, tuple[str, ...]]:
         if self.path is not None:
-            return _read(self, stamp(Path(self.path).expanduser()))
+            return _read(self, stamp(user_path(self.path)))
         folder = data_folder("text")
         if folder is None:
             raise UserError(
@@ -150,7 +162,7 @@ def successors(stream: np.ndarray, size: int) -> np.ndarray:
 def _read(task: Text, file: Stamp) -> tuple[Data, tuple[str, ...]]:
     """Streams and vocabulary; kept as long as the file does not change."""
     text = read_text(Path(file[0]))
-    units = _WORDS_AND_MARKS.findall(text.lower()) if task.unit == "word" else text
+    units = words_and_marks(text) if task.unit == "word" else text
     first, second = len(units) * 90 // 100, len(units) * 95 // 100
     parts = {
         "train": units[:first],
@@ -170,6 +182,7 @@ def _read(task: Text, file: Stamp) -> tuple[Data, tuple[str, ...]]:
         part: np.array(encode(content, tokens), np.int32)
         for part, content in parts.items()
     }
+    check_known(file[0], streams["train"], (streams["validation"], streams["test"]))
     size = len(vocabulary)
     arrays = {
         "counts": np.bincount(streams["train"], minlength=size),

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.tasks.base import Task
+from rnnjax.tasks.files import user_path
 
 
 def load_task_file(reference: str) -> type[Task]:
@@ -24,7 +25,7 @@ def load_task_file(reference: str) -> type[Task]:
             an error itself (its message and line are given).
     """
     place, colon, name = reference.rpartition(":")
-    path = Path(place).expanduser()
+    path = user_path(place)
     if not colon or not place or not name or path.suffix != ".py":
         raise UserError(f"task '{reference}' is not of the form file.py:MyTask")
     if not path.is_file():

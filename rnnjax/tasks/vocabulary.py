@@ -1,24 +1,127 @@
 """Words of a text, and the numbers that stand for them."""
 
 import re
+import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from rnnjax.errors import UserError
 
 
 PADDING, UNKNOWN = 0, 1
 SPECIAL = ("·", "<unknown>")
 """Tokens 0 and 1 of every vocabulary made from text."""
 
-_WORD = re.compile(r"[a-z0-9']*[a-z][a-z0-9']*")
+BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+"""A line break in HTML, as web pages leave it in their texts."""
+
+APOSTROPHES = "\u2019\u02bc\uff07"
+"""Characters that stand for ', the typographic apostrophe first."""
+
+ZERO_WIDTH_SPACE = "\u200b"
+"""It divides words, unlike the other invisible characters."""
+
+
+class _Letters(dict[int, str]):
+    """A table for `str.translate`: what is not part of a word becomes a space.
+
+    Letters, digits, the marks that combine with them, and ' stay; invisible characters
+    that do not divide words, such as a soft hyphen, go.
+    """
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        kind = unicodedata.category(char)
+        if char in APOSTROPHES:
+            char = "'"
+        elif kind == "Cf" and char != ZERO_WIDTH_SPACE:
+            char = ""
+        elif not (char.isalnum() or char == "'" or kind.startswith("M")):
+            char = " "
+        self[code] = char
+        return char
+
+
+class _Marks(dict[int, str]):
+    """The same with every character that is not part of a word by itself."""
+
+    def __missing__(self, code: int) -> str:
+        char, kept = chr(code), _LETTERS[code]
+        mark = kept == " " and not char.isspace() and char != ZERO_WIDTH_SPACE
+        self[code] = f" {char} " if mark else kept
+        return self[code]
+
+
+_LETTERS, _MARKS = _Letters(), _Marks()
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words: runs of a–z, 0–9 and ' that hold at least one letter.
+    """Lower-case words: runs of letters, digits and ' that hold at least one letter.
+
+    A letter is one of any script, with the marks that combine with it; the text is
+    composed (NFC), U+2019 is an apostrophe and ``<br />`` a space. Scripts that put no
+    space between words are not taken apart.
 
     >>> words_of("Don't waste $20, 10/10 on MP3s!")
     ["don't", 'waste', 'on', 'mp3s']
+    >>> words_of("Фильм<br />отличный, café d’Or")
+    ['фильм', 'отличный', 'café', "d'or"]
     """
-    return _WORD.findall(text.lower())
+    runs = _composed(BREAK.sub(" ", text), _LETTERS)
+    return [run for run in runs if any(map(str.isalpha, run))]
+
+
+def words_and_marks(text: str) -> list[str]:
+    """Lower-case runs of letters, digits and ', and every other character by itself.
+
+    Letters and apostrophes are those of `words_of`; white space is left out.
+
+    >>> words_and_marks("Non, c’est 10/10!")
+    ['non', ',', "c'est", '10', '/', '10', '!']
+    """
+    return _composed(text, _MARKS)
+
+
+def _composed(text: str, table: dict[int, str]) -> list[str]:
+    # composed last, because a character that goes may stand before an accent
+    return unicodedata.normalize("NFC", text.lower().translate(table)).split()
+
+
+def check_known(
+    where: str, training: np.ndarray, heldout: Sequence[np.ndarray]
+) -> None:
+    """Refuse a text most of whose words are the unknown token.
+
+    Args:
+        where: names the file.
+        training: tokens of the training part, padding included.
+        heldout: those of the other parts; a warning if most words are unknown there.
+
+    Raises:
+        UserError: most words of all parts together are not in the vocabulary.
+    """
+    counts = np.array(
+        [
+            [np.sum(part != PADDING), np.sum(part == UNKNOWN)]
+            for part in (training, *heldout)
+        ]
+    )
+    words, unknown = counts.sum(axis=0)
+    if 2 * unknown > words:
+        raise UserError(
+            f"{where}: {unknown} of {words} words are not in the vocabulary; raise "
+            "task.max_vocabulary, or put spaces between the words"
+        )
+    words, unknown = counts[1:].sum(axis=0)
+    if 2 * unknown > words:
+        warnings.warn(
+            f"{where}: {unknown} of {words} words held out for validation and test do "
+            "not occur in the training part",
+            stacklevel=2,
+        )
 
 
 def most_frequent(words: Iterable[str], size: int) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -45,3 +46,45 @@ def evaluate(
     totals, each = lax.map(sums, chosen)
     loss, weight, score, scored = jnp.sum(totals, axis=0)
     return loss / weight, score / scored, each.reshape(-1)[:size]
+
+
+def judge(spec: TaskSpec, batch: Batch) -> TaskSpec:
+    """The specification by which answers to these held-out examples are judged."""
+    if spec.constant is None:
+        return spec
+    targets = np.asarray(batch.targets)
+    if spec.readout == "every":
+        targets = targets[np.asarray(scored_mask(spec, batch)) > 0]
+    return spec.judged_on(targets)
+
+
+UNEVEN = 2
+"""Classes are uneven if one has so many times the test examples of another."""
+
+
+def by_class(
+    spec: TaskSpec, scores: np.ndarray, targets: np.ndarray
+) -> dict[str, float]:
+    """Number of test examples of a data set, and balanced accuracy if it tells more.
+
+    Balanced accuracy is the mean, over the classes that occur, of the accuracy on the
+    examples of one class; any constant answer has 1 / classes. It is left out where
+    the classes are about as frequent as each other.
+
+    Args:
+        spec: of the task; {} if it generates its examples.
+        scores: the metric of each example.
+        targets: of each example.
+    """
+    if spec.constant is None:
+        return {}
+    found: dict[str, float] = {"test_examples": len(scores)}
+    if spec.metric != "accuracy" or spec.readout != "last":
+        return found
+    counts = np.bincount(targets)
+    occur = counts > 0
+    if counts[occur].max() >= UNEVEN * counts[occur].min():
+        right = np.bincount(targets, weights=scores)
+        share = float((right[occur] / counts[occur]).mean())
+        found["test_balanced_accuracy"] = share
+    return found

@@ -11,6 +11,8 @@ from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.buckets import length_buckets
 from rnnjax.training.config import RunConfig
 from rnnjax.training.continuation import Continuation
+from rnnjax.training.evaluation import by_class
+from rnnjax.types import Batch
 
 
 COLUMNS = (
@@ -204,7 +206,7 @@ def outcomes(
     params: Sequence[Any],
     tests: Sequence[Any],
     spec: TaskSpec,
-    lengths: np.ndarray,
+    test: Batch,
     measured_as: Any,
     seconds: float,
     compile_seconds: float,
@@ -216,8 +218,8 @@ def outcomes(
         configs: its runs.
         params: final parameters of each.
         tests: (loss, metric, metric of each example) on the test examples, of each.
-        spec: of the task.
-        lengths: of the test examples.
+        spec: of the task, as it judges the test examples.
+        test: these examples.
         measured_as: tree structure of a measurement with its parameters.
         seconds: wall time of the pack.
         compile_seconds: of its program.
@@ -255,7 +257,8 @@ def outcomes(
                     "baseline": spec.baseline,
                     "stopped_early": diverged < 0 and ended < config.steps,
                 }
-                | by_length(np.asarray(tests[i][2]), lengths),
+                | by_length(np.asarray(tests[i][2]), np.asarray(test.lengths))
+                | by_class(spec, np.asarray(tests[i][2]), np.asarray(test.targets)),
                 seconds=seconds,
                 compile_seconds=compile_seconds,
             )

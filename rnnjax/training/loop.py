@@ -17,6 +17,7 @@ from rnnjax.training.build import build_hyper, build_task, heldout, initial_para
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
 from rnnjax.training.continuation import Continuation
+from rnnjax.training.evaluation import judge
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
 from rnnjax.training.schedule import Schedule, schedule_of
@@ -63,6 +64,8 @@ class PackTraining:
         self.validation = self._heldout("validation", first.eval.size)
         self.test = self._heldout("test", first.eval.size)
         self.probe_batch = self._heldout("validation", first.probe.batch)
+        spec = compiled.signature.spec
+        self.judges = judge(spec, self.validation), judge(spec, self.test)
         self.hyper = self.pack.stack([build_hyper(c) for c in self.configs])
         self.history = History(len(self.configs))
         self.at, self.looked = 0, False
@@ -195,9 +198,9 @@ class PackTraining:
             where = self.pack.gather(state.diverged_at)
             self.history.mark_diverged(active & ~going, where)
         if self.configs[0].eval.stop_when_solved and scores is not None:
-            spec = self.compiled.signature.spec
+            of_validation, _ = self.judges
             solved = np.array(
-                [spec.is_solved(float(metric)) for _, metric, _ in scores]
+                [of_validation.is_solved(float(metric)) for _, metric, _ in scores]
             )
             self.history.mark_finished(going & solved, at)
         if at == self.schedule.steps:
@@ -237,8 +240,8 @@ class PackTraining:
             self.configs,
             self.pack.unstack(state.params),
             tests,
-            self.compiled.signature.spec,
-            np.asarray(self.test.lengths),
+            self.judges[1],
+            self.test,
             self._measured_as(state),
             seconds,
             self.compiled.seconds,
