@@ -1,12 +1,11 @@
 """Cells and tasks of the user's own: ``cell=path/file.py:MyCell`` on a command line.
 
-Such a value holds characters that Hydra's grammar reads otherwise, so it is replaced by
-the plain name of the class before Hydra sees it; the class is registered under it.
+The class is registered under its plain name, which stands for it from then on.
 """
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,11 +20,13 @@ from rnnjax.tasks.base import Task
 from rnnjax.tasks.user import execute_file
 
 
-_REFERENCE = r"""(?P<path>[^,'"()\[\]{}]+\.py):(?P<name>[^,'"()\[\]{}\s]+)"""
-_KINDS: dict[str, tuple[Registry[Any], type]] = {
+KINDS: dict[str, tuple[Registry[Any], type]] = {
     "cell": (CELLS, Cell),
     "task": (TASKS, Task),
 }
+"""Keys that may name a file of the user's: where its classes go, and what they are."""
+
+_REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,52 +51,33 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
 
-def rewrite(
-    overrides: Iterable[str],
-) -> tuple[list[str], dict[tuple[str, str], UserFile]]:
-    """Overrides with plain names, and the files by (kind, name), classes registered.
+_LOADED: dict[tuple[str, str], UserFile] = {}
 
-    Raises:
-        UserError: no such file or class, not a cell or task, an error in the file, or
-            a name that is taken.
+
+def reference(value: Any) -> tuple[str, str] | None:
+    """Path and name of ``path/file.py:Name``; None for any other value.
+
+    >>> reference("my cells/a,b.py:Mine"), reference("lstm")
+    (('my cells/a,b.py', 'Mine'), None)
     """
-    found: dict[tuple[str, str], UserFile] = {}
-    plain = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        for kind, pattern in _patterns(key.strip().lstrip("+")).items():
-
-            def register(match: re.Match[str], kind: str = kind) -> str:
-                file = load(kind, match["path"].strip(), match["name"].strip())
-                known = found.setdefault((kind, file.name), file)
-                if known.path != file.path:
-                    raise UserError(
-                        f"{known.path} and {file.path} both define {kind} {file.name}; "
-                        "give one of them another name"
-                    )
-                return f"{match['before']}{file.name}"
-
-            value = pattern.sub(register, value)
-        plain.append(f"{key}{equals}{value}")
-    return plain, found
+    found = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return (found["path"], found["name"]) if found else None
 
 
-def _patterns(key: str) -> dict[str, re.Pattern[str]]:
-    """How references to cells and tasks look like in the value of a key, by kind."""
-    if key == "zip":
-        before = {kind: rf"(?P<before>\b{kind}\s*:\s*)" for kind in _KINDS}
-    else:
-        before = {kind: "(?P<before>)" for kind in _KINDS if kind == key}
-    return {kind: re.compile(text + _REFERENCE) for kind, text in before.items()}
+def file_of(kind: str, name: str) -> UserFile | None:
+    """The file that a registered cell or task was loaded from; None for our own."""
+    registry, _ = KINDS[kind]
+    return _LOADED.get((kind, name)) if _is_users(registry[name]) else None
 
 
 def load(kind: str, path: str, name: str) -> UserFile:
     """Execute a file and register its class `name` as a cell or task.
 
     Raises:
-        UserError: see `rewrite`.
+        UserError: no such file or class, not a cell or task, an error in the file, or
+            a name that is taken.
     """
-    registry, base = _KINDS[kind]
+    registry, base = KINDS[kind]
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
@@ -112,7 +94,8 @@ def load(kind: str, path: str, name: str) -> UserFile:
     if base is Task and not dataclasses.is_dataclass(found):
         raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
     registry.replace(name, found)
-    return UserFile(kind, name, file, file_digest(file))
+    _LOADED[kind, name] = UserFile(kind, name, file, file_digest(file))
+    return _LOADED[kind, name]
 
 
 def reload(paths: Mapping[str, str]) -> None:
