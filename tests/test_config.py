@@ -286,6 +286,16 @@ def test_the_same_run_said_in_two_ways(one, other):
     assert identity(first.resolved, {}) == identity(second.resolved, {})
 
 
+def test_options_of_rmsprop_that_came_later_leave_runs_their_names():
+    later = {"eps_in_sqrt": True, "initial_scale": 0.0}
+    tree = compose("optimizer=rmsprop").resolved
+    assert later.items() <= tree["optimizer"].items()
+    before = {k: v for k, v in tree["optimizer"].items() if k not in later}
+    assert identity(tree, {}) == identity(tree | {"optimizer": before}, {})
+    other = compose("optimizer=rmsprop", "optimizer.eps_in_sqrt=false").resolved
+    assert identity(other, {}) != identity(tree, {})
+
+
 def test_init_reaches_the_recurrent_kernels():
     job = compose("init=orthogonal", "init.gain=2")
     assert job.config.init.name == "orthogonal"
