@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnjax.devices import check_settings
 from rnnjax.errors import UserError
 from rnnjax.sweeps import zipped
 from rnnjax.sweeps.axes import check_count, parse_axes
@@ -80,6 +81,7 @@ def plan(
     Raises:
         UserError: anything wrong with any job, in one sentence.
     """
+    check_settings()
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
     with session(config_dir) as hydra:
