@@ -150,7 +150,7 @@ MISTAKES = [
     ("train -m seed=choice(choice(1,2),3)", ["inside another one"]),
     ("train -m seed=[range(3)]", ["inside another one"]),
     ("train seed=" + "[" * 3000, ["cannot read"]),
-    ("search lr=interval(0,inf)", ["lr=interval(0,inf)", "no interval"]),
+    ("search lr=interval(0,inf)", ["lr=interval(0,inf)", "finite"]),
     ("search lr=interval(0,1) --trials 1000000000", ["trials", "at most 100000"]),
     ("train out=O'Brien", ["out=O'Brien", """'out="O'"'"'Brien"'"""]),
     ("train out=runs[v2]", ["out=runs[v2]", """'out="runs[v2]"'"""]),

@@ -96,8 +96,9 @@ def split_intervals(
             rest.append(text)
             continue
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-        held = low is not None and high is not None and math.isfinite(high - low)
-        if not held or not low < high or (log and low <= 0):
+        if low is None or high is None or not _finite(low, high):
+            raise UserError(f"'{text}' is no interval of finite numbers")
+        if not low < high or (log and low <= 0):
             raise UserError(f"'{text}' is no interval that holds numbers")
         intervals[override.key_or_group] = Interval(float(low), float(high), log)
     return intervals, rest
@@ -177,8 +178,7 @@ def _refuse_path(key: str, text: str) -> None:
 def _check_range(sweep: RangeSweep, text: str) -> None:
     """Raise a `UserError` where a range has no end or too many values."""
     low, high, step = sweep.start, sweep.stop, sweep.step
-    numbers = [n for n in (low, high, step) if not isinstance(n, int)]
-    if low is None or high is None or not all(map(math.isfinite, numbers)):
+    if low is None or high is None or not _finite(low, high, step):
         raise UserError(f"'{text}' is no range of finite numbers")
     if step == 0:
         raise UserError(f"'{text}' never ends: its step is 0")
@@ -188,6 +188,10 @@ def _check_range(sweep: RangeSweep, text: str) -> None:
             f"'{text}' has {_in_words(count)} values; one command takes at most "
             f"{MOST_JOBS:,} jobs"
         )
+
+
+def _finite(*numbers: float) -> bool:
+    return all(isinstance(n, int) or math.isfinite(n) for n in numbers)
 
 
 def _in_words(count: int) -> str:
