@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jax
 
+from rnnjax.errors import UserError
+
 
 KEPT_BYTES = 2**31
 """Of compiled programs; those that were not used for the longest time go first."""
@@ -32,6 +34,22 @@ def use_devices(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
         pass
+
+
+def check_settings() -> None:
+    """Refuse a setting of JAX's under which nothing here can be computed.
+
+    Precision and rank promotion are as the user wants them.
+
+    Raises:
+        UserError: the setting, by its name.
+    """
+    promotion: str | None = getattr(jax.config, "jax_numpy_dtype_promotion", None)
+    if promotion == "strict":
+        raise UserError(
+            "JAX_NUMPY_DTYPE_PROMOTION=strict is not supported, since whole numbers "
+            "and masks meet numbers here; unset it or set it to standard"
+        )
 
 
 def keep_programs() -> None:

@@ -40,7 +40,12 @@ def one_line(error: Exception) -> str:
     'ValueError: no such column'
     >>> one_line(UserError("steps=-1 is out of range"))
     'steps=-1 is out of range'
+    >>> one_line(TypeError("these differ:\\n\\n  float32 and float64"))
+    'TypeError: these differ: float32 and float64'
     """
     kind = "" if isinstance(error, UserError) else type(error).__name__
-    first = (str(error).strip().splitlines() or [""])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = (lines or [""])[0]
+    if first.endswith(":"):  # a heading, not a sentence
+        first = " ".join(lines[:2])
     return ": ".join(part for part in (kind, first) if part)

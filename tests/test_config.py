@@ -1,5 +1,6 @@
 """Overrides become jobs: products, variants, experiments, and files of the user."""
 
+import contextlib
 import dataclasses
 import itertools
 from pathlib import Path
@@ -17,7 +18,7 @@ from rnnjax.sweeps.compose import compose, compose_sweep, plan
 from rnnjax.sweeps.groups import group_options, top_fields
 from rnnjax.sweeps.hydra_session import config_folder, session
 from rnnjax.sweeps.jobs import with_data
-from rnnjax.sweeps.schema import Field, leaves
+from rnnjax.sweeps.schema import MISSING, Field, leaves
 from rnnjax.sweeps.user_files import load
 from rnnjax.tasks import TASKS, Copy
 from rnnjax.training.config import RunConfig
@@ -229,6 +230,9 @@ def test_main_experiment_and_an_axis_from_the_command_line():
         (["probe.steps=[0],[0,5]"], ["probe.steps"], [([0],), ([0, 5],)]),
         (["cell.bias=0,0.5"], ["cell.bias"], [(0.0,), (0.5,)]),
         (["+seed=1", "++steps=3"], ["seed", "steps"], [(1, 3)]),
+        (["steps=1e3,2e3"], ["steps"], [(1000,), (2000,)]),
+        (["model={hidden:8}", "model.hidden=16", "model={hidden:4}"],
+         ["model.hidden"], [(4,)]),
     ],
 )  # fmt: skip
 def test_sweeps_are_products(overrides, keys, expected):
@@ -282,6 +286,16 @@ def test_the_same_run_said_in_two_ways(one, other):
     assert identity(first.resolved, {}) == identity(second.resolved, {})
 
 
+def test_options_of_rmsprop_that_came_later_leave_runs_their_names():
+    later = {"eps_in_sqrt": True, "initial_scale": 0.0}
+    tree = compose("optimizer=rmsprop").resolved
+    assert later.items() <= tree["optimizer"].items()
+    before = {k: v for k, v in tree["optimizer"].items() if k not in later}
+    assert identity(tree, {}) == identity(tree | {"optimizer": before}, {})
+    other = compose("optimizer=rmsprop", "optimizer.eps_in_sqrt=false").resolved
+    assert identity(other, {}) != identity(tree, {})
+
+
 def test_init_reaches_the_recurrent_kernels():
     job = compose("init=orthogonal", "init.gain=2")
     assert job.config.init.name == "orthogonal"
@@ -315,20 +329,65 @@ EXACT = st.integers(-(2**53), 2**53)
 
 @given(EXACT | st.floats(allow_nan=False) | st.booleans() | st.text())
 def test_fields_keep_values_or_refuse_them(value):
-    kinds = {
-        int: (int,),
-        float: (int, float),
-        bool: (bool,),
-        str: (int, float, str, bool),
+    """Text that is a number counts as one, and 1e3 as a whole number."""
+    number = value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            number = float(value) if value.isascii() and "_" not in value else value
+    whole = isinstance(number, int | float) and float(number).is_integer()
+    exact = whole and abs(number) <= 2**53
+    fits = {
+        int: type(number) in (int, float) and exact,
+        float: type(number) in (int, float) and number == number,
+        bool: isinstance(value, bool) or str(value).strip().lower() in TRUTHS,
+        str: not isinstance(value, list),
     }
-    for kind, admitted in kinds.items():
+    for kind, fitting in fits.items():
         field = Field("key", kind, kind())
-        if type(value) in admitted:
+        if fitting:
             found = field.check(value)
-            assert type(found) is kind and (kind is str or found == value)
+            assert type(found) is kind
+            assert kind in (str, bool) or found == number
         else:
             with pytest.raises(UserError, match="key="):
                 field.check(value)
+
+
+TRUTHS = ("true", "false")
+
+
+def every_field() -> list[Field]:
+    """All keys of the configuration."""
+    options = [o for group in group_options().values() for o in group.values()]
+    own = [field for option in options for field in option.fields.values()]
+    return [*top_fields().values(), *own]
+
+
+@pytest.mark.parametrize("value", [{}, {"a": 1}, [], [[]], [{}], "", "x,y"], ids=str)
+def test_no_key_takes_the_shape_of_another(value):
+    """Neither an empty mapping nor a list stands for a number, a name or a default."""
+    for field in every_field():
+        default = [] if field.default == MISSING else field.default
+        text = "text" in field.description or default == value
+        listed = value == [] and isinstance(default, tuple)
+        if (text and isinstance(value, str)) or listed:
+            continue
+        with pytest.raises(UserError, match=f"{field.key}.* must be|needs a value"):
+            field.check(value)
+
+
+def test_every_number_may_be_text():
+    """An environment gives nothing else."""
+    checked = 0
+    for field in every_field():
+        default = field.default
+        several = isinstance(default, tuple)
+        if isinstance(default, int | float) or (several and default):
+            text = [str(v) for v in default] if several else str(default)
+            found = field.check(text)
+            assert found == default and type(found) is type(default), field.key
+            checked += 1
+    assert checked > 50
 
 
 # -- the user's own ----------------------------------------------------------------

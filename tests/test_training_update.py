@@ -102,6 +102,15 @@ RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
         },
         lambda h: optax.rmsprop(LR, h.decay, h.eps),
     ),
+    "rmsprop_outside": (
+        {
+            "optimizer": OptimizerConfig(
+                "rmsprop", eps=1e-3, eps_in_sqrt=False, initial_scale=1.0
+            ),
+            "remedy": NONE,
+        },
+        lambda h: optax.rmsprop(LR, h.decay, h.eps, h.initial_scale, eps_in_sqrt=False),
+    ),
 }
 
 
@@ -121,7 +130,7 @@ def test_rules_are_those_of_optax(name):
 
         return update
 
-    ours = partial(transformation, config.optimizer.name)
+    ours = partial(transformation, config.optimizer.rule)
     update, same = updater(rule), updater(ours)
     state, own_state = rule(hyper).init(params), ours(hyper).init(params)
     own = params

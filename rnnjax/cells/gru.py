@@ -9,7 +9,7 @@ from rnnjax.initializers import gate_bias
 
 @CELLS.register("gru")
 class GRU(Gated):
-    """Cho et al. (2014), reset after the product as in cuDNN, PyTorch and flax.
+    """Cho et al. (2014, arXiv v1), reset after the product: cuDNN, PyTorch, flax.
 
         r, z = σ(U• h_{t−1} + V• x_t + b•)
         h̃ = φ(V_h x_t + b_h + r ⊙ (U_h h_{t−1} + c))
@@ -47,7 +47,7 @@ class GRU(Gated):
 
 @CELLS.register("gru_before")
 class GRUBefore(GRU):
-    """Cho et al. (2014), first version: the reset gate acts before the product.
+    """Cho et al. (2014, as published, arXiv v3), reset gate before the product.
 
         r, z = σ(U• h_{t−1} + V• x_t + b•)
         h̃ = φ(V_h x_t + b_h + U_h (r ⊙ h_{t−1}))

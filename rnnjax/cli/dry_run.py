@@ -61,6 +61,8 @@ def _legend(made: Plan, groups: list[Group]) -> str:
         words.append(f"about {_time(sum(known))} to run")
     elif made.settings.dry_run != "full":
         words.append("--dry-run=full also estimates memory and time")
+    else:
+        words.append("no time where the memory at hand may not do")
     if any(group.stale for group in groups) and made.settings.stale == "error":
         words.append("stale runs need stale=accept or stale=rerun")
     return "; ".join(words)

@@ -63,8 +63,9 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     Raises:
         UserError: anything wrong; nothing has been written then.
     """
-    from rnnjax.devices import keep_programs
+    from rnnjax.devices import check_settings, keep_programs
 
+    check_settings()
     keep_programs()
     look, rest = _parse(overrides)
     if look.run is None:

@@ -26,8 +26,11 @@ from rnnjax.probes.trace import (
     open_up,
 )
 from rnnjax.tasks.base import TaskSpec
+from rnnjax.training.config import OptimizerConfig
 from rnnjax.types import Batch, Params
 
+
+RMSPROP = OptimizerConfig("rmsprop")
 
 SECTIONS = ("flow", "parameters", "factors", "dynamics")
 
@@ -65,6 +68,7 @@ def probe(
     time_major: bool = True,
     pointwise: bool = True,
     sections: Sequence[str] = SECTIONS,
+    optimizer: OptimizerConfig = RMSPROP,
 ) -> xr.Dataset:
     """Every quantity of gradient flow of a Flax model on one batch.
 
@@ -84,6 +88,8 @@ def probe(
         pointwise: False for a model that mixes steps or examples outside its
             recurrences (attention): see `rnnjax.probes.trace`.
         sections: some of `SECTIONS`.
+        optimizer: whose first update `preconditioned_share` is of; by default RMSProp
+            as ``rnnjax train`` has it.
 
     Returns:
         A data set with dimensions layer, array, time, example, parameter, …; every
@@ -141,7 +147,7 @@ def probe(
         return backward(passed, lagged), backward(passed, weights)
 
     lagged, total = walk(params, inputs, known)
-    data = examine(Subject(lagged, total, known - 1), sections)
+    data = examine(Subject(lagged, total, known - 1), sections, optimizer)
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}
     return data
@@ -164,7 +170,11 @@ def subject(
     return Subject(lagged, total, last_loss_step(spec, batch))
 
 
-def examine(of: Subject, sections: Sequence[str] = SECTIONS) -> xr.Dataset:
+def examine(
+    of: Subject,
+    sections: Sequence[str] = SECTIONS,
+    optimizer: OptimizerConfig = RMSPROP,
+) -> xr.Dataset:
     """The chosen sections of quantities as one data set; see `probe`.
 
     Raises:
@@ -186,7 +196,7 @@ def examine(of: Subject, sections: Sequence[str] = SECTIONS) -> xr.Dataset:
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
     if "parameters" in sections:
-        data = xr.merge([data, parameters(of.total, of.last)])
+        data = xr.merge([data, parameters(of.total, of.last, optimizer)])
     lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
     return xr.merge([record(basics, VARIABLES), data])

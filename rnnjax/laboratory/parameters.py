@@ -1,5 +1,7 @@
 """What each time step gives to every parameter, and how that is spread over time."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,10 +10,13 @@ import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
 from rnnjax.probes.contribution import contribution, first_update_share, kernels
+from rnnjax.probes.first_update import FirstUpdate
 from rnnjax.probes.free import contributions
 from rnnjax.probes.free import signal_to_noise as signal_to_noise_of_free
 from rnnjax.probes.spread import by_lag, cancellation, held_by_last, signal_to_noise
 from rnnjax.probes.trace import Trace
+from rnnjax.training.config import OptimizerConfig
+from rnnjax.training.optimizer import first_update
 
 
 BOTH, EACH = ("parameter", "time"), ("parameter",)
@@ -29,8 +34,8 @@ VARIABLES = {
     ),
     "preconditioned_share": Variable(
         BOTH,
-        "<G_t, sign G> / sum of |G| over all entries, which sums to 1: share in the "
-        "first update of Adam or RMSProp from here, P = 1 / |G|; NaN where G is zero",
+        "<G_t, P G> / <G, P G>, which sums to 1: share in the optimizer's first update "
+        "from here, without clipping; NaN where G is zero",
     ),
     "k90": Variable(
         EACH, "least number of last steps that hold 90 % of the sum of |G_t|", "steps"
@@ -47,8 +52,8 @@ VARIABLES = {
 }
 
 
-@quick
-def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
+@functools.partial(quick, static_argnums=2)
+def _kernels(seen: Trace, last: jax.Array, rule: FirstUpdate) -> dict[str, Any]:
     found = {}
     for kernel in kernels(seen):
         part = contribution(kernel)
@@ -56,7 +61,7 @@ def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
             "log10_contribution": part.log10_norm,
             "norm_share": part.norm_share,
             "signed_share": part.signed_share,
-            "preconditioned_share": first_update_share(kernel),
+            "preconditioned_share": first_update_share(kernel, rule),
             "k90": held_by_last(part.norm_share),
             "log10_gradient": part.log10_gradient,
             "cancellation": cancellation(kernel),
@@ -65,12 +70,12 @@ def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
     return found
 
 
-@quick
-def _free(seen: Trace, last: jax.Array) -> dict[str, Any]:
+@functools.partial(quick, static_argnums=2)
+def _free(seen: Trace, last: jax.Array, rule: FirstUpdate) -> dict[str, Any]:
     found = {}
     for walk in seen.walks:
         noise = signal_to_noise_of_free(walk, last)
-        for name, part in contributions(walk).items():
+        for name, part in contributions(walk, rule).items():
             size, whole = log10_sum(part.log10_norm), part.log10_gradient
             found[name] = {
                 "log10_contribution": part.log10_norm,
@@ -90,17 +95,27 @@ def log10_sum(log10: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
 
 
-def parameters(total: Trace, last: jax.Array) -> xr.Dataset:
+def parameters(total: Trace, last: jax.Array, optimizer: OptimizerConfig) -> xr.Dataset:
     """Contributions to every kernel, bias and free parameter of a model's recurrences.
 
     Args:
         total: walked back from all of the loss.
         last: the last loss step of each example ``(B,)``.
+        optimizer: whose first update the preconditioned share is of.
     """
-    found = jax.device_get({**_kernels(total, last), **_free(total, last)})
+    rule = first_update(optimizer)
+    found = jax.device_get({**_kernels(total, last, rule), **_free(total, last, rule)})
     rows = list(found.values())
     values = {
         name: jnp.stack([row[name] for row in rows]) if rows else None
         for name in VARIABLES
     }
-    return record(values, VARIABLES, {"parameter": list(found)})
+    return record(values, _variables(optimizer), {"parameter": list(found)})
+
+
+def _variables(optimizer: OptimizerConfig) -> dict[str, Variable]:
+    """`VARIABLES`, the formula of the optimizer written out."""
+    share = VARIABLES["preconditioned_share"]
+    rule = f"P = {first_update(optimizer).formula} of {optimizer.name}"
+    stated = dataclasses.replace(share, definition=f"{share.definition}; {rule}")
+    return VARIABLES | {"preconditioned_share": stated}

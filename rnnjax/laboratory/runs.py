@@ -89,9 +89,10 @@ def examine_run(
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     general = [name for name in sections if name in SECTIONS]
-    made = [examine(subject(model, params, batch, spec), general)]
+    opened = subject(model, params, batch, spec)
+    made = [examine(opened, general, config.optimizer)]
     if "learning" in sections:
-        rules = config.optimizer.name, config.remedy.name
+        rules = config.optimizer.rule, config.remedy.name
         made.append(learning(model, params, batch, spec, *rules, build_hyper(config)))
     if "words" in sections and config.probe.sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)

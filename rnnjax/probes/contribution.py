@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from rnnjax.cells.products import Form, kernel_gradient
+from rnnjax.probes.first_update import SIGN, FirstUpdate
 from rnnjax.probes.trace import Trace
 from rnnjax.probes.walk import Use
 from rnnjax.recurrence import scaled
@@ -144,23 +145,16 @@ def signed_share(kernel: Uses, scale: Array | None = None) -> Float[Array, "T"]:
     return _share_along(products, total)
 
 
-def first_update_share(kernel: Uses) -> Float[Array, "T"]:
-    """⟨G_t, sign G⟩ / ‖G‖₁: the preconditioned share of the first update of Adam.
+def first_update_share(kernel: Uses, rule: FirstUpdate = SIGN) -> Float[Array, "T"]:
+    """⟨G_t, P G⟩ / ⟨G, P G⟩: the preconditioned share of an optimizer's first update.
 
-    Or of RMSProp, or of any rule that divides by a memory of |G| which starts here:
-    P = 1 / |G|, with no ε in it, so that it does not hang on the size of a loss. The
-    real and the imaginary part of a complex kernel are numbers of their own.
+    Args:
+        kernel: the kernel.
+        rule: P; by default 1 / |G|, so that P G is the sign of G.
     """
     products = kernel_products(kernel)
     total = sum_products(products, kernel.weight)
-    return _share_along(products, Scaled(signs(total.mantissa), total.exponent))
-
-
-def signs(x: Array) -> Array:
-    """The sign of each entry, of both parts where it is complex."""
-    if jnp.iscomplexobj(x):
-        return lax.complex(jnp.sign(x.real), jnp.sign(x.imag))
-    return jnp.sign(x)
+    return _share_along(products, rule.direction(total))
 
 
 def _share_along(products: Sequence[Product], direction: Scaled) -> Float[Array, "T"]:

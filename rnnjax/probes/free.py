@@ -16,7 +16,8 @@ from flax import struct, traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from rnnjax.probes.contribution import Contribution, norm_share, signs
+from rnnjax.probes.contribution import Contribution, norm_share
+from rnnjax.probes.first_update import SIGN, FirstUpdate
 from rnnjax.probes.spread import at_lags
 from rnnjax.probes.walk import Walk, in_order
 from rnnjax.recurrence import scaled
@@ -39,7 +40,7 @@ class FreeContribution(Contribution):
     first_update_share: Float[Array, "T"]
 
 
-def contributions(walk: Walk) -> dict[str, FreeContribution]:
+def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContribution]:
     """Norms and shares of every step for every such parameter, by `layer0/name`.
 
     Costs two passes of per-step vector-Jacobian products, with derived kernels computed
@@ -67,9 +68,9 @@ def contributions(walk: Walk) -> dict[str, FreeContribution]:
     def align(now: Along) -> tuple[Leaves, Leaves]:
         own = gradient(now)
         plain = {k: _dot(g, total[k]) for k, g in own.items()}
-        sides = {k: Scaled(signs(x.mantissa), x.exponent) for k, x in total.items()}
-        return plain, {k: _dot(g, sides[k]) for k, g in own.items()}
+        return plain, {k: _dot(g, along[k]) for k, g in own.items()}
 
+    along = {k: rule.direction(x) for k, x in total.items()}
     dots, sided = lax.map(align, steps)
     return {
         f"{walk.name}/{name}": FreeContribution(
@@ -77,7 +78,7 @@ def contributions(walk: Walk) -> dict[str, FreeContribution]:
             norm_share=norm_share(log10[name]),
             signed_share=dots[name] / _whole(total[name], dots[name]),
             log10_gradient=scaled.log10_norm(total[name]),
-            first_update_share=sided[name] / _whole(total[name], sided[name]),
+            first_update_share=sided[name] / _whole(along[name], sided[name]),
         )
         for name in free
     }

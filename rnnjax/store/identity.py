@@ -25,7 +25,10 @@ IMPLIED = {
 }
 """Top-level keys that do not count at these values: what a run without them does."""
 
-IMPLIED_WITHIN = {"model": {"engine": "scan", "chunk": None}}
+IMPLIED_WITHIN = {
+    "model": {"engine": "scan", "chunk": None},
+    "optimizer": {"eps_in_sqrt": True, "initial_scale": 0.0},
+}
 """The same for keys one level down."""
 
 LENGTH = "steps"

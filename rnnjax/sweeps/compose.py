@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnjax.devices import check_settings
 from rnnjax.errors import UserError
 from rnnjax.sweeps import zipped
-from rnnjax.sweeps.axes import parse_axes
+from rnnjax.sweeps.axes import check_count, parse_axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
 from rnnjax.sweeps.jobs import Job, make_job
 from rnnjax.sweeps.points import Axis, Point
-from rnnjax.sweeps.products import product
+from rnnjax.sweeps.products import product, size
+from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
 from rnnjax.sweeps.resolve import resolve
-from rnnjax.sweeps.schema import as_text
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.user_files import UserFile, rewrite
+from rnnjax.sweeps.user_files import KINDS, file_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,15 +81,16 @@ def plan(
     Raises:
         UserError: anything wrong with any job, in one sentence.
     """
+    check_settings()
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
-    plain, files = rewrite(rest)
     with session(config_dir) as hydra:
-        given = parse_axes(plain, hydra)
+        given = parse_axes(rest, hydra)
         experiments = given.get("experiment", Axis("experiment", ("none",)))
         sweeps = [
             _with_experiment(str(name), given, hydra) for name in experiments.values
         ]
+        check_count(sum(map(size, sweeps)))
         points = [point for axes in sweeps for point in product(axes)]
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
@@ -99,11 +101,14 @@ def plan(
             if key not in composed:
                 composed[key] = _with_words(hydra.compose(choices, own), rest)
                 _check_hydra(composed[key].hydra, composed)
-            job, asked = _job(point, composed[key], hydra, files, len(jobs))
+            job, asked = _job(point, composed[key], hydra, len(jobs))
             if settings is not None and asked != settings:
+                if not multirun:
+                    _refuse_sweep(sweeps[0], given)
+                hint = _hint(given["out"]) if "out" in point.varied else ""
                 raise UserError(
                     "out, name, launcher, pack, checkpoint, stale and dry_run hold for "
-                    "a whole sweep and cannot differ between its jobs"
+                    f"a whole sweep and cannot differ between its jobs{hint}"
                 )
             settings = asked
             jobs.setdefault(job.key, job)
@@ -124,12 +129,13 @@ def _with_experiment(
         stated = hydra.compose({"experiment": name}).tree.get("sweep") or {}
     if not isinstance(stated, Mapping):
         raise UserError(f"experiment {name}: sweep must be a mapping of keys to values")
-    texts = []
+    words = []
     for key, values in stated.items():
-        listed = isinstance(values, list)
-        shown = ",".join(map(as_text, values)) if listed else as_text(values)
-        texts.append(f"{key}={shown}")
-    axes = parse_axes(texts, hydra)
+        if values == []:
+            raise UserError(f"experiment {name}: {key} of its sweep holds no value")
+        several = values if isinstance(values, list) else [values]
+        words.append(f"{key}={','.join(map(quoted_unless_call, several))}")
+    axes = parse_axes(words, hydra)
     if zipped.ZIP in axes:  # what is given goes before what an experiment states
         axes[zipped.ZIP] = zipped.without(axes[zipped.ZIP], given)
     if zipped.ZIP in given:
@@ -163,21 +169,26 @@ def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
     own = [key for key in varied if key in given]
     keys = ", ".join(own or varied)
     source = "" if own else f"experiment={axes['experiment'].values[0]}: "
-    raise UserError(f"{source}{keys} with several values is a sweep; add -m")
+    hint = _hint(axes[own[0]]) if len(own) == 1 else ""
+    raise UserError(f"{source}{keys} with several values is a sweep; add -m{hint}")
+
+
+def _hint(axis: Axis) -> str:
+    """How a path with commas is written, where the values may be meant as one."""
+    if axis.key.rpartition(".")[2] not in ("out", "path"):
+        return ""
+    return f", or write {as_typed(axis.key, ','.join(map(str, axis.values)))} for one"
 
 
 def _job(
     point: Point,
     composed: Composed,
     hydra: Session,
-    files: Mapping[tuple[str, str], UserFile],
     number: int,
 ) -> tuple[Job, LaunchSettings]:
     resolved = resolve(composed, point.entries(hydra), hydra.options)
     used = [
-        file
-        for kind in ("cell", "task")
-        if (file := files.get((kind, resolved.tree[kind]["name"])))
+        file for kind in KINDS if (file := file_of(kind, resolved.tree[kind]["name"]))
     ]
     job = make_job(resolved, point, used, composed.hydra, number)
     return job, resolved.settings

@@ -5,6 +5,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.extending import with_starts
@@ -14,10 +16,9 @@ from rnnjax.sweeps.reuse import held, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
-from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
-from rnnjax.training.rehearse import rehearse
+from rnnjax.training.rehearse import Rehearsal, rehearse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,9 @@ def forecast(
     Args:
         jobs: composed and validated; their data is read.
         settings: of the launch.
-        full: compile each program and try a few updates: memory by XLA's own account,
-            time as measured. Otherwise the time comes from those runs of a group that
-            the pool holds, if there are any, and the memory stays unknown.
+        full: compile each program, for memory by XLA's own account, and where it fits
+            try a few updates, for the time. Otherwise the time comes from those runs of
+            a group that the pool holds, if there are any, and the memory stays unknown.
 
     Raises:
         UserError: as `rnnjax.sweeps.launch.launch`, stale runs aside.
@@ -81,12 +82,23 @@ def forecast(
     found = []
     for signature, members in groups.items():
         own = [pack for pack in packs if pack.members[0].signature == signature]
-        compiled = None
-        if full:
-            sizes = [slots.places(pack.members)[1] for pack in own]
-            places = max(sizes, default=settings.pack.places)
-            compiled = Compiled(signature, mesh, places, settings.pack.how)
-        found.append(_group(members, own, unfinished, stale, rows, compiled))
+        tried = _tried(own, slots, settings) if full else None
+        found.append(_group(members, own, unfinished, stale, rows, tried))
+    return found
+
+
+def _tried(
+    packs: Sequence[PlannedPack], slots: Slots, settings: LaunchSettings
+) -> list[Rehearsal]:
+    """Packs of one signature, compiled and, where they fit, timed."""
+    programs: dict[tuple[Mesh, int], Compiled] = {}
+    found = []
+    for pack in packs:
+        place = slots.places(pack.members)
+        if place not in programs:
+            signature = pack.members[0].signature
+            programs[place] = Compiled(signature, *place, settings.pack.how)
+        found.append(rehearse(programs[place], [m.job.config for m in pack.members]))
     return found
 
 
@@ -96,19 +108,18 @@ def _group(
     unfinished: set[str],
     stale: set[str],
     rows: dict[str, Row],
-    compiled: Compiled | None,
+    tried: Sequence[Rehearsal] | None,
 ) -> Group:
     left = [one for one in members if one.identity in unfinished]
     steps = sum(one.schedule.steps - one.start for one in left)
     size: int | None = None
     seconds: float | None = None
-    if compiled is not None:
-        found = [
-            rehearse(PackTraining(compiled, [m.job.config for m in pack.members]))
-            for pack in packs
-        ]
-        size = max((one.bytes for one in found), default=None)
-        seconds = sum(one.seconds for one in found)
+    compiling: float | None = None
+    if tried is not None:
+        size = max((one.bytes for one in tried), default=None)
+        times = [one.seconds for one in tried if one.seconds is not None]
+        seconds = sum(times) if len(times) == len(tried) else None
+        compiling = max((one.compile_seconds for one in tried), default=0.0)
     elif pace := _pace(members, rows):
         seconds = pace * steps
     config, signature = members[0].job.config, members[0].signature
@@ -124,7 +135,7 @@ def _group(
         steps=steps,
         bytes=size,
         seconds=seconds,
-        compile_seconds=compiled.seconds if compiled else None,
+        compile_seconds=compiling,
     )
 
 

@@ -57,10 +57,15 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
     "optimizer": (
         OptimizerConfig,
         {
-            "sgd": ("", "w − η ∂L/∂w, nothing else"),
-            "momentum": ("momentum", "a velocity that forgets by a factor"),
-            "adam": ("b1 b2 eps", "Kingma & Ba 2015"),
-            "rmsprop": ("decay eps", "Tieleman & Hinton 2012"),
+            "sgd": ("", "w ← w − η g with g = ∂L/∂w, nothing else"),
+            "momentum": ("momentum", "v ← momentum v + g, w ← w − η v"),
+            "adam": ("b1 b2 eps", "w ← w − η m̂ / (√v̂ + eps), Kingma & Ba 2015"),
+            "rmsprop": (
+                "decay eps eps_in_sqrt initial_scale",
+                "v ← decay v + (1 − decay) g², w ← w − η g / √(v + eps), or with "
+                "eps_in_sqrt=false g / (√v + eps) as in PyTorch; v starts at "
+                "initial_scale; Tieleman & Hinton 2012",
+            ),
         },
     ),
     "lr_schedule": (

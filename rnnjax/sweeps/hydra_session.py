@@ -20,6 +20,8 @@ import rnnjax
 from rnnjax.errors import UserError
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_node import HydraNode
+from rnnjax.sweeps.quoting import quoted
+from rnnjax.sweeps.user_files import UserFile, load
 
 
 YAML_GROUPS = ("variant", "experiment")
@@ -55,10 +57,12 @@ class Session:
     Attributes:
         options: generated options by group and name.
         folders: of yaml files, the user's first.
+        files: of the user's, by kind and by what is registered from them.
     """
 
-    options: Mapping[str, Mapping[str, Option]]
+    options: dict[str, dict[str, Option]]
     folders: tuple[Path, ...]
+    files: dict[tuple[str, str], UserFile] = dataclasses.field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -83,6 +87,25 @@ class Session:
         """`names` under the name that Hydra's ``glob(*)`` asks for."""
         return self.names(group_name)
 
+    def load(self, kind: str, reference: str) -> str:
+        """Register ``file.py:Name`` as an option of cell or task; returns the name.
+
+        Raises:
+            UserError: as `user_files.load`, or another file of this session has a
+                class of that name.
+        """
+        path, _, name = reference.strip().rpartition(":")
+        file = load(kind, path, name)
+        known = self.files.setdefault((kind, file.name), file)
+        if known.path != file.path:
+            raise UserError(
+                f"{known.path} and {file.path} both define {kind} {file.name}; "
+                "give one of them another name"
+            )
+        self.options.update(group_options())
+        _store(self.options)
+        return file.name
+
     def compose(self, choices: Mapping[str, str], own: Sequence[str] = ()) -> Composed:
         """The configuration with these options, all others by default.
 
@@ -94,9 +117,9 @@ class Session:
             UserError: a yaml file names an option that does not exist, or is damaged;
                 an override of Hydra's does not fit.
         """
-        overrides = [f"{group}={name}" for group, name in choices.items()] + [*own]
-        users = ",".join(f"'file://{folder}'" for folder in self.folders[:-1])
-        overrides.append(f"hydra.searchpath=[{users}]")
+        overrides = [f"{group}={quoted(name)}" for group, name in choices.items()]
+        users = [f"file://{folder}" for folder in self.folders[:-1]]
+        overrides += [*own, f"hydra.searchpath={quoted(users)}"]
         try:
             config = compose("config", overrides, return_hydra_config=True)
             chosen = dict(config.hydra.runtime.choices)
@@ -137,9 +160,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
         options = group_options()
         store = ConfigStore.instance()
         outside = {group: store.repo.pop(group, None) for group in options}
-        for group, entries in options.items():
-            for name, option in entries.items():
-                store.store(group=group, name=name, node=option.node, provider="rnnjax")
+        _store(options)
         instance = GlobalHydra.instance()
         outer, instance.hydra = instance.hydra, None
         try:
@@ -152,6 +173,13 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
                 del store.repo[group]
                 if entries is not None:
                     store.repo[group] = entries
+
+
+def _store(options: Mapping[str, Mapping[str, Option]]) -> None:
+    store = ConfigStore.instance()
+    for group, entries in options.items():
+        for name, option in entries.items():
+            store.store(group=group, name=name, node=option.node, provider="rnnjax")
 
 
 def sentence(error: Exception) -> str:

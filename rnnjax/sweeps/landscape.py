@@ -122,14 +122,14 @@ def _measured(
         some = configs[first : first + slots]
         pack = Pack(mesh, len(some), CAPACITY)
         runs = pack.stack(
-            [(build_hyper(config), _float32(_numbers(config))) for config in some]
+            [(build_hyper(config), _arrays(_numbers(config))) for config in some]
         )
         losses, norms = pack.gather(program(pack.counts, runs, pack.share(batch)))
         yield from zip(losses.tolist(), norms, strict=True)
 
 
-def _float32(tree: Any) -> Any:
-    return jax.tree.map(np.float32, tree)
+def _arrays(tree: Any) -> Any:
+    return jax.tree.map(partial(jnp.asarray, dtype=float), tree)
 
 
 def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Any:

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.core.override_parser.types import Transformer
-
 from rnnjax.sweeps.hydra_session import Session
+from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.schema import leaves
 
 
@@ -37,7 +36,7 @@ class Point:
             references: how values of the user's files are written, by key.
         """
         return tuple(
-            f"{key}={references.get(key) or Transformer.str(value)}"
+            f"{key}={quoted(references.get(key, value))}"
             for key, value in self.values.items()
         )
 
@@ -51,10 +50,9 @@ class Point:
 
     def entries(self, session: Session) -> dict[str, Any]:
         """The other values by dotted name; a mapping gives one to each leaf."""
-        rest = {}
-        for key, value in self.values.items():
-            if isinstance(value, Mapping):
-                rest |= leaves(value, f"{key}.")
-            elif key not in session.groups:
-                rest[key] = value
-        return rest
+        rest = {
+            key: value
+            for key, value in self.values.items()
+            if isinstance(value, Mapping) or key not in session.groups
+        }
+        return leaves(rest)

@@ -1,10 +1,16 @@
 """All combinations of the axes of a sweep."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 
 from rnnjax.sweeps import zipped
 from rnnjax.sweeps.points import Axis, Point
+
+
+def size(axes: Mapping[str, Axis]) -> int:
+    """How many combinations there are."""
+    return math.prod(len(axis.values) for axis in axes.values())
 
 
 def product(axes: Mapping[str, Axis]) -> Iterator[Point]:

@@ -127,9 +127,12 @@ def _interpolated(tree: dict[str, Any]) -> dict[str, Any]:
     config = OmegaConf.create(tree)
     for key, text in found.items():
         try:
-            _set(tree, key, OmegaConf.select(config, key, throw_on_missing=True))
+            value = OmegaConf.select(config, key, throw_on_missing=True)
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
         except OmegaConfBaseException as error:
-            raise UserError(f"{key}={text}: {sentence(error)}") from None
+            raise UserError(f"{key}={as_text(text)}: {sentence(error)}") from None
+        _set(tree, key, value)
     return tree
 
 

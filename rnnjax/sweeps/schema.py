@@ -7,6 +7,7 @@ cell or a task states its options once.
 import dataclasses
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -139,14 +140,14 @@ def as_text(value: Any) -> str:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names and values of nested mappings.
+    """Dotted names and values of nested mappings; one without entries is a value.
 
-    >>> leaves({"a": {"b": 1}, "c": [2]})
-    {'a.b': 1, 'c': [2]}
+    >>> leaves({"a": {"b": 1}, "c": [2], "d": {}})
+    {'a.b': 1, 'c': [2], 'd': {}}
     """
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             flat |= leaves(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
@@ -176,15 +177,10 @@ def _convert(annotation: Any, value: Any) -> Any:
 
 
 def _convert_one(kind: Any, value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is types.NoneType and value is None:
         return None
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is int and number and isinstance(value, int):
-        return value
-    if kind is float and number and not math.isnan(value):
-        return float(value)
+    if kind in (bool, int, float):
+        return _convert_number(kind, _read(value) if isinstance(value, str) else value)
     if kind is str and isinstance(value, str | int | float):
         return str(value)
     if get_origin(kind) is Literal and value in get_args(kind):
@@ -197,6 +193,42 @@ def _convert_one(kind: Any, value: Any) -> Any:
             pairs = zip(parts, value, strict=True)
             return tuple(_convert(part, entry) for part, entry in pairs)
     raise Mismatch
+
+
+def _convert_number(kind: type, value: Any) -> Any:
+    if isinstance(value, bool) or kind is bool:
+        if isinstance(value, bool) and kind is bool:
+            return value
+    elif isinstance(value, int):
+        try:
+            return kind(value)
+        except OverflowError:  # a whole number that no float holds
+            raise Mismatch from None
+    elif isinstance(value, float) and not math.isnan(value):
+        if kind is float:
+            return value
+        if value.is_integer() and abs(value) <= EXACT:  # 1e3 updates
+            return int(value)
+    raise Mismatch
+
+
+EXACT = 2.0**53
+"""Beyond it a float stands for more whole numbers than one."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.ASCII)
+
+
+def _read(text: str) -> Any:
+    """The number or truth value that a text is, which ``${oc.env:…}`` always gives."""
+    text = text.strip()
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if not _NUMBER.fullmatch(text):
+        raise Mismatch
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _describe(annotation: Any) -> list[str]:

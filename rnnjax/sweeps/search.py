@@ -19,12 +19,19 @@ import polars as pl
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.store.rundir import RunDir
-from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
+from rnnjax.sweeps.axes import (
+    MOST_JOBS,
+    Interval,
+    check_count,
+    parse_axes,
+    split_intervals,
+)
 from rnnjax.sweeps.compose import Plan, plan
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.schema import as_text
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.zipped import ZIP
@@ -61,8 +68,8 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("trials", self.trials, 1)
-        check_range("points", self.points, 2)
+        check_range("trials", self.trials, 1, MOST_JOBS)
+        check_range("points", self.points, 2, MOST_JOBS)
         check_range("factor", self.factor, 2)
         check_range("rounds", self.rounds, 1)
 
@@ -223,6 +230,7 @@ class _Trials:
             count = config.trials
             if config.method == "grid":
                 grid = self.space.grid(config.points)
+                check_count(math.prod(map(len, grid.values())) * self.seeds)
                 points = list(itertools.product(*grid.values()))
                 for point in points:
                     self.study.enqueue_trial(dict(zip(grid, point, strict=True)))
@@ -324,12 +332,7 @@ class _Trials:
     ) -> Plan:
         fixed = list(self.space.fixed)
         if any(values):
-            texts = [
-                ", ".join(f"{key}: {as_text(value)}" for key, value in one.items())
-                for one in values
-            ]
-            entries = ", ".join(f"{{{text}}}" for text in texts)
-            fixed = [f"{ZIP}=[{entries}]", *fixed]
+            fixed = [f"{ZIP}={quoted([*values])}", *fixed]
         if steps is not None:
             fixed = [text for text in fixed if not text.startswith("steps=")]
             fixed.append(f"steps={steps}")

@@ -36,8 +36,8 @@ class PackConfig:
 
     Attributes:
         devices: how many devices to use; None: all.
-        capacity: places for runs on each device, at least 2; None: 8, or where they
-            run side by side as many as its memory takes.
+        capacity: places for runs on each device, at least 2; None: 8, fewer where runs
+            are large, or where they run side by side as many as its memory takes.
         how: the runs of a device one after the other (``loop``) or side by side
             (``vmap``); None: ``loop`` on a CPU, ``vmap`` elsewhere.
     """

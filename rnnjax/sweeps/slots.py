@@ -8,10 +8,18 @@ from jax.sharding import Mesh
 from rnnjax.store.manifest import Slot
 from rnnjax.sweeps.packing import Planned
 from rnnjax.sweeps.settings import PackConfig
-from rnnjax.training.capacity import places_for
+from rnnjax.training.capacity import places_for, state_bytes
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import RUNS, TOLERANCE, how_for, mesh_for
 from rnnjax.training.program import Signature
+
+
+SPARE = 2**27
+"""Bytes of the states of all places of a mesh, up to which they may stand empty."""
+
+ROOM = 2**30
+"""Bytes of the states on a device that are mapped one after the other. Training holds
+about four times as much."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Slots:
     mesh: Mesh
     config: PackConfig
     _found: dict[Signature, int] = dataclasses.field(default_factory=dict)
+    _states: dict[Signature, int] = dataclasses.field(default_factory=dict)
 
     @property
     def side_by_side(self) -> bool:
@@ -36,17 +45,37 @@ class Slots:
         known, signature = self._found, planned.signature
         if signature not in known:
             places = self.config.places
-            if self.side_by_side and self.config.capacity is None:
-                places = places_for(planned.job.config, signature, self.mesh)
+            if self.config.capacity is None:
+                if self.side_by_side:
+                    places = places_for(planned.job.config, signature, self.mesh)
+                else:
+                    places = min(places, max(2, ROOM // self._state_of(planned)))
             known[signature] = places * self.mesh.devices.size
         return known[signature]
 
     def places(self, members: Sequence[Planned]) -> tuple[Mesh, int]:
-        """The devices that a pack is spread over, and the places on each of them."""
-        mesh = mesh_for(self.mesh, len(members), members[0].signature.shards)
-        if not self.side_by_side:
-            return mesh, self.config.places
-        return mesh, max(2, -(-len(members) // mesh.shape[RUNS]))
+        """The devices that a pack is spread over, and the places on each of them.
+
+        Empty places of small runs cost nothing, and one program serves packs of any
+        size then. A large run that is alone has two places on one device.
+        """
+        first, mesh = members[0], self.mesh
+        whole = self.config.places * mesh.devices.size
+        spare = not self.side_by_side and (
+            self.config.capacity is not None or whole * self._state_of(first) <= SPARE
+        )
+        if not spare and len(members) == 1:
+            mesh = Mesh(mesh.devices[:1], (RUNS,))
+        if first.signature.shards > 1:
+            mesh = mesh_for(self.mesh, len(members), first.signature.shards)
+        fewest = max(2, -(-len(members) // mesh.shape[RUNS]))
+        return mesh, max(fewest, self.config.places) if spare else fewest
+
+    def _state_of(self, planned: Planned) -> int:
+        known, signature = self._states, planned.signature
+        if signature not in known:
+            known[signature] = state_bytes(planned.job.config, signature)
+        return known[signature]
 
 
 def slots_of(training: PackTraining) -> list[Slot]:

@@ -1,13 +1,11 @@
 """Cells and tasks of the user's own: ``cell=path/file.py:MyCell`` on a command line.
 
-Such a value holds characters that Hydra's grammar reads otherwise, so it is replaced by
-the plain name of the class before Hydra sees it; the class is registered under it.
+The class is registered under its plain name, which stands for it from then on.
 """
 
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,11 +19,13 @@ from rnnjax.tasks.base import Task
 from rnnjax.tasks.user import execute_file
 
 
-_REFERENCE = r"""(?P<path>[^,'"()\[\]{}]+\.py):(?P<name>[^,'"()\[\]{}\s]+)"""
-_KINDS: dict[str, tuple[Registry[Any], type]] = {
+KINDS: dict[str, tuple[Registry[Any], type]] = {
     "cell": (CELLS, Cell),
     "task": (TASKS, Task),
 }
+"""Keys that may name a file of the user's: where its classes go, and what they are."""
+
+_REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,50 +55,31 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
 
-def rewrite(
-    overrides: Iterable[str],
-) -> tuple[list[str], dict[tuple[str, str], UserFile]]:
-    """Overrides with plain names, and the files by (kind, name), classes registered.
+_LOADED: dict[tuple[str, str], UserFile] = {}
 
-    Raises:
-        UserError: no such file or class, not a cell or task, an error in the file, or
-            a name that is taken.
+
+def reference(value: Any) -> tuple[str, str] | None:
+    """Path and name of ``path/file.py:Name``; None for any other value.
+
+    >>> reference("my cells/a,b.py:Mine"), reference("lstm")
+    (('my cells/a,b.py', 'Mine'), None)
     """
-    found: dict[tuple[str, str], UserFile] = {}
-    plain = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        for kind, pattern in _patterns(key.strip().lstrip("+")).items():
-
-            def register(match: re.Match[str], kind: str = kind) -> str:
-                file = load(kind, match["path"].strip(), match["name"].strip())
-                known = found.setdefault((kind, file.name), file)
-                if known.path != file.path:
-                    raise UserError(
-                        f"{known.path} and {file.path} both define {kind} {file.name}; "
-                        "give one of them another name"
-                    )
-                return f"{match['before']}{file.name}"
-
-            value = pattern.sub(register, value)
-        plain.append(f"{key}{equals}{value}")
-    return plain, found
+    found = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return (found["path"], found["name"]) if found else None
 
 
-def _patterns(key: str) -> dict[str, re.Pattern[str]]:
-    """How references to cells and tasks look like in the value of a key, by kind."""
-    if key == "zip":
-        before = {kind: rf"(?P<before>\b{kind}\s*:\s*)" for kind in _KINDS}
-    else:
-        before = {kind: "(?P<before>)" for kind in _KINDS if kind == key}
-    return {kind: re.compile(text + _REFERENCE) for kind, text in before.items()}
+def file_of(kind: str, name: str) -> UserFile | None:
+    """The file that a registered cell or task was loaded from; None for our own."""
+    registry, _ = KINDS[kind]
+    return _LOADED.get((kind, name)) if _is_users(registry[name]) else None
 
 
 def load(kind: str, path: str, name: str) -> UserFile:
     """Read and execute a file, and register its class `name` as a cell or task.
 
     Raises:
-        UserError: see `rewrite`.
+        UserError: no such file or class, not a cell or task, an error in the file, or
+            a name that is taken.
     """
     place = Path(path).expanduser().resolve()
     if not place.is_file():
@@ -120,7 +101,7 @@ def register(file: UserFile, known_as: str | None = None) -> None:
             that is taken.
     """
     kind, name, path = file.kind, file.name, file.path
-    registry, base = _KINDS[kind]
+    registry, base = KINDS[kind]
     known_as = known_as or name
     if known_as in registry and not _is_users(registry[known_as]):
         raise UserError(f"{path}: a {kind} {name} exists; give yours another name")
@@ -135,6 +116,7 @@ def register(file: UserFile, known_as: str | None = None) -> None:
     if base is Task and not dataclasses.is_dataclass(found):
         raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
     registry.replace(known_as, found)
+    _LOADED[kind, known_as] = file
 
 
 def _classes(module: ModuleType, base: type) -> list[str]:

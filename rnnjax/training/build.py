@@ -52,7 +52,10 @@ def forget_data() -> None:
 
 
 def build_cell(config: RunConfig) -> Cell:
-    """The cell of a run, with its initialisers; the input size is set by the model."""
+    """The cell of a run, with its initialisers; the input size is set by the model.
+
+    Its precision is JAX's: float64 with ``JAX_ENABLE_X64``, float32 otherwise.
+    """
     kind = CELLS[config.cell]
     chosen = dict(config.cell_options)
     fields = kind.__dataclass_fields__
@@ -68,7 +71,8 @@ def build_cell(config: RunConfig) -> Cell:
         chosen["recurrent_init"] = make_initializer(
             config.init.name, **dict(config.init.options)
         )
-    return kind(inputs=0, features=config.model.hidden, **chosen)
+    features, dtype = config.model.hidden, jnp.result_type(float)
+    return kind(inputs=0, features=features, param_dtype=dtype, **chosen)
 
 
 def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
@@ -113,7 +117,7 @@ def signature(config: RunConfig) -> Signature:
         model=model.clone(cell=static_cell(model.cell), lag=None),
         task=task,
         spec=spec,
-        optimizer=config.optimizer.name,
+        optimizer=config.optimizer.rule,
         remedy=config.remedy.name,
         penalty=build_penalty(config.penalty),
         batch=config.batch,
@@ -124,10 +128,10 @@ def signature(config: RunConfig) -> Signature:
 
 
 def build_hyper(config: RunConfig) -> Hyper:
-    """The numbers of a run as float32 scalars."""
+    """The numbers of a run as scalars, in the precision of `build_cell`."""
 
     def number(value: float) -> Any:
-        return jnp.asarray(value, jnp.float32)
+        return jnp.asarray(value, float)
 
     rule, lag = config.optimizer, config.backprop.lag
     return Hyper(
@@ -141,6 +145,7 @@ def build_hyper(config: RunConfig) -> Hyper:
         b2=number(rule.b2),
         decay=number(rule.decay),
         eps=number(rule.eps),
+        initial_scale=number(rule.initial_scale),
         loss_bound=number(config.loss_bound),
         cell={k: number(v) for k, v in numeric_fields(build_cell(config)).items()},
         lag=None if lag is None else jnp.asarray(lag, jnp.int32),
@@ -161,7 +166,7 @@ def draw_params(config: RunConfig, spec: TaskSpec, key: Any) -> Any:
     """Initial parameters; numbers of the cell and of its initialiser may be traced."""
     model = build_model(config, spec)
     if spec.vocabulary is None:
-        inputs = jnp.zeros((1, 1, spec.input_size), jnp.float32)
+        inputs = jnp.zeros((1, 1, spec.input_size), float)
     else:
         inputs = jnp.zeros((1, 1), jnp.int32)
     return model.init(key, inputs)["params"]

@@ -1,18 +1,21 @@
 """How many runs a device takes at a time.
 
-Runs that are mapped one after the other need the memory of one: any number will do.
-Side by side each needs its own, and a device is full sooner or later.
+Each run has a place for its state: parameters and what the optimizer keeps. Runs that
+are mapped one after the other share the memory of an update; side by side each needs
+its own of that too, and a device is full sooner or later.
 """
 
+import math
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
-from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import PLACES, RUNS
 from rnnjax.training.program import Signature
+from rnnjax.training.rehearse import prepare, shapes
 
 
 MOST = 256
@@ -33,8 +36,15 @@ def bytes_of_a_run(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
     A program for two is compiled for that; data that both read count half for each.
     """
     small = Compiled(signature, Mesh(mesh.devices.flat[:1], (RUNS,)), 2, "vmap")
-    PackTraining(small, [config]).warm()
+    prepare(small, config)
     return max(1, small.memory() // 2)
+
+
+def state_bytes(config: RunConfig, signature: Signature) -> int:
+    """What the state of one run takes; nothing is computed."""
+    state, _ = shapes(config, signature)
+    leaves = jax.tree.leaves(state)
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
 def places_for(config: RunConfig, signature: Signature, mesh: Mesh) -> int:

@@ -74,8 +74,21 @@ class ModelConfig:
 class OptimizerConfig:
     """Which update rule; numeric entries are inputs of the compiled program.
 
-    `sgd` is w_new = w_old − η ∂L/∂w; `momentum` keeps a velocity; `adam` and `rmsprop`
-    are optax's.
+    With g = ∂L/∂w: `sgd` is w ← w − η g; `momentum` keeps a velocity, v ← μ v + g and
+    w ← w − η v; `adam` is w ← w − η m̂ / (√v̂ + ε) with m̂ and v̂ without bias; `rmsprop`
+    is v ← ρ v + (1 − ρ) g² and w ← w − η g / √(v + ε), ρ its decay, or with
+    `eps_in_sqrt` false w ← w − η g / (√v + ε).
+
+    Attributes:
+        name: of the rule.
+        momentum: μ.
+        b1, b2: decay of the means of g and g² (adam).
+        decay: ρ (rmsprop).
+        eps: ε (adam, rmsprop).
+        eps_in_sqrt: whether ε of rmsprop stands inside the root, as in optax and
+            TensorFlow, or outside, as in PyTorch: where |g| is far below √ε the two
+            differ by orders of magnitude.
+        initial_scale: v before the first update of rmsprop; TensorFlow 1 has 1.
     """
 
     name: Literal["sgd", "momentum", "adam", "rmsprop"] = "adam"
@@ -84,12 +97,21 @@ class OptimizerConfig:
     b2: float = 0.999
     decay: float = 0.9
     eps: float = 1e-8
+    eps_in_sqrt: bool = True
+    initial_scale: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.name, ("sgd", "momentum", "adam", "rmsprop"))
         for key in ("momentum", "b1", "b2", "decay"):
             check_range(f"optimizer.{key}", getattr(self, key), 0.0, 0.999_999)
         check_range("optimizer.eps", self.eps, 0.0, 1.0)
+        check_range("optimizer.initial_scale", self.initial_scale, 0.0, 1e6)
+
+    @property
+    def rule(self) -> str:
+        """What the compiled code depends on, see `rnnjax.training.optimizer`."""
+        outside = self.name == "rmsprop" and not self.eps_in_sqrt
+        return "rmsprop_outside" if outside else self.name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ def evaluate(
         part = take_examples(batch, jnp.minimum(index, size - 1))
         answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
         losses, scores = per_example(spec, answers, part)
-        real = (index < size).astype(jnp.float32)
+        real = (index < size).astype(float)
         weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
         if spec.readout == "every":
             weight, scored = part.mask, scored_mask(spec, part)

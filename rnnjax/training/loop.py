@@ -114,6 +114,7 @@ class PackTraining:
     def run(self, progress: Progress | None = None) -> list[Outcome]:
         """Train to the end; one outcome per run, in the order of the configurations."""
         state, at, began = self.state, self.at, time.perf_counter()
+        del self.state  # or the start would be kept beside all that follows
         saved = time.perf_counter()
         kept: dict[int, Continuation] = {}
         tell = progress or (lambda updates, ended: None)

@@ -134,6 +134,17 @@ class Pack:
 
         return jax.tree.map(join, *runs)
 
+    def stacked(self, one: Any) -> jax.ShapeDtypeStruct:
+        """The shape that `stack` gives arrays like this one."""
+        shape = (self.mesh.shape[RUNS] * self.capacity, *one.shape)
+        place = NamedSharding(self.mesh, PartitionSpec(RUNS))
+        return jax.ShapeDtypeStruct(shape, one.dtype, sharding=place)
+
+    def shared(self, one: Any) -> jax.ShapeDtypeStruct:
+        """The shape that `share` gives an array like this one."""
+        place = NamedSharding(self.mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=place)
+
     def share(self, tree: Any) -> Any:
         """The same arrays on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))

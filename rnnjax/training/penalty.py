@@ -47,7 +47,7 @@ def build_strength(config: PenaltyConfig) -> Strength:
     never = jnp.iinfo(jnp.int32).max
     until = never if config.until is None else config.until
     return Strength(
-        jnp.asarray(config.weight, jnp.float32),
+        jnp.asarray(config.weight, float),
         jnp.asarray(config.alone, jnp.int32),
         jnp.asarray(until, jnp.int32),
     )

@@ -241,7 +241,7 @@ class Program:
             state.meter.metric + metric,
             state.meter.grad_norm + norm,
             jnp.maximum(state.meter.grad_norm_max, norm),
-            state.meter.clipped + (norm > hyper.threshold).astype(jnp.float32),
+            state.meter.clipped + (norm > hyper.threshold).astype(float),
             state.meter.update_ratio + update_ratio(updates, state.params),
         )
 

@@ -26,7 +26,7 @@ class Rate:
 
 def build_rate(config: RateConfig) -> Rate:
     """The schedule of a run as scalars."""
-    number = lambda value: jnp.asarray(value, jnp.float32)
+    number = lambda value: jnp.asarray(value, float)
     return Rate(
         kind=jnp.asarray(KINDS_OF_RATE.index(config.name), jnp.int32),
         warmup=number(config.warmup),
@@ -38,7 +38,7 @@ def build_rate(config: RateConfig) -> Rate:
 
 def factor(rate: Rate, step: Int[Array, ""]) -> Float[Array, ""]:
     """η_k / η at update `step`; exactly 1 for a constant rate without warm-up."""
-    one, k = jnp.ones((), jnp.float32), step.astype(jnp.float32)
+    one, k = jnp.ones((), float), step.astype(float)
     warm = jnp.minimum((k + 1) / jnp.maximum(rate.warmup, 1), 1)
     since = jnp.maximum(k - rate.warmup, 0)
     part = jnp.minimum(since / jnp.maximum(rate.over - rate.warmup, 1), 1)

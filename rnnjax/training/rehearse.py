@@ -1,16 +1,39 @@
-"""What a pack will take: compiled, and tried for a few updates that nobody keeps."""
+"""What a pack will take: compiled, and tried for a few updates that nobody keeps.
 
+Compiling needs shapes alone, so that a demand which no memory meets is known before
+anything is allocated.
+"""
+
+import contextlib
 import dataclasses
+import importlib
+import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
+from rnnjax.tasks.base import Data, Split
+from rnnjax.training.build import build_hyper, build_task, draw_params
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.config import RunConfig
 from rnnjax.training.loop import PackTraining
+from rnnjax.training.optimizer import Hyper
+from rnnjax.training.pack import Pack
+from rnnjax.training.program import PARAMS, Program, Signature, key_for
+from rnnjax.training.state import TrainState, Until
+from rnnjax.types import Batch
 
 
 UPDATES = 20
+
+COPIES = 2
+"""Of what a program holds, free memory that a try wants."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,22 +42,88 @@ class Rehearsal:
 
     Attributes:
         bytes: memory on all devices together, by XLA's own account.
-        seconds: wall time from the first update to the last, estimated.
+        seconds: wall time from the first update to the last, estimated; None: the pack
+            was not tried, because it may not fit.
         compile_seconds: what compiling took now.
     """
 
     bytes: int
-    seconds: float
+    seconds: float | None
     compile_seconds: float
 
 
-def rehearse(training: PackTraining, updates: int = UPDATES) -> Rehearsal:
+def shapes(config: RunConfig, signature: Signature) -> tuple[TrainState, Hyper]:
+    """State and numbers of a run as `jax.ShapeDtypeStruct`; nothing is computed."""
+    program = Program(signature)
+    _, data = build_task(config.task, config.task_options)
+
+    def start(data: Data) -> tuple[TrainState, Hyper]:
+        hyper = build_hyper(config)
+        params = draw_params(config, signature.spec, key_for(hyper, PARAMS, 0))
+        ride = program.empty_ride(params, hyper, data)
+        return program.start(params, hyper, ride), hyper
+
+    return jax.eval_shape(start, dict(data))
+
+
+def prepare(compiled: Compiled, config: RunConfig) -> None:
+    """Compile what a pack of such runs will call, from shapes alone."""
+    state, hyper = shapes(config, compiled.signature)
+    task, data = build_task(config.task, config.task_options)
+    pack = Pack(compiled.mesh, 1, compiled.capacity)
+    until = Until(*(np.zeros((), kind) for kind in (np.int32, bool, np.int32)))
+    stacked = lambda tree: jax.tree.map(pack.stacked, tree)
+    shared = lambda tree: jax.tree.map(pack.shared, tree)
+
+    def batch(split: Split, size: int) -> Batch:
+        draw = lambda data: task.heldout(split, size, data)
+        return shared(jax.eval_shape(draw, dict(data)))
+
+    pair = stacked((state.params, hyper))
+    runs = stacked((state, hyper, until))
+    compiled.prepare("chunk", pack, runs, shared(dict(data)))
+    compiled.prepare("evaluate", pack, pair, batch("validation", config.eval.size))
+    if config.probe.preset == "full":
+        compiled.prepare("probe", pack, pair, batch("validation", config.probe.batch))
+
+
+def rehearse(
+    compiled: Compiled, configs: Sequence[RunConfig], updates: int = UPDATES
+) -> Rehearsal:
     """Time an update, an evaluation and a probe of a pack, and count how many come.
 
     Args:
-        training: of the pack; its state is left as it was.
+        compiled: the program of the pack.
+        configs: its runs.
         updates: how many are timed, after as many that are not.
     """
+    prepare(compiled, configs[0])
+    needed = compiled.memory() * compiled.mesh.devices.size
+    seconds = None
+    if COPIES * needed <= free_memory(compiled.mesh):
+        seconds = _seconds_of(PackTraining(compiled, configs), updates)
+    return Rehearsal(needed, seconds, compiled.seconds)
+
+
+def free_memory(mesh: Mesh) -> float:
+    """Bytes that may be allocated now, as far as they are known."""
+    first = mesh.devices.flat[0]
+    if first.platform != "cpu":
+        limit = (first.memory_stats() or {}).get("bytes_limit", math.inf)
+        return limit * mesh.devices.size
+    limits = [math.inf]
+    with contextlib.suppress(ImportError):
+        resource = importlib.import_module("resource")
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limits.append(soft if soft != resource.RLIM_INFINITY else math.inf)
+    with contextlib.suppress(OSError):  # Linux alone has it
+        known = Path("/proc/meminfo").read_text()
+        limits += [1024 * int(n) for n in re.findall(r"MemAvailable:\s*(\d+)", known)]
+    return min(limits)
+
+
+def _seconds_of(training: PackTraining, updates: int) -> float:
+    """Of all updates, evaluations and probes, from a few of them."""
     training.warm()
     compiled, pack, schedule = training.compiled, training.pack, training.schedule
     pair = (training.state.params, training.hyper)
@@ -47,8 +136,7 @@ def rehearse(training: PackTraining, updates: int = UPDATES) -> Rehearsal:
         seconds += schedule.steps * _seconds(chunk) / updates
     if training.configs[0].probe.preset == "full":
         seconds += len(schedule.probes) * _seconds(probe)
-    devices = compiled.mesh.devices.size
-    return Rehearsal(compiled.memory() * devices, seconds, compiled.seconds)
+    return seconds
 
 
 def _seconds(function: Callable[[], Any]) -> float:

@@ -78,7 +78,7 @@ def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
     if spec.readout == "last":
         return jnp.full((2, shards), 1 / shards)
     masks = parts.mask, jax.vmap(lambda part: scored_mask(spec, part))(parts)
-    counted = jnp.stack([jnp.sum(mask, axis=(1, 2)) for mask in masks])
+    counted = jnp.stack([jnp.sum(mask, axis=(1, 2), dtype=float) for mask in masks])
     return counted / jnp.maximum(jnp.sum(counted, axis=1, keepdims=True), 1.0)
 
 

@@ -50,5 +50,5 @@ class Until:
 
 def empty_meter() -> Meter:
     """A meter that has seen no update."""
-    zero = jnp.zeros((), jnp.float32)
+    zero = jnp.zeros((), float)
     return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero, zero)
