@@ -8,6 +8,7 @@ from pathlib import Path
 from rnnjax.devices import keep_programs, use_devices
 from rnnjax.store.identity import identity
 from rnnjax.store.index import Row
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
 from rnnjax.sweeps.progress import Progress
@@ -27,6 +28,7 @@ class Order:
         settings: of the launch.
         group: the name of the sweep.
         progress: told of every advance.
+        copies: those to W&B; other processes have their own.
     """
 
     planned: tuple[Planned, ...]
@@ -35,6 +37,7 @@ class Order:
     settings: LaunchSettings
     group: str
     progress: Progress
+    copies: Copies = dataclasses.field(default_factory=Copies)
 
     @property
     def left(self) -> list[Planned]:
