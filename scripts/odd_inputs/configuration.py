@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from rnnjax.errors import UserError
 from scripts.odd_inputs.case import add, case, command, expect, variables
 from scripts.odd_inputs.cells import CELL, GOOD
 from scripts.odd_inputs.samples import npz, train
@@ -15,13 +16,26 @@ def _jobs(*words: str) -> int:
     return int(found[1]) if found else 0
 
 
-@case("never")
-def a_rate_from_the_environment() -> None:
-    with variables(MY_RATE="3e-2", MY_SEED="17"):
-        words = ("lr=${oc.env:MY_RATE}", "seed=${oc.env:MY_SEED}")
-        run = train(*words, path=npz("a.npz"))
+def _decoded(**given: str) -> None:
+    """Numbers of the environment are numbers, or the refusal names their resolver."""
+    try:
+        with variables(MY_RATE="3e-2", MY_SEED="17"):
+            run = train(*(f"{k}={v}" for k, v in given.items()), path=npz("a.npz"))
+    except UserError as error:
+        expect("oc.decode" in str(error), f"no way out is named: {error}")
+        raise
     got = run.config.lr, run.config.seed
     expect(got == (3e-2, 17), f"rate and seed {got}")
+
+
+add(
+    "a rate and a seed from the environment",
+    lambda: _decoded(lr="${oc.env:MY_RATE}", seed="${oc.env:MY_SEED}"),
+)
+add(
+    "a default for a variable that is not set",
+    lambda: _decoded(lr="${oc.env:MY_RATE}", seed="${oc.env:NOT_SET_ANYWHERE,17}"),
+)
 
 
 @case("must")
@@ -33,12 +47,6 @@ def a_word_from_the_environment_for_a_number() -> None:
 @case("must")
 def a_variable_that_is_not_set() -> None:
     command(["train", "-n", "steps=${oc.env:NOT_SET_ANYWHERE}"])
-
-
-@case("never")
-def a_default_for_a_variable_that_is_not_set() -> None:
-    run = train("seed=${oc.env:NOT_SET_ANYWHERE,5}", path=npz("a.npz"))
-    expect(run.config.seed == 5, f"seed {run.config.seed}")
 
 
 def _experiment(sweep: str, folder: str = "mine") -> str:
