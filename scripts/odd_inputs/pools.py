@@ -1,6 +1,7 @@
 """Finished runs, and what happens to what they were made from."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,9 @@ def a_sweep_with_fewer_steps_on_the_command_line() -> None:
 def _loss(run: Path) -> str:
     """The line of the loss that `rnnjax probe` prints of a run."""
     said = command(["probe", f"run={run}", "sections=flow"])
-    [line] = [line for line in said.splitlines() if line.split()[:1] == ["loss"]][:1]
-    return line
+    lines = [line for line in said.splitlines() if re.search(r"\bloss\b", line)]
+    expect(lines, "the probe prints no loss")
+    return lines[0]
 
 
 @case("never")
