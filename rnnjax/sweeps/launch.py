@@ -1,7 +1,9 @@
 """Launch jobs: skip what is done, pack what is alike, keep every run's directory."""
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rnnjax.store.index import Row
@@ -9,6 +11,7 @@ from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.jobs import Job, with_data
 from rnnjax.sweeps.launchers import launcher_of
@@ -70,13 +73,18 @@ def launch(
     unfinished = {one.identity for one in planned} - there
     sweep = record_sweep(pool, planned, settings, command)
     told = progress or Progress()
-    order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told)
+    copies = Copies()
+    order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told, copies)
     if callbacks:
         known = {key: row for key, row in rows.items() if key not in unfinished}
         callbacks.begin(planned, _paths(pool, planned, known))
     failed = launcher(order)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
+    later = copies.complete(pool, planned, rows, sweep.name)
+    # Who shows no progress (Python) is still warned.
+    warn = told.warn if progress else partial(warnings.warn, stacklevel=3)
+    copies.tell(later, told.say, warn)
     known = (rows.get(one.identity) for one in planned)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:

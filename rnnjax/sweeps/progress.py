@@ -39,6 +39,9 @@ class Progress:
     def advance(self, updates: int, runs_ended: int) -> None:
         """So many more updates were made, or spared by a run that ended early."""
 
+    def say(self, message: str) -> None:
+        """Something that was done beside the runs."""
+
     def warn(self, message: str) -> None:
         """Something the user should know."""
 
@@ -106,6 +109,9 @@ class LiveProgress(Progress):
             self.console.print(
                 f"{share:6.1%} of {self.runs} {self.things}, {seconds:.0f} s"
             )
+
+    def say(self, message: str) -> None:
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         # An error may show shapes in brackets, which are markup to rich.

@@ -21,13 +21,22 @@ class TrackerConfig:
 
     Attributes:
         name: ``none`` or ``wandb``.
-        mode: ``offline`` needs no account.
-        project: the W&B project.
+        mode: ``offline`` needs no account; None: as ``WANDB_MODE`` and
+            ``WANDB_DISABLED`` say, or else ``offline``.
+        project: the W&B project; None: ``WANDB_PROJECT``, or else ``rnnjax``.
     """
 
     name: Literal["none", "wandb"] = "none"
-    mode: Literal["offline", "online", "disabled"] = "offline"
-    project: str = "rnnjax"
+    mode: Literal["offline", "online", "disabled"] | None = None
+    project: str | None = None
+
+    def __post_init__(self) -> None:
+        name = self.project
+        if name is not None and not re.fullmatch(r"[^/\\#?%:]{1,128}", name):
+            raise UserError(
+                f"tracker.project={name} must have 1 to 128 characters, none of "
+                "them / \\ # ? % or :"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rnnjax.store.rundir import (
     run_path,
     write_source,
 )
-from rnnjax.store.wandb_mirror import mirror
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
@@ -58,6 +58,7 @@ class Work:
         group: the name of the sweep.
         progress: told of every advance.
         programs: compiled ones by signature, devices and places on each.
+        copies: of the runs, if they ask for any; what fails is kept there, not told.
     """
 
     settings: LaunchSettings
@@ -66,6 +67,7 @@ class Work:
     programs: dict[tuple[Signature, Mesh, int], Compiled] = dataclasses.field(
         default_factory=dict
     )
+    copies: Copies = dataclasses.field(default_factory=Copies)
 
     @cached_property
     def pool(self) -> Pool:
@@ -222,7 +224,8 @@ class Work:
             for i, done in sealing.items():
                 if i not in left:
                     self.pool.add(done.result())
-                    self._mirror(done.result(), pack.members[i])
+                    tracker = pack.members[i].job.tracker
+                    self.copies.add(done.result(), tracker, self.group)
             for i in left:
                 sealing[i].result()  # raises what went wrong with the first of them
         except Exception as error:
@@ -238,12 +241,6 @@ class Work:
                 claims.release(identity)
         pack.checkpoint.clear()
         return 0
-
-    def _mirror(self, run: RunDir, planned: Planned) -> None:
-        tracker = planned.job.tracker
-        if tracker.name == "wandb":
-            names = {"group": self.group, "project": tracker.project}
-            mirror(run, mode=tracker.mode, **names)
 
     def _close(self, runs: dict[int, tuple[RunDir, Manifest]], **changes: Any) -> None:
         """Enter runs that ended without a result; what they go on from stays."""

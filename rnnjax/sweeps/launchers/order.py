@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnnjax.devices import keep_programs, use_devices
 from rnnjax.store.index import Row
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
 from rnnjax.sweeps.progress import PackSize, Progress
@@ -26,6 +27,7 @@ class Order:
         settings: of the launch.
         group: the name of the sweep.
         progress: told of every advance.
+        copies: those to W&B; other processes have their own.
     """
 
     planned: tuple[Planned, ...]
@@ -34,6 +36,7 @@ class Order:
     settings: LaunchSettings
     group: str
     progress: Progress
+    copies: Copies = dataclasses.field(default_factory=Copies)
 
     @property
     def left(self) -> list[Planned]:

@@ -1,0 +1,110 @@
+"""The W&B copies that the jobs of a launch ask for; none of them ever fails a run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rnnjax.errors import one_line
+from rnnjax.store.claims import Claims
+from rnnjax.store.index import Row
+from rnnjax.store.pool import Pool
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
+from rnnjax.store.wandb_place import Place, place
+from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.settings import TrackerConfig
+
+
+class Copies:
+    """Makes copies, and keeps what went wrong, so that it is said once.
+
+    Attributes:
+        failed: why, by the run that has no copy.
+        disabled_by: the environment variable that forbids copies, ``NAME=value``.
+    """
+
+    def __init__(self) -> None:
+        self.failed: dict[Path, str] = {}
+        self.disabled_by: str | None = None
+        self._unreachable = ""
+        self._known: dict[Path, dict[str, list[Path]]] = {}
+
+    def add(self, run: RunDir, tracker: TrackerConfig, group: str) -> Path | None:
+        """Copy a finished run, if that is asked for and not done already.
+
+        After W&B could not be reached it is not tried again.
+
+        Returns:
+            The root of W&B's folder if a copy was made now.
+        """
+        if tracker.name != "wandb" or run.path in self.failed:
+            return None
+        if self._unreachable:
+            self.failed[run.path] = self._unreachable
+            return None
+        try:
+            to = place(run.path.parent, tracker.mode, tracker.project, group)
+            return to.root if self._made(run, to) else None
+        except Unreachable as error:
+            self._unreachable = self.failed[run.path] = str(error)
+        except Exception as error:
+            self.failed[run.path] = one_line(error)
+        return None
+
+    def _made(self, run: RunDir, to: Place) -> bool:
+        if to.mode == "disabled":
+            self.disabled_by = to.disabled_by
+            return False
+        if to.root not in self._known:
+            self._known[to.root] = copies_in(to.root)
+        known, identity = self._known[to.root], run.manifest().identity
+        made = mirror(run, to, known.get(identity, ()))
+        if made:
+            known[identity] = [made]
+        return made is not None
+
+    def complete(
+        self,
+        pool: Pool,
+        planned: Sequence[Planned],
+        rows: Mapping[str, Row],
+        group: str,
+    ) -> list[Path]:
+        """Copy those of the runs that are finished and have no copy yet.
+
+        A run that another process works on is left to that one.
+
+        Returns:
+            The root of W&B's folder, once for each copy that was made now.
+        """
+        asked = [one for one in planned if one.job.tracker.name == "wandb"]
+        rooted: list[Path] = []
+        if not asked:
+            return rooted
+        with Claims(pool.path) as claims:
+            for one in asked:
+                row = rows.get(one.identity)
+                if row is None or not row.is_finished or not claims.take(one.identity):
+                    continue
+                run = RunDir(pool.path / row.folder)
+                root = self.add(run, one.job.tracker, group)
+                rooted += [root] if root else []
+                claims.release(one.identity)
+        return rooted
+
+    def tell(
+        self,
+        later: Sequence[Path],
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        """Say in a line each how many were copied `later`, and what went wrong."""
+        if later:
+            things = "run" if len(later) == 1 else "runs"
+            say(f"copied {len(later)} finished {things} to W&B, in '{later[0]}/wandb'")
+        if self.disabled_by:
+            say(f"no W&B copies: {self.disabled_by}")
+        if self.failed:
+            path, reason = next(iter(self.failed.items()))
+            others = len(self.failed) - 1
+            more = f" and {others} more" if others else ""
+            warn(f"no W&B copy of '{path}'{more}: {reason}")

@@ -1,0 +1,1 @@
+"""Odd models, files and command lines: right, refused, or wrong."""
