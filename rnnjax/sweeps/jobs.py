@@ -27,6 +27,7 @@ from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
+from rnnjax.tasks.files import user_path
 from rnnjax.training.build import build_cell, forget_data
 from rnnjax.training.config import (
     BackpropConfig,
@@ -213,7 +214,7 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
 def _settle_path(task: dict[str, Any]) -> None:
     """Make the path of a data file absolute: a run is looked at from other folders."""
     if isinstance(path := task.get("path"), str):
-        task["path"] = os.path.abspath(os.path.expanduser(path))
+        task["path"] = os.path.abspath(user_path(path))
 
 
 def _own(cell: Mapping[str, Any]) -> str:
