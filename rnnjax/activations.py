@@ -8,7 +8,8 @@ The slopes are written in functions that have such derivatives themselves: secon
 higher derivatives are exact in the same sense.
 
 At a kink the slope is that of the left piece (ReLU: 0 at z = 0, leaky ReLU: 0.01), and
-0 at both corners of the hard functions.
+0 at both corners of the hard functions. The derivative that JAX uses takes the left
+piece at NaN too, as `jax.nn.relu` does; `Activation.slope` is NaN there.
 
 Inside ``with recording() as seen:`` every call of an activation also notes what entered
 it, so that a probe can look at the slopes and gates of any cell.
@@ -38,7 +39,8 @@ class Activation:
     Attributes:
         name: its name in `ACTIVATIONS`.
         function: φ, differentiated by JAX as `slope`.
-        slope: φ′, without cancellation; finite for every |z| up to 1e4.
+        slope: φ′, without cancellation; finite for every |z| up to 1e4, NaN at NaN
+            unless φ′ is constant.
         slope_bounds: infimum and supremum of φ′.
         range: infimum and supremum of φ.
         formula: φ(z) in LaTeX.
@@ -163,8 +165,13 @@ def _enter(
     slope_bounds: tuple[float, float],
     range: tuple[float, float],
     formula: str,
+    pieces: bool = False,
 ) -> Activation:
+    """Register φ; `pieces`: comparisons choose its slope, and NaN fails all of them."""
     function = with_slope(value, slope)
+    if pieces:
+        chosen = slope
+        slope = lambda z: jnp.where(jnp.isnan(z), jnp.nan, chosen(z))
     return ACTIVATIONS.register(name)(
         Activation(name, function, slope, slope_bounds, range, formula)
     )
@@ -241,6 +248,7 @@ relu = _enter(
     (0.0, 1.0),
     (0.0, math.inf),
     r"\max(z, 0)",
+    pieces=True,
 )
 leaky_relu = _enter(
     "leaky_relu",
@@ -249,6 +257,7 @@ leaky_relu = _enter(
     (0.01, 1.0),
     (-math.inf, math.inf),
     r"\max(z, 0.01\, z)",
+    pieces=True,
 )
 
 _SELU_SCALE = 1.0507009873554805
@@ -334,6 +343,7 @@ hard_tanh = _enter(
     (0.0, 1.0),
     (-1.0, 1.0),
     r"\min(\max(z, -1), 1)",
+    pieces=True,
 )
 hard_sigmoid = _enter(
     "hard_sigmoid",
@@ -342,6 +352,7 @@ hard_sigmoid = _enter(
     (0.0, 1 / 6),
     (0.0, 1.0),
     r"\min(\max(z / 6 + 1/2, 0), 1)",
+    pieces=True,
 )
 
 

@@ -335,7 +335,7 @@ def test_fields_keep_values_or_refuse_them(value):
         with contextlib.suppress(ValueError):
             number = float(value) if value.isascii() and "_" not in value else value
     whole = isinstance(number, int | float) and float(number).is_integer()
-    exact = whole and abs(number) <= 2**53
+    exact = whole and abs(float(number)) <= 2**53
     fits = {
         int: type(number) in (int, float) and exact,
         float: type(number) in (int, float) and number == number,

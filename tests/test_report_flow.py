@@ -12,13 +12,22 @@ from hypothesis import strategies as st
 
 from rnnjax import results
 from rnnjax.report.aggregate import median
+from rnnjax.report.build import what_came_out
 from rnnjax.report.flow import by_lag, read_flow, transient_of
 from rnnjax.report.layout import spread
 from rnnjax.report.runs import tidy
+from rnnjax.report.study import read_study
 from rnnjax.report.style import DASHES, SERIES, palette
 from rnnjax.report.tables import bounds, decay_at, first_word_shares
 from rnnjax.store.pool import Pool
-from tests.report_samples import SIGMA, VARIANTS, config_of, opinion_sweep, store
+from tests.report_samples import (
+    SIGMA,
+    VARIANTS,
+    config_of,
+    opinion_sweep,
+    probes_of,
+    store,
+)
 
 
 def of(*configs: dict[str, Any], results: dict[str, Any] | None = None) -> Any:
@@ -219,3 +228,32 @@ def test_every_variant_has_a_look_of_its_own() -> None:
     most = len(SERIES) * len(DASHES)
     looks = palette([str(i) for i in range(most)])
     assert len(set(looks.values())) == most
+
+
+def test_a_run_that_exploded_is_not_ranked_among_those_that_vanish(
+    tmp_path: Path,
+) -> None:
+    sweep = tmp_path / "sweep"
+    pool = Pool(sweep / "runs")
+    for variant in ("elman_tanh", "elman_relu", "lstm"):
+        for seed in (0, 1):
+            probes = probes_of(VARIANTS[variant]["slopes"], [30, 30, 20, 30], seed=seed)
+            if variant == "elman_relu":
+                lost = slice(None) if seed else [0]
+                probes["log10_adjoint"][..., lost] = np.nan
+            task = {"name": "opinion", "distance": 30}
+            store(pool, config_of(variant, seed, task), "done", probes=probes)
+    study = read_study(pool.path)
+    table = decay_at(study.flow.decays)
+    relu = table.row(by_predicate=pl.col("variant") == "Elman ReLU", named=True)
+    assert (relu["seeds"], relu["exploded"], relu["lost"]) == (2, 2, 1)
+    assert relu["slope"] == pytest.approx(-0.03, abs=0.01), "the rest of seed 0"
+    assert relu["zeros"] == 0 and relu["first_low"] == relu["first_high"]
+    others = table.filter(pl.col("variant") != "Elman ReLU")
+    assert (others["exploded"] == 0).all()
+    said = dict(what_came_out(study))["Gradients"]
+    (told,) = [line for line in said if "explode" in line]
+    assert "Elman ReLU (in all examples of 1 and in some examples of 1 of 2" in told
+    lost = study.flow.decays.filter(variant="Elman ReLU", seed=1)
+    assert lost["slope"].is_nan().all() and lost["horizon"].is_nan().all()
+    assert (lost["exploded"] == 1).all() and (lost["lags"] == 30).all()

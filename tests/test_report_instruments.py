@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from rnnjax.report import instruments
+from rnnjax.report.explosion import explosion
 from rnnjax.report.instruments.adjoints import fitted, slope
 from rnnjax.report.instruments.numbers import arrays, band, brief
 from rnnjax.report.instruments.word_strip import COLUMNS, columns
@@ -409,3 +410,75 @@ def test_the_page_is_offline_and_the_same_when_redrawn(
 def test_a_page_of_little(tmp_path: Path) -> None:
     page = write_page(made()[["loss"]], tmp_path, "t", "s").read_text()
     assert "nothing that could be drawn" in page and "what loss is" in page
+
+
+def exploded_in(lost: list[int], step: int = 9) -> xr.Dataset:
+    """`made` with states that explode at a step in these examples."""
+    data = made()
+    first = np.full((1, 3, B), np.nan)
+    first[:, :2, lost] = step
+    data["first_nonfinite_step"] = ("layer", "array", "example"), first
+    for name in ("log10_adjoint", "decay", "memory_horizon"):
+        data[name][..., lost] = np.nan
+    if 0 in lost:
+        for name in ("lyapunov", "lyapunov_error", "kaplan_yorke"):
+            data[name][:, 0] = np.nan
+        data["log_sigma"][:, 1:] = np.nan
+    return data
+
+
+def test_what_exploded_is_told_and_never_said_to_vanish(tmp_path: Path) -> None:
+    every = list(range(B))
+    data = exploded_in(every)
+    for name in ("loss", "lyapunov", "lyapunov_error", "k90", "log10_gradient"):
+        data[name] = data[name] * np.nan
+    table = {row.quantity: row.value for row in summary(data)}
+    assert table["loss"] == "NaN: not a number"
+    where = "the state h is infinite or NaN from step 9 on in 5 of 5 examples"
+    assert where in table["layer0: exploded"]
+    assert table["layer0/U"].startswith("gradient not a number (NaN)")
+    assert not any("horizon" in name or "Lyapunov" in name for name in table)
+    page = write_page(data, tmp_path, "title", "subtitle").read_text(encoding="utf-8")
+    assert f"layer0 exploded: {where}" in page and "The loss is not a number" in page
+    assert "layer0: vanishes" not in page and "every direction is lost" not in page
+    assert SAY["propagator_spectrum"](data) == [
+        "layer0: no product of Jacobians is a number."
+    ]
+
+
+def test_the_rest_of_a_batch_is_told_apart_from_what_exploded() -> None:
+    data = exploded_in([0, 2], step=9)
+    data["first_nonfinite_step"][:, :2, 2] = 12
+    (told,) = explosion(data)
+    assert "from a step between 9 and 12 on in 2 of 5 examples" in told
+    assert told.endswith("the numbers are of the other 3.")
+    (said,) = SAY["gradient_against_lag"](data)
+    assert said.startswith("layer0 (3 of 5 examples, the others explode): vanishes")
+    (said,) = SAY["lyapunov"](data)
+    assert "−0.100 ± 0.010" in said and "1 of 2 examples have none" in said
+    assert dict((r.quantity, r.value) for r in summary(data))[
+        "layer0: Kaplan–Yorke dimension"
+    ].endswith("1 of 2 are NaN")
+    assert explosion(made()) == []
+
+
+def test_a_gradient_that_alone_overflows_is_told() -> None:
+    data = exploded_in([1])
+    data["first_nonfinite_step"] = data["first_nonfinite_step"] * np.nan
+    (told,) = explosion(data)
+    assert "not a finite number in 1 of 5 examples: all states are finite" in told
+    (told,) = explosion(data.drop_vars("first_nonfinite_step"))
+    assert "in 1 of 5 examples: the network exploded" in told
+    data["loss"] = np.inf
+    assert explosion(data)[0].startswith("The loss is infinite")
+
+
+def test_a_run_whose_first_measurement_exploded_is_drawn_from_the_rest() -> None:
+    probes = probes_of((-0.5, -0.1), [T] * 4)
+    probes["log10_adjoint"][0] = np.nan
+    assert DRAW["gradient_over_training"](probes) is not None
+    (said,) = SAY["gradient_over_training"](probes)
+    assert "after 100 updates" in said
+    probes["log10_adjoint"][-1] = np.nan
+    assert DRAW["gradient_against_lag"](probes) is None
+    assert SAY["gradient_against_lag"](probes) == []

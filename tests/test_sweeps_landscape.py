@@ -96,3 +96,26 @@ def test_means_leave_exact_zeros_out(lag):
     found = module._by_lag(norms, jnp.array([2, 1]))
     expected = {0: (0.0 - 2.0) / 2, 2: -np.inf}[lag]
     assert found[lag] == expected
+
+
+def test_a_point_that_explodes_is_not_one_that_vanishes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = ["cell=elman", "activation=relu", "model.hidden=6", "init=orthogonal"]
+    task = ["task=temporal_order", "task.length=40", "probe.batch=3"]
+    assert main(["probe", "-m", *network, *task, "init.gain=1,50"]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 points exploded (init.gain = 50" in out
+    (file,) = tmp_path.glob("runs/probes/sweep-*/probes.nc")
+    data = xr.load_dataset(file, engine="h5netcdf").isel(layer=0)
+    calm, wild = data.sel({"init.gain": 1.0}), data.sel({"init.gain": 50.0})
+    assert float(calm.exploded) == 0 and np.isfinite(calm.decay)
+    assert np.isnan(calm.first_nonfinite_step) and not np.isnan(calm.horizon)
+    assert float(wild.exploded) == 1 and 15 < float(wild.first_nonfinite_step) < 40
+    for name in ("decay", "horizon", "log10_adjoint"):
+        assert np.isnan(wild[name]).all(), name
+
+
+def test_a_mean_with_nan_is_nan():
+    norms = jnp.array([[-2.0, jnp.nan], [-1.0, jnp.nan], [0.0, 0.0]])
+    found = module._by_lag(norms, jnp.array([2, 1]))
+    assert np.isnan(found).tolist() == [True, True, False]

@@ -91,13 +91,13 @@ def test_an_own_cell_in_an_experiment(place, folder):
     listed = experiment(folder, cell=cells, **common)
     zipped = experiment(folder, zip=[{"cell": cell} for cell in cells], **common)
     for jobs in (listed, zipped):
-        found = [(job.config.cell, set(job.data_hashes)) for job in jobs]
+        found = [(job.config.cell, set(job.digests)) for job in jobs]
         assert found == [("Mine", {"cell"})] * 2 + [("lstm", set())] * 2
     reference = listed[0].resolved["paths"]["cell"]
     assert reference == f"{folder / place / 'my_cell.py'}:Mine"
     # What a search asks for again by its plain name is the same run.
     (again,) = plan(["zip=[{cell: Mine}]", "task=arrays", "task.path=b"]).jobs
-    assert again.data_hashes == listed[0].data_hashes
+    assert again.digests == listed[0].digests
 
 
 def test_a_cell_in_any_folder(folder):

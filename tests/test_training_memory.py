@@ -22,7 +22,7 @@ from tests.training_samples import compiled, differing, tiny, train, trained
 
 
 def planned(*overrides: str) -> list[Planned]:
-    return [planned_of(job, str(i)) for i, job in enumerate(jobs(*overrides))]
+    return [planned_of(job) for job in jobs(*overrides)]
 
 
 def test_places_of_small_and_of_large_runs():

@@ -89,6 +89,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
 
     from rnnjax.cli.commands import console
     from rnnjax.devices import use_every_core
+    from rnnjax.report.explosion import exploded_points
     from rnnjax.store.atomic import make_folder, write_atomically
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.jobs import with_data
@@ -110,7 +111,8 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     write_atomically(file, lambda path: data.to_netcdf(path, engine="h5netcdf"))
     sizes = " × ".join(f"{n} {key}" for key, n in data["loss"].sizes.items())
     pace = f"{len(jobs)} points in {seconds:.1f} s, {len(jobs) / seconds:.3g} a second"
-    console().print(f"{pace}: {sizes}", f"data: {file}", sep="\n", soft_wrap=True)
+    lines = [f"{pace}: {sizes}", *exploded_points(data), f"data: {file}"]
+    console().print(*lines, sep="\n", soft_wrap=True, markup=False)
     return 0
 
 

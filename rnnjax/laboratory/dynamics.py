@@ -37,7 +37,8 @@ VARIABLES = {
     "log_sigma": Variable(
         ("lag_probed", "mode"),
         "natural logarithm of the singular values of the propagator from this many "
-        "steps back to the last step, of the first example; by graded QR; -inf: lost",
+        "steps back to the last step, of the first example; by graded QR; -inf: lost, "
+        "NaN: a Jacobian on the way is not finite",
         "nats",
     ),
     "log10_condition": Variable(
@@ -56,7 +57,7 @@ VARIABLES = {
     "lyapunov": Variable(
         ("probed_example", "mode"),
         "conditional Lyapunov exponents along the example, by Benettin's QR, largest "
-        "first; -inf: a direction is lost",
+        "first; -inf: a direction is lost, NaN: the state is no number at some step",
         "nats per step",
     ),
     "lyapunov_error": Variable(

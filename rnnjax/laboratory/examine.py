@@ -17,6 +17,8 @@ from rnnjax.laboratory.flow import flow
 from rnnjax.laboratory.parameters import parameters
 from rnnjax.laboratory.record import Variable, beside, quick, record
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.adjoint import state_names
+from rnnjax.probes.extent import first_nonfinite
 from rnnjax.probes.trace import (
     Trace,
     backward,
@@ -40,7 +42,16 @@ VARIABLES = {
     "last_step": Variable(
         ("example",), "last loss step s; the lag is s - time", "steps"
     ),
+    "first_nonfinite_step": Variable(
+        ("array", "example"),
+        "first time step, in the order of the walk, after which this state holds inf "
+        "or NaN: there the network has exploded, and what hangs on the state is NaN; "
+        "NaN: the state is finite at every step",
+        "steps",
+    ),
 }
+
+_first_nonfinite = quick(first_nonfinite)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +104,9 @@ def probe(
 
     Returns:
         A data set with dimensions layer, array, time, example, parameter, …; every
-        variable has a definition and units, `seen.decay.attrs`. Written with
+        variable has a definition and units, `seen.decay.attrs`. Whatever the sections,
+        `first_nonfinite_step` says from which step on a state is not finite: what hangs
+        on such a state is NaN, never zero. Written with
         ``to_netcdf``, drawn by `rnnjax.report.probe_page.write_page`.
 
     Raises:
@@ -186,7 +199,9 @@ def examine(
     walks, last = of.lagged.walks, np.asarray(of.last)
     layers = []
     for lagged, total in zip(walks, of.total.walks, strict=True):
-        made = []
+        names = {"array": state_names(lagged.states)}
+        first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
+        made = [record(first, VARIABLES, names)]
         if "flow" in sections:
             made.append(flow(lagged, total, of.lagged.valid, last))
         if "factors" in sections:

@@ -53,7 +53,7 @@ VARIABLES = {
     "retention": Variable(
         ("time", "unit"),
         "what a unit keeps of itself over this step with all matrix products held "
-        "fixed (forget gate, leak), mean over examples",
+        "fixed (forget gate, leak), mean over examples; NaN if one of them is NaN",
     ),
     "log10_direct_share": Variable(
         ALONG,
@@ -73,7 +73,8 @@ def _slopes(walk: Walk):
 @quick
 def _direct(walk: Walk):
     direct = direct_path(walk.forward)
-    kept = jnp.nanmean(retention(direct), axis=1)
+    valid = jnp.broadcast_to(direct.valid[..., None], direct.block[:, :, 0, 0].shape)
+    kept = jnp.mean(retention(direct), axis=1, where=valid)
     return kept, direct_share(walk, direct)
 
 
@@ -119,7 +120,7 @@ def factors(lagged: Walk) -> xr.Dataset:
         pass  # more than one product: the cell has no such split
     try:
         kept, share = _direct(lagged)
-        if np.any(np.nan_to_num(kept) != 0):  # an Elman cell keeps nothing
+        if np.any((kept != 0) & ~np.isnan(kept)):  # an Elman cell keeps nothing
             values |= {"retention": kept, "log10_direct_share": share}
     except ValueError:
         pass  # state arrays of several sizes: no unit-by-unit path

@@ -18,7 +18,7 @@ VARIABLES = {
         ("array", "time", "example"),
         "log10 of the Euclidean norm of the lagged adjoint: gradient of the loss at "
         "the last loss step with respect to the state after this step; -inf: exactly "
-        "zero, NaN: padding",
+        "zero, NaN: padding, or no number because the network exploded",
         "log10",
     ),
     "log10_total_adjoint": Variable(
@@ -30,23 +30,30 @@ VARIABLES = {
     "effective_rank": Variable(
         ("lag",),
         "participation ratio of the singular values of the batch of lagged adjoints at "
-        "this lag, each of length 1: 1 if all examples send back one direction",
+        "this lag, each of length 1: 1 if all examples send back one direction; NaN if "
+        "the adjoint of an example is NaN",
         "directions",
     ),
     "decay": Variable(
         EACH,
         "slope of log10 of the lagged adjoint by lag, by Theil and Sen, after a "
-        "transient of 5 lags; negative: vanishing",
+        "transient of 5 lags; negative: vanishing, NaN: too few lags, or an adjoint "
+        "that is NaN at some lag",
         "log10 per step",
     ),
     "r2_exponential": Variable(EACH, "R^2 of an exponential in the lag"),
     "r2_power_law": Variable(EACH, "R^2 of a power law in the lag"),
     "memory_horizon": Variable(
         EACH,
-        "largest lag with at least 1/1000 of the norm at lag 5; inf: not reached",
+        "largest lag with at least 1/1000 of the norm at lag 5; inf: not reached, NaN: "
+        "too few lags, or an adjoint that is NaN at some lag",
         "steps",
     ),
-    "exact_zeros": Variable(EACH, "lags at which the adjoint is exactly 0", "lags"),
+    "exact_zeros": Variable(
+        EACH,
+        "lags at which the adjoint is exactly 0; NaN: it is NaN at some lag",
+        "lags",
+    ),
 }
 
 
@@ -66,13 +73,15 @@ def flow(lagged: Walk, total: Walk, valid: jax.Array, last: np.ndarray) -> xr.Da
         last: that step, ``(B,)``.
     """
     norms, whole, rank = jax.device_get(_norms(lagged, total, valid, last))
+    lost = np.any(~(norms < np.inf) & np.asarray(valid), axis=1)
     fits = [
         [decay(curve) for curve in by_lag(rows.astype(np.float64), last).T]
         for rows in norms
     ]
 
     def each(name: str) -> np.ndarray:
-        return np.array([[getattr(fit, name) for fit in row] for row in fits], float)
+        found = [[getattr(fit, name) for fit in row] for row in fits]
+        return np.where(lost, np.nan, np.array(found, float))
 
     values = {
         "log10_adjoint": norms,

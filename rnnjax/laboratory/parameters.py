@@ -38,9 +38,17 @@ VARIABLES = {
         "from here, without clipping; NaN where G is zero",
     ),
     "k90": Variable(
-        EACH, "least number of last steps that hold 90 % of the sum of |G_t|", "steps"
+        EACH,
+        "least number of last steps that hold 90 % of the sum of |G_t|; NaN where that "
+        "sum is zero or NaN",
+        "steps",
     ),
-    "log10_gradient": Variable(EACH, "log10 of the norm of the gradient", "log10"),
+    "log10_gradient": Variable(
+        EACH,
+        "log10 of the norm of the gradient; -inf: exactly zero, NaN: no number because "
+        "the network exploded",
+        "log10",
+    ),
     "cancellation": Variable(
         EACH, "|sum of G_t| / sum of |G_t|: 1 if all steps pull one way"
     ),

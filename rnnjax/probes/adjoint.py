@@ -20,7 +20,8 @@ def log10_norms(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "arrays T
     """log10 ‖∂L/∂h_t‖ (Euclidean) of the joint state, then of each state array.
 
     −inf for an adjoint that is exactly zero (a dead ReLU, an example without loss), NaN
-    on padding. Costs one pass over the adjoints.
+    on padding and where the adjoint is NaN (an exploded network). Costs one pass over
+    the adjoints.
     """
     mantissa, exponent = walk.adjoint.mantissa, walk.adjoint.exponent
     norms = [scaled.log10_norm(walk.adjoint)]

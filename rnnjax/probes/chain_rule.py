@@ -108,7 +108,7 @@ def chain_rule(
         z=z,
         h=np.asarray(shown[steps, example, unit % shown.shape[-1]].real, np.float64),
         slope=slope,
-        factor=jacobian[:, 0, 0] if single else np.linalg.norm(jacobian, 2, (1, 2)),
+        factor=jacobian[:, 0, 0] if single else _spectral_norm(jacobian),
         slope_factor=slope_factor,
         weight_factor=weight_factor,
         product=product,
@@ -126,6 +126,13 @@ def chain_rule(
 _jacobians = jax.jit(jacobians)
 _preactivations = jax.jit(preactivations)
 _two_factors = jax.jit(two_factors)
+
+
+def _spectral_norm(matrices: np.ndarray) -> np.ndarray:
+    """‖·‖₂ of matrices ``(*stack, N, N)``; NaN for one that is not finite."""
+    sound = np.all(np.isfinite(matrices), axis=(-2, -1))
+    usable = np.where(sound[..., None, None], matrices, 0.0)
+    return np.where(sound, np.linalg.norm(usable, 2, (-2, -1)), np.nan)
 
 
 def _within(place: int, size: int) -> bool:
@@ -173,7 +180,7 @@ def _products(
     for t in range(last, -1, -1):
         if t < last:
             running = running @ jacobian[t + 1]
-        size = np.linalg.norm(running, 2)
+        size = float(_spectral_norm(running))
         if size == 0:
             product[: t + 1], logs[: t + 1] = 0.0, -np.inf
             break

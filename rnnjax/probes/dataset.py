@@ -19,7 +19,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
         ("layer", "array", "time", "example"),
         "log10 of the Euclidean norm of the lagged adjoint: gradient of the loss at "
         "the last loss step with respect to the state after this step; -inf: exactly "
-        "zero, NaN: padding",
+        "zero, NaN: padding, or no number because the network exploded",
         "log10",
     ),
     "log10_total_adjoint": (

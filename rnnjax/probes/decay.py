@@ -25,7 +25,7 @@ class Decay:
             to it).
         horizon: memory horizon, the largest lag with at least 10⁻³ of the norm at the
             transient's lag; inf if that still holds at the largest lag measured
-            ("> T"); NaN if nothing was measured at the transient's lag.
+            ("> T"); NaN if no number was measured at the transient's lag.
         zeros: number of lags at which the adjoint is exactly zero; they are not fitted.
     """
 
@@ -116,7 +116,7 @@ def _r2(x: np.ndarray, y: np.ndarray) -> float:
 def _horizon(
     norms: np.ndarray, lags: np.ndarray, seen: np.ndarray, transient: int
 ) -> float:
-    if transient >= norms.size or np.isnan(norms[transient]):
+    if transient >= norms.size or not norms[transient] < np.inf:
         return float("nan")
     if np.isneginf(norms[transient]):
         alive = lags[np.isfinite(norms)]

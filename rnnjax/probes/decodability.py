@@ -33,7 +33,7 @@ class Decodability:
     """How well the labels are read from the states, by time step; arrays ``(T,)``.
 
     NaN at a step where fewer than two classes, or two training or test examples, are
-    left.
+    left, and where a state of an example that takes part is not finite.
 
     Attributes:
         score: on the test examples: accuracy, or R² of a regression.
@@ -171,6 +171,8 @@ def _fit(
     ):
         return np.nan, np.nan, np.nan
     x = np.asarray(states, np.float64)
+    if not np.all(np.isfinite(x[train | test])):
+        return np.nan, np.nan, np.nan
     mean, spread = x[train].mean(0), x[train].std(0)
     varies = spread > 1e-12 * np.abs(mean)
     x = (x[:, varies] - mean[varies]) / spread[varies]

@@ -30,8 +30,8 @@ from rnnjax.recurrence.scaled import Scaled
 class TwoFactors:
     """The factor of each step back, ``(T, B)``, log10, in the order of the input.
 
-    Entry t is of the step from λ_t back to the step before; NaN on padding and where
-    λ_t is exactly zero, −inf where the factor is zero (all units dead).
+    Entry t is of the step from λ_t back to the step before; NaN on padding, where λ_t
+    is exactly zero and where it is NaN, −inf where the factor is zero (all units dead).
 
     Attributes:
         slope: log10 ‖φ′(z_t) ⊙ λ_t‖ / ‖λ_t‖.
@@ -79,14 +79,14 @@ def two_factors(walk: Walk) -> TwoFactors:
     slope = jnp.where(known, log10_ratio(delta, adjoint), jnp.nan)
     weight = jnp.where(alive, log10_ratio(back, delta), jnp.nan)
 
-    def later(x: Array) -> Array:
-        # NaN of later padding is no factor; a step with λ_t = 0 has no sum
-        kept = jnp.where(jnp.isnan(x), jnp.zeros_like(x), x)
+    def later(x: Array, measured: Array) -> Array:
+        # later padding is no factor; a step with λ_t = 0 has no sum
+        kept = jnp.where(measured, x, jnp.zeros_like(x))
         total = lax.cumsum(kept, axis=0, reverse=True)
         total = jnp.concatenate([total[1:], jnp.zeros_like(total[:1])])
-        return jnp.where(known, total, jnp.nan)
+        return jnp.where(known & ~jnp.isnan(slope), total, jnp.nan)
 
-    found = TwoFactors(slope, weight, inflow, later(slope), later(weight))
+    found = TwoFactors(slope, weight, inflow, later(slope, known), later(weight, alive))
     return in_order(found, walked.backwards)
 
 

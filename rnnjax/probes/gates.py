@@ -41,7 +41,7 @@ class Gate:
 
 @struct.dataclass
 class GateSummary:
-    """A gate over all valid steps, examples and units.
+    """A gate over all valid steps, examples and units; NaN where one of them is NaN.
 
     Attributes:
         mean: mean openness.
@@ -100,7 +100,8 @@ def gate_summary(gate: Gate) -> GateSummary:
         return jnp.mean(x, axis=axes, where=valid)
 
     def share(which: Array) -> Array:
-        return mean(which.astype(gate.openness.dtype))
+        shares = which.astype(gate.openness.dtype)
+        return mean(jnp.where(jnp.isnan(gate.openness), jnp.nan, shares))
 
     def time_constant(log: Array) -> Array:
         return 1.0 / jnp.abs(mean(log, (0, 1)))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jax import lax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 from scipy.sparse import linalg as sparse
 
 from rnnjax.probes.graded import GradedProduct, double
@@ -71,8 +71,13 @@ def push(
     drive: Drive,
     tangent: Float[Array, "B N"],
 ) -> Float[Array, "B N"]:
-    """J v of each example, for the step that `drive` ``(B, ·)`` makes from `state`."""
-    return jax.jvp(lambda h: joint_step(walked, h, drive), (state,), (tangent,))[1]
+    """J v of each example, for the step that `drive` ``(B, ·)`` makes from `state`.
+
+    NaN in the entries of the new state that are NaN, whatever the slopes are there.
+    """
+    run = lambda h: joint_step(walked, h, drive)
+    new, along = jax.jvp(run, (state,), (tangent,))
+    return jnp.where(_lost(new, drive), jnp.nan, along)
 
 
 def pull(
@@ -81,8 +86,19 @@ def pull(
     drive: Drive,
     cotangent: Float[Array, "B N"],
 ) -> Float[Array, "B N"]:
-    """Jᵀ u of each example, for the step that `drive` ``(B, ·)`` makes from `state`."""
-    return jax.vjp(lambda h: joint_step(walked, h, drive), state)[1](cotangent)[0]
+    """Jᵀ u of each example, for the step that `drive` ``(B, ·)`` makes from `state`.
+
+    NaN for an example whose new state has an entry that is NaN.
+    """
+    new, back = jax.vjp(lambda h: joint_step(walked, h, drive), state)
+    lost = jnp.any(_lost(new, drive), axis=-1, keepdims=True)
+    return jnp.where(lost, jnp.nan, back(cotangent)[0])
+
+
+def _lost(new: Float[Array, "B N"], drive: Drive) -> Bool[Array, "B N"]:
+    """Entries of the new state that are NaN; padding makes no new state."""
+    lost = jnp.isnan(new)
+    return lost if drive.valid is None else lost & drive.valid[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,8 +211,10 @@ def leading_singular_values(
         alone = select(walked, [b])
         for row, t in enumerate(which):
             if method == "exact":
-                matrix = _jacobians(alone, np.array([t]))[0, 0]
-                values = scipy.linalg.svdvals(np.asarray(matrix, np.float64))[:k]
+                matrix = np.asarray(_jacobians(alone, np.array([t]))[0, 0], np.float64)
+                values = np.full(k, np.nan)
+                if np.all(np.isfinite(matrix)):
+                    values = scipy.linalg.svdvals(matrix)[:k]
             else:
                 now = at_steps(alone.drive, int(t))
                 values = _lanczos(alone, at[t, b : b + 1], now, k)

@@ -35,14 +35,16 @@ class Lyapunov:
 
     Attributes:
         exponents: of each example; −inf where a direction is lost (a zero singular
-            value in some J_t), NaN for an example with no step after the transient.
+            value in some J_t), NaN for an example with no step after the transient, and
+            for one in which a J_t is not finite: an exploded state has no exponents.
         error: standard error from the means of `BLOCKS` blocks of steps; 0 for −inf,
-            NaN for fewer than two blocks. Too small if blocks are correlated.
+            NaN for NaN and for fewer than two blocks. Too small if blocks are
+            correlated.
         drift: exponent of all steps less that of the first half of them: far from zero,
             the walk is too short. 0 for −inf.
         steps: number of steps counted, of each example.
         mean: of `exponents` over the examples in which they are finite; −inf if they
-            are −inf in all.
+            are −inf in all, NaN if a J_t of any example is not finite.
         spread: standard deviation over the same examples, with one degree of freedom
             for the mean; 0 for a single example.
         zeros: number of examples in which the exponent is −inf.
@@ -212,7 +214,12 @@ def _summary(
     error = jnp.where(seen > 1, error, jnp.nan)
 
     any_step = (steps > 0)[:, None]
-    exponents = jnp.where(lost & any_step, -jnp.inf, whole)
+    broken = any_step & ~jnp.isfinite(whole)
+    lost &= any_step & ~broken
+    whole, half, error = (
+        jnp.where(broken, jnp.nan, each) for each in (whole, half, error)
+    )
+    exponents = jnp.where(lost, -jnp.inf, whole)
     finite = jnp.isfinite(exponents)
     number = jnp.sum(finite, axis=0).astype(dtype)
     some = jnp.where(finite, exponents, 0.0)
@@ -220,13 +227,16 @@ def _summary(
     squares = jnp.sum(jnp.where(finite, jnp.square(some - mean[None]), 0.0), axis=0)
     zeros = jnp.sum(jnp.isneginf(exponents), axis=0, dtype=jnp.int32)
     none = jnp.where(zeros > 0, -jnp.inf, jnp.nan)
+    unknown = jnp.any(broken, axis=0)
     return Lyapunov(
         exponents=exponents,
-        error=jnp.where(lost & any_step, 0.0, error),
-        drift=jnp.where(lost & any_step, 0.0, whole - half),
+        error=jnp.where(lost, 0.0, error),
+        drift=jnp.where(lost, 0.0, whole - half),
         steps=steps,
-        mean=jnp.where(number > 0, mean, none),
-        spread=jnp.sqrt(squares / jnp.maximum(number - 1, 1.0)),
+        mean=jnp.where(unknown, jnp.nan, jnp.where(number > 0, mean, none)),
+        spread=jnp.where(
+            unknown, jnp.nan, jnp.sqrt(squares / jnp.maximum(number - 1, 1.0))
+        ),
         zeros=zeros,
         growth=growth,
         counted=counted,

@@ -76,8 +76,10 @@ def direct_path(walked: Walked) -> DirectPath:
         columns, mixed = [], jnp.zeros((), bool)
         for j in range(len(at)):
             ones = jnp.zeros_like(at).at[j].set(1.0)
-            column = jax.jvp(free, (at,), (ones,))[1]
+            new, column = jax.jvp(free, (at,), (ones,))
             other = jax.jvp(free, (at,), (ones * scale,))[1] / scale
+            # a slope at NaN may be 0, and the path is unknown all the same
+            column = jnp.where(jnp.isnan(new), jnp.nan, column)
             far = jnp.abs(other - column) > 1e-4 * jnp.abs(column) + least
             columns.append(column)
             mixed = mixed | jnp.any(far & jnp.isfinite(column))

@@ -96,6 +96,8 @@ def sensitivity(
         else:
             shape = (samples, value.size)
             seeds = jax.random.rademacher(key, shape, value.dtype)
+        # around a state that is NaN there is no derivative, a slope of 0 or not
+        seeds = jnp.where(jnp.isnan(value)[None], jnp.nan, seeds)
         (rows,) = jax.vmap(pull)(seeds)
         return jax.tree.map(
             lambda g: jnp.sum(jnp.square(g).reshape(len(g), -1), 1), rows

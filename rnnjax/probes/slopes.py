@@ -44,8 +44,11 @@ class PreActivation:
 
     @property
     def slope(self) -> Float[Array, "T B n"]:
-        """φ′(z_t), without cancellation; defined on padding too, to be masked."""
-        return self.activation.slope(self.z)
+        """φ′(z_t), without cancellation; defined on padding too, to be masked.
+
+        NaN where z_t is NaN, also for a φ whose slope there is that of one side.
+        """
+        return jnp.where(jnp.isnan(self.z), jnp.nan, self.activation.slope(self.z))
 
     @property
     def bound(self) -> float:
@@ -58,12 +61,12 @@ class SlopeSummary:
     """The slopes of one activation over all valid (step, example, unit).
 
     Attributes:
-        mean: mean of φ′.
+        mean: mean of φ′; this and all that follows is NaN where any φ′ in it is NaN.
         rms: root mean square of φ′ over examples and units at each step ``(T,)``, NaN
             where all is padding: the factor by which a random cotangent shrinks.
         active: fraction with φ′ ≠ 0 (a ReLU that is on).
         saturated: fraction with |φ′| < 5 % of `bound`.
-        counts: number of slopes in each bin.
+        counts: number of slopes in each bin; NaN is in none.
         edges: of the bins, evenly from min(0, inf φ′) to sup φ′, the last one closed.
         bound: sup |φ′|.
     """
@@ -120,7 +123,7 @@ def preactivations(walked: Walked) -> tuple[PreActivation, ...]:
 
 
 def log_slope(phi: Activation, z: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """log |φ′(z)|, −inf where φ′ is exactly zero.
+    """log |φ′(z)|, −inf where φ′ is exactly zero, NaN where z is NaN.
 
     For the registered activations that are smooth it keeps its relative accuracy where
     φ′ underflows and where φ′ is 1 up to rounding (softplus at z = 30, where log φ′ =
@@ -128,17 +131,21 @@ def log_slope(phi: Activation, z: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """
     rule = _LOG_SLOPES.get(phi.name)
     slope = phi.slope(z)
-    return jnp.log(jnp.abs(slope)) if rule is None else rule(z, slope)
+    log = jnp.log(jnp.abs(slope)) if rule is None else rule(z, slope)
+    return jnp.where(jnp.isnan(z), jnp.nan, log)
 
 
 def summary(pre: PreActivation) -> SlopeSummary:
     """Mean, root mean square by time, activity, saturation and histogram of slopes."""
     phi, slope, size = pre.activation, pre.slope, pre.z.shape[-1]
     valid = jnp.broadcast_to(pre.valid[..., None], slope.shape)
-    total = jnp.sum(valid)
+    total, known = jnp.sum(valid), ~jnp.isnan(slope)
 
     def mean(x: Array) -> Array:
         return jnp.sum(jnp.where(valid, x, jnp.zeros_like(x))) / total
+
+    def share(which: Array) -> Array:
+        return mean(jnp.where(known, which.astype(slope.dtype), jnp.nan))
 
     # squares of small slopes underflow, their logarithms do not
     squares = nn.logsumexp(2 * log_slope(phi, pre.z), axis=(1, 2), where=valid)
@@ -147,13 +154,14 @@ def summary(pre: PreActivation) -> SlopeSummary:
     low, high = phi.slope_bounds
     low = min(low, 0.0)
     edges = jnp.linspace(low, high, BINS + 1, dtype=slope.dtype)
-    inside = jnp.clip(slope, edges[0], edges[-1])
-    counts, _ = jnp.histogram(inside, edges, weights=valid.astype(jnp.int32))
+    inside = jnp.clip(jnp.where(known, slope, edges[0]), edges[0], edges[-1])
+    counted = (valid & known).astype(jnp.int32)
+    counts, _ = jnp.histogram(inside, edges, weights=counted)
     return SlopeSummary(
         mean=mean(slope),
         rms=jnp.where(steps > 0, rms, jnp.nan),
-        active=mean((slope != 0).astype(slope.dtype)),
-        saturated=mean((jnp.abs(slope) < SATURATED * pre.bound).astype(slope.dtype)),
+        active=share(slope != 0),
+        saturated=share(jnp.abs(slope) < SATURATED * pre.bound),
         counts=counts.astype(jnp.int32),
         edges=edges,
         name=pre.name,

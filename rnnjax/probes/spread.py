@@ -22,8 +22,8 @@ from rnnjax.recurrence.scaled import Scaled
 
 def held_by_last(
     norm_share: Float[Array, "T"], fraction: float = 0.9
-) -> Int[Array, ""]:
-    """k₉₀: the least number of last steps that hold 90 % of Σ‖G_t‖.
+) -> Float[Array, ""]:
+    """k₉₀: the least number of last steps that hold 90 % of Σ‖G_t‖; NaN without shares.
 
     >>> int(held_by_last(jnp.array([0.02, 0.03, 0.05, 0.4, 0.5])))
     2
@@ -31,7 +31,8 @@ def held_by_last(
     held = jnp.cumsum(jnp.flip(norm_share))
     # steps of padding give nothing and would count as last
     padding = jnp.argmax(jnp.flip(norm_share) > 0)
-    return (jnp.argmax(held >= fraction - 1e-6) + 1 - padding).astype(jnp.int32)
+    steps = jnp.argmax(held >= fraction - 1e-6) + 1 - padding
+    return jnp.where(jnp.isnan(held[-1]), jnp.nan, steps.astype(held.dtype))
 
 
 def cancellation(kernel: Uses) -> Float[Array, ""]:

@@ -24,7 +24,7 @@ from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.sites import INPUT, Apply, Segments, cut
-from rnnjax.probes.walk import Back, Use, Walk, Walked, walk_back
+from rnnjax.probes.walk import Back, Use, Walk, Walked, lifted, walk_back
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.tasks.base import TaskSpec
@@ -182,7 +182,7 @@ def backward(passed: Forward, weights: Array) -> Trace:
     direct = lax.optimization_barrier(
         segments.pull(nothing, jax.grad(loss)(segments.answers))
     )
-    leaves = [scaled.lift(leaf, 2) for leaf in direct]
+    leaves = lifted(direct, passed.losses(segments.answers), weights, passed.valid)
     at = [number for number, site in enumerate(segments.sites) if site.walked]
     walks: list[Walk] = []
     for order, number in reversed(list(enumerate(at))):

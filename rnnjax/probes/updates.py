@@ -96,8 +96,13 @@ def _ratio(update: Array, weight: Array) -> Array:
 
 
 def _changed(before: Any, after: Any) -> PerArray:
-    """Shares of entries that differ; not a number is not equal to itself."""
-    counts = jax.tree.map(lambda a, b: jnp.sum((a != b).astype(a.dtype)), before, after)
+    """Shares of entries that differ; NaN where an entry is NaN before and after."""
+
+    def count(a: Array, b: Array) -> Array:
+        neither = jnp.isnan(a) & jnp.isnan(b)
+        return jnp.sum(jnp.where(neither, jnp.nan, (a != b).astype(a.dtype)))
+
+    counts = jax.tree.map(count, before, after)
     sizes = jax.tree.map(lambda a: a.size, before)
     total = jnp.sum(jnp.stack(jax.tree.leaves(counts)))
     joint = total / sum(jax.tree.leaves(sizes))

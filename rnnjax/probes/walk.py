@@ -1,7 +1,7 @@
 """One direction of one layer, walked forward and back."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -105,6 +105,25 @@ class Back:
     walk: Walk
     inputs: Scaled
     initial: Scaled
+
+
+def lifted(
+    direct: Sequence[Any], losses: Array, weights: Array, valid: Bool[Array, "T B"]
+) -> list[Scaled]:
+    """Cotangents of the loss itself with an exponent for each step and example.
+
+    An example whose loss is NaN has no gradient: NaN at all of its steps, also where a
+    ReLU behind the recurrences would make zeros of it.
+
+    Args:
+        direct: by site, arrays ``(T, B, ·)``.
+        losses, weights: of the answers, ``(B,)`` or ``(T, B)``; a loss that weighs
+            nothing does not count.
+        valid: False on padding.
+    """
+    lost = jnp.isnan(losses) & (weights != 0)
+    lost = valid & (jnp.any(lost, axis=0) if lost.ndim == 2 else lost)[None]
+    return [scaled.lift(scaled.undefined(leaf, lost), 2) for leaf in direct]
 
 
 def walk_forward(

@@ -211,7 +211,7 @@ def reverse_scan(
             )
 
         zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
-        _, vjp, used = jax.vjp(
+        new, vjp, used = jax.vjp(
             local,
             split.pointwise,
             initial,
@@ -221,6 +221,10 @@ def reverse_scan(
             has_aux=True,
         )
         d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
+        if carry_exponents:
+            back, met = (d_start, d_state), (d_values, deltas)
+            back, met = scaled.around(adjoint, new, drive_t.valid, back, met)
+            (d_start, d_state), (d_values, deltas) = back, met
         if renormalised:
             d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
         # Complex products round as XLA fuses them. An array of its own for δ keeps that

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 NO_EXPONENT = -(2**30)
@@ -78,8 +78,21 @@ def largest(tree: Any, batch_axes: int) -> Float[Array, "*batch"]:
     return top
 
 
+def unknown(tree: Any, batch_axes: int) -> Bool[Array, "*batch"]:
+    """Whether any entry of `tree` is NaN, for each example."""
+    return jnp.isnan(largest(tree, batch_axes))
+
+
+def undefined(tree: Any, where: Bool[Array, "*batch"]) -> Any:
+    """`tree` with NaN for the examples for which `where` holds."""
+    return jax.tree.map(lambda x: jnp.where(_expand(where, x), jnp.nan, x), tree)
+
+
 def normalise(value: Scaled) -> Scaled:
-    """The same number with a mantissa whose largest entry lies in [½, 1)."""
+    """The same number with a mantissa whose largest entry lies in [½, 1).
+
+    A mantissa with NaN or an infinite entry keeps it, and is shifted by nothing.
+    """
     top = largest(value.mantissa, value.exponent.ndim)
     usable = jnp.isfinite(top) & (top > 0)
     limit = jnp.finfo(top.dtype)
@@ -87,6 +100,8 @@ def normalise(value: Scaled) -> Scaled:
     e = jnp.clip(exponent_of(top), limit.minexp, -limit.minexp)
     e = jnp.where(usable, e, jnp.zeros_like(e))
     exponent = jnp.where(top == 0, NO_EXPONENT, value.exponent + e)
+    # NaN may come from a product with an exact zero, and is none
+    exponent = jnp.where(jnp.isnan(top), jnp.zeros_like(exponent), exponent)
     return Scaled(shift(value.mantissa, -e), exponent.astype(jnp.int32))
 
 
@@ -105,7 +120,11 @@ def lift(tree: Any, batch_axes: int) -> Scaled:
 
 
 def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
-    """log10 of the Euclidean norm over all arrays jointly; −inf for exact zeros."""
+    """log10 of the Euclidean norm over all arrays jointly.
+
+    −inf for exact zeros and for them alone: NaN where any entry is NaN, inf where the
+    mantissa itself is infinite.
+    """
     axes = value.exponent.ndim
     scaled = normalise(value)
     squares = [
@@ -113,9 +132,40 @@ def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
         for x in jax.tree.leaves(scaled.mantissa)
     ]
     total = sum(squares[1:], squares[0])
-    log = 0.5 * jnp.log10(jnp.where(total > 0, total, jnp.ones_like(total)))
+    zero = total == 0
+    log = 0.5 * jnp.log10(jnp.where(zero, jnp.ones_like(total), total))
     exponent = scaled.exponent.astype(log.dtype) * LOG10_2
-    return jnp.where(total > 0, log + exponent, -jnp.inf)
+    return jnp.where(zero, -jnp.inf, log + exponent)
+
+
+def around(
+    adjoint: Any, state: Any, valid: Bool[Array, "B"] | None, back: Any, met: Any
+) -> tuple[Any, Any]:
+    """Cotangents of one step where zeros and NaN decide them.
+
+    A derivative around a state that is not a number is not a number, also where a slope
+    of 0 or a `select` has dropped the NaN: a ReLU passes nothing back at NaN, and an
+    exploded network would look like a dead one. The other way round, nothing comes from
+    an adjoint that is exactly zero, whatever the step is.
+
+    Args:
+        adjoint: of the state after the step, ``(B, n)`` per array.
+        state: that state.
+        valid: False on padding; None: nowhere.
+        back: cotangents of the state before the step.
+        met: cotangents of what else entered; nothing enters on padding.
+    """
+    some = largest(adjoint, 1) != 0
+    real = jnp.ones_like(some) if valid is None else valid
+    lost = some & real & unknown(state, 1)
+
+    def one(tree: Any, kept: Array) -> Any:
+        return jax.tree.map(
+            lambda x: jnp.where(_expand(kept, x), x, jnp.zeros_like(x)),
+            undefined(tree, lost),
+        )
+
+    return one(back, some), one(met, some & real)
 
 
 def common_exponent(value: Scaled) -> tuple[Any, Int[Array, "..."]]:

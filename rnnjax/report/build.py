@@ -111,6 +111,7 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
             "Gradients",
             [
                 *words_flow.first_word(start, axis),
+                *words_flow.exploded(start, axis),
                 *words_flow.extremes(start, axis),
                 *words_flow.bound_check(bounds(flow.decays)),
                 *words_flow.training_effect(flow.decays, runs.frame, axis),

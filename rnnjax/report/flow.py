@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,7 @@ DECAYS = {
     "lags": pl.Int64,
     "transient": pl.Int64,
     "zeros": pl.Int64,
+    "exploded": pl.Float64,
     "first_word": pl.Float64,
     "sigma_max": pl.Float64,
     "bound": pl.Float64,
@@ -56,8 +58,10 @@ class Flow:
     Attributes:
         lags: `log10_norm` of the lagged adjoint by `lag`, the median over the examples
             of the probed batch (−inf: exactly zero), and the share `zeros` of examples
-            in which it is exactly zero. First layer, joint state.
-        decays: the fit of that curve (see `rnnjax.probes.decay`); `lags` measured, the
+            in which it is exactly zero. First layer, joint state. Examples in which it
+            is not finite at some lag are left out.
+        decays: the fit of that curve (see `rnnjax.probes.decay`), NaN if no example is
+            left; `exploded`: the share of those left out; `lags` measured, the
             `transient` left out, `first_word`: the norm at the largest lag,
             `sigma_max` of the recurrent kernel, and for a sigmoid Elman network of one
             layer the `bound` log10(σ_max/4).
@@ -122,8 +126,24 @@ def by_lag(
     return np.where(time >= 0, found, np.nan)
 
 
-Curves = dict[int, tuple[Float[np.ndarray, "T"], Float[np.ndarray, "T"]]]
-"""By training step: median over the examples and share of exact zeros, by lag."""
+class Curve(NamedTuple):
+    """By lag at one training step, over the examples in which it is finite.
+
+    Attributes:
+        median: of log10 norms; NaN where no example is left.
+        zeros: share of exact zeros.
+        exploded: share of the examples that are left out.
+        lags: that were measured, exploded or not.
+    """
+
+    median: Float[np.ndarray, "T"]
+    zeros: Float[np.ndarray, "T"]
+    exploded: float
+    lags: int
+
+
+Curves = dict[int, Curve]
+"""The curve by training step."""
 
 
 def _curves(data: xr.Dataset) -> Curves:
@@ -131,24 +151,27 @@ def _curves(data: xr.Dataset) -> Curves:
     norms = data["log10_adjoint"].isel(layer=0, array=0)
     norms = norms.transpose("train_step", "time", "example").to_numpy()
     last = data["last_step"].to_numpy().astype(int)
+    measured = np.arange(norms.shape[1])[:, None] <= last[None, :]
     found: Curves = {}
     for step, values in zip(data["train_step"].to_numpy(), norms, strict=True):
         table = by_lag(np.asarray(values, np.float64), last)
-        table[np.isposinf(table)] = np.nan
+        lost = np.any(measured & ~(table < np.inf), axis=0)
+        table[:, lost] = np.nan
         with warnings.catch_warnings():
             # A lag that no example has stays NaN.
             warnings.simplefilter("ignore", RuntimeWarning)
             median = np.nanmedian(table, axis=1)
             seen = np.sum(~np.isnan(table), axis=1)
             zeros = np.sum(np.isneginf(table), axis=1) / np.maximum(seen, 1)
-        found[int(step)] = median, zeros
+        share = float(np.sum(lost) / max(np.sum(last >= 0), 1))
+        found[int(step)] = Curve(median, zeros, share, int(last.max(initial=-1)) + 1)
     return found
 
 
 def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
-    for step, (median, zeros) in curves.items():
-        for lag in np.flatnonzero(~np.isnan(median)).tolist():
-            yield step, lag, float(median[lag]), float(zeros[lag])
+    for step, curve in curves.items():
+        for lag in np.flatnonzero(~np.isnan(curve.median)).tolist():
+            yield step, lag, float(curve.median[lag]), float(curve.zeros[lag])
 
 
 def transient_of(lags: int) -> int:
@@ -166,11 +189,11 @@ def _decay_rows(
     layer = str(data["layer"].to_numpy()[0])
     own = [str(name).startswith(f"{layer}/") for name in data["kernel"].to_numpy()]
     sigma = data["sigma_max"].transpose("train_step", "kernel").to_numpy()[:, own]
-    for i, (step, (median, _)) in enumerate(curves.items()):
-        seen = np.flatnonzero(~np.isnan(median))
-        if not seen.size:
+    for i, (step, found) in enumerate(curves.items()):
+        seen = np.flatnonzero(~np.isnan(found.median))
+        if not seen.size and not found.exploded:
             continue
-        curve = median[: seen[-1] + 1]
+        curve = found.median[: seen[-1] + 1 if seen.size else found.lags]
         skip = transient_of(len(curve))
         fit = decay(curve, skip)
         known = sigma[i][~np.isnan(sigma[i])]
@@ -178,7 +201,8 @@ def _decay_rows(
         bound = math.log10(SIGMOID_SLOPE * largest) if sigmoid and largest > 0 else None
         yield (
             *(step, fit.slope, fit.r2_exponential, fit.r2_power_law, fit.horizon),
-            *(len(curve), skip, fit.zeros, float(curve[-1]), largest, bound),
+            *(len(curve), skip, fit.zeros, found.exploded),
+            *(float(curve[-1]), largest, bound),
         )
 
 

@@ -165,6 +165,7 @@ def decay_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "log₁₀(σ_max/4)": figure("bound", digits(4)),
             "slope ≤ bound": held,
             "seeds with zeros": figure("zeros", lambda n: whole(n) if n else ""),
+            "seeds that explode": figure("exploded", lambda n: whole(n) if n else ""),
             "fitted from lag": figure("transient", whole),
         },
     )

@@ -14,6 +14,7 @@ from rnnjax.report import (
     probe_words_factors,
     probe_words_updates,
 )
+from rnnjax.report.explosion import explosion
 from rnnjax.report.grids import Cell, Grid
 from rnnjax.report.page import fill
 from rnnjax.report.probe_summary import summary
@@ -241,6 +242,7 @@ def write_page(
         "probe.html",
         title=title,
         subtitle=subtitle,
+        explosion=explosion(data),
         numbers=_numbers(data),
         figures=figures,
         variables=variables(data),

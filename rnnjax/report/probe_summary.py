@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from rnnjax.report.explosion import exploded_state, unknown_gradient
 from rnnjax.report.instruments.adjoints import norms_by_lag, slope
 from rnnjax.report.instruments.learning import ALL
 from rnnjax.report.instruments.numbers import (
@@ -40,16 +41,29 @@ def summary(data: xr.Dataset) -> list[Row]:
     median.
     """
     data = latest(data)
-    rows = [Row("loss", brief(float(data["loss"]), 3))] if "loss" in data else []
+    rows = []
+    if "loss" in data:
+        loss = float(data["loss"])
+        text = "NaN: not a number" if math.isnan(loss) else brief(loss, 3)
+        rows.append(Row("loss", text))
     if "layer" in data.dims:
         for layer in labels(data, "layer"):
             one = data.sel(layer=layer)
-            for part in (_flow, _dynamics, _factors):
+            for part in (_explosion, _flow, _dynamics, _factors):
                 rows += [
                     Row(f"{layer}: {name}", value)
                     for name, value in part(data, one, layer)
                 ]
     return rows + _parameters(data)
+
+
+def _explosion(
+    data: xr.Dataset, one: xr.Dataset, layer: str
+) -> Iterator[tuple[str, str]]:
+    if text := exploded_state(data, layer):
+        yield "exploded", text
+    if text := unknown_gradient(data, layer):
+        yield "no gradient", text
 
 
 def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, str]]:
@@ -145,9 +159,13 @@ def _parameters(data: xr.Dataset) -> list[Row]:
         one = data.sel(parameter=name)
         texts = found.setdefault(name, [])
         if "log10_gradient" in data:
-            texts.append(f"log₁₀ gradient {number(float(one['log10_gradient']))}")
+            value = float(one["log10_gradient"])
+            if math.isnan(value):  # then so is all that follows
+                texts.append("gradient not a number (NaN)")
+                continue
+            texts.append(f"log₁₀ gradient {number(value)}")
         if "k90" in data:
-            texts.append(f"k₉₀ {whole(float(one['k90']))}")
+            texts.append(f"k₉₀ {number(float(one['k90']), 0)}")
         if "cancellation" in data:
             texts.append(f"cancellation {number(float(one['cancellation']))}")
     for name in labels(data, "array_of") if "array_of" in data.dims else []:

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.probes.decay import decay
+from rnnjax.report.explosion import lost_examples
 from rnnjax.report.flow import transient_of
 from rnnjax.report.instruments.adjoints import fitted, norms_by_lag, slope
 from rnnjax.report.instruments.numbers import (
@@ -37,17 +38,24 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
     data = latest(seeds[0])
     found = []
     for layer in labels(data, "layer"):
-        if not arrays(data, layer):
-            continue
+        if not arrays(data, layer) or np.all(lost_examples(data, layer)):
+            continue  # `explosion` says what there is to say
         array = whole_state(data, layer)
         norms = norms_by_lag(data, "log10_adjoint", layer, array)
+        lost = lost_examples(data, layer)
+        name = layer
+        if lost.any():
+            name += (
+                f" ({int(np.sum(~lost))} of {lost.size} examples, the others explode)"
+            )
+            norms = np.where(lost, np.nan, norms)
         curve = band(norms).middle
         lags = int(np.flatnonzero(~np.isnan(curve))[-1])
         rate = slope(data, layer, array)
         if math.isnan(rate):
             alive = int(np.isfinite(curve).sum())
             found.append(
-                f"{layer}: no decay can be fitted; the gradient is finite and not zero "
+                f"{name}: no decay can be fitted; the gradient is finite and not zero "
                 f"at {alive} of {lags + 1} lags."
             )
             continue
@@ -76,10 +84,10 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
             if math.isinf(reach)
             else f"horizon {whole(reach)} steps"
         )
-        zeros = float(np.mean(np.any(np.isneginf(norms), axis=0)))
+        zeros = float(np.mean(np.any(np.isneginf(norms[:, ~lost]), axis=0)))
         dead = f"; exactly zero at some lag in {percent(zeros)} of examples"
         found.append(
-            f"{layer}: {verb}: {brief(rate)} decades per step of lag, "
+            f"{name}: {verb}: {brief(rate)} decades per step of lag, "
             f"in all {number(change, 1)} over {lags} lags; "
             f"{far}{dead if zeros else ''}."
         )

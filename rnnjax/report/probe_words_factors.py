@@ -30,6 +30,7 @@ def contributions(data: xr.Dataset) -> Sentences:
             )
         ]
         held = [float(data["k90"].sel(parameter=name)) for name in alive]
+        held = [last for last in held if not math.isnan(last)]
         if held:
             low, high = min(held), max(held)
             span = whole(low) if low == high else f"{whole(low)} to {whole(high)}"

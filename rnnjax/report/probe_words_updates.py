@@ -35,7 +35,11 @@ def propagator_spectrum(data: xr.Dataset) -> Sentences:
         table = table[:, ~np.all(np.isnan(table), axis=0)] / math.log(10.0)
         if not table.size:
             continue
-        end = table[-1]
+        known = np.flatnonzero(~np.any(np.isnan(table), axis=1))
+        if not known.size or (lags[-1] > 0 and lags[known[-1]] == 0):
+            found.append(f"{layer}: no product of Jacobians is a number.")
+            continue
+        end = table[known[-1]]
         alive = end[np.isfinite(end)]
         gone = int(np.isneginf(end).sum())
         text = f"{gone} of {end.size} directions are lost (σ = 0)"
@@ -44,7 +48,9 @@ def propagator_spectrum(data: xr.Dataset) -> Sentences:
                 f"singular values from {power(alive.min())} to {power(alive.max())}; "
                 + (text if gone else "no direction is lost")
             )
-        found.append(f"{layer}: over {lags[-1]} steps {text}.")
+        if known[-1] + 1 < len(table):
+            text += "; farther back the product is not a number (NaN)"
+        found.append(f"{layer}: over {lags[known[-1]]} steps {text}.")
     return found
 
 
@@ -55,12 +61,14 @@ def lyapunov(data: xr.Dataset) -> Sentences:
     for layer in labels(data, "layer"):
         values = pick(data, "lyapunov", "probed_example", "mode", layer=layer)
         values = values[:, ~np.all(np.isnan(values), axis=0)]
+        every = len(values)
+        values = values[~np.any(np.isnan(values), axis=1)]
         if not values.size:
             continue
         mean, error = leading(data, layer)
         verdict = (
             "every direction is lost"
-            if math.isinf(mean)
+            if mean == -math.inf
             else "nearby states come together"
             if mean + 2 * error < 0
             else "nearby states part"
@@ -69,6 +77,8 @@ def lyapunov(data: xr.Dataset) -> Sentences:
         )
         gone = lost(values)
         text = f"; {gone} of {values.shape[1]} are −∞" if gone else ""
+        if len(values) < every:
+            text += f"; {every - len(values)} of {every} examples have none (NaN)"
         found.append(
             f"{layer}: leading exponent {number(mean, 3)} ± {number(error, 3)} nats "
             f"per step, {verdict}{text}."
@@ -80,14 +90,19 @@ def leading(data: xr.Dataset, layer: str) -> tuple[float, float]:
     """The largest Lyapunov exponent, mean over examples, and its standard error.
 
     The larger of the mean error of one example and the error over the examples.
+    Examples that exploded have none, and are left out; NaN if all are.
     """
     top = pick(data, "lyapunov", "probed_example", "mode", layer=layer)[:, 0]
-    error = 0.0
+    known = ~np.isnan(top)
+    if not known.any():
+        return math.nan, math.nan
+    top, error = top[known], 0.0
     if len(top) > 1 and np.all(np.isfinite(top)):
         error = float(np.std(top, ddof=1) / math.sqrt(len(top)))
     if "lyapunov_error" in data:
         own = pick(data, "lyapunov_error", "probed_example", "mode", layer=layer)
-        error = max(error, float(np.nan_to_num(np.mean(own[:, 0]))))
+        # NaN: a walk of fewer than two blocks has no error of its own
+        error = max(error, float(np.nan_to_num(np.mean(own[known, 0]))))
     return float(np.mean(top)), error
 
 
@@ -98,6 +113,8 @@ def truncation(data: xr.Dataset) -> Sentences:
         return []
     lags = data["cut_lag"].to_numpy()
     values = pick(data, "truncation_bias", "cut_lag", array_of=ALL)
+    if np.any(np.isnan(values)):
+        return ["The gradient is zero or not a number: no bias of truncation is known."]
     half = lags.size // 2
     found = [
         f"Cut at lag {lags[half]}, the gradient of all parameters is wrong by "
@@ -143,7 +160,9 @@ def updates(data: xr.Dataset) -> Sentences:
         norm = float(data["gradient_norm"].sel(array_of=ALL))
         used = float(data["used_norm"].sel(array_of=ALL))
         text = "is not clipped" if used == norm else f"is clipped to {brief(used, 3)}"
-        found.append(f"The gradient's norm {brief(norm, 3)} {text}.")
+        unknown = "The gradient's norm is not a number (NaN)."
+        known = f"The gradient's norm {brief(norm, 3)} {text}."
+        found.append(unknown if math.isnan(norm) else known)
     if has(data, "sensitivity") and (sensitive := ends("sensitivity")):
         found.append(f"The last state is most sensitive to {sensitive[2]}.")
     return found
@@ -181,6 +200,7 @@ def word_strip(data: xr.Dataset) -> Sentences:
         values = data["decodability"].to_numpy()
         best = int(np.nanargmax(values))
         last = int(np.flatnonzero(~np.isnan(values))[-1])
+        end = "the last step" if last + 1 == values.size else f"step {last}"
         which = data["decodability"].attrs.get("step")
         what = "the word" if which is None else f"the input of step {int(which)}"
         metric = data["decodability"].attrs.get("metric", "score")
@@ -190,7 +210,6 @@ def word_strip(data: xr.Dataset) -> Sentences:
             chance = f"; a constant gets {number(float(level))}"
         found.append(
             f"A linear probe reads {what} with {metric} {number(float(values[best]))} "
-            f"after step {best} and {number(float(values[last]))} after the last step"
-            f"{chance}."
+            f"after step {best} and {number(float(values[last]))} after {end}{chance}."
         )
     return found

@@ -70,10 +70,13 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
         `lags`, `transient`, `first_word` (`first_low`, `first_high`), `sigma_max`,
         `bound` (of `horizon` the lower
         one); `held`: measurements with slope ≤ bound, of `bounded`; `zeros`: seeds
-        with an adjoint that is exactly zero.
+        with an adjoint that is exactly zero; `exploded`: seeds with one that is not
+        finite in some example, and `lost`, those of them in which it is in none: they
+        have no part in the medians and ranges.
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
+    first = pl.col("first_word").fill_nan(None)
     return (
         decays.filter(pl.col("stage") == stage)
         .group_by(*PLACE, "variant", maintain_order=True)
@@ -88,13 +91,15 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("lags").max(),
             pl.col("transient").max(),
             median("first_word"),
-            pl.col("first_word").min().alias("first_low"),
-            pl.col("first_word").max().alias("first_high"),
+            first.min().alias("first_low"),
+            first.max().alias("first_high"),
             median("sigma_max"),
             median("bound"),
             (pl.col("slope") <= pl.col("bound")).filter(known).sum().alias("held"),
             pl.col("bound").filter(known).count().alias("bounded"),
             (pl.col("zeros") > 0).sum().alias("zeros"),
+            (pl.col("exploded") > 0).sum().alias("exploded"),
+            (pl.col("exploded") == 1).sum().alias("lost"),
         )
         .sort("setting", "distance", descending=[False, True], maintain_order=True)
     )

@@ -54,6 +54,34 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
     return found
 
 
+def exploded(decays: pl.DataFrame, axis: str) -> list[str]:
+    """Which networks have no finite gradient at initialisation, wherever that is.
+
+    Args:
+        decays: `rnnjax.report.tables.decay_at`, at initialisation.
+    """
+    found = []
+    for place in places(decays):
+        rows = place.of(decays).filter(pl.col("exploded") > 0).to_dicts()
+        if not rows:
+            continue
+        where = place.title(axis)
+        start = f"At {where} and initialisation" if where else "At initialisation"
+        shown = []
+        for row in rows:
+            some = row["exploded"] - row["lost"]
+            parts = [f"in all examples of {row['lost']}"] if row["lost"] else []
+            parts += [f"in some examples of {some}"] if some else []
+            seeds = count(row["seeds"], "seed")
+            shown.append(f"{row['variant']} ({' and '.join(parts)} of {seeds})")
+        found.append(
+            f"{start} {listing(shown)} explode{'s' if len(shown) == 1 else ''}: the "
+            "gradient is not a finite number there, and is left out of every decay, "
+            "horizon and norm."
+        )
+    return found
+
+
 def extremes(decays: pl.DataFrame, axis: str) -> list[str]:
     """The slowest and the steepest decay at the farthest distance.
 

@@ -9,7 +9,7 @@ lag. Numbers of initialisers and cells are arrays: an axis of gains compiles not
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.decay import decay
+from rnnjax.probes.extent import first_nonfinite
 from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
@@ -38,18 +39,40 @@ VARIABLES = {
     "log10_adjoint": (
         "log10 of the Euclidean norm of the lagged adjoint of the joint state, mean "
         "over the examples where it is not exactly zero; -inf: zero in all of them, "
-        "NaN: beyond the sequence",
+        "NaN: beyond the sequence, or no number in one of them because it exploded",
         "log10",
     ),
+    "exploded": (
+        "share of the examples in which the state of this layer, or the adjoint at "
+        "some lag, is not finite: then decay and horizon are NaN",
+        "1",
+    ),
+    "first_nonfinite_step": (
+        "first time step, in the order of the walk, after which the state of this "
+        "layer is not finite in some example; NaN: it is finite everywhere",
+        "steps",
+    ),
     "decay": (
-        "slope of log10_adjoint by lag after 5 steps, Theil and Sen",
+        "slope of log10_adjoint by lag after 5 steps, Theil and Sen; NaN: exploded",
         "log10 per step of lag",
     ),
     "horizon": (
-        "largest lag with 1e-3 of the norm at lag 5; inf: the largest lag still has it",
+        "largest lag with 1e-3 of the norm at lag 5; inf: the largest lag still has "
+        "it, NaN: exploded",
         "steps",
     ),
 }
+
+OF_LAYERS = ("decay", "horizon", "exploded", "first_nonfinite_step")
+
+
+class Point(NamedTuple):
+    """What is measured of one network, see `VARIABLES`; NumPy arrays on the host."""
+
+    loss: Float[Array, ""]
+    log10_adjoint: Float[Array, "layer lag"]
+    exploded: Float[Array, "layer"]
+    first_nonfinite_step: Float[Array, "layer"]
 
 
 def landscape(
@@ -71,7 +94,7 @@ def landscape(
     for number, job in enumerate(jobs):
         groups.setdefault(_frame(job.config), []).append(number)
     told.begin([PackSize(1, len(members)) for members in groups.values()], 0)
-    found: dict[int, tuple[float, np.ndarray]] = {}
+    found: dict[int, Point] = {}
     with told:
         for frame, members in groups.items():
             configs = [jobs[number].config for number in members]
@@ -106,10 +129,8 @@ def _frame(config: RunConfig) -> RunConfig:
     return dataclasses.replace(_with(config, zeros), seed=0)
 
 
-def _measured(
-    frame: RunConfig, configs: Sequence[RunConfig]
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Loss and norms (layer, lag) of each configuration, in order."""
+def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]:
+    """The point of each configuration, in order."""
     mesh = run_mesh()
     task, size = (frame.task, frame.task_options), frame.probe.batch
     batch = heldout(*task, "validation", size)
@@ -124,15 +145,14 @@ def _measured(
         runs = pack.stack(
             [(build_hyper(config), _arrays(_numbers(config))) for config in some]
         )
-        losses, norms = pack.gather(program(pack.counts, runs, pack.share(batch)))
-        yield from zip(losses.tolist(), norms, strict=True)
+        yield from pack.unstack(program(pack.counts, runs, pack.share(batch)))
 
 
 def _arrays(tree: Any) -> Any:
     return jax.tree.map(partial(jnp.asarray, dtype=float), tree)
 
 
-def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Any:
+def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
     hyper, numbers = run
     params = draw_params(
         _with(frame, numbers), signature.spec, key_for(hyper, PARAMS, 0)
@@ -142,17 +162,29 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Any:
     seen = backward(passed, loss_weights(signature.spec, batch, "last"))
     last = last_loss_step(signature.spec, batch)
     norms = jnp.stack([log10_norms(walk, seen.valid)[0] for walk in seen.walks])
-    return seen.loss, jax.vmap(partial(_by_lag, last=last))(norms)
+    first = jnp.stack([first_nonfinite(walk.forward)[0] for walk in seen.walks])
+    lost = jnp.any((jnp.isnan(norms) | jnp.isposinf(norms)) & seen.valid[None], axis=1)
+    along = jnp.array([-1.0 if walk.forward.backwards else 1.0 for walk in seen.walks])
+    point: Any = Point(
+        loss=seen.loss,
+        log10_adjoint=jax.vmap(partial(_by_lag, last=last))(norms),
+        exploded=jnp.mean(lost | ~jnp.isnan(first), axis=1),
+        first_nonfinite_step=along * jnp.nanmin(along[:, None] * first, axis=1),
+    )
+    return point
 
 
 def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
-    """Means over examples at equal lag; those that are exactly zero are left out."""
+    """Means over examples at equal lag; those that are exactly zero are left out.
+
+    NaN where one of them is NaN: what an exploded example would add is not known.
+    """
     steps = last[None, :] - jnp.arange(norms.shape[0])[:, None]
     values = jnp.take_along_axis(norms, jnp.maximum(steps, 0), axis=0)
-    measured = (steps >= 0) & ~jnp.isnan(values)
-    finite = measured & jnp.isfinite(values)
-    total = jnp.sum(jnp.where(finite, values, 0.0), axis=1)
-    count = jnp.sum(finite, axis=1)
+    measured = steps >= 0
+    counted = measured & ~jnp.isneginf(values)
+    total = jnp.sum(jnp.where(counted, values, 0.0), axis=1)
+    count = jnp.sum(counted, axis=1)
     mean = total / jnp.maximum(count, 1).astype(total.dtype)
     empty = jnp.where(jnp.any(measured, axis=1), -jnp.inf, jnp.nan)
     return jnp.where(count > 0, mean, empty)
@@ -162,21 +194,27 @@ def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
 
 
 def _dataset(
-    points: Sequence[tuple[float, np.ndarray]],
+    points: Sequence[Point],
     jobs: Sequence[Job],
     varied: Sequence[str],
 ) -> xr.Dataset:
-    layers = max(norms.shape[0] for _, norms in points)
-    lags = max(norms.shape[1] for _, norms in points)
+    layers = max(point.log10_adjoint.shape[0] for point in points)
+    lags = max(point.log10_adjoint.shape[1] for point in points)
     curves = np.full((len(points), layers, lags), np.nan, np.float32)
-    for row, (_, norms) in zip(curves, points, strict=True):
-        row[: norms.shape[0], : norms.shape[1]] = norms
-    fits = [[decay(curve) for curve in row] for row in curves]
+    each = {name: np.full((len(points), layers), np.nan) for name in OF_LAYERS}
+    for i, point in enumerate(points):
+        norms, sound = point.log10_adjoint, point.exploded == 0
+        own = slice(norms.shape[0])
+        curves[i, own, : norms.shape[1]] = norms
+        fits = [decay(curve) for curve in norms]
+        each["decay"][i, own] = np.where(sound, [f.slope for f in fits], np.nan)
+        each["horizon"][i, own] = np.where(sound, [f.horizon for f in fits], np.nan)
+        each["exploded"][i, own] = point.exploded
+        each["first_nonfinite_step"][i, own] = point.first_nonfinite_step
     values = {
-        "loss": (np.array([loss for loss, _ in points], np.float32), ()),
+        "loss": (np.array([point.loss for point in points], np.float32), ()),
         "log10_adjoint": (curves, ("layer", "lag")),
-        "decay": (np.array([[f.slope for f in row] for row in fits]), ("layer",)),
-        "horizon": (np.array([[f.horizon for f in row] for row in fits]), ("layer",)),
+        **{name: (rows, ("layer",)) for name, rows in each.items()},
     }
     axes = {key: [value_of(job, key) for job in jobs] for key in varied}
     names = {key: list(dict.fromkeys(axis)) for key, axis in axes.items()}

@@ -77,7 +77,7 @@ def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:
     The number at a line is the decay, of several seeds their mean and half of its 95 %
     interval.
     """
-    found = [latest(one) for one in seeds if has(one, "log10_adjoint")]
+    found = [one for one in map(latest, seeds) if has(one, "log10_adjoint")]
     if not found:
         return None
     first = found[0]
@@ -92,6 +92,7 @@ def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:
         ]
         for layer in labels(first, "layer")
     }
+    drawn = {layer: curves for layer, curves in drawn.items() if curves}
     return _by_layer(drawn, "‖λ‖, gradient at lag s − t", LAG)
 
 

@@ -131,13 +131,20 @@ def percent(share: float) -> str:
 def ranged(values: np.ndarray, digits: int = 3) -> str:
     """The median, and the whole range in brackets if there is one.
 
+    NaN is left out and counted.
+
     >>> ranged(np.array([-0.5, -0.625, -0.75]), 2)
     '−0.62 [−0.75, −0.50]'
+    >>> ranged(np.array([1.0, np.nan, np.nan]), 0)
+    '1; 2 of 3 are NaN'
     """
-    known = np.asarray(values, np.float64).ravel()
-    known = known[~np.isnan(known)]
+    every = np.asarray(values, np.float64).ravel()
+    known = every[~np.isnan(every)]
     if not known.size:
         return "–"
-    middle = number(float(np.median(known)), digits)
+    text = number(float(np.median(known)), digits)
     ends = [number(float(end), digits) for end in (known.min(), known.max())]
-    return middle if ends[0] == ends[1] else f"{middle} [{', '.join(ends)}]"
+    if ends[0] != ends[1]:
+        text += f" [{', '.join(ends)}]"
+    lost = every.size - known.size
+    return f"{text}; {lost} of {every.size} are NaN" if lost else text

@@ -79,8 +79,10 @@ def lyapunov(data: xr.Dataset) -> Figure | None:
     for layer in labels(data, "layer"):
         values = pick(data, "lyapunov", "probed_example", "mode", layer=layer)
         values = values[:, ~np.all(np.isnan(values), axis=0)]
-        if values.size:
+        if np.any(~np.any(np.isnan(values), axis=1)) and values.size:
             found[layer] = values
+    if not found:
+        return None
     size = Size(3.2, 2.0, gap_x=0.6, gap_y=0.85, top=0.45)
     with style():
         figure, grid = small_multiples(len(found), size, 2)
@@ -98,6 +100,8 @@ def lost(values: np.ndarray) -> int:
 
 
 def _exponents(axes: Axes, data: xr.Dataset, layer: str, values: np.ndarray) -> None:
+    sound = ~np.any(np.isnan(values), axis=1)  # an example that exploded has none
+    values = values[sound]
     alive = np.all(np.isfinite(values), axis=0)
     index = 1 + np.flatnonzero(alive)
     mean = values[:, alive].mean(axis=0)
@@ -108,7 +112,7 @@ def _exponents(axes: Axes, data: xr.Dataset, layer: str, values: np.ndarray) -> 
         error = None
         if "lyapunov_error" in data:
             errors = pick(data, "lyapunov_error", "probed_example", "mode", layer=layer)
-            error = errors[:, : alive.size][:, alive].mean(axis=0)
+            error = errors[sound, : alive.size][:, alive].mean(axis=0)
         axes.errorbar(
             index,
             mean,

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from rnnjax.report.figures.heat import adjoint_over_training
 from rnnjax.report.flow import lag_table
-from rnnjax.report.instruments.numbers import arrays, has, labels, whole_state
+from rnnjax.report.instruments.numbers import has, labels, whole_state
 from rnnjax.report.style import palette
 
 
@@ -28,9 +28,9 @@ def training_table(data: xr.Dataset) -> pl.DataFrame:
     """`rnnjax.report.flow.LAGS` of every layer's joint state, the layer as variant."""
     tables = []
     for layer in labels(data, "layer"):
-        if not arrays(data.isel(train_step=0), layer):
+        if not has(data.sel(layer=layer), "log10_adjoint"):
             continue
-        array = whole_state(data.isel(train_step=0), layer)
+        array = whole_state(data, layer)
         tables.append(
             lag_table(data.sel(layer=[layer], array=[array])).select(
                 pl.lit(layer).alias("variant"),
