@@ -11,6 +11,7 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms, state_names
 from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
 from rnnjax.probes.trace import Trace, backward, forward, loss_weights, trace
+from rnnjax.recurrence.scaled import wide
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
@@ -136,7 +137,7 @@ def sigma_max(kernel: Uses) -> Float[Array, ""]:
     # which locks up when every thread of a pack does so at once
     tops = [
         jnp.linalg.svd(block, compute_uv=False)[0]
-        for block in jnp.split(weight, gates, axis=1)
+        for block in jnp.split(wide(weight), gates, axis=1)
     ]
     return jnp.max(jnp.stack(tops))
 
