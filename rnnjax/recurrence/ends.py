@@ -5,7 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jax import lax
+from jaxtyping import Array, Bool, Inexact, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import cut_before
@@ -21,14 +22,36 @@ def entering(
     backwards: bool = False,
     lag: Any = None,
 ) -> Drive:
-    """The inputs as they are, with their masks, in the order of the walk."""
+    """The inputs with their masks, in the order of the walk.
+
+    A padded step is never read, whatever stands there: this is the one place where the
+    inputs of a recurrence are taken.
+    """
+    steps, size = x.shape[:2]
     valid, cut = None, None
     if lengths is not None:
-        valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
+        valid = jnp.arange(steps)[:, None] < lengths[None, :]
+        x = _without_padding(x, valid)
     if lag is not None:
-        ends = jnp.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
-        cut = cut_before(x.shape[0], ends - 1, lag, backwards)
+        ends = jnp.full((size,), steps) if lengths is None else lengths
+        cut = cut_before(steps, jnp.clip(ends, 0, steps) - 1, lag, backwards)
     return in_order(Drive(x, valid, resets, cut), backwards)
+
+
+def _without_padding(
+    x: Inexact[Array, "T B m"], valid: Bool[Array, "T B"]
+) -> Inexact[Array, "T B m"]:
+    """The inputs with a constant at each padded step: the example's own first input.
+
+    A step that is not taken is computed all the same, and 0 times a derivative that is
+    not finite would be NaN: an input that occurs is safer than zeros. An example
+    without steps borrows from the first one that has some.
+    """
+    begun = valid[:1, :, None]
+    lent = x[:1, jnp.argmax(valid[0])][:, None]
+    lent = jnp.where(jnp.any(begun), lent, jnp.zeros_like(lent))
+    own = lax.stop_gradient(jnp.where(begun, x[:1], lent))
+    return jnp.where(valid[..., None], x, own)
 
 
 def read_in(cell: Cell, weights: Weights, raw: Drive) -> Drive:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from rnnjax.models.objective import per_example, scored_mask
+from rnnjax.models.objective import loss_mask, per_example, scored_mask
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.shards import take_examples
@@ -32,7 +32,7 @@ def evaluate(
         real = (index < size).astype(jnp.float32)
         weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
         if spec.readout == "every":
-            weight, scored = part.mask, scored_mask(spec, part)
+            weight, scored = loss_mask(part), scored_mask(spec, part)
         terms = [losses * weight, weight, scores * scored, scored]
         over_time = tuple(range(losses.ndim - 1))
         each = [

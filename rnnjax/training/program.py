@@ -154,7 +154,8 @@ class Program:
         if penalty.name == "flossing":
             few = batch.inputs[: penalty.window, :1]
             many = penalty.exponents or 0
-            push = lambda p: flossing(self.model(hyper), p, few, many)
+            ends = batch.lengths[:1]
+            push = lambda p: flossing(self.model(hyper), p, few, many, ends)
             slope = lambda: jax.grad(push)(params)
             gradient = with_flossing(gradient, hyper.penalty, step, slope)
         return loss, metric, gradient, tapped

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from rnnjax.models.objective import scored_mask
+from rnnjax.models.objective import loss_mask, scored_mask
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch
 
@@ -77,7 +77,7 @@ def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
     shards = parts.lengths.shape[0]
     if spec.readout == "last":
         return jnp.full((2, shards), 1 / shards)
-    masks = parts.mask, jax.vmap(lambda part: scored_mask(spec, part))(parts)
+    masks = jax.vmap(lambda part: (loss_mask(part), scored_mask(spec, part)))(parts)
     counted = jnp.stack([jnp.sum(mask, axis=(1, 2)) for mask in masks])
     return counted / jnp.maximum(jnp.sum(counted, axis=1, keepdims=True), 1.0)
 
