@@ -26,7 +26,7 @@ def evaluate(
     chosen = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
 
     def sums(index: Array) -> tuple[Array, Array]:
-        part = take_examples(batch, jnp.minimum(index, size - 1))
+        part = take_examples(spec, batch, jnp.minimum(index, size - 1))
         answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
         losses, scores = per_example(spec, answers, part)
         real = (index < size).astype(jnp.float32)

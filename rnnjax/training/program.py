@@ -167,7 +167,7 @@ class Program:
         sig = self.signature
         if sig.shards == 1:
             return self._gradient_of(params, hyper, key, batch)
-        parts = split_batch(batch, sig.shards)
+        parts = split_batch(sig.spec, batch, sig.shards)
         keys = jax.random.split(key, sig.shards)
 
         def weighted(shard: Any) -> Any:

@@ -54,9 +54,12 @@ def total(stacked: Any) -> Any:
     return jax.tree.map(one, stacked)
 
 
-def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
-    """The examples at `index` of a time-major batch."""
-    axis = 0 if batch.targets.shape[0] == batch.lengths.shape[0] else 1
+def take_examples(spec: TaskSpec, batch: Batch, index: Int[Array, "k"]) -> Batch:
+    """The examples at `index` of a time-major batch.
+
+    Targets are ``(B, …)`` or ``(T, B, …)`` as the task says, whatever the sizes are.
+    """
+    axis = 0 if spec.readout == "last" else 1
     return Batch(
         inputs=jnp.take(batch.inputs, index, axis=1),
         targets=jnp.take(batch.targets, index, axis=axis),
@@ -66,10 +69,10 @@ def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
     )
 
 
-def split_batch(batch: Batch, shards: int) -> Batch:
+def split_batch(spec: TaskSpec, batch: Batch, shards: int) -> Batch:
     """The batch in `shards` equal parts, along a new leading axis."""
     index = jnp.arange(batch.lengths.shape[0]).reshape(shards, -1)
-    return jax.vmap(lambda i: take_examples(batch, i))(index)
+    return jax.vmap(lambda i: take_examples(spec, batch, i))(index)
 
 
 def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
