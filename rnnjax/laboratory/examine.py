@@ -17,6 +17,7 @@ from rnnjax.laboratory.flow import flow
 from rnnjax.laboratory.parameters import parameters
 from rnnjax.laboratory.record import Variable, beside, quick, record
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.trace import (
     Trace,
     backward,
@@ -48,11 +49,20 @@ class Subject:
         lagged: from the loss at the last loss step of each example.
         total: from all of the loss.
         last: that step, ``(B,)``.
+        single: whether each example has one answer, which ends every walk: a walk from
+            the end is then read at step 0.
     """
 
     lagged: Trace
     total: Trace
     last: Int[Array, "B"]
+    single: bool = False
+
+    @property
+    def turned(self) -> tuple[str, ...]:
+        """The walks whose lags count from step 0."""
+        walks = self.lagged.walks if self.single else ()
+        return tuple(walk.name for walk in walks if walk.forward.backwards)
 
 
 def probe(
@@ -105,7 +115,7 @@ def probe(
         return model(params, x)
 
     @quick
-    def walk(params: Any, inputs: Array, lengths: Array) -> tuple[Trace, Trace]:
+    def walk(params: Any, inputs: Array, lengths: Array) -> tuple[Trace, Trace, Array]:
         time = jnp.arange(steps)[:, None]
         valid = time < lengths[None]
 
@@ -134,14 +144,15 @@ def probe(
         weights = jnp.full((size,), 1 / size)
         if losses(passed.segments.answers).ndim == 1:
             seen = backward(passed, weights)
-            return seen, seen
+            return seen, seen, weights
         count = jnp.maximum(jnp.sum(valid), 1)
         weights = valid / count
         lagged = jnp.where(time == lengths[None] - 1, weights, 0.0)
-        return backward(passed, lagged), backward(passed, weights)
+        return backward(passed, lagged), backward(passed, weights), weights
 
-    lagged, total = walk(params, inputs, known)
-    data = examine(Subject(lagged, total, known - 1), sections)
+    lagged, total, weights = walk(params, inputs, known)
+    of = Subject(lagged, total, known - 1, single=weights.ndim == 1)
+    data = examine(of, sections)
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}
     return data
@@ -161,7 +172,8 @@ def subject(
         return backward(passed, loss_weights(spec, batch, "last")), total
 
     lagged, total = walk(params, batch)
-    return Subject(lagged, total, last_loss_step(spec, batch))
+    last = last_loss_step(spec, batch)
+    return Subject(lagged, total, last, spec.readout == "last")
 
 
 def examine(of: Subject, sections: Sequence[str] = SECTIONS) -> xr.Dataset:
@@ -178,7 +190,8 @@ def examine(of: Subject, sections: Sequence[str] = SECTIONS) -> xr.Dataset:
     for lagged, total in zip(walks, of.total.walks, strict=True):
         made = []
         if "flow" in sections:
-            made.append(flow(lagged, total, of.lagged.valid, last))
+            turned = lagged.name in of.turned
+            made.append(flow(lagged, total, of.lagged.valid, last, turned))
         if "factors" in sections:
             made.append(factors(lagged))
         if "dynamics" in sections:
@@ -186,7 +199,9 @@ def examine(of: Subject, sections: Sequence[str] = SECTIONS) -> xr.Dataset:
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
     if "parameters" in sections:
-        data = xr.merge([data, parameters(of.total, of.last)])
+        data = xr.merge([data, parameters(of.total, of.last, of.turned)])
     lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
+    if of.turned:
+        data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
     return xr.merge([record(basics, VARIABLES), data])

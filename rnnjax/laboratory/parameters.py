@@ -1,5 +1,6 @@
 """What each time step gives to every parameter, and how that is spread over time."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
+from rnnjax.probes.adjoint import lags_forward
 from rnnjax.probes.contribution import contribution, first_update_share, kernels
 from rnnjax.probes.free import contributions
 from rnnjax.probes.free import signal_to_noise as signal_to_noise_of_free
@@ -47,11 +49,15 @@ VARIABLES = {
 }
 
 
-@quick
-def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
+def _of_kernels(
+    seen: Trace, last: jax.Array, turned: tuple[str, ...]
+) -> dict[str, Any]:
     found = {}
     for kernel in kernels(seen):
         part = contribution(kernel)
+        back = kernel.name.rpartition("/")[0] in turned
+        uses, zero = lags_forward(kernel.uses, last, back)
+        lagged = dataclasses.replace(kernel, uses=uses)
         found[kernel.name] = {
             "log10_contribution": part.log10_norm,
             "norm_share": part.norm_share,
@@ -60,16 +66,15 @@ def _kernels(seen: Trace, last: jax.Array) -> dict[str, Any]:
             "k90": held_by_last(part.norm_share),
             "log10_gradient": part.log10_gradient,
             "cancellation": cancellation(kernel),
-            "signal_to_noise": signal_to_noise(by_lag(kernel, last)),
+            "signal_to_noise": signal_to_noise(by_lag(lagged, zero)),
         }
     return found
 
 
-@quick
-def _free(seen: Trace, last: jax.Array) -> dict[str, Any]:
+def _of_free(seen: Trace, last: jax.Array, turned: tuple[str, ...]) -> dict[str, Any]:
     found = {}
     for walk in seen.walks:
-        noise = signal_to_noise_of_free(walk, last)
+        noise = signal_to_noise_of_free(walk, last, walk.name in turned)
         for name, part in contributions(walk).items():
             size, whole = log10_sum(part.log10_norm), part.log10_gradient
             found[name] = {
@@ -85,19 +90,29 @@ def _free(seen: Trace, last: jax.Array) -> dict[str, Any]:
     return found
 
 
+_kernels = quick(_of_kernels, static_argnames="turned")
+_free = quick(_of_free, static_argnames="turned")
+
+
 def log10_sum(log10: jax.Array) -> jax.Array:
     """log10 Σ 10^x; −inf where all are −inf."""
     return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
 
 
-def parameters(total: Trace, last: jax.Array) -> xr.Dataset:
+def parameters(
+    total: Trace, last: jax.Array, turned: tuple[str, ...] = ()
+) -> xr.Dataset:
     """Contributions to every kernel, bias and free parameter of a model's recurrences.
 
     Args:
         total: walked back from all of the loss.
         last: the last loss step of each example ``(B,)``.
+        turned: names of the walks whose lags count from step 0
+            (`rnnjax.probes.adjoint.lags_forward`).
     """
-    found = jax.device_get({**_kernels(total, last), **_free(total, last)})
+    parts = (take(total, last, turned=turned) for take in (_kernels, _free))
+    of_kernels, of_free = jax.device_get(tuple(parts))
+    found = {**of_kernels, **of_free}
     rows = list(found.values())
     values = {
         name: jnp.stack([row[name] for row in rows]) if rows else None

@@ -1,6 +1,7 @@
 """Everything that a report needs to know of one training step, as arrays."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +114,13 @@ def labels(
         arrays=state_names(whole.walks[0].states),
         kernels=tuple(kernel.name for kernel in found),
     )
+
+
+def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers of a `SequenceModel` whose lags count from step 0: its walks from the
+    end, where it gives one answer (`rnnjax.probes.adjoint.lags_forward`)."""
+    backwards = [name for name in layers if name.endswith(".backward")]
+    return tuple(backwards if spec.readout == "last" else [])
 
 
 def kernel_names(

@@ -95,18 +95,25 @@ def in_order(tree: Any, backwards: bool) -> Any:
     return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree
 
 
-def last_valid(x: Any, lengths: Lengths | None) -> Any:
-    """The entry ``(B, ·)`` of each example's last valid step, of arrays ``(T, B, ·)``.
+def at_end(x: Any, lengths: Lengths | None, backwards: bool = False) -> Any:
+    """The entry ``(B, ·)`` where the walk of each example ends, of ``(T, B, ·)``.
 
-    Of step 0 where an example has none.
+    The last valid step, or step 0 of a walk from the end and of an example without
+    steps. Arrays are in the order of the input.
     """
+    if backwards:
+        return jax.tree.map(lambda a: a[0], x)
     if lengths is None:
         return jax.tree.map(lambda a: a[-1], x)
-    last = jnp.maximum(lengths - 1, 0)
-    return jax.tree.map(lambda a: a[last, jnp.arange(a.shape[1])], x)
+
+    def one(a: Array) -> Array:
+        last = jnp.clip(lengths - 1, 0, a.shape[0] - 1)
+        return a[last, jnp.arange(a.shape[1])]
+
+    return jax.tree.map(one, x)
 
 
-def last_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
-    """The step that `last_valid` takes, in the order of the walk."""
+def end_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
+    """The step that `at_end` takes, in the order of the walk."""
     steps = jnp.broadcast_to(jnp.arange(x.shape[0])[:, None], x.shape[:2])
-    return last_valid(in_order(steps, backwards), lengths)
+    return at_end(in_order(steps, backwards), lengths, backwards)

@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from rnnjax.probes.adjoint import log10_norms
+from rnnjax.probes.adjoint import lags_forward, log10_norms
 from rnnjax.probes.decay import decay
+from rnnjax.probes.measure import turned_layers
 from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import Progress
@@ -141,8 +142,12 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Any:
     passed = forward(model, params, batch, signature.spec)
     seen = backward(passed, loss_weights(signature.spec, batch, "last"))
     last = last_loss_step(signature.spec, batch)
-    norms = jnp.stack([log10_norms(walk, seen.valid)[0] for walk in seen.walks])
-    return seen.loss, jax.vmap(partial(_by_lag, last=last))(norms)
+    turned = turned_layers(signature.spec, [walk.name for walk in seen.walks])
+    curves = []
+    for walk in seen.walks:
+        norms = log10_norms(walk, seen.valid)[0]
+        curves.append(_by_lag(*lags_forward(norms, last, walk.name in turned)))
+    return seen.loss, jnp.stack(curves)
 
 
 def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
