@@ -25,13 +25,18 @@ def entering(
     """The inputs with their masks, in the order of the walk.
 
     A padded step is never read, whatever stands there: this is the one place where the
-    inputs of a recurrence are taken.
+    inputs of a recurrence are taken. `resets` mark the first step of each document; a
+    walk from the end restarts at the last step of each.
     """
     steps, size = x.shape[:2]
     valid, cut = None, None
     if lengths is not None:
         valid = jnp.arange(steps)[:, None] < lengths[None, :]
         x = _without_padding(x, valid)
+    if resets is not None:
+        resets = resets if valid is None else jnp.logical_and(resets, valid)
+        if backwards:
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
     if lag is not None:
         ends = jnp.full((size,), steps) if lengths is None else lengths
         cut = cut_before(steps, jnp.clip(ends, 0, steps) - 1, lag, backwards)
