@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import CELLS
+from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.jacobian import jacobians
 from rnnjax.probes.walk import walk_forward
@@ -305,3 +306,32 @@ def test_one_answer_from_both_ends(lengths: Any, x64: None) -> None:
     np.testing.assert_allclose(whole, answers, rtol=1e-12)
     np.testing.assert_allclose(chunked, answers, rtol=1e-12)
     assert np.any(gradient["stack_1_1"]["cell"]["U"] != 0)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "resets", "sentence"),
+    [
+        ([3, 5], None, r"lengths must be from 0 to T = 4, got 5"),
+        ([-1, 4], None, r"lengths must be from 0 to T = 4, got -1"),
+        ([3, 4, 4], None, r"lengths have shape \(3,\), not one an example \(2,\)"),
+        (None, np.zeros((2, 4), bool), r"resets have shape \(2, 4\), not .* \(4, 2\)"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(lengths, resets, sentence) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_masks(jnp.ones((4, 2, M)), lengths, resets)
+
+
+def test_a_layer_refuses_lengths_beyond_its_steps() -> None:
+    layer = Recurrent(CELLS["elman"](inputs=M, features=N))
+    with pytest.raises(UserError, match="lengths must be from 0 to T = 4, got 5"):
+        layer.init(jax.random.key(0), jnp.ones((4, 2, M)), jnp.array([3, 5]))
+
+
+def test_traced_lengths_are_brought_into_range() -> None:
+    layer = Recurrent(CELLS["elman"](inputs=M, features=N))
+    x = noise(0, jax.ShapeDtypeStruct((4, 2, M), jnp.float32))
+    variables = layer.init(jax.random.key(0), x)
+    run = quick_jit(lambda n: layer.apply(variables, x, n, last=True)[0])
+    for wrong, right in (([9, 2], [4, 2]), ([-3, 4], [0, 4])):
+        np.testing.assert_array_equal(run(jnp.array(wrong)), run(jnp.array(right)))

@@ -5,14 +5,38 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Int
 
 from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import cut_before
 from rnnjax.recurrence.pure import Weights, call
 from rnnjax.recurrence.reverse import Drive
 from rnnjax.types import Lengths, Trajectory
+
+
+def check_masks(x: Any, lengths: Any, resets: Any) -> None:
+    """Raise a `UserError` unless lengths and resets fit an input ``(T, B, m)``."""
+    steps, size = x.shape[:2]
+    if resets is not None and jnp.shape(resets) != (steps, size):
+        raise UserError(
+            f"resets have shape {jnp.shape(resets)}, not that of the input's steps and "
+            f"examples ({steps}, {size})"
+        )
+    if lengths is None:
+        return
+    if jnp.shape(lengths) != (size,):
+        raise UserError(
+            f"lengths have shape {jnp.shape(lengths)}, not one an example ({size},)"
+        )
+    if isinstance(lengths, jax.core.Tracer) or not size:
+        return
+    low, high = np.min(lengths), np.max(lengths)
+    if low < 0 or high > steps:
+        wrong = low if low < 0 else high
+        raise UserError(f"lengths must be from 0 to T = {steps}, got {wrong}")
 
 
 def entering(

@@ -14,6 +14,7 @@ from rnnjax.recurrence.backprop import Backprop, check_backprop
 from rnnjax.recurrence.chunked import Chunk, check_chunk, chunked_scan
 from rnnjax.recurrence.ends import (
     at_end,
+    check_masks,
     end_place,
     entering,
     finish,
@@ -89,8 +90,9 @@ class Recurrent(nn.Module):
 
         Raises:
             UserError: `backprop`, `lag`, `engine`, `chunk` and `cell` do not fit each
-                other.
+                other, or `lengths` and `resets` do not fit the input.
         """
+        check_masks(x, lengths, resets)
         check_backprop(self.backprop, self.lag, self.engine)
         check_chunk(self.chunk)
         initial = initial_state
