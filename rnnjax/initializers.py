@@ -74,7 +74,9 @@ def _scaled(base: Initializer, factor: Number, name: str) -> Initializer:
         # More axes would be taken for a convolution, or fused into one matrix.
         if len(shape) != 2:
             raise UserError(f"initializer {name} draws matrices, not shape {shape}")
-        return jnp.asarray(factor, dtype) * base(key, shape, dtype)
+        # 16 bits know no decompositions
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return (jnp.asarray(factor, wide) * base(key, shape, wide)).astype(dtype)
 
     return init
 

@@ -34,7 +34,8 @@ class Batch:
             a loss at every step the same with a leading ``T``.
         mask: ``float32 (T, B)``, weight of the loss of each step. For a loss at the
             last step it is 1 at step ``lengths − 1`` of each example, 0 elsewhere.
-        lengths: ``int32 (B,)``, valid steps of each example; the rest is padding.
+        lengths: ``int32 (B,)``, valid steps of each example; the rest is padding, where
+            neither inputs nor targets nor the mask are ever read.
         informative: ``bool (T, B)``, the steps that the target depends on.
     """
 

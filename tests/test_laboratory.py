@@ -16,6 +16,7 @@ from rnnjax.errors import UserError
 from rnnjax.laboratory.examine import SECTIONS, probe
 from rnnjax.laboratory.runs import RUN_SECTIONS, examine_run, write_out
 from rnnjax.recurrence.layer import Recurrent
+from rnnjax.report.instruments.adjoints import norms_by_lag
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import initial_params
 from tests.launch_samples import SIZES
@@ -190,3 +191,38 @@ def test_the_chain_rule_of_one_weight(config):
     ]:
         with pytest.raises(UserError, match=message):
             write_out(config, params, weight)
+
+
+class BothEnds(nn.Module):
+    """One answer from the last states of a walk from either end."""
+
+    @nn.compact
+    def __call__(self, x):
+        ends = []
+        for name, backwards in (("ahead", False), ("astern", True)):
+            cell = Elman(x.shape[-1], 3, parent=None)
+            layer = Recurrent(cell, backwards, name=name)
+            ends.append(layer(x, last=True)[0])
+        return jnp.concatenate(ends, -1)
+
+
+def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
+    """Over a palindrome both walks are the same, and so must be all that is by lag."""
+    half = np.random.default_rng(0).standard_normal((6, 2, 2)).astype(np.float32)
+    x = jnp.concatenate([half, half[::-1]])
+    made = BothEnds().init(jax.random.key(0), x)["params"]
+    params = {"ahead": made["ahead"], "astern": made["ahead"]}
+    loss = lambda y: jnp.sum(y, axis=-1)
+    data = probe(BothEnds(), params, x, loss, sections=("flow", "parameters"))
+    ahead, astern = (data.sel(layer=name) for name in ("ahead", "astern"))
+    adjoint = ahead["log10_adjoint"].to_numpy()
+    np.testing.assert_allclose(astern["log10_adjoint"][:, ::-1], adjoint, atol=1e-5)
+    assert np.all(ahead["decay"] < 0)
+    for name in ("decay", "effective_rank", "memory_horizon"):
+        np.testing.assert_allclose(astern[name], ahead[name], rtol=1e-3)
+    noise = data["signal_to_noise"]
+    one, other = (noise.sel(parameter=f"{n}/U") for n in ("ahead", "astern"))
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+    curves = [norms_by_lag(data, "log10_adjoint", n, "joint") for n in params]
+    np.testing.assert_allclose(curves[0], curves[1], atol=1e-5)
+    assert data["lag_is_time"].to_numpy().tolist() == [0, 1]

@@ -73,6 +73,10 @@ def unrolled(moved: Any, copied: Any) -> Any:
             start = learned_start(params["initial_state"], start)
         state, outputs, states = start, [start] * STEPS, [start] * STEPS
         order = range(STEPS)
+        if resets is not None and module.backwards:
+            # marks stand at first steps of documents; this walk enters at their last
+            marks = np.asarray(resets) & VALID
+            resets = np.concatenate([marks[1:], np.zeros((1, SIZE), bool)])
         for t in reversed(order) if module.backwards else order:
             own = {k: value[t] for k, value in kernels.items()}
             before = state if resets is None else pick(resets[t], start, state)

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import CELLS
+from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.jacobian import jacobians
+from rnnjax.probes.walk import walk_forward
+from rnnjax.recurrence.ends import check_masks
 from rnnjax.recurrence.layer import Engine, Recurrent
+from rnnjax.recurrence.pure import make_weights
 from tests.recurrence_samples import (
     LENGTHS,
     RESETS,
@@ -175,3 +180,158 @@ def test_a_layer_works_without_compilation() -> None:
         carry, y = step(alone, carry, x[t])
         np.testing.assert_allclose(outputs[t], y, rtol=1e-6)
         np.testing.assert_allclose(states[t], carry, rtol=1e-6)
+
+
+DOCUMENTS = ((0, 4), (4, 9), (9, 10))
+"""First step, and the step after the last one, of the documents of a packed row."""
+
+PACKED = [
+    ("lstm", {}),
+    ("elman", {"chunk": 3}),
+    ("mingru", {"engine": "associative"}),
+    pytest.param("elman", {"engine": "plain"}, marks=pytest.mark.rare),
+    pytest.param("elman", {"engine": "newton"}, marks=pytest.mark.rare),
+    pytest.param("elman", {"backprop": "renormalise"}, marks=pytest.mark.rare),
+]
+
+
+@pytest.mark.parametrize(("label", "fields"), PACKED)
+def test_documents_walked_back_are_walked_apart(
+    label: str, fields: dict[str, Any], x64: None
+) -> None:
+    """Marks at first steps; one on padding, which does not count, and a last step."""
+    layer = Recurrent(build(label, "float64"), backwards=True, **fields)
+    variables, x, _ = arguments(label, "float64")
+    x, end = x[:, :1], DOCUMENTS[-1][1]
+    resets = np.zeros((T, 1), bool)
+    resets[[start for start, _ in DOCUMENTS] + [end]] = True
+    plain = layer.clone(engine="plain", chunk=None, backprop="exact")
+
+    @quick_jit
+    def run(variables: Any, x: jax.Array) -> Any:
+        def packed(args: Any) -> Any:
+            given = jnp.array([end]), jnp.asarray(resets)
+            outputs, _ = layer.apply(*args, *given)
+            return jnp.sum(jnp.sin(outputs)), outputs[:end]
+
+        def apart(args: Any) -> Any:
+            variables, x = args
+            pieces = [plain.apply(variables, x[a:b])[0] for a, b in DOCUMENTS]
+            outputs = jnp.concatenate(pieces)
+            return jnp.sum(jnp.sin(outputs)), outputs
+
+        both = [jax.value_and_grad(f, has_aux=True) for f in (packed, apart)]
+        return [one((variables, x)) for one in both]
+
+    ((value, outputs), gradient), (expected, own) = run(variables, x)
+    assert normwise((value, outputs), expected) < 1e-12
+    if layer.backprop == "exact":
+        assert normwise(gradient, own) < 1e-9
+    assert np.all(gradient[1][end:] == 0)
+
+
+def test_jacobians_end_where_a_document_ends(x64: None) -> None:
+    """The probe of a packed walk from the end sees each document alone."""
+    cell = build("elman", "float64")
+    variables, x, _ = arguments("elman", "float64")
+    x, params = x[:, :1], variables["params"]["cell"]
+    resets = np.zeros((T, 1), bool)
+    resets[[start for start, _ in DOCUMENTS]] = True
+    length = DOCUMENTS[-1][1]
+
+    @quick_jit
+    def found(params: Any, x: jax.Array) -> Any:
+        static, weights = make_weights(cell, params)
+
+        def walk(x: jax.Array, marks: Any, lengths: Any) -> Any:
+            start = cell.initial_state((1,))
+            given = static, weights, "layer0", x, start, lengths, marks
+            return jacobians(walk_forward(*given, backwards=True)[0])
+
+        whole = walk(x, jnp.asarray(resets), jnp.array([length]))
+        return whole, [walk(x[a:b], None, None) for a, b in DOCUMENTS]
+
+    whole, alone = jax.tree.map(np.asarray, found(params, x))
+    assert np.all(whole[: T - length, 0] == np.eye(N)[None])
+    whole = whole[T - length :]
+    for (a, b), own in zip(DOCUMENTS, alone, strict=True):
+        # in the order of the walk, whose first step leads from another document
+        part = whole[length - b : length - a]
+        assert np.all(part[0] == 0) or b == length
+        assert normwise(part[1:], own[1:]) < 1e-12 if b - a > 1 else True
+
+
+@pytest.mark.parametrize("lengths", [[7, 2], None], ids=["ragged", "full"])
+def test_one_answer_from_both_ends(lengths: Any, x64: None) -> None:
+    """Both halves are final states, as torch's h_n and Keras concatenate them."""
+    steps = 7
+    cell = CELLS["elman"](inputs=M, features=N, param_dtype=jnp.float64)
+    model = SequenceModel(cell, output_size=2, input_size=M, layers=2)
+    model = model.clone(bidirectional=True)
+    x = noise(0, jax.ShapeDtypeStruct((steps, 2, M), jnp.float64))
+    made = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(np.asarray, noise(1, made, 0.5))
+
+    def walk(where: str, x: np.ndarray, order: int) -> list[np.ndarray]:
+        V, U, b = (params[where]["cell"][k] for k in ("V", "U", "b"))
+        h, found = np.zeros(N), []
+        for v in x[::order]:
+            h = np.tanh(v @ V + h @ U + b)
+            found.append(h)
+        return found[::order]
+
+    answers = []
+    for b, n in enumerate(lengths or [steps] * 2):
+        own = np.asarray(x)[:n, b]
+        low = [walk(f"stack_0_{i}", own, s) for i, s in ((0, 1), (1, -1))]
+        y = np.concatenate(low, axis=-1)
+        ends = walk("stack_1_0", y, 1)[-1], walk("stack_1_1", y, -1)[0]
+        head = params["head"]
+        answers.append(np.concatenate(ends) @ head["kernel"] + head["bias"])
+    given = None if lengths is None else jnp.array(lengths)
+
+    @quick_jit
+    def run(params: Any) -> Any:
+        def one(params: Any, chunk: Any) -> Any:
+            answers: Any = model.clone(chunk=chunk).apply({"params": params}, x, given)
+            return jnp.sum(answers), answers
+
+        def both(params: Any) -> Any:
+            (_, whole), (_, chunked) = one(params, None), one(params, 3)
+            return jnp.sum(jnp.sin(whole)), (whole, chunked)
+
+        return jax.grad(both, has_aux=True)(params)
+
+    gradient, (whole, chunked) = run(params)
+    np.testing.assert_allclose(whole, answers, rtol=1e-12)
+    np.testing.assert_allclose(chunked, answers, rtol=1e-12)
+    assert np.any(gradient["stack_1_1"]["cell"]["U"] != 0)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "resets", "sentence"),
+    [
+        ([3, 5], None, r"lengths must be from 0 to T = 4, got 5"),
+        ([-1, 4], None, r"lengths must be from 0 to T = 4, got -1"),
+        ([3, 4, 4], None, r"lengths have shape \(3,\), not one an example \(2,\)"),
+        (None, np.zeros((2, 4), bool), r"resets have shape \(2, 4\), not .* \(4, 2\)"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(lengths, resets, sentence) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_masks(jnp.ones((4, 2, M)), lengths, resets)
+
+
+def test_a_layer_refuses_lengths_beyond_its_steps() -> None:
+    layer = Recurrent(CELLS["elman"](inputs=M, features=N))
+    with pytest.raises(UserError, match="lengths must be from 0 to T = 4, got 5"):
+        layer.init(jax.random.key(0), jnp.ones((4, 2, M)), jnp.array([3, 5]))
+
+
+def test_traced_lengths_are_brought_into_range() -> None:
+    layer = Recurrent(CELLS["elman"](inputs=M, features=N))
+    x = noise(0, jax.ShapeDtypeStruct((4, 2, M), jnp.float32))
+    variables = layer.init(jax.random.key(0), x)
+    run = quick_jit(lambda n: layer.apply(variables, x, n, last=True)[0])
+    for wrong, right in (([9, 2], [4, 2]), ([-3, 4], [0, 4])):
+        np.testing.assert_array_equal(run(jnp.array(wrong)), run(jnp.array(right)))

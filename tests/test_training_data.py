@@ -147,7 +147,7 @@ def direct(
     outputs = apply({"params": params}, batch.inputs, batch.lengths)
     each = []
     for b in range(batch.lengths.shape[0]):
-        one = take_examples(batch, jnp.array([b]))
+        one = take_examples(spec, batch, jnp.array([b]))
         alone = outputs[:, b : b + 1] if spec.readout == "every" else outputs[b : b + 1]
         each.append(judged(alone, one)[1])
     return *judged(outputs, batch), np.array(each)

@@ -46,7 +46,8 @@ class ExpRNN(Cell):
         n = self.features
         A = jnp.zeros((n, n), self.param_dtype)
         A = A.at[jnp.triu_indices(n, 1)].set(self.A)
-        B = expm(A - A.T)
+        wide = jnp.promote_types(A.dtype, jnp.float32)  # 16 bits know no solver
+        B = expm((A - A.T).astype(wide)).astype(A.dtype)
         return {"B": B.T}
 
     def readin(self, x):

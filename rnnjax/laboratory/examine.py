@@ -18,6 +18,7 @@ from rnnjax.laboratory.parameters import parameters
 from rnnjax.laboratory.record import Variable, beside, quick, record
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import state_names
+from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.extent import first_nonfinite
 from rnnjax.probes.trace import (
     Trace,
@@ -62,11 +63,20 @@ class Subject:
         lagged: from the loss at the last loss step of each example.
         total: from all of the loss.
         last: that step, ``(B,)``.
+        single: whether each example has one answer, which ends every walk: a walk from
+            the end is then read at step 0.
     """
 
     lagged: Trace
     total: Trace
     last: Int[Array, "B"]
+    single: bool = False
+
+    @property
+    def turned(self) -> tuple[str, ...]:
+        """The walks whose lags count from step 0."""
+        walks = self.lagged.walks if self.single else ()
+        return tuple(walk.name for walk in walks if walk.forward.backwards)
 
 
 def probe(
@@ -124,7 +134,7 @@ def probe(
         return model(params, x)
 
     @quick
-    def walk(params: Any, inputs: Array, lengths: Array) -> tuple[Trace, Trace]:
+    def walk(params: Any, inputs: Array, lengths: Array) -> tuple[Trace, Trace, Array]:
         time = jnp.arange(steps)[:, None]
         valid = time < lengths[None]
 
@@ -153,14 +163,15 @@ def probe(
         weights = jnp.full((size,), 1 / size)
         if losses(passed.segments.answers).ndim == 1:
             seen = backward(passed, weights)
-            return seen, seen
+            return seen, seen, weights
         count = jnp.maximum(jnp.sum(valid), 1)
         weights = valid / count
         lagged = jnp.where(time == lengths[None] - 1, weights, 0.0)
-        return backward(passed, lagged), backward(passed, weights)
+        return backward(passed, lagged), backward(passed, weights), weights
 
-    lagged, total = walk(params, inputs, known)
-    data = examine(Subject(lagged, total, known - 1), sections, optimizer)
+    lagged, total, weights = walk(params, inputs, known)
+    of = Subject(lagged, total, known - 1, single=weights.ndim == 1)
+    data = examine(of, sections, optimizer)
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}
     return data
@@ -180,7 +191,8 @@ def subject(
         return backward(passed, loss_weights(spec, batch, "last")), total
 
     lagged, total = walk(params, batch)
-    return Subject(lagged, total, last_loss_step(spec, batch))
+    last = last_loss_step(spec, batch)
+    return Subject(lagged, total, last, spec.readout == "last")
 
 
 def examine(
@@ -203,7 +215,8 @@ def examine(
         first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
         made = [record(first, VARIABLES, names)]
         if "flow" in sections:
-            made.append(flow(lagged, total, of.lagged.valid, last))
+            turned = lagged.name in of.turned
+            made.append(flow(lagged, total, of.lagged.valid, last, turned))
         if "factors" in sections:
             made.append(factors(lagged))
         if "dynamics" in sections:
@@ -211,7 +224,9 @@ def examine(
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
     if "parameters" in sections:
-        data = xr.merge([data, parameters(of.total, of.last, optimizer)])
+        data = xr.merge([data, parameters(of.total, of.last, optimizer, of.turned)])
     lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
+    if of.turned:
+        data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
     return xr.merge([record(basics, VARIABLES), data])

@@ -5,7 +5,12 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
-from rnnjax.probes.adjoint import by_lag, log10_norms, state_names
+from rnnjax.probes.adjoint import (
+    by_lag,
+    lags_forward,
+    log10_norms,
+    state_names,
+)
 from rnnjax.probes.decay import decay
 from rnnjax.probes.spread import effective_rank, scaled_by_lag
 from rnnjax.probes.walk import Walk
@@ -57,13 +62,24 @@ VARIABLES = {
 }
 
 
-@quick
-def _norms(lagged: Walk, total: Walk, valid: jax.Array, last: jax.Array) -> tuple:
+def _measured(
+    lagged: Walk, total: Walk, valid: jax.Array, last: jax.Array, turned: bool
+) -> tuple:
     both = log10_norms(lagged, valid), log10_norms(total, valid)[0]
-    return *both, effective_rank(scaled_by_lag(lagged.adjoint, last))
+    seen = scaled_by_lag(*lags_forward(lagged.adjoint, last, turned))
+    return *both, effective_rank(seen)
 
 
-def flow(lagged: Walk, total: Walk, valid: jax.Array, last: np.ndarray) -> xr.Dataset:
+_norms = quick(_measured, static_argnames="turned")
+
+
+def flow(
+    lagged: Walk,
+    total: Walk,
+    valid: jax.Array,
+    last: np.ndarray,
+    turned: bool = False,
+) -> xr.Dataset:
     """Adjoints of one recurrence.
 
     Args:
@@ -71,13 +87,17 @@ def flow(lagged: Walk, total: Walk, valid: jax.Array, last: np.ndarray) -> xr.Da
         total: walked back from all of the loss.
         valid: ``(T, B)``.
         last: that step, ``(B,)``.
+        turned: whether lags count from step 0 (`rnnjax.probes.adjoint.lags_forward`).
     """
-    norms, whole, rank = jax.device_get(_norms(lagged, total, valid, last))
+    norms, whole, rank = jax.device_get(
+        _norms(lagged, total, valid, last, turned=turned)
+    )
     lost = np.any(~(norms < np.inf) & np.asarray(valid), axis=1)
-    fits = [
-        [decay(curve) for curve in by_lag(rows.astype(np.float64), last).T]
-        for rows in norms
-    ]
+    curves = []
+    for rows in norms:
+        rows, zero = lags_forward(rows.astype(np.float64), last, turned)
+        curves.append(by_lag(rows, np.asarray(zero)))
+    fits = [[decay(curve) for curve in rows.T] for rows in curves]
 
     def each(name: str) -> np.ndarray:
         found = [[getattr(fit, name) for fit in row] for row in fits]

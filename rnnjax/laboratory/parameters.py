@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
+from rnnjax.probes.adjoint import lags_forward
 from rnnjax.probes.contribution import contribution, first_update_share, kernels
 from rnnjax.probes.first_update import FirstUpdate
 from rnnjax.probes.free import contributions
@@ -60,11 +61,16 @@ VARIABLES = {
 }
 
 
-@functools.partial(quick, static_argnums=2)
-def _kernels(seen: Trace, last: jax.Array, rule: FirstUpdate) -> dict[str, Any]:
+@functools.partial(quick, static_argnames=("rule", "turned"))
+def _kernels(
+    seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
+) -> dict[str, Any]:
     found = {}
     for kernel in kernels(seen):
         part = contribution(kernel)
+        back = kernel.name.rpartition("/")[0] in turned
+        uses, zero = lags_forward(kernel.uses, last, back)
+        lagged = dataclasses.replace(kernel, uses=uses)
         found[kernel.name] = {
             "log10_contribution": part.log10_norm,
             "norm_share": part.norm_share,
@@ -73,16 +79,18 @@ def _kernels(seen: Trace, last: jax.Array, rule: FirstUpdate) -> dict[str, Any]:
             "k90": held_by_last(part.norm_share),
             "log10_gradient": part.log10_gradient,
             "cancellation": cancellation(kernel),
-            "signal_to_noise": signal_to_noise(by_lag(kernel, last)),
+            "signal_to_noise": signal_to_noise(by_lag(lagged, zero)),
         }
     return found
 
 
-@functools.partial(quick, static_argnums=2)
-def _free(seen: Trace, last: jax.Array, rule: FirstUpdate) -> dict[str, Any]:
+@functools.partial(quick, static_argnames=("rule", "turned"))
+def _free(
+    seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
+) -> dict[str, Any]:
     found = {}
     for walk in seen.walks:
-        noise = signal_to_noise_of_free(walk, last)
+        noise = signal_to_noise_of_free(walk, last, walk.name in turned)
         for name, part in contributions(walk, rule).items():
             size, whole = log10_sum(part.log10_norm), part.log10_gradient
             found[name] = {
@@ -103,16 +111,25 @@ def log10_sum(log10: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
 
 
-def parameters(total: Trace, last: jax.Array, optimizer: OptimizerConfig) -> xr.Dataset:
+def parameters(
+    total: Trace,
+    last: jax.Array,
+    optimizer: OptimizerConfig,
+    turned: tuple[str, ...] = (),
+) -> xr.Dataset:
     """Contributions to every kernel, bias and free parameter of a model's recurrences.
 
     Args:
         total: walked back from all of the loss.
         last: the last loss step of each example ``(B,)``.
         optimizer: whose first update the preconditioned share is of.
+        turned: names of the walks whose lags count from step 0
+            (`rnnjax.probes.adjoint.lags_forward`).
     """
     rule = first_update(optimizer)
-    found = jax.device_get({**_kernels(total, last, rule), **_free(total, last, rule)})
+    parts = (take(total, last, rule=rule, turned=turned) for take in (_kernels, _free))
+    of_kernels, of_free = jax.device_get(tuple(parts))
+    found = {**of_kernels, **of_free}
     rows = list(found.values())
     values = {
         name: jnp.stack([row[name] for row in rows]) if rows else None

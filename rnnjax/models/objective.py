@@ -5,6 +5,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rnnjax.tasks.base import TaskSpec
+from rnnjax.tasks.masks import valid_steps
 from rnnjax.types import Batch
 
 
@@ -24,31 +25,52 @@ def objective(
     losses, scores = per_example(spec, answers, batch)
     if spec.readout == "last":
         return jnp.mean(losses), jnp.mean(scores)
-    loss = weighted_mean(losses, batch.mask)
+    loss = weighted_mean(losses, loss_mask(batch))
     return loss, weighted_mean(scores, scored_mask(spec, batch))
 
 
 def per_example(spec: TaskSpec, answers: Array, batch: Batch) -> tuple[Array, Array]:
-    """Loss and metric of every answer, ``(B,)`` or ``(T, B)``."""
+    """Loss and metric of every answer, ``(B,)`` or ``(T, B)``.
+
+    Both are 0 at a step that the loss mask leaves out: its target is never read.
+    """
+    if spec.readout == "last":
+        return _compared(spec, answers, batch.targets)
+    counted = loss_mask(batch) != 0
+    shape = counted.shape + (1,) * (batch.targets.ndim - counted.ndim)
+    nothing = jnp.zeros_like(batch.targets)
+    targets = jnp.where(jnp.reshape(counted, shape), batch.targets, nothing)
+    losses, scores = _compared(spec, answers, targets)
+    nothing = jnp.zeros_like(losses)
+    return jnp.where(counted, losses, nothing), jnp.where(counted, scores, nothing)
+
+
+def _compared(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Array]:
     if spec.loss == "cross_entropy":
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(
-            answers, batch.targets
+            answers, targets
         )
-        hits = jnp.argmax(answers, axis=-1) == batch.targets
+        hits = jnp.argmax(answers, axis=-1) == targets
         return losses, hits.astype(losses.dtype)
-    targets = batch.targets
     if targets.ndim < answers.ndim:
         targets = targets[..., None]
     squares = jnp.mean(jnp.square(answers - targets.astype(answers.dtype)), axis=-1)
     return squares, squares
 
 
+def loss_mask(batch: Batch) -> Float[Array, "T B"]:
+    """The loss mask; 0 behind the end of an example, whatever stands there."""
+    valid = valid_steps(batch.lengths, batch.mask.shape[0])
+    return jnp.where(valid, batch.mask, jnp.zeros_like(batch.mask))
+
+
 def scored_mask(spec: TaskSpec, batch: Batch) -> Float[Array, "T B"]:
     """The loss mask, or its last `spec.scored` steps of each example."""
+    mask = loss_mask(batch)
     if spec.scored is None:
-        return batch.mask
-    left = jnp.flip(jnp.cumsum(jnp.flip(batch.mask > 0, 0), axis=0), 0)
-    return batch.mask * (left <= spec.scored)
+        return mask
+    left = jnp.flip(jnp.cumsum(jnp.flip(mask > 0, 0), axis=0), 0)
+    return mask * (left <= spec.scored)
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:

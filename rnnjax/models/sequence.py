@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop
 from rnnjax.recurrence.chunked import Chunk
-from rnnjax.recurrence.ends import last_valid
+from rnnjax.recurrence.ends import at_end
 from rnnjax.recurrence.layer import Engine, Recurrent
 from rnnjax.types import Lengths
 
@@ -29,7 +29,9 @@ class SequenceModel(nn.Module):
         embedding: size of a token's embedding.
         layers: number of recurrent layers.
         bidirectional: each layer also walks backwards; the outputs are concatenated.
-        readout: answer at the last valid step, or at every step.
+        readout: one answer, from the last state of every walk of the last layer (at the
+            last valid step, and at step 0 of the walk from the end), or one at every
+            step.
         dropout: rate between layers, needs the rng ``dropout`` when training.
         variational: one dropout mask for all steps (Gal & Ghahramani 2016).
         engine: how the recurrences are differentiated.
@@ -90,11 +92,12 @@ class SequenceModel(nn.Module):
     def __call__(
         self, inputs: Array, lengths: Lengths | None = None, train: bool = False
     ) -> Array:
-        """Answers ``(B, q)`` at the last valid step, or ``(T, B, q)`` at every step.
+        """Answers ``(B, q)`` from the last states, or ``(T, B, q)`` at every step.
 
         Args:
             inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``.
-            lengths: valid steps of each example; None: all.
+            lengths: valid steps of each example; None: all. What stands behind them, a
+                number or a token, is never read.
             train: whether dropout is active.
 
         With ``mutable=["layers"]`` it also tells the input and the trajectories of each
@@ -126,7 +129,7 @@ class SequenceModel(nn.Module):
     ) -> tuple[Array, list[Any]]:
         """Outputs ``(T, B, ·)`` of one layer and the trajectory of each direction.
 
-        With `last` of the last valid step of each example alone, ``(B, ·)``.
+        With `last` of the last step of each walk alone, ``(B, ·)``.
         """
         runs = [walk(x, lengths, last=last) for walk in self.stack[layer]]
         outputs = [out for out, _ in runs]
@@ -136,5 +139,7 @@ class SequenceModel(nn.Module):
     def decode(self, x: Float[Array, "T B n"], lengths: Lengths | None) -> Array:
         """Answers from the last layer's outputs ``(T, B, n)``."""
         if self.readout == "last":
-            x = last_valid(x, lengths)
+            walks = jnp.split(x, 2, axis=-1) if self.bidirectional else [x]
+            ends = [at_end(one, lengths, bool(i)) for i, one in enumerate(walks)]
+            x = jnp.concatenate(ends, axis=-1) if self.bidirectional else ends[0]
         return self.head(x)

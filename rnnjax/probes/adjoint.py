@@ -44,6 +44,20 @@ def state_names(state: Any) -> tuple[str, ...]:
     return (JOINT, *(name or "h" for name in simple))
 
 
+def lags_forward(x: Any, last: Any, turned: bool) -> tuple[Any, Any]:
+    """Arrays ``(T, B, ·)`` and the step of lag 0 of each example, lags going back.
+
+    The lag of a step is s − t, s the last loss step. A walk from the end whose last
+    state is the answer is read at step 0, and its lag is t: `turned`, its steps are
+    given in the order of the walk, at whose end lag 0 lies.
+    """
+    if not turned:
+        return x, last
+    steps = jax.tree.leaves(x)[0].shape[0]
+    x = jax.tree.map(lambda a: a[::-1], x)
+    return x, jnp.where(jnp.asarray(last) >= 0, steps - 1, -1)
+
+
 def by_lag(
     log10_norms: Float[np.ndarray, "T B"], last: np.ndarray
 ) -> Float[np.ndarray, "T B"]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rnnjax.models.objective import per_example
+from rnnjax.models.objective import loss_mask, per_example
 from rnnjax.probes.trace import last_loss_step
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch
@@ -86,8 +86,9 @@ def example_weights(spec: TaskSpec, batch: Batch) -> Float[Array, "*T B"]:
     """
     if spec.readout == "last":
         return jnp.ones_like(batch.mask[0])
-    total = jnp.sum(batch.mask, axis=0)
-    return batch.mask / jnp.where(total > 0, total, jnp.ones_like(total))[None]
+    mask = loss_mask(batch)
+    total = jnp.sum(mask, axis=0)
+    return mask / jnp.where(total > 0, total, jnp.ones_like(total))[None]
 
 
 def example_loss(

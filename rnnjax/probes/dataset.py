@@ -66,12 +66,26 @@ COORDINATES: Mapping[str, str] = {
 }
 
 
+def lag_is_time(layers: Sequence[str], turned: Sequence[str]) -> xr.DataArray:
+    """Which layers are walked from the end and read at step 0, by one answer.
+
+    A variable of data sets that hold such layers; see `adjoint.lags_forward`.
+    """
+    definition = (
+        "1 where the lag is the time step itself: a walk from the end that the answer "
+        "reads at step 0; 0: it is last_step - time"
+    )
+    values = np.array([layer in turned for layer in layers], np.int8)
+    return xr.DataArray(values, dims="layer", attrs={"definition": definition})
+
+
 def to_dataset(
     measurements: Mapping[int, Measurement],
     labels: Labels,
     batch: Batch,
     last: np.ndarray,
     words: Words | None = None,
+    turned: Sequence[str] = (),
 ) -> xr.Dataset:
     """A data set of all measurements of one run, ready for netCDF.
 
@@ -81,6 +95,7 @@ def to_dataset(
         batch: the probed batch, the same for all measurements.
         last: the last loss step of each example ``(B,)``; lag is `last_step` − `time`.
         words: labels of the steps of one example, from its tokens; None for vectors.
+        turned: layers whose lag is `time` itself (`lag_is_time`).
 
     Returns:
         Dimensions train_step, layer, array, time, example, kernel, sentence; beside the
@@ -107,6 +122,8 @@ def to_dataset(
         informative,
         {"definition": "1 where the target depends on this step", "units": "1"},
     )
+    if turned:
+        data["lag_is_time"] = lag_is_time(labels.layers, turned)
     if words is not None:
         tokens = np.asarray(batch.inputs)
         table = word_table(tokens[:, : data.sizes["sentence"]], lengths, words)

@@ -140,19 +140,22 @@ def word_decodability(
         probe: None: `logistic` for whole numbers, else `ridge`.
         options: penalty, test_share and seed of `decodability`.
     """
-    known = np.asarray(batch.inputs)[step]
+    lengths = np.asarray(batch.lengths)
+    # an example that is over before step u has no word to be asked for
+    asked = lengths > step
     if labels is None:
-        labels = known if known.ndim == 1 else known[:, 0]
+        known = np.asarray(batch.inputs)[step]
+        labels = np.array(known if known.ndim == 1 else known[:, 0])
+        # nor is what stands on padding one: the control permutes all labels
+        labels[~asked] = labels[np.argmax(asked)]
     if probe is None:
         whole = np.issubdtype(np.asarray(labels).dtype, np.integer)
         probe = "logistic" if whole else "ridge"
     states = collect_states(
         model, params, batch, layer=layer, backwards=backwards, array=array
     )
-    lengths = np.asarray(batch.lengths)
     valid = np.arange(states.shape[0])[:, None] < lengths[None, :]
-    # an example that is over before step u has no word to be asked for
-    valid &= lengths[None, :] > step
+    valid &= asked[None, :]
     return decodability(states, np.asarray(labels), valid=valid, probe=probe, **options)
 
 

@@ -16,6 +16,7 @@ from flax import struct, traverse_util
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from rnnjax.probes.adjoint import lags_forward
 from rnnjax.probes.contribution import Contribution, norm_share
 from rnnjax.probes.first_update import SIGN, FirstUpdate
 from rnnjax.probes.spread import at_lags
@@ -84,16 +85,20 @@ def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContrib
     }
 
 
-def signal_to_noise(walk: Walk, last: Int[Array, "B"]) -> dict[str, Array]:
+def signal_to_noise(
+    walk: Walk, last: Int[Array, "B"], turned: bool = False
+) -> dict[str, Array]:
     """`spread.signal_to_noise` of every such parameter at each lag, by `layer0/name`.
 
-    Lag l is step s − l of an example, s its last loss step. Costs a vector-Jacobian
+    Lag l is step s − l of an example, s its last loss step; `turned`, it is step l
+    (`rnnjax.probes.adjoint.lags_forward`). Costs a vector-Jacobian
     product for each example and lag; scratch of B times the size of the parameters.
     """
     free, fixed = _parted(walk)
     if not free:
         return {}
-    steps = jax.tree.map(lambda x: at_lags(x, last)[0], _along(walk))
+    along, last = lags_forward(_along(walk), last, turned)
+    steps = jax.tree.map(lambda x: at_lags(x, last)[0], along)
     lag = jnp.arange(walk.adjoint.exponent.shape[0])[:, None]
 
     def one(now: tuple[Along, Array]) -> Leaves:

@@ -15,6 +15,7 @@ Anal. Appl. 13; Cox & Higham (1998) for the sorting of rows.
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -67,8 +68,8 @@ class GradedProduct:
 def double(matrices: Any) -> tuple[np.ndarray, float]:
     """In float64, and one rounding of the dtype given."""
     given = np.asarray(matrices)
-    precise = np.issubdtype(given.dtype, np.floating)
-    eps = np.finfo(given.dtype if precise else np.float64).eps
+    precise = jnp.issubdtype(given.dtype, jnp.floating)
+    eps = jnp.finfo(given.dtype if precise else np.float64).eps
     return given.astype(np.float64), float(eps)
 
 

@@ -19,6 +19,7 @@ from rnnjax.probes.jacobian import push
 from rnnjax.probes.joint import joint_before, joint_size
 from rnnjax.probes.walk import Walked
 from rnnjax.recurrence.reverse import Drive
+from rnnjax.recurrence.scaled import wide
 
 
 BLOCKS = 10
@@ -145,7 +146,8 @@ def _growth(
     batch, n = at.shape[1:]
     # generic tangents: unit vectors would be invariant under a diagonal recurrence
     start = jax.random.normal(jax.random.key(0), (n, k), at.dtype)
-    start = jnp.broadcast_to(jnp.linalg.qr(start)[0][None], (batch, n, k))
+    start = jnp.linalg.qr(wide(start))[0].astype(at.dtype)
+    start = jnp.broadcast_to(start[None], (batch, n, k))
 
     def forward(
         tangents: Array, now: tuple[Array, Drive, Array]
@@ -158,7 +160,7 @@ def _growth(
         tangents = jax.vmap(along, in_axes=-1, out_axes=-1)(tangents)
 
         def leave(x: Array) -> tuple[Array, Array]:
-            return x, jnp.zeros((batch, k), x.dtype)
+            return x, jnp.zeros((batch, k), wide(x).dtype)
 
         return lax.cond(due_t, _orthonormal, leave, tangents)
 
@@ -171,7 +173,8 @@ def _orthonormal(x: Float[Array, "B N k"]) -> tuple[Array, Array]:
     Rows are sorted by size for the sake of saturated units (Cox & Higham 1998): a small
     row keeps its own relative accuracy, and a row of zeros stays zero.
     """
-    k = x.shape[-1]
+    k, given = x.shape[-1], x.dtype
+    x = wide(x)
     size = jnp.linalg.norm(x, axis=-1)
     rows = jnp.argsort(-size, axis=-1)
     q, r = jnp.linalg.qr(jnp.take_along_axis(x, rows[..., None], axis=1))
@@ -179,10 +182,10 @@ def _orthonormal(x: Float[Array, "B N k"]) -> tuple[Array, Array]:
     diagonal = jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1))
     row_size = jnp.take_along_axis(size, rows, axis=-1)[:, :k]
     floor = jnp.minimum(row_size, jnp.linalg.norm(x, axis=1))
-    floor = floor * (ROUNDING * jnp.finfo(x.dtype).eps)
+    floor = floor * (ROUNDING * jnp.finfo(given).eps)
     lost = diagonal <= floor
     log = jnp.log(jnp.where(lost, jnp.ones_like(diagonal), diagonal))
-    return q, jnp.where(lost, -jnp.inf, log)
+    return q.astype(given), jnp.where(lost, -jnp.inf, log)
 
 
 def _summary(

@@ -1,6 +1,7 @@
 """Everything that a report needs to know of one training step, as arrays."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms, state_names
 from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
 from rnnjax.probes.trace import Trace, backward, forward, loss_weights, trace
+from rnnjax.recurrence.scaled import wide
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
@@ -114,6 +116,13 @@ def labels(
     )
 
 
+def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers of a `SequenceModel` whose lags count from step 0: its walks from the
+    end, where it gives one answer (`rnnjax.probes.adjoint.lags_forward`)."""
+    backwards = [name for name in layers if name.endswith(".backward")]
+    return tuple(backwards if spec.readout == "last" else [])
+
+
 def kernel_names(
     model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
 ) -> tuple[str, ...]:
@@ -136,7 +145,7 @@ def sigma_max(kernel: Uses) -> Float[Array, ""]:
     # which locks up when every thread of a pack does so at once
     tops = [
         jnp.linalg.svd(block, compute_uv=False)[0]
-        for block in jnp.split(weight, gates, axis=1)
+        for block in jnp.split(wide(weight), gates, axis=1)
     ]
     return jnp.max(jnp.stack(tops))
 

@@ -122,7 +122,7 @@ def retention(direct: DirectPath) -> Float[Array, "T B n"]:
         pair = jnp.sqrt(half * half + jnp.maximum(-square, 0.0))
         radius = jnp.where(square < 0, pair, real) * top[:, :, 0, 0]
     else:
-        values = jnp.linalg.eigvals(jnp.moveaxis(block, 4, 2))
+        values = jnp.linalg.eigvals(scaled.wide(jnp.moveaxis(block, 4, 2)))
         radius = jnp.max(jnp.abs(values), axis=-1)
     return jnp.where(direct.valid[..., None], radius, jnp.nan)
 

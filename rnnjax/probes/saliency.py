@@ -22,6 +22,7 @@ from rnnjax.probes.trace import Forward, Trace, backward, forward
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.tasks.base import TaskSpec
+from rnnjax.tasks.masks import valid_steps
 from rnnjax.types import Batch, Params
 
 
@@ -49,9 +50,10 @@ class Saliency:
 
 
 def encoded(model: SequenceModel, params: Params, batch: Batch) -> Array:
-    """x_t: what the first layer sees, ``(T, B, m)``."""
+    """x_t: what the first layer sees, ``(T, B, m)``; 0 on padding."""
     x: Any = model.apply({"params": params}, batch.inputs, method="encode")
-    return x
+    valid = valid_steps(batch.lengths, x.shape[0])
+    return jnp.where(valid[..., None], x, jnp.zeros_like(x))
 
 
 def loss_trace(

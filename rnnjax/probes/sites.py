@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from rnnjax.cells.linen import from_linen
 from rnnjax.probes.walk import Walked, first_state, in_order, walk_forward
-from rnnjax.recurrence.ends import last_valid
+from rnnjax.recurrence.ends import at_end
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.pure import make_weights
 from rnnjax.types import State
@@ -206,7 +206,9 @@ def _own_site(name: str, module: Recurrent, *args: Any, **kwargs: Any) -> Site:
     states = in_order(walked.states, module.backwards)
 
     def present(leaf: Any) -> Any:
-        return last_valid(leaf, given.lengths) if given.last else leaf
+        if not given.last:
+            return leaf
+        return at_end(leaf, given.lengths, module.backwards)
 
     return Site(name, (outputs, states), present, walked)
 

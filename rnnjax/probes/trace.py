@@ -20,7 +20,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.models.objective import objective, per_example
+from rnnjax.models.objective import loss_mask, objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.sites import INPUT, Apply, Segments, cut
@@ -262,8 +262,8 @@ def loss_weights(spec: TaskSpec, batch: Batch, lag: Lag) -> Float[Array, "*T B"]
     """
     if spec.readout == "last":
         return jnp.full((batch.mask.shape[1],), 1.0 / batch.mask.shape[1])
-    total = jnp.sum(batch.mask)
-    weights = batch.mask / jnp.where(total > 0, total, jnp.ones_like(total))
+    total = jnp.sum(mask := loss_mask(batch))
+    weights = mask / jnp.where(total > 0, total, jnp.ones_like(total))
     if lag == "total":
         return weights
     steps = jnp.arange(batch.mask.shape[0])[:, None]
@@ -296,5 +296,5 @@ def last_loss_step(spec: TaskSpec, batch: Batch) -> Int[Array, "B"]:
     """The step s from which lags s − t are counted; −1 for an example without one."""
     if spec.readout == "last":
         return batch.lengths - 1
-    steps = jnp.arange(batch.mask.shape[0])[:, None]
-    return jnp.max(jnp.where(batch.mask > 0, steps, -1), axis=0)
+    mask = loss_mask(batch)
+    return jnp.max(jnp.where(mask > 0, jnp.arange(len(mask))[:, None], -1), axis=0)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool
 from rnnjax.cells.base import Cell
 from rnnjax.cells.products import Form
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.ends import finish, in_order, make_drive
+from rnnjax.recurrence.ends import entering, finish, in_order, read_in
 from rnnjax.recurrence.engine import Taps, plain_scan
 from rnnjax.recurrence.layer import Recurrent, spread
 from rnnjax.recurrence.pure import Seams, Weights, abstract, call, step_seams
@@ -51,7 +51,7 @@ class Walked:
 
     Attributes:
         initial: the state before the first step, ``(B, n)`` per state array.
-        inputs: of the layer, ``(T, B, m)``.
+        inputs: of the layer, ``(T, B, m)``; a constant on padding (`entering`).
         drive: what enters the loop, with `valid` (False on padding).
         states: the state after each step, ``(T, B, n)`` per state array.
         weights: parameters and effective kernels.
@@ -138,11 +138,11 @@ def walk_forward(
     backwards: bool = False,
 ) -> tuple[Walked, Array]:
     """Run a recurrence over ``(T, B, m)``; returns its outputs ``(T, B, ·)`` too."""
-    drive = make_drive(cell, weights, x, lengths, resets, backwards)
+    raw = entering(x, lengths, resets, backwards)
+    drive = read_in(cell, weights, raw)
     states = plain_scan(cell, weights, initial, drive, Taps())
     outputs, _ = finish(cell, weights, drive, states, backwards)
-    inputs = in_order(x, backwards)
-    walked = Walked(initial, inputs, drive, states, weights, cell, name, backwards)
+    walked = Walked(initial, raw.values, drive, states, weights, cell, name, backwards)
     return walked, outputs
 
 

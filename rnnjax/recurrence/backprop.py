@@ -12,7 +12,8 @@ truncated after K steps (BPTT(K), Williams & Peng 1990): λ_t = 0 for t < s − 
 lag K itself is exact. With a loss at every step it is one cut in the sequence: paths
 from either side of it to the other are gone, and losses before it still reach the words
 before them; this differs from truncating every loss after K steps of its own. A walk
-from the end is cut between the same two steps, and every layer there too. The state
+from the end is cut between the same two steps, and every layer there too: the half of a
+bidirectional answer that is read at step 0 keeps the steps before the cut. The state
 before the first step counts as step −1, at lag s + 1: K ≥ T cuts nothing.
 
 ``renormalise``: the adjoint that leaves a step keeps, for each example, the norm over
@@ -84,7 +85,8 @@ def renormalise(leaving: State, entering: State) -> State:
     factor = jnp.where(moving, jnp.sqrt(ratio), 0.0)
 
     def one(x: Array) -> Array:
-        return x * jnp.reshape(factor, factor.shape + (1,) * (x.ndim - 1))
+        scale = jnp.reshape(factor, factor.shape + (1,) * (x.ndim - 1))
+        return (x * scale).astype(x.dtype)
 
     mantissa = jax.tree.map(one, small.mantissa)
     return scaled.shift(mantissa, reference.exponent)
@@ -93,7 +95,7 @@ def renormalise(leaving: State, entering: State) -> State:
 def _squares(tree: State) -> Array:
     """The sum of squares of each example over all arrays."""
     parts = [
-        jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(range(1, x.ndim)))
+        jnp.sum(jnp.square(jnp.abs(scaled.wide(x))), axis=tuple(range(1, x.ndim)))
         for x in jax.tree.leaves(tree)
     ]
     return sum(parts[1:], parts[0])

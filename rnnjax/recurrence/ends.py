@@ -5,13 +5,39 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Inexact, Int
 
 from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import cut_before
 from rnnjax.recurrence.pure import Weights, call
 from rnnjax.recurrence.reverse import Drive
 from rnnjax.types import Lengths, Trajectory
+
+
+def check_masks(x: Any, lengths: Any, resets: Any) -> None:
+    """Raise a `UserError` unless lengths and resets fit an input ``(T, B, m)``."""
+    steps, size = x.shape[:2]
+    if resets is not None and jnp.shape(resets) != (steps, size):
+        raise UserError(
+            f"resets have shape {jnp.shape(resets)}, not that of the input's steps and "
+            f"examples ({steps}, {size})"
+        )
+    if lengths is None:
+        return
+    if jnp.shape(lengths) != (size,):
+        raise UserError(
+            f"lengths have shape {jnp.shape(lengths)}, not one an example ({size},)"
+        )
+    if isinstance(lengths, Tracer) or not size:
+        return
+    low, high = np.min(lengths), np.max(lengths)
+    if low < 0 or high > steps:
+        wrong = low if low < 0 else high
+        raise UserError(f"lengths must be from 0 to T = {steps}, got {wrong}")
 
 
 def entering(
@@ -21,14 +47,41 @@ def entering(
     backwards: bool = False,
     lag: Any = None,
 ) -> Drive:
-    """The inputs as they are, with their masks, in the order of the walk."""
+    """The inputs with their masks, in the order of the walk.
+
+    A padded step is never read, whatever stands there: this is the one place where the
+    inputs of a recurrence are taken. `resets` mark the first step of each document; a
+    walk from the end restarts at the last step of each.
+    """
+    steps, size = x.shape[:2]
     valid, cut = None, None
     if lengths is not None:
-        valid = jnp.arange(x.shape[0])[:, None] < lengths[None, :]
+        valid = jnp.arange(steps)[:, None] < lengths[None, :]
+        x = _without_padding(x, valid)
+    if resets is not None:
+        resets = resets if valid is None else jnp.logical_and(resets, valid)
+        if backwards:
+            resets = jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
     if lag is not None:
-        ends = jnp.full((x.shape[1],), x.shape[0]) if lengths is None else lengths
-        cut = cut_before(x.shape[0], ends - 1, lag, backwards)
+        ends = jnp.full((size,), steps) if lengths is None else lengths
+        cut = cut_before(steps, jnp.clip(ends, 0, steps) - 1, lag, backwards)
     return in_order(Drive(x, valid, resets, cut), backwards)
+
+
+def _without_padding(
+    x: Inexact[Array, "T B m"], valid: Bool[Array, "T B"]
+) -> Inexact[Array, "T B m"]:
+    """The inputs with a constant at each padded step: the example's own first input.
+
+    A step that is not taken is computed all the same, and 0 times a derivative that is
+    not finite would be NaN: an input that occurs is safer than zeros. An example
+    without steps borrows from the first one that has some.
+    """
+    begun = valid[:1, :, None]
+    lent = x[:1, jnp.argmax(valid[0])][:, None]
+    lent = jnp.where(jnp.any(begun), lent, jnp.zeros_like(lent))
+    own = lax.stop_gradient(jnp.where(begun, x[:1], lent))
+    return jnp.where(valid[..., None], x, own)
 
 
 def read_in(cell: Cell, weights: Weights, raw: Drive) -> Drive:
@@ -72,18 +125,25 @@ def in_order(tree: Any, backwards: bool) -> Any:
     return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree
 
 
-def last_valid(x: Any, lengths: Lengths | None) -> Any:
-    """The entry ``(B, ·)`` of each example's last valid step, of arrays ``(T, B, ·)``.
+def at_end(x: Any, lengths: Lengths | None, backwards: bool = False) -> Any:
+    """The entry ``(B, ·)`` where the walk of each example ends, of ``(T, B, ·)``.
 
-    Of step 0 where an example has none.
+    The last valid step, or step 0 of a walk from the end and of an example without
+    steps. Arrays are in the order of the input.
     """
+    if backwards:
+        return jax.tree.map(lambda a: a[0], x)
     if lengths is None:
         return jax.tree.map(lambda a: a[-1], x)
-    last = jnp.maximum(lengths - 1, 0)
-    return jax.tree.map(lambda a: a[last, jnp.arange(a.shape[1])], x)
+
+    def one(a: Array) -> Array:
+        last = jnp.clip(lengths - 1, 0, a.shape[0] - 1)
+        return a[last, jnp.arange(a.shape[1])]
+
+    return jax.tree.map(one, x)
 
 
-def last_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
-    """The step that `last_valid` takes, in the order of the walk."""
+def end_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
+    """The step that `at_end` takes, in the order of the walk."""
     steps = jnp.broadcast_to(jnp.arange(x.shape[0])[:, None], x.shape[:2])
-    return last_valid(in_order(steps, backwards), lengths)
+    return at_end(in_order(steps, backwards), lengths, backwards)

@@ -13,11 +13,12 @@ from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import Backprop, check_backprop
 from rnnjax.recurrence.chunked import Chunk, check_chunk, chunked_scan
 from rnnjax.recurrence.ends import (
+    at_end,
+    check_masks,
+    end_place,
     entering,
     finish,
     in_order,
-    last_place,
-    last_valid,
     make_drive,
     read_in,
     read_out,
@@ -67,16 +68,21 @@ class Recurrent(nn.Module):
         initial_state: State | None = None,
         last: bool = False,
     ) -> tuple[Array, Trajectory]:
-        """Outputs and states of every step, or of the last valid one.
+        """Outputs and states of every step, or of the last one of the walk.
 
         Args:
             x: inputs ``(T, B, m)``.
-            lengths: valid steps of each example (0 allowed); the state is held and the
-                output is zero after them. None: all T.
-            resets: where True the state restarts before the step (packed sequences).
+            lengths: valid steps of each example, from 0 to T; the state is held and
+                the output is zero after them, and no input there is ever read. In
+                traced arrays, which cannot be looked at, more than T counts as T and
+                less than 0 as 0. None: all T.
+            resets: True at the first step of each document of a packed sequence: the
+                state starts anew there, or in a walk from the end at the last step of
+                each, so that documents are walked one by one either way.
             initial_state: state before the first step ``(B, n)``; None: the cell's own.
-            last: of each example the last valid step alone; in chunks, no array of all
-                outputs or states is then made.
+            last: of each example the end of the walk alone: its last valid step, or
+                step 0 of a walk from the end; in chunks, no array of all outputs or
+                states is then made.
 
         Returns:
             outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array; with
@@ -84,8 +90,9 @@ class Recurrent(nn.Module):
 
         Raises:
             UserError: `backprop`, `lag`, `engine`, `chunk` and `cell` do not fit each
-                other.
+                other, or `lengths` and `resets` do not fit the input.
         """
+        check_masks(x, lengths, resets)
         check_backprop(self.backprop, self.lag, self.engine)
         check_chunk(self.chunk)
         initial = initial_state
@@ -121,18 +128,20 @@ class Recurrent(nn.Module):
             drive = make_drive(static, weights, x, *masks)
             states = run(initial, drive, taps)
             found = finish(static, weights, drive, states, self.backwards)
-            return last_valid(found, lengths) if last else found
+            return at_end(found, lengths, self.backwards) if last else found
         if renormalised and resets is not None:
             raise UserError("backprop=renormalise in chunks cannot honour resets")
         raw = entering(x, *masks)
-        at = last_place(x, lengths, self.backwards) if last else None
+        at = end_place(x, lengths, self.backwards) if last else None
         outputs, states = chunked_scan(
             static, weights, initial, raw, taps, run, self.chunk, at
         )
         if not last:
             return in_order((outputs, states), self.backwards)
         some = None if lengths is None else lengths > 0
-        end = read_in(static, weights, Drive(last_valid(x, lengths), some))
+        read = in_order(raw.values, self.backwards)
+        end = Drive(at_end(read, lengths, self.backwards), some)
+        end = read_in(static, weights, end)
         return read_out(static, weights, end, states), states
 
     def weights(self) -> tuple[Cell, Weights]:

@@ -20,6 +20,14 @@ NO_EXPONENT = -(2**30)
 
 LOG10_2 = float(np.log10(2.0))
 
+WORDS = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
+"""The whole number of as many bits as a float."""
+
+
+def wide(x: Array) -> Array:
+    """`x`, in float32 if it has 16 bits: for LAPACK, sums of squares and logarithms."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
 
 @struct.dataclass
 class Scaled:
@@ -39,16 +47,15 @@ def power_of_two(exponent: Array, dtype: Any) -> Array:
     Written into the bits of the number: `jnp.ldexp` compiles to far more code.
     """
     limit = jnp.finfo(dtype)
-    word = jnp.int64 if limit.bits == 64 else jnp.int32
     biased = jnp.clip(exponent, limit.minexp - 1, limit.maxexp - 1) - (limit.minexp - 1)
-    return lax.bitcast_convert_type(biased.astype(word) << limit.nmant, limit.dtype)
+    bits = biased.astype(WORDS[limit.bits]) << limit.nmant
+    return lax.bitcast_convert_type(bits, limit.dtype)
 
 
 def exponent_of(x: Array) -> Array:
     """The e with |x| in [½, 1) · 2^e; of a subnormal number that of the smallest."""
     limit = jnp.finfo(x.dtype)
-    word = jnp.int64 if limit.bits == 64 else jnp.int32
-    biased = lax.bitcast_convert_type(jnp.abs(x), word) >> limit.nmant
+    biased = lax.bitcast_convert_type(jnp.abs(x), WORDS[limit.bits]) >> limit.nmant
     return biased.astype(jnp.int32) + limit.minexp
 
 
@@ -128,7 +135,7 @@ def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
     axes = value.exponent.ndim
     scaled = normalise(value)
     squares = [
-        jnp.sum(jnp.square(jnp.abs(x)), axis=tuple(range(axes, x.ndim)))
+        jnp.sum(jnp.square(jnp.abs(wide(x))), axis=tuple(range(axes, x.ndim)))
         for x in jax.tree.leaves(scaled.mantissa)
     ]
     total = sum(squares[1:], squares[0])

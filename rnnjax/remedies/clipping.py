@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from rnnjax.recurrence.scaled import exponent_of, power_of_two
+from rnnjax.recurrence.scaled import exponent_of, power_of_two, wide
 
 
 def global_norm(gradient: Any) -> Float[Array, ""]:
@@ -17,7 +17,7 @@ def global_norm(gradient: Any) -> Float[Array, ""]:
     clipped step of length 0 would look like a run that stands still. All entries are
     therefore divided by a power of two first, which changes no other bit.
     """
-    small, e = _near_one(gradient)
+    small, e = _near_one(jax.tree.map(wide, gradient))
     return optax.tree.norm(small) * power_of_two(e, jax.tree.leaves(small)[0].dtype)
 
 

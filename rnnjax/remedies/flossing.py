@@ -27,8 +27,9 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.recurrence.ends import make_drive
 from rnnjax.recurrence.pure import Weights
 from rnnjax.recurrence.reverse import Drive, masked_step
+from rnnjax.recurrence.scaled import wide
 from rnnjax.recurrence.vectors import join, split
-from rnnjax.types import Params, State
+from rnnjax.types import Lengths, Params, State
 
 
 SETTLE = 4
@@ -36,7 +37,11 @@ SETTLE = 4
 
 
 def flossing(
-    model: SequenceModel, params: Params, inputs: Array, exponents: int
+    model: SequenceModel,
+    params: Params,
+    inputs: Array,
+    exponents: int,
+    lengths: Lengths | None = None,
 ) -> Float[Array, ""]:
     """Λ of all recurrences of a model, the mean over them; differentiable.
 
@@ -48,11 +53,12 @@ def flossing(
         params: its parameters.
         inputs: of one sequence, tokens ``(T, 1)`` or vectors ``(T, 1, m)``.
         exponents: k.
+        lengths: valid steps ``(1,)``, the rest is padding; None: all T.
 
     Raises:
         UserError: a state has fewer than k numbers.
     """
-    _, sown = model.apply({"params": params}, inputs, mutable=["layers"])
+    _, sown = model.apply({"params": params}, inputs, lengths, mutable=["layers"])
     entered: Any = sown["layers"]
     bound = model.bind({"params": params})
     found = []
@@ -60,7 +66,7 @@ def flossing(
         x = entered[str(layer)][0]
         for walk in walks:
             cell, weights = walk.weights()
-            drive = make_drive(cell, weights, x, backwards=walk.backwards)
+            drive = make_drive(cell, weights, x, lengths, backwards=walk.backwards)
             start = walk.first_state(1)
             spectrum = leading_exponents(cell, weights, start, drive, exponents)
             found.append(jnp.mean(spectrum**2))
@@ -70,7 +76,10 @@ def flossing(
 def leading_exponents(
     cell: Cell, weights: Weights, initial: State, drive: Drive, exponents: int
 ) -> Float[Array, "k"]:
-    """The k leading Lyapunov exponents around one sequence, natural, per step."""
+    """The k leading Lyapunov exponents around one sequence, natural, per step.
+
+    The first L // `SETTLE` of its L valid steps do not count; 0 where none are left.
+    """
     size = join(initial).shape[-1]
     if not 1 <= exponents <= size:
         raise UserError(
@@ -93,9 +102,15 @@ def leading_exponents(
             return jax.jvp(step, (state,), (v,))
 
         state, moved = jax.vmap(along, -1, (None, -1))(tangents)
-        tangents, stretched = jnp.linalg.qr(moved)
-        return (state, tangents), jnp.log(jnp.abs(jnp.diagonal(stretched)))
+        tangents, stretched = jnp.linalg.qr(wide(moved))
+        growth = jnp.log(jnp.abs(jnp.diagonal(stretched)))
+        return (state, tangents.astype(dtype)), growth
 
-    start = join(initial)[0], jnp.linalg.qr(tangents)[0]
+    start = join(initial)[0], jnp.linalg.qr(wide(tangents))[0].astype(dtype)
     growth = lax.scan(forward, start, drive)[1]
-    return jnp.mean(growth[steps // SETTLE :], axis=0)
+    if drive.valid is None:
+        return jnp.mean(growth[steps // SETTLE :], axis=0)
+    place = jnp.cumsum(drive.valid[:, 0])
+    counts = drive.valid[:, 0] & (place > place[-1] // SETTLE)
+    summed = jnp.sum(jnp.where(counts[:, None], growth, 0.0), axis=0)
+    return summed / jnp.maximum(jnp.sum(counts), 1)

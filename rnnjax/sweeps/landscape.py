@@ -17,9 +17,10 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from rnnjax.probes.adjoint import log10_norms
+from rnnjax.probes.adjoint import lags_forward, log10_norms
 from rnnjax.probes.decay import decay
 from rnnjax.probes.extent import first_nonfinite
+from rnnjax.probes.measure import turned_layers
 from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
@@ -161,13 +162,20 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
     passed = forward(model, params, batch, signature.spec)
     seen = backward(passed, loss_weights(signature.spec, batch, "last"))
     last = last_loss_step(signature.spec, batch)
-    norms = jnp.stack([log10_norms(walk, seen.valid)[0] for walk in seen.walks])
+    norms = [log10_norms(walk, seen.valid)[0] for walk in seen.walks]
+    lost = jnp.stack(
+        [jnp.any(~(rows < jnp.inf) & seen.valid, axis=0) for rows in norms]
+    )
     first = jnp.stack([first_nonfinite(walk.forward)[0] for walk in seen.walks])
-    lost = jnp.any((jnp.isnan(norms) | jnp.isposinf(norms)) & seen.valid[None], axis=1)
     along = jnp.array([-1.0 if walk.forward.backwards else 1.0 for walk in seen.walks])
+    turned = turned_layers(signature.spec, [walk.name for walk in seen.walks])
+    curves = [
+        _by_lag(*lags_forward(rows, last, walk.name in turned))
+        for rows, walk in zip(norms, seen.walks, strict=True)
+    ]
     point: Any = Point(
         loss=seen.loss,
-        log10_adjoint=jax.vmap(partial(_by_lag, last=last))(norms),
+        log10_adjoint=jnp.stack(curves),
         exploded=jnp.mean(lost | ~jnp.isnan(first), axis=1),
         first_nonfinite_step=along * jnp.nanmin(along[:, None] * first, axis=1),
     )

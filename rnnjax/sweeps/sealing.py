@@ -6,7 +6,7 @@ import xarray as xr
 from flax.serialization import to_bytes
 
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
-from rnnjax.probes.measure import labels
+from rnnjax.probes.measure import labels, turned_layers
 from rnnjax.probes.trace import last_loss_step
 from rnnjax.store.joined import versions
 from rnnjax.store.manifest import Manifest, Slot, now
@@ -86,10 +86,12 @@ def probe_data(planned: Planned, outcome: Outcome) -> xr.Dataset | None:
         return light_to_dataset(outcome.measurements)
     model = build_model(config, spec)
     task, _ = build_task(config.task, config.task_options)
+    names = labels(model, spec, outcome.params, batch)
     return to_dataset(
         outcome.measurements,
-        labels(model, spec, outcome.params, batch),
+        names,
         batch,
         np.asarray(last_loss_step(spec, batch)),
         task.words if spec.vocabulary is not None else None,
+        turned_layers(spec, names.layers),
     )

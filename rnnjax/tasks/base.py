@@ -36,7 +36,7 @@ class TaskSpec:
         input_size: size m of an input vector (1 for tokens, unused).
         output_size: classes, or size q of a regression target.
         loss: `cross_entropy` (nats) or `squared_error`, averaged over masked steps.
-        readout: whether the model answers at the last valid step or at every step.
+        readout: whether the model answers once, from its last states, or at every step.
         metric: `accuracy` (higher is better) or `mean_squared_error` (lower is better).
         baseline: the metric of the best predictor without memory of earlier steps.
         baseline_loss: its loss.

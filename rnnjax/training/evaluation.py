@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from rnnjax.models.objective import per_example, scored_mask
+from rnnjax.models.objective import loss_mask, per_example, scored_mask
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.shards import take_examples
@@ -27,13 +27,13 @@ def evaluate(
     chosen = jnp.arange(blocks * BLOCK).reshape(blocks, BLOCK)
 
     def sums(index: Array) -> tuple[Array, Array]:
-        part = take_examples(batch, jnp.minimum(index, size - 1))
+        part = take_examples(spec, batch, jnp.minimum(index, size - 1))
         answers: Any = model.apply({"params": params}, part.inputs, part.lengths)
         losses, scores = per_example(spec, answers, part)
         real = (index < size).astype(float)
         weight, scored = jnp.ones((), losses.dtype), jnp.ones((), losses.dtype)
         if spec.readout == "every":
-            weight, scored = part.mask, scored_mask(spec, part)
+            weight, scored = loss_mask(part), scored_mask(spec, part)
         terms = [losses * weight, weight, scores * scored, scored]
         over_time = tuple(range(losses.ndim - 1))
         each = [

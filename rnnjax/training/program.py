@@ -154,7 +154,8 @@ class Program:
         if penalty.name == "flossing":
             few = batch.inputs[: penalty.window, :1]
             many = penalty.exponents or 0
-            push = lambda p: flossing(self.model(hyper), p, few, many)
+            ends = batch.lengths[:1]
+            push = lambda p: flossing(self.model(hyper), p, few, many, ends)
             slope = lambda: jax.grad(push)(params)
             gradient = with_flossing(gradient, hyper.penalty, step, slope)
         return loss, metric, gradient, tapped
@@ -166,7 +167,7 @@ class Program:
         sig = self.signature
         if sig.shards == 1:
             return self._gradient_of(params, hyper, key, batch)
-        parts = split_batch(batch, sig.shards)
+        parts = split_batch(sig.spec, batch, sig.shards)
         keys = jax.random.split(key, sig.shards)
 
         def weighted(shard: Any) -> Any:

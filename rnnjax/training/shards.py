@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from rnnjax.models.objective import scored_mask
+from rnnjax.models.objective import loss_mask, scored_mask
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch
 
@@ -54,9 +54,12 @@ def total(stacked: Any) -> Any:
     return jax.tree.map(one, stacked)
 
 
-def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
-    """The examples at `index` of a time-major batch."""
-    axis = 0 if batch.targets.shape[0] == batch.lengths.shape[0] else 1
+def take_examples(spec: TaskSpec, batch: Batch, index: Int[Array, "k"]) -> Batch:
+    """The examples at `index` of a time-major batch.
+
+    Targets are ``(B, …)`` or ``(T, B, …)`` as the task says, whatever the sizes are.
+    """
+    axis = 0 if spec.readout == "last" else 1
     return Batch(
         inputs=jnp.take(batch.inputs, index, axis=1),
         targets=jnp.take(batch.targets, index, axis=axis),
@@ -66,10 +69,10 @@ def take_examples(batch: Batch, index: Int[Array, "k"]) -> Batch:
     )
 
 
-def split_batch(batch: Batch, shards: int) -> Batch:
+def split_batch(spec: TaskSpec, batch: Batch, shards: int) -> Batch:
     """The batch in `shards` equal parts, along a new leading axis."""
     index = jnp.arange(batch.lengths.shape[0]).reshape(shards, -1)
-    return jax.vmap(lambda i: take_examples(batch, i))(index)
+    return jax.vmap(lambda i: take_examples(spec, batch, i))(index)
 
 
 def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
@@ -77,7 +80,7 @@ def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
     shards = parts.lengths.shape[0]
     if spec.readout == "last":
         return jnp.full((2, shards), 1 / shards)
-    masks = parts.mask, jax.vmap(lambda part: scored_mask(spec, part))(parts)
+    masks = jax.vmap(lambda part: (loss_mask(part), scored_mask(spec, part)))(parts)
     counted = jnp.stack([jnp.sum(mask, axis=(1, 2), dtype=float) for mask in masks])
     return counted / jnp.maximum(jnp.sum(counted, axis=1, keepdims=True), 1.0)
 

@@ -41,7 +41,10 @@ def norms_by_lag(
     """A variable over time and example as ``(lag, example)``, NaN before the start."""
     where = {"layer": layer} | ({} if array is None else {"array": array})
     values = pick(data, name, *ALONG, **where)
-    return by_lag(values, data["last_step"].to_numpy().astype(int))
+    last = data["last_step"].to_numpy().astype(int)
+    if "lag_is_time" in data and pick(data, "lag_is_time", layer=layer):
+        values, last = values[::-1], np.where(last >= 0, len(values) - 1, -1)
+    return by_lag(values, last)
 
 
 def slope(data: xr.Dataset, layer: str, array: str) -> float:
