@@ -4,6 +4,7 @@ One table of models. Those that are measured must have the gradient that `jax.gr
 takes of the untouched model, for every parameter; the others end in one sentence.
 """
 
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ from flax import nnx
 import rnnjax
 from rnnjax.cells.elman import Elman
 from rnnjax.errors import UserError
-from rnnjax.laboratory.untouched import bypass, check
+from rnnjax.laboratory.untouched import check
 from rnnjax.probes import log10_norms
 from rnnjax.probes.trace import backward, open_up
 from rnnjax.probes.whole import parameter_gradient
@@ -34,33 +35,17 @@ def cell(**options: Any) -> Any:
     return nn.SimpleCell(WIDTH, **KIND, **options)
 
 
-def only_inside(y: Any) -> Any:
-    return y.at[:, 2].add(y[:, 3])
-
-
-def attended(y: Any) -> Any:
-    return y + jax.nn.softmax(y @ jnp.swapaxes(y, 1, 2)) @ y
-
-
 class Mixing(nn.Module):
-    """One recurrence after the other, and something that mixes between each two."""
+    """One recurrence after the other, and between each two what mixes."""
 
     @nn.compact
     def __call__(self, x):
-        y = nn.RNN(cell(), name="first")(x)
-        between = [
-            lambda y: y[:, ::-1],
-            lambda y: jnp.roll(y, 1, axis=0),
-            lambda y: jnp.cumsum(y, axis=1),
-            only_inside,
-            attended,
-            nn.Conv(WIDTH, (3,), **KIND),
-            nn.BatchNorm(use_running_average=False, **KIND),
-        ]
         rest = nn.RNN(cell(), name="rest")
-        for mix in between:
-            y = rest(mix(y))
-        return jnp.max(y, axis=1)
+        y = nn.Conv(WIDTH, (3,), **KIND)(nn.RNN(cell(), name="first")(x)[:, ::-1])
+        y = nn.BatchNorm(use_running_average=False, **KIND)(y)
+        y = jnp.cumsum(jnp.roll(rest(y), 1, axis=0), axis=1)
+        y = y.at[:, 2].add(y[:, 3])  # at no end
+        return jnp.max(rest(y + nn.softmax(y @ jnp.swapaxes(y, 1, 2)) @ y), axis=1)
 
 
 class Lifted(nn.Module):
@@ -86,12 +71,9 @@ class Padded(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        own = nn.RNN(cell(), return_carry=True, name="rnn")
-        end, y = own(x, seq_lengths=LENGTHS)
-        both = nn.Bidirectional(nn.RNN(cell()), nn.RNN(cell()))
-        masked = jnp.arange(LENGTH)[None, :, None] < LENGTHS[:, None, None]
-        z = jnp.where(masked, both(y, seq_lengths=LENGTHS), 0.0)
-        return end, jnp.argmax(end), jnp.mean(y, 1) + jnp.sum(z[..., :WIDTH], 1)
+        both = nn.Bidirectional(nn.RNN(cell()), nn.RNN(cell()), return_carry=True)
+        (end, start), y = both(x, seq_lengths=LENGTHS)
+        return end, jnp.argmax(end), start, jnp.mean(y[..., :WIDTH], axis=1)
 
 
 class Words(nn.Module):
@@ -137,11 +119,12 @@ class Alone(nn.Module):
 
 
 def score(answers: Any) -> Any:
-    floats = [x for x in jax.tree.leaves(answers) if jnp.issubdtype(x.dtype, jnp.floating)]
+    """A loss an example, of all answers that are floating numbers."""
+    floats = [x for x in jax.tree.leaves(answers) if x.dtype != jnp.int64]
     return sum(jnp.sum(jnp.reshape(jnp.sin(x), (SIZE, -1)), -1) for x in floats)
 
 
-def as_function(model: nn.Module, params: Any) -> Any:
+def as_function(model: nn.Module) -> Any:
     """The model as a function, with what it needs beside its parameters."""
 
     def run(p: Any, x: Any) -> Any:
@@ -166,7 +149,7 @@ def test_the_gradient_is_that_of_the_model(name, x64):
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     with jax.numpy_rank_promotion("allow"):
         params = jax.jit(model.init)(keys, x)["params"]
-        run = as_function(model, params)
+        run = as_function(model)
 
         @jax.jit
         def probe(params: Any) -> Any:
@@ -190,6 +173,91 @@ def test_the_gradient_is_that_of_the_model(name, x64):
     assert all(np.any(x) for x in jax.tree.leaves(expected) if x.ndim == 2)
 
 
+class Flipped(nn.Module):
+    """What ends the first walk begins the second."""
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.RNN(nn.SimpleCell(WIDTH), name="enc")(x)
+        return nn.RNN(nn.SimpleCell(WIDTH), name="dec")(y[:, ::-1])[:, -1]
+
+
+def test_a_mixed_cotangent_below_the_range_of_float32():
+    """An adjoint of 10⁻⁷⁰ that enters a reversal beside others of the size of 1."""
+    steps = 60
+    x = np.random.default_rng(0).standard_normal((SIZE, steps, WIDTH))
+    x = jnp.asarray(x, jnp.float32)
+    params = jax.tree.map(
+        lambda a: 0.1 * a, Flipped().init(jax.random.key(0), x)["params"]
+    )
+
+    @jax.jit
+    def probe(params: Any) -> Any:
+        run = lambda p, x: Flipped().apply({"params": p}, x)
+        valid = jnp.ones((steps, SIZE), bool)
+        total = lambda y: jnp.mean(score(y))
+        passed = open_up(run, params, x, score, total, valid, time_major=False)
+        walk = backward(passed, jnp.full((SIZE,), 1 / SIZE)).walks[0]
+        return log10_norms(walk, valid)[0]
+
+    def loss(taps: Any, params: Any, x: Any) -> Any:
+        for number, key in enumerate(("SimpleCell_0", "SimpleCell_1")):
+            own = params[key]
+
+            def step(h: Any, now: Any, own: Any = own) -> Any:
+                z = now[0] @ own["i"]["kernel"] + h @ own["h"]["kernel"]
+                h = jnp.tanh(z + own["i"]["bias"][None]) + now[1]
+                return h, h
+
+            tap = taps if number == 0 else jnp.zeros_like(taps)
+            x = jax.lax.scan(step, jnp.zeros((SIZE, WIDTH)), (x, tap))[1][::-1]
+        return jnp.mean(score(x[0]))
+
+    with jax.numpy_rank_promotion("allow"):
+        found = probe(params)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, x))
+        inputs = jnp.swapaxes(wide[1], 0, 1)
+        expected = jax.jit(jax.grad(loss))(jnp.zeros_like(inputs), wide[0], inputs)
+    known = np.log10(np.linalg.norm(expected, axis=-1))
+    assert known.min() < -60
+    np.testing.assert_allclose(found, known, rtol=0, atol=1e-4)
+
+
+class Beside(nn.Module):
+    """A skip connection, a loop that is no RNN, and padding that is read."""
+
+    held: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        y = nn.RNN(nn.SimpleCell(WIDTH), name="rnn")(x, seq_lengths=LENGTHS)
+        y = jax.lax.stop_gradient(y) if self.held else y
+        add = lambda total, now: (0.5 * total + now, None)
+        mixed, _ = jax.lax.scan(add, x[:, 0], jnp.swapaxes(x, 0, 1))
+        return jnp.mean(y, axis=1) + mixed
+
+
+def test_what_passes_by_every_recurrence():
+    x = jnp.asarray(FLOATS)
+    params = Beside().init(jax.random.key(0), x)["params"]
+
+    def loss(x: Any, held: bool) -> Any:
+        return jnp.mean(score(Beside(held).apply({"params": params}, x)))
+
+    options: Any = {"lengths": LENGTHS, "time_major": False, "sections": ("flow",)}
+    with pytest.warns(UserWarning) as warned:
+        seen = rnnjax.probe(Beside(), params, x, score, **options)
+    said = " ".join(str(one.message) for one in warned)
+    assert "loops over its 6 steps" in said and "passes by every recurrence" in said
+    value, whole = jax.value_and_grad(loss)(x, False)
+    np.testing.assert_allclose(seen.loss, value, rtol=1e-6)
+    past = jax.grad(loss)(x, True)
+    beside, through = (np.linalg.norm(a) for a in (past, whole - past))
+    assert float(seen.bypass) == pytest.approx(beside / (beside + through), rel=1e-5)
+    assert "measured recurrence" in seen.bypass.attrs["definition"]
+
+
 def outer(call: Any) -> Any:
     """A recurrence over other steps or examples than the inputs have."""
     return lambda params, x: Alone().apply({"params": params}, call(x))
@@ -207,8 +275,18 @@ def merged(params: Any, x: Any) -> Any:
     return nnx.merge(nnx.split(Net(nnx.Rngs(0)))[0], params)(x)
 
 
-def many(part: Any) -> Any:
-    return nn.vmap(part, variable_axes={"params": None}, split_rngs={"params": False})
+def within(params: Any, x: Any) -> Any:
+    one = lambda x: Alone().apply({"params": params}, x)
+    return jax.vmap(one)(x[None])[0]
+
+
+def looped(params: Any, x: Any) -> Any:
+    one = lambda x, _: (Alone(show=lambda y: y).apply({"params": params}, x), None)
+    return jax.lax.scan(one, x, length=2)[0][:, -1]
+
+
+def doubled(x: Any) -> Any:
+    return jnp.concatenate([x, x])
 
 
 LATE = {"seq_lengths": LENGTHS, "reverse": True, "keep_order": True}
@@ -216,39 +294,65 @@ FLOATS = VECTORS.astype(np.float32)
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "pyramid": (outer(lambda x: x[:, ::2]), {}, "'rnn' runs over 3 steps"),
-    "examples": (outer(lambda x: x[:1]), {}, "of 1 examples"),
-    "order": (Alone(), {"time_major": True}, "see time_major"),
+    "examples": (outer(doubled), {}, "of 4 examples"),
+    "order": (Alone(), {"time_major": True, "loss": jnp.ravel}, "see time_major"),
     "two axes": (outer(lambda x: x[:, None]), {}, "inputs of 4 axes"),
-    "vmap": (Alone(many(nn.RNN), lambda y: y[:, -1]), {}, "'rnn'.*under vmap"),
+    "vmap": (within, {}, "'rnn' is called under vmap"),
+    "scan": (looped, {}, "'rnn' is called inside a loop"),
     "nnx": (merged, {}, "calls no Recurrent and no RNN.*flax.nnx"),
     "padding": (Alone(show=lambda y: y.mean(1), called=LATE), {}, "seq_lengths"),
     "shape": (Alone(), {"lengths": [6, 6, 6]}, r"shape \(3,\).*2 examples"),
     "beyond": (Alone(), {"lengths": [6, 7]}, "between 0 and 6"),
     "negative": (Alone(), {"lengths": [-1, 6]}, "between 0 and 6"),
     "fraction": (Alone(), {"lengths": [0.5, 6]}, "whole number"),
-    "loss": (Alone(show=lambda y: y[:, :3, :1]), {}, "loss gives"),
-    "promise": (
-        lambda p, x: Mixing().apply({"params": p}, x, mutable=["batch_stats"])[0],
-        {"pointwise": True},
-        "pointwise=True",
+    "loss": (
+        Alone(),
+        {"loss": jnp.mean},
+        r"loss gives \(\), not one number",
     ),
+    "promise": (Flipped(), {"pointwise": True}, "pointwise=True although"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name):
     model, options, message = REFUSED[name]
-    x = jnp.asarray(FLOATS)
-    narrow = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float32), tree)
-    with jax.numpy_rank_promotion("allow"):
-        made = Mixing() if name == "promise" else Alone()
-        params = narrow(made.init(jax.random.key(0), x)["params"])
-        if name == "nnx":
-            params = nnx.split(Net(nnx.Rngs(0)))[1]
-        elif name == "vmap":
-            model, x = Alone(many(nn.RNN)), x
-            params = params
-        options = {"time_major": False, "sections": ("flow",), **options}
-        with pytest.raises(UserError, match=message) as caught:
-            rnnjax.probe(model, params, x, score, **options)
-    assert "\n" not in str(caught.value)
+    x, loss = jnp.asarray(FLOATS), options.get("loss", score)
+    params = (Flipped() if name == "promise" else Alone()).init(jax.random.key(0), x)
+    params = jax.tree.map(lambda a: a.astype(jnp.float32), params["params"])
+    if name == "nnx":
+        params = nnx.split(Net(nnx.Rngs(0)))[1]
+    options = {"time_major": False, "sections": ("flow",), **options}
+    with jax.numpy_rank_promotion("allow"), pytest.raises(UserError) as caught:
+        rnnjax.probe(model, params, x, **{"loss": loss, **options})
+    assert re.search(message, str(caught.value)) and "\n" not in str(caught.value)
+
+
+def answer(loss: float, *gradient: Any) -> Any:
+    return jnp.asarray(loss), ({"w": jnp.asarray(gradient)},)
+
+
+@pytest.mark.parametrize(
+    ("mine", "known", "shaken", "agrees"),
+    [
+        ((1.0, 1.0, 2.0), (1.0, 1.00001, 2.0), (1.0, 1.0, 2.0), True),
+        ((1.0, 1.0, 2.0), (1.0, 1.01, 2.0), (1.0, 1.01, 2.0), False),
+        # a chaotic model: one rounding changes as much
+        ((1.0, 1.0, 2.0), (1.2, 1.01, 2.0), (1.1, 0.8, 2.0), True),
+        # plain autodiff ends where exponents go on
+        ((1.0, 9e30, 2.0), (1.0, np.inf, 2.0), (1.0, np.nan, 2.0), True),
+        ((np.nan, 0.0, 2.0), (np.nan, np.nan, np.nan), (np.nan, np.nan, 2.0), True),
+        ((1.0, 0.0, 2.0), (np.nan, np.nan, 2.0), (np.nan, np.nan, 2.0), False),
+        ((1.0, np.nan, 2.0), (1.0, 1.0, 2.0), (1.0, 1.0, 2.0), False),
+        ((1.0, 1e-37, 0.0), (1.0, 0.0, 0.0), (1.0, 0.0, 0.0), True),
+    ],
+)
+def test_what_counts_as_a_difference(mine, known, shaken, agrees):
+    answers = iter([answer(*known), answer(*shaken)])
+    loss, gradient = answer(*mine)
+    args = gradient[0], lambda *_: next(answers), {"w": jnp.ones(2)}, 0, jnp.float32
+    if agrees:
+        check(loss, *args)
+    else:
+        with pytest.raises(UserError, match="is off by"):
+            check(loss, *args)
