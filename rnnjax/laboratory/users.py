@@ -1,7 +1,8 @@
 """A user's own Flax model on one batch, in three lines."""
 
+import contextlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -150,15 +151,10 @@ def probe(
         return lagged, seen, Found(gradient, past_recurrences(passed, d_answers))
 
     loops: list[bool] = []
-    untouched.trace(params, inputs)  # what is wrong with the model itself
-    try:
+    with _in_one_sentence("the model cannot be differentiated as it stands"):
+        untouched.trace(params, inputs)
+    with _in_one_sentence("the probe cannot take this model apart"):
         lagged, seen, found = walk(params, inputs)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"the probe cannot take this model apart: {one_line(error)}"
-        ) from error
     states = [walk.states for walk in seen.walks]
     known_gradient = check(
         seen.loss, found.gradient, untouched, params, inputs, coarsest(params, states)
@@ -187,6 +183,17 @@ def probe(
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}
     return data
+
+
+@contextlib.contextmanager
+def _in_one_sentence(what: str) -> Iterator[None]:
+    """An error from inside JAX or Flax as one of ours; its own traceback goes along."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}: {one_line(error)}") from error
 
 
 def _in_full(value: Scaled) -> np.ndarray:

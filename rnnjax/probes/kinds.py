@@ -95,7 +95,7 @@ def linen(
     if inputs.ndim != 3:
         raise UserError(
             f"RNN '{path}' has inputs of {inputs.ndim} axes, {inputs.shape}; the probe "
-            "takes (batch, time, features) or (time, batch, features)"
+            "takes (batch, time, features) or (time, batch, features), outside of vmap"
         )
     first, backwards = option("time_major"), option("reverse")
     keep_order, with_carry = option("keep_order"), option("return_carry")
@@ -104,7 +104,13 @@ def linen(
         wrapped = from_linen(module.cell, x.shape[-1])
     except TypeError as error:
         raise UserError(f"RNN '{path}' cannot be measured: {error}") from None
-    own = {"inner": module.cell.variables.get("params", {})}
+    kept = dict(module.cell.variables)
+    own = {"inner": kept.pop("params", {})}
+    if kept:
+        raise UserError(
+            f"RNN '{path}' cannot be measured: its cell keeps {', '.join(sorted(kept))} "
+            "beside its parameters"
+        )
     cell, weights = make_weights(wrapped, own)
     initial = initial_carry
     if initial is None:
