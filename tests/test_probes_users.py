@@ -35,13 +35,17 @@ def cell(**options: Any) -> Any:
     return nn.SimpleCell(WIDTH, **KIND, **options)
 
 
+def rnn(*args: Any, **options: Any) -> Any:
+    return nn.RNN(*args, **options)
+
+
 class Mixing(nn.Module):
     """One recurrence after the other, and between each two what mixes."""
 
     @nn.compact
     def __call__(self, x):
-        rest = nn.RNN(cell(), name="rest")
-        y = nn.Conv(WIDTH, (3,), **KIND)(nn.RNN(cell(), name="first")(x)[:, ::-1])
+        rest = rnn(cell(), name="rest")
+        y = nn.Conv(WIDTH, (3,), **KIND)(rnn(cell(), name="first")(x)[:, ::-1])
         y = nn.BatchNorm(use_running_average=False, **KIND)(y)
         y = jnp.cumsum(jnp.roll(rest(y), 1, axis=0), axis=1)
         y = y.at[:, 2].add(y[:, 3])  # at no end
@@ -53,15 +57,16 @@ class Lifted(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.remat(nn.RNN)(cell(), name="again")(x)
-        y = nn.jit(nn.RNN)(cell(), name="compiled")(y)
+        again: Any = nn.remat(nn.RNN)(cell(), name="again")
+        compiled: Any = nn.jit(nn.RNN)(cell(), name="compiled")
+        y = compiled(again(x))
         y = nn.remat(Recurrent)(
             Elman(WIDTH, WIDTH, jnp.float64, parent=None),
             learn_initial_state=True,
             name="ours",
         )(jnp.swapaxes(y, 0, 1))[0]
         drawn = cell(carry_init=nn.initializers.normal(1.0))
-        start = nn.RNN(drawn, unroll=2, time_major=True, name="drawn")
+        start = rnn(drawn, unroll=2, time_major=True, name="drawn")
         y = start(y, init_key=jax.random.key(7))
         return jnp.sum(y[-1] * y[0], axis=-1)
 
@@ -71,7 +76,8 @@ class Padded(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        both = nn.Bidirectional(nn.RNN(cell()), nn.RNN(cell()), return_carry=True)
+        ahead, astern = rnn(cell()), rnn(cell())
+        both: Any = nn.Bidirectional(ahead, astern, return_carry=True)
         (end, start), y = both(x, seq_lengths=LENGTHS)
         return end, jnp.argmax(end), start, jnp.mean(y[..., :WIDTH], axis=1)
 
@@ -83,9 +89,9 @@ class Words(nn.Module):
     def __call__(self, tokens):
         words = nn.Embed(4, WIDTH, name="words", **KIND)
         x = words(tokens) + nn.Embed(LENGTH, WIDTH, **KIND)(jnp.arange(LENGTH))
-        y = nn.RNN(cell(), reverse=True, name="rnn")(x)
+        y = rnn(cell(), reverse=True, name="rnn")(x)
         y = nn.Dropout(0.5, deterministic=False)(y)
-        return words.attend(nn.RNN(cell(), name="top")(y)[:, -1])
+        return words.attend(rnn(cell(), name="top")(y)[:, -1])
 
 
 class Unseen(nn.Module):
@@ -93,7 +99,7 @@ class Unseen(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.RNN(cell(), name="enc")(x)
+        y = rnn(cell(), name="enc")(x)
         start = cell().initialize_carry(jax.random.key(0), y[:, 0].shape)
         scan: Any = nn.scan(
             nn.SimpleCell,
@@ -103,7 +109,7 @@ class Unseen(nn.Module):
             out_axes=1,
         )
         y = scan(WIDTH, name="mid", **KIND)(start, y)[1]
-        return nn.RNN(cell(), name="dec")(y)[:, -1]
+        return rnn(cell(), name="dec")(y)[:, -1]
 
 
 class Alone(nn.Module):
@@ -178,8 +184,8 @@ class Flipped(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.RNN(nn.SimpleCell(WIDTH), name="enc")(x)
-        return nn.RNN(nn.SimpleCell(WIDTH), name="dec")(y[:, ::-1])[:, -1]
+        y = rnn(nn.SimpleCell(WIDTH), name="enc")(x)
+        return rnn(nn.SimpleCell(WIDTH), name="dec")(y[:, ::-1])[:, -1]
 
 
 def test_a_mixed_cotangent_below_the_range_of_float32():
@@ -231,7 +237,7 @@ class Beside(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        y = nn.RNN(nn.SimpleCell(WIDTH), name="rnn")(x, seq_lengths=LENGTHS)
+        y = rnn(nn.SimpleCell(WIDTH), name="rnn")(x, seq_lengths=LENGTHS)
         y = jax.lax.stop_gradient(y) if self.held else y
         add = lambda total, now: (0.5 * total + now, None)
         mixed, _ = jax.lax.scan(add, x[:, 0], jnp.swapaxes(x, 0, 1))
@@ -265,24 +271,27 @@ def outer(call: Any) -> Any:
 
 class Net(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
-        self.rnn = nnx.RNN(nnx.SimpleCell(WIDTH, WIDTH, rngs=rngs))
+        self.rnn: Any = nnx.RNN(nnx.SimpleCell(WIDTH, WIDTH, rngs=rngs))
 
     def __call__(self, x: Any) -> Any:
         return self.rnn(x)[:, -1]
 
 
 def merged(params: Any, x: Any) -> Any:
-    return nnx.merge(nnx.split(Net(nnx.Rngs(0)))[0], params)(x)
+    net: Any = nnx.merge(nnx.split(Net(nnx.Rngs(0)))[0], params)
+    return net(x)
 
 
 def within(params: Any, x: Any) -> Any:
     one = lambda x: Alone().apply({"params": params}, x)
-    return jax.vmap(one)(x[None])[0]
+    answers: Any = jax.vmap(one)(x[None])
+    return answers[0]
 
 
 def looped(params: Any, x: Any) -> Any:
     one = lambda x, _: (Alone(show=lambda y: y).apply({"params": params}, x), None)
-    return jax.lax.scan(one, x, length=2)[0][:, -1]
+    last: Any = jax.lax.scan(one, x, length=2)[0]
+    return last[:, -1]
 
 
 def doubled(x: Any) -> Any:

@@ -108,8 +108,8 @@ def linen(
     own = {"inner": kept.pop("params", {})}
     if kept:
         raise UserError(
-            f"RNN '{path}' cannot be measured: its cell keeps {', '.join(sorted(kept))} "
-            "beside its parameters"
+            f"RNN '{path}' cannot be measured: its cell keeps "
+            f"{', '.join(sorted(kept))} beside its parameters"
         )
     cell, weights = make_weights(wrapped, own)
     initial = initial_carry
