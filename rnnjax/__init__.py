@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnjax import results
-    from rnnjax.laboratory.examine import probe
+    from rnnjax.laboratory.users import probe
     from rnnjax.run import Run, open_run, train
 
 _PUBLIC = {
     "Run": "rnnjax.run",
     "open_run": "rnnjax.run",
-    "probe": "rnnjax.laboratory.examine",
+    "probe": "rnnjax.laboratory.users",
     "train": "rnnjax.run",
 }
 

@@ -13,8 +13,9 @@ import xarray as xr
 import rnnjax
 from rnnjax.cells import Elman
 from rnnjax.errors import UserError
-from rnnjax.laboratory.examine import SECTIONS, probe
+from rnnjax.laboratory.examine import SECTIONS
 from rnnjax.laboratory.runs import RUN_SECTIONS, examine_run, write_out
+from rnnjax.laboratory.users import probe
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.instruments.adjoints import norms_by_lag
 from rnnjax.sweeps.compose import compose
@@ -135,7 +136,7 @@ def test_a_loss_at_every_step():
 )
 def test_what_cannot_be_examined(users, loss, sections, message):
     model, params = users
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         probe(model, params, TOKENS, loss, time_major=False, sections=sections)
 
 
@@ -145,7 +146,7 @@ def test_a_model_without_a_recurrence(users):
     def no_recurrence(params: Any, tokens: Any) -> Any:
         return params["Embed_0"]["embedding"][tokens].sum(1)
 
-    with pytest.raises(ValueError, match="calls no Recurrent and no RNN"):
+    with pytest.raises(UserError, match="calls no Recurrent and no RNN"):
         probe(no_recurrence, params, TOKENS, lambda y: y.sum(-1), time_major=False)
 
 

@@ -1,16 +1,13 @@
-"""Examine the gradient flow of a model on one batch: any Flax model, three lines."""
+"""Examine the gradient flow of a model that was walked back: the sections."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Int
 
-from rnnjax.errors import did_you_mean
+from rnnjax.errors import UserError, did_you_mean
 from rnnjax.laboratory.dynamics import dynamics
 from rnnjax.laboratory.factors import factors
 from rnnjax.laboratory.flow import flow
@@ -26,8 +23,8 @@ from rnnjax.probes.trace import (
     forward,
     last_loss_step,
     loss_weights,
-    open_up,
 )
+from rnnjax.probes.walk import Walk, in_order
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.config import OptimizerConfig
 from rnnjax.types import Batch, Params
@@ -79,102 +76,11 @@ class Subject:
         return tuple(walk.name for walk in walks if walk.forward.backwards)
 
 
-def probe(
-    model: nn.Module | Callable[[Any, Array], Array],
-    params: Any,
-    inputs: Any,
-    loss: Callable[[Array], Array],
-    *,
-    lengths: Any = None,
-    time_major: bool = True,
-    pointwise: bool = True,
-    sections: Sequence[str] = SECTIONS,
-    optimizer: OptimizerConfig = RMSPROP,
-) -> xr.Dataset:
-    """Every quantity of gradient flow of a Flax model on one batch.
-
-    The model is any that runs `rnnjax`'s `Recurrent` or linen's `RNN`, however many
-    layers and whatever lies between them; cells may be linen's own, unchanged.
-
-    Args:
-        model: a module, called as ``model.apply({"params": params}, inputs)``, or a
-            function of (params, inputs).
-        params: its parameters.
-        inputs: tokens or vectors.
-        loss: from the answers to one loss an example ``(B,)``, or one a step
-            ``(T, B)``, for example ``lambda y: cross_entropy(y, targets)``; the loss is
-            their mean.
-        lengths: valid steps of each example; None: all. Pass them to the model too.
-        time_major: whether inputs and losses are ``(T, B)`` or ``(B, T)``.
-        pointwise: False for a model that mixes steps or examples outside its
-            recurrences (attention): see `rnnjax.probes.trace`.
-        sections: some of `SECTIONS`.
-        optimizer: whose first update `preconditioned_share` is of; by default RMSProp
-            as ``rnnjax train`` has it.
-
-    Returns:
-        A data set with dimensions layer, array, time, example, parameter, …; every
-        variable has a definition and units, `seen.decay.attrs`. Whatever the sections,
-        `first_nonfinite_step` says from which step on a state is not finite: what hangs
-        on such a state is NaN, never zero. Written with
-        ``to_netcdf``, drawn by `rnnjax.report.probe_page.write_page`.
-
-    Raises:
-        ValueError: a loss that does not keep the examples apart, no recurrence in the
-            model, or an unknown section.
-    """
-    inputs = jnp.asarray(inputs)
-    steps, size = inputs.shape[:2] if time_major else inputs.shape[1::-1]
-    known = jnp.full((size,), steps) if lengths is None else jnp.asarray(lengths)
-    known = known.astype(jnp.int32)
-
-    def apply(params: Any, x: Array) -> Any:
-        if isinstance(model, nn.Module):
-            return model.apply({"params": params}, x)
-        return model(params, x)
-
-    @quick
-    def walk(params: Any, inputs: Array, lengths: Array) -> tuple[Trace, Trace, Array]:
-        time = jnp.arange(steps)[:, None]
-        valid = time < lengths[None]
-
-        def losses(answers: Array) -> Array:
-            each = loss(answers)
-            each = each if time_major or each.ndim != 2 else each.T
-            if each.shape not in ((size,), (steps, size)):
-                raise ValueError(
-                    f"loss gives {each.shape}, not one number an example ({size},) or a"
-                    f" step ({steps}, {size})"
-                )
-            return each
-
-        options: Any = {"time_major": time_major, "pointwise": pointwise}
-        passed = open_up(
-            apply,
-            params,
-            inputs,
-            losses,
-            lambda y: jnp.mean(losses(y)),
-            valid,
-            **options,
-        )
-        if not passed.walked:
-            raise ValueError("the model calls no Recurrent and no RNN")
-        weights = jnp.full((size,), 1 / size)
-        if losses(passed.segments.answers).ndim == 1:
-            seen = backward(passed, weights)
-            return seen, seen, weights
-        count = jnp.maximum(jnp.sum(valid), 1)
-        weights = valid / count
-        lagged = jnp.where(time == lengths[None] - 1, weights, 0.0)
-        return backward(passed, lagged), backward(passed, weights), weights
-
-    lagged, total, weights = walk(params, inputs, known)
-    of = Subject(lagged, total, known - 1, single=weights.ndim == 1)
-    data = examine(of, sections, optimizer)
-    name = type(model).__name__ if isinstance(model, nn.Module) else "model"
-    data.attrs = {"title": f"gradient flow of {name}"}
-    return data
+def check_sections(sections: Sequence[str]) -> None:
+    """A UserError for a section that there is not."""
+    for name in sections:
+        if name not in SECTIONS:
+            raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
 
 
 def subject(
@@ -203,24 +109,23 @@ def examine(
     """The chosen sections of quantities as one data set; see `probe`.
 
     Raises:
-        ValueError: an unknown section.
+        UserError: an unknown section.
     """
-    for name in sections:
-        if name not in SECTIONS:
-            raise ValueError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
+    check_sections(sections)
     walks, last = of.lagged.walks, np.asarray(of.last)
     layers = []
     for lagged, total in zip(walks, of.total.walks, strict=True):
         names = {"array": state_names(lagged.states)}
         first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
         made = [record(first, VARIABLES, names)]
+        counted = _counted(lagged, of.lagged.valid)
         if "flow" in sections:
             turned = lagged.name in of.turned
             made.append(flow(lagged, total, of.lagged.valid, last, turned))
         if "factors" in sections:
-            made.append(factors(lagged))
+            made.append(factors(counted))
         if "dynamics" in sections:
-            made.append(dynamics(lagged.forward))
+            made.append(dynamics(counted.forward))
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
     if "parameters" in sections:
@@ -230,3 +135,13 @@ def examine(
     if of.turned:
         data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
     return xr.merge([record(basics, VARIABLES), data])
+
+
+def _counted(walk: Walk, valid: Array) -> Walk:
+    """The walk with its padding named, where the recurrence ran on behind the end."""
+    done = walk.forward
+    if done.drive.valid is not None or np.all(valid):
+        return walk
+    drive = dataclasses.replace(done.drive, valid=in_order(valid, done.backwards))
+    done = dataclasses.replace(done, drive=drive)
+    return dataclasses.replace(walk, forward=done)

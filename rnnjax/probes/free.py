@@ -51,23 +51,10 @@ def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContrib
     if not free:
         return {}
     steps, initial = _along(walk), walk.forward.initial
-
-    def gradient(now: Along) -> dict[str, Scaled]:
-        return _step_gradient(walk, free, fixed, initial, now)
-
-    def add(total: dict[str, Scaled], now: Along) -> tuple[dict[str, Scaled], Leaves]:
-        own = gradient(now)
-        grown = {k: scaled.normalise(scaled.add(total[k], own[k])) for k in own}
-        return grown, {name: scaled.log10_norm(g) for name, g in own.items()}
-
-    nothing = {
-        k: Scaled(jnp.zeros_like(x), jnp.asarray(scaled.NO_EXPONENT, jnp.int32))
-        for k, x in free.items()
-    }
-    total, log10 = lax.scan(add, nothing, steps)
+    total, log10 = _summed(walk, free, fixed, steps)
 
     def align(now: Along) -> tuple[Leaves, Leaves]:
-        own = gradient(now)
+        own = _step_gradient(walk, free, fixed, initial, now)
         plain = {k: _dot(g, total[k]) for k, g in own.items()}
         return plain, {k: _dot(g, along[k]) for k, g in own.items()}
 
@@ -83,6 +70,12 @@ def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContrib
         )
         for name in free
     }
+
+
+def gradients(walk: Walk) -> dict[str, Scaled]:
+    """The gradient of every such parameter, by its path among the cell's."""
+    free, fixed = _parted(walk)
+    return _summed(walk, free, fixed, _along(walk))[0] if free else {}
 
 
 def signal_to_noise(
@@ -124,16 +117,18 @@ def _noise(each: Scaled, real: Array) -> Float[Array, ""]:
     return jnp.where(noise > 0, jnp.sum(jnp.square(mean)) / noise, jnp.nan)
 
 
+def parameter_of(walk: Walk, kernel: str) -> str | None:
+    """The path of the parameter that a kernel is; None for a derived kernel."""
+    derived = kernel in walk.forward.weights.kernels
+    return walk.forward.cell.parameter_of(kernel) if derived else kernel
+
+
 def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
     """The cell's parameters by path: those that are no seam's kernel, and the rest."""
     weights = walk.forward.weights
     flattened: Any = traverse_util.flatten_dict(weights.params, sep="/")
     flat: Leaves = dict(flattened)
-    cell = walk.forward.cell
-    direct = {
-        cell.parameter_of(name) if name in weights.kernels else name
-        for name in walk.kernels
-    }
+    direct = {parameter_of(walk, name) for name in walk.kernels}
     free = {path: value for path, value in flat.items() if path not in direct}
     return free, {path: value for path, value in flat.items() if path in direct}
 
@@ -184,6 +179,24 @@ def _step_gradient(
     lost = lost if now.drive.valid is None else lost & now.drive.valid
     gradient = scaled.undefined(gradient, jnp.any(lost))
     return {k: scaled.normalise(Scaled(g, top)) for k, g in gradient.items()}
+
+
+def _summed(
+    walk: Walk, free: Leaves, fixed: Leaves, steps: Along
+) -> tuple[dict[str, Scaled], Leaves]:
+    """Σ_t G_t of each parameter, and log10 ‖G_t‖."""
+    initial = walk.forward.initial
+
+    def add(total: dict[str, Scaled], now: Along) -> tuple[dict[str, Scaled], Leaves]:
+        own = _step_gradient(walk, free, fixed, initial, now)
+        grown = {k: scaled.normalise(scaled.add(total[k], own[k])) for k in own}
+        return grown, {name: scaled.log10_norm(g) for name, g in own.items()}
+
+    nothing = {
+        k: Scaled(jnp.zeros_like(x), jnp.asarray(scaled.NO_EXPONENT, jnp.int32))
+        for k, x in free.items()
+    }
+    return lax.scan(add, nothing, steps)
 
 
 def _dot(part: Scaled, total: Scaled) -> Float[Array, ""]:

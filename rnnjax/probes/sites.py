@@ -1,11 +1,11 @@
 """Where a model is cut: at every recurrence, every embedding, and at its input.
 
-Any Flax model is looked at in the same way. One run with `nn.intercept_methods` finds
-its recurrences (`rnnjax`'s `Recurrent`, linen's own `RNN`) and embeddings, walks them
-forward and keeps what the way back needs. A second run puts a free variable in place of
-each of their outputs, so that the model falls apart into *segments* without time loops,
-whose vector-Jacobian product is ordinary autodiff. The time loops between them are
-walked back by the reverse scan with exponents.
+Any Flax model is looked at in the same way. It is traced once, with its recurrences
+(`rnnjax`'s `Recurrent`, linen's own `RNN`) and embeddings marked. One run of that
+program walks them forward and keeps what the way back needs. A second run puts a free
+variable in place of each of their outputs, so that the model falls apart into
+*segments* without time loops, whose vector-Jacobian product is ordinary autodiff. The
+time loops between them are walked back by the reverse scan with exponents.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.recurrent import flip_sequences
+import numpy as np
 from jaxtyping import Array
 
-from rnnjax.cells.linen import from_linen
-from rnnjax.probes.walk import Walked, first_state, in_order, walk_forward
-from rnnjax.recurrence.ends import at_end
+from rnnjax.errors import UserError
+from rnnjax.probes.kinds import embedding, linen, ours, swap
+from rnnjax.probes.marks import Called, Mark, traced
+from rnnjax.probes.walk import Walked
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.recurrence.pure import make_weights
-from rnnjax.types import State
+from rnnjax.recurrence.pure import Weights
 
 
-Apply = Callable[[Any, Array], Array]
+Apply = Callable[[Any, Any], Any]
 """A model as a function (params, inputs) -> answers."""
 
 INPUT = "input"
@@ -42,36 +42,18 @@ class Site:
         leaf: what stands there, time-major: the inputs ``(T, B, m)``, the outputs
             ``(T, B, m)`` of an embedding, or the outputs and the trajectory of a
             recurrence, in the order of the input.
-        present: from the leaf to what the module's call returns.
         walked: the recurrence, walked forward; None for an embedding or the input.
+        given: whether the model gave the recurrence the state that it starts from.
         tokens: indices ``(T, B)`` of an embedding.
         table: its rows.
     """
 
     name: str
     leaf: Any
-    present: Callable[[Any], Any]
     walked: Walked | None = None
+    given: bool = False
     tokens: Array | None = None
     table: Array | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Entered:
-    """What a recurrence was called with, time-major.
-
-    Attributes:
-        x: inputs ``(T, B, m)``.
-        lengths, resets: as `Recurrent` takes them, or None.
-        initial: the state before the first step if the model gave one.
-        last: whether the model takes the last valid step of each example alone.
-    """
-
-    x: Array
-    lengths: Array | None = None
-    resets: Array | None = None
-    initial: State | None = None
-    last: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,24 +62,31 @@ class Segments:
 
     Attributes:
         sites: in the order in which the model calls them; vector inputs come first.
-        answers: what the model returns.
-        entered: shapes of (x, initial) of each recurrence, in order.
+        answers: what the model returns, an array or a pytree.
+        entered: (x, initial) of each recurrence, in order.
         pull: from cotangents of `entered` and of the answers to those of the leaves.
+        to_params: from the same cotangents, and those of each site's own parameters
+            (of the cell, or the rows of an embedding; none at the input), to the
+            gradient of the model's parameters, with all leaves held fixed.
+        loops: whether a segment runs a loop over as many steps as the inputs have.
     """
 
     sites: tuple[Site, ...]
-    answers: Array
-    entered: tuple[tuple[Array, State | None], ...]
-    pull: Callable[[Any, Array], list[Any]]
+    answers: Any
+    entered: tuple[Any, ...]
+    pull: Callable[[Any, Any], list[Any]]
+    to_params: Callable[[Any, Any, Any], Any]
+    loops: bool
 
 
 def cut(
     apply: Apply, params: Any, inputs: Array, *, time_major: bool = True
 ) -> Segments:
-    """Run a model once and cut it.
+    """Trace a model once and cut it.
 
-    Costs two passes forward. Recurrences inside `nn.scan`, `nn.remat` or `nn.vmap` are
-    not seen.
+    Costs two passes forward. Recurrences inside `nn.scan` and those that are neither
+    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell) are not seen: they belong to
+    the segments.
 
     Args:
         apply: such as ``lambda params, x: model.apply({"params": params}, x)``.
@@ -106,154 +95,94 @@ def cut(
         time_major: whether that is ``(T, B, …)`` or ``(B, T, …)``.
 
     Raises:
-        TypeError: a recurrence of linen with more than one batch axis, or whose cell
-            `from_linen` does not take.
+        UserError: there is no recurrence, one of them cannot be reached (see `marks`),
+            or one of linen's has more than one batch axis or a cell that `from_linen`
+            does not take.
     """
-    sites: list[Site] = []
-    order = _keep if time_major else _swap
+    order = _keep if time_major else swap
     vectors = jnp.issubdtype(inputs.dtype, jnp.inexact)
-    if vectors:
-        sites.append(Site(INPUT, order(inputs), order))
 
-    def find(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
-        if not _is_site(context):
-            return call(*args, **kwargs)
+    def find(module: Any, call: Any, args: Any, kwargs: Any) -> Any:
         path = "/".join(module.path) or type(module).__name__
-        repeats = sum(site.name.partition("#")[0] == path for site in sites)
-        name = f"{path}#{repeats}" if repeats else path
         if isinstance(module, nn.Embed):
-            leaf, table = order(call(*args)), module.variables["params"]["embedding"]
-            site = Site(name, leaf, order, tokens=order(args[0]), table=table)
-        elif isinstance(module, nn.RNN):
-            site = _linen_site(name, module, *args, **kwargs)
+            tokens = jnp.asarray(args[0] if args else kwargs["inputs"])
+            if tokens.shape != inputs.shape[:2]:
+                return None
+            table = module.variables["params"]["embedding"]
+            rows = order(call(tokens))
+            return embedding(path, order), Called(order(tokens), table, rows=rows)
+        if isinstance(module, nn.RNN):
+            return linen(path, module, *args, **kwargs)
+        if isinstance(module, Recurrent):
+            return ours(path, module, *args, **kwargs)
+        return None
+
+    program = traced(apply, (params, inputs), find)
+    sites = [Site(INPUT, order(inputs))] if vectors else []
+    paths: list[str] = []
+
+    def forward(mark: Mark, called: Called) -> Any:
+        repeats = paths.count(mark.path)
+        paths.append(mark.path)
+        name = f"{mark.path}#{repeats}" if repeats else mark.path
+        leaf, walked = mark.walk(called, name)
+        if walked is None:
+            site = Site(name, leaf, tokens=called.x, table=called.weights)
         else:
-            site = _own_site(name, module, *args, **kwargs)
+            site = Site(name, leaf, walked, mark.given)
         sites.append(site)
-        return site.present(site.leaf)
+        return mark.present(called, leaf)
 
-    with nn.intercept_methods(find):
-        answers = apply(params, inputs)
+    answers = program.play((params, inputs), forward)
+    if not any(site.walked for site in sites):
+        raise UserError(
+            "the model calls no Recurrent and no RNN of flax.linen, so that there is "
+            "nothing to measure: recurrences of flax.nnx and haiku, nn.scan, lax.scan "
+            "and Python loops over a cell are not seen"
+        )
 
-    def segments(leaves: list[Any]) -> tuple[list[Any], Array]:
-        waiting = iter(zip(sites, leaves, strict=True))
-        entered: list[Any] = []
-        x = order(next(waiting)[1]) if vectors else inputs
+    def segments(params: Any, leaves: list[Any]) -> tuple[Any, Any, Any]:
+        waiting = iter(leaves)
+        x = order(next(waiting)) if vectors else inputs
+        entered, held = [], []
 
-        def replay(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-            if not _is_site(context):
-                return call(*args, **kwargs)
-            site, leaf = next(waiting)
-            if isinstance(context.module, Recurrent):
-                given = _own_entered(*args, **kwargs)
-                entered.append((given.x, given.initial))
-            elif isinstance(context.module, nn.RNN):
-                given = _linen_entered(context.module, *args, **kwargs)
-                entered.append((given.x, given.initial))
-            return site.present(leaf)
+        def replay(mark: Mark, called: Called) -> Any:
+            if called.rows is None:
+                entered.append((called.x, called.initial))
+            own = called.weights
+            held.append(own.params if isinstance(own, Weights) else own)
+            return mark.present(called, next(waiting))
 
-        with nn.intercept_methods(replay):
-            return entered, apply(params, x)
+        answers = program.play((params, x), replay)
+        return entered, held, answers
 
-    (entered, _), pull = jax.vjp(segments, [site.leaf for site in sites])
+    leaves = [site.leaf for site in sites]
+    (entered, _), pull = jax.vjp(lambda x: segments(params, x)[::2], leaves)
+
+    def to_params(d_entered: Any, d_held: Any, d_answers: Any) -> Any:
+        pull = jax.vjp(lambda p: segments(p, leaves), params)[1]
+        return pull((list(d_entered), list(d_held), d_answers))[0]
+
     return Segments(
         sites=tuple(sites),
         answers=answers,
         entered=tuple(entered),
         pull=lambda d_entered, d_answers: pull((list(d_entered), d_answers))[0],
+        to_params=to_params,
+        loops=program.loops(order(inputs).shape[0]),
     )
 
 
-def _is_site(context: Any) -> bool:
-    kinds = Recurrent | nn.RNN | nn.Embed
-    return context.method_name == "__call__" and isinstance(context.module, kinds)
+def no_cotangent(tree: Any) -> Any:
+    """Cotangents of arrays on which nothing depends."""
+
+    def one(x: Array) -> Any:
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            return jnp.zeros_like(x)
+        return np.zeros(x.shape, jax.dtypes.float0)
+
+    return jax.tree.map(one, tree)
 
 
 def _keep(x: Array) -> Array:
     return x
-
-
-def _swap(x: Array) -> Array:
-    return jnp.swapaxes(x, 0, 1)
-
-
-def _own_entered(
-    x: Array,
-    lengths: Any = None,
-    resets: Any = None,
-    initial_state: Any = None,
-    last: bool = False,
-) -> Entered:
-    return Entered(x, lengths, resets, initial_state, last)
-
-
-def _own_site(name: str, module: Recurrent, *args: Any, **kwargs: Any) -> Site:
-    given = _own_entered(*args, **kwargs)
-    cell, weights = module.weights()
-    initial = given.initial
-    if initial is None:
-        initial = first_state(module, given.x.shape[1])
-    walked, outputs = walk_forward(
-        cell,
-        weights,
-        name,
-        given.x,
-        initial,
-        given.lengths,
-        given.resets,
-        backwards=module.backwards,
-    )
-    states = in_order(walked.states, module.backwards)
-
-    def present(leaf: Any) -> Any:
-        if not given.last:
-            return leaf
-        return at_end(leaf, given.lengths, module.backwards)
-
-    return Site(name, (outputs, states), present, walked)
-
-
-def _linen_entered(
-    module: nn.RNN,
-    inputs: Array,
-    *,
-    initial_carry: Any = None,
-    seq_lengths: Any = None,
-    time_major: bool | None = None,
-    **_: Any,
-) -> Entered:
-    if inputs.ndim != 3:
-        raise TypeError(f"RNN {'/'.join(module.path)} needs inputs with one batch axis")
-    first = module.time_major if time_major is None else time_major
-    return Entered(inputs if first else _swap(inputs), seq_lengths, None, initial_carry)
-
-
-def _linen_site(name: str, module: nn.RNN, *args: Any, **kwargs: Any) -> Site:
-    """linen's RNN, walked by our scan; steps of padding hold the state."""
-    given = _linen_entered(module, *args, **kwargs)
-
-    def option(key: str) -> bool:
-        value = kwargs.get(key)
-        return getattr(module, key) if value is None else value
-
-    cell = from_linen(module.cell, given.x.shape[-1])
-    made = {"inner": module.cell.variables.get("params", {})}
-    cell, weights = make_weights(cell, made)
-    initial = given.initial
-    if initial is None:
-        initial = cell.initial_state(given.x.shape[1:2])
-    backwards = option("reverse")
-    walked, outputs = walk_forward(
-        cell, weights, name, given.x, initial, given.lengths, None, backwards=backwards
-    )
-    states = in_order(walked.states, backwards)
-
-    def present(leaf: Any) -> Any:
-        outputs, states = leaf
-        if backwards and not option("keep_order"):
-            outputs = flip_sequences(outputs, given.lengths, 1, time_major=True)
-        outputs = outputs if option("time_major") else _swap(outputs)
-        last = jax.tree.map(lambda h: h[0 if backwards else -1], states)
-        return (last, outputs) if option("return_carry") else outputs
-
-    return Site(name, (outputs, states), present, walked)

@@ -5,9 +5,14 @@ two recurrences such a pair passes through ordinary autodiff unharmed, if each s
 each example depends on itself alone there (a concatenation of directions, a dense
 layer, a normalisation over units, a residual connection): the map is linear in its
 cotangent, so that the mantissa goes through while the exponent stays as it is. Only the
-recurrence mixes steps, and the reverse scan minds the exponents itself. A model that
-mixes steps or examples elsewhere (attention, a convolution over time) says so with
-`pointwise=False`: there one exponent serves all, as in plain floating point.
+recurrence mixes steps, and the reverse scan minds the exponents itself. That is so in
+our own models, which are opened with `pointwise=True`.
+
+A user's model may mix steps or examples there (attention, a convolution over time, a
+reversal, batch normalisation). Its cotangents go through in bands of exponents, one
+after the other: within a band one exponent serves all, and what arrives is added up
+with exponents. This is right for every model, and gives the same numbers as the above
+where nothing mixes.
 """
 
 import dataclasses
@@ -20,12 +25,13 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from rnnjax.errors import UserError
 from rnnjax.models.objective import loss_mask, objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms
-from rnnjax.probes.sites import INPUT, Apply, Segments, cut
-from rnnjax.probes.walk import Back, Use, Walk, Walked, lifted, walk_back
-from rnnjax.recurrence import scaled
+from rnnjax.probes.passing import pass_on
+from rnnjax.probes.sites import INPUT, Apply, Segments, cut, no_cotangent
+from rnnjax.probes.walk import Use, Walk, Walked, lifted, walk_back
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
@@ -55,6 +61,8 @@ class Trace:
         walks: in the order in which the model calls its recurrences.
         lookups: its embeddings.
         inputs: cotangent of vector inputs ``(T, B, m)``, None for tokens.
+        entered: cotangents of the inputs ``(T, B, m)`` and of the initial state
+            ``(B, n)`` of each walk.
         valid: ``(T, B)``, False on padding.
         loss: the loss of the batch.
     """
@@ -62,6 +70,7 @@ class Trace:
     walks: tuple[Walk, ...]
     lookups: tuple[Lookup, ...]
     inputs: Scaled | None
+    entered: tuple[tuple[Scaled, Scaled], ...]
     valid: Bool[Array, "T B"]
     loss: Float[Array, ""]
 
@@ -80,14 +89,15 @@ class Forward:
         losses: from the answers to the loss of each of them, ``(B,)`` or ``(T, B)``.
         value: the loss of the batch.
         valid: ``(T, B)``, False on padding.
-        pointwise: whether nothing but the recurrences mixes steps or examples.
+        pointwise: whether it is known that nothing but the recurrences mixes steps or
+            examples.
     """
 
     segments: Segments
-    losses: Callable[[Array], Array]
+    losses: Callable[[Any], Array]
     value: Array
     valid: Array
-    pointwise: bool = True
+    pointwise: bool = False
 
     @property
     def walked(self) -> tuple[Walked, ...]:
@@ -130,6 +140,7 @@ def forward(
         lambda answers: objective(spec, answers, batch)[0],
         jnp.arange(batch.inputs.shape[0])[:, None] < batch.lengths[None, :],
         names=site_names(model),
+        pointwise=True,
     )
 
 
@@ -137,19 +148,25 @@ def open_up(
     apply: Apply,
     params: Params,
     inputs: Array,
-    losses: Callable[[Array], Array],
-    loss: Callable[[Array], Array],
+    losses: Callable[[Any], Array],
+    loss: Callable[[Any], Array],
     valid: Bool[Array, "T B"],
     *,
     names: Mapping[str, str] | None = None,
     time_major: bool = True,
-    pointwise: bool = True,
+    pointwise: bool = False,
 ) -> Forward:
     """The same for any Flax model; see `cut` and `Forward`.
 
     Args:
         loss: from the answers to the loss of the batch.
         names: of sites, by path; others go by their path.
+        pointwise: True promises that nothing but the recurrences mixes steps or
+            examples, which saves passes through the segments; see above.
+
+    Raises:
+        UserError: what `cut` refuses, or a recurrence over other steps or examples than
+            the inputs have.
     """
     segments = cut(apply, params, inputs, time_major=time_major)
     known = names or {}
@@ -158,6 +175,7 @@ def open_up(
         name, walked = known.get(site.name, site.name), site.walked
         if walked is not None:
             walked = dataclasses.replace(walked, name=name)
+            _check_shape(walked, valid)
         sites.append(dataclasses.replace(site, name=name, walked=walked))
     segments = dataclasses.replace(segments, sites=tuple(sites))
     return Forward(segments, losses, loss(segments.answers), valid, pointwise)
@@ -173,24 +191,26 @@ def backward(passed: Forward, weights: Array) -> Trace:
     """
     segments = passed.segments
 
-    def loss(answers: Array) -> Array:
+    def loss(answers: Any) -> Array:
         return jnp.sum(passed.losses(answers) * weights)
 
-    nothing = jax.tree.map(jnp.zeros_like, segments.entered)
+    d_answers = jax.grad(loss, allow_int=True)(segments.answers)
     # zeros of trajectories that the model does not show are constants, which XLA would
     # fold through all that follows while it compiles
     direct = lax.optimization_barrier(
-        segments.pull(nothing, jax.grad(loss)(segments.answers))
+        segments.pull(no_cotangent(segments.entered), d_answers)
     )
     leaves = lifted(direct, passed.losses(segments.answers), weights, passed.valid)
     at = [number for number, site in enumerate(segments.sites) if site.walked]
     walks: list[Walk] = []
+    entered: list[tuple[Scaled, Scaled]] = []
     for order, number in reversed(list(enumerate(at))):
         walked = segments.sites[number].walked
         assert walked is not None
         back = walk_back(walked, leaves[number])
         walks.insert(0, back.walk)
-        _spread(passed, leaves, number, order, back)
+        entered.insert(0, (back.inputs, back.initial))
+        pass_on(segments, leaves, number, order, back, passed.pointwise)
     sites = list(zip(segments.sites, leaves, strict=True))
     lookups = tuple(
         Lookup(Use(site.tokens, leaf, site.name, "rows", False), site.table, site.name)
@@ -198,45 +218,20 @@ def backward(passed: Forward, weights: Array) -> Trace:
         if site.tokens is not None and site.table is not None
     )
     inputs = next((leaf for site, leaf in sites if site.name == INPUT), None)
-    return Trace(tuple(walks), lookups, inputs, passed.valid, passed.value)
+    return Trace(
+        tuple(walks), lookups, inputs, tuple(entered), passed.valid, passed.value
+    )
 
 
-def _spread(
-    passed: Forward, leaves: list[Scaled], number: int, order: int, back: Back
-) -> None:
-    """Add what one recurrence passes back to the sites in front of it."""
-    segments = passed.segments
-    no_answers = jnp.zeros_like(segments.answers)
-
-    def pull(x: Any, initial: Any, exponent: Array) -> None:
-        entered = jax.tree.map(jnp.zeros_like, list(segments.entered))
-        x_zero, initial_zero = entered[order]
-        entered[order] = (
-            x_zero if x is None else x,
-            initial_zero if initial is None else initial,
+def _check_shape(walked: Walked, valid: Array) -> None:
+    shape = jax.tree.leaves(walked.states)[0].shape[:2]
+    if shape != valid.shape:
+        raise UserError(
+            f"the recurrence '{walked.name}' runs over {shape[0]} steps of {shape[1]} "
+            f"examples, the inputs have {valid.shape[0]} steps of {valid.shape[1]}: "
+            "the probe needs the same steps everywhere (see time_major if the two are "
+            "only the other way round)"
         )
-        for earlier, leaf in enumerate(segments.pull(entered, no_answers)[:number]):
-            more = scaled.normalise(Scaled(leaf, exponent))
-            leaves[earlier] = scaled.normalise(scaled.add(leaves[earlier], more))
-
-    def ready(value: Scaled) -> Scaled:
-        value = scaled.normalise(value)
-        return value if passed.pointwise else _one_exponent(value)
-
-    if number == 0:
-        return
-    inputs = ready(back.inputs)
-    pull(inputs.mantissa, None, inputs.exponent)
-    if segments.entered[order][1] is not None:
-        initial = ready(back.initial)
-        exponent = jnp.broadcast_to(initial.exponent[None], inputs.exponent.shape)
-        pull(None, initial.mantissa, exponent)
-
-
-def _one_exponent(value: Scaled) -> Scaled:
-    """The same numbers, all at the largest of their exponents."""
-    top = jnp.full_like(value.exponent, jnp.max(value.exponent))
-    return Scaled(scaled.shift(value.mantissa, value.exponent - top), top)
 
 
 def site_names(model: SequenceModel) -> dict[str, str]:

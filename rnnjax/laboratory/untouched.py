@@ -1,0 +1,142 @@
+"""Is what the probe saw what the model does? Loss and gradient against plain autodiff.
+
+The probe runs recurrences by a scan of its own and puts the gradient together from its
+parts. Both have to agree with the model as it stands, under `jax.value_and_grad`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.errors import UserError
+
+
+Untouched = Callable[[Any, Any], tuple[Any, Any]]
+"""From parameters and inputs to the loss and its gradient in the parameters (and what
+else it is taken in)."""
+
+LOSS = "loss"
+
+ROUNDINGS = 100.0
+"""How many times the effect of one rounding of every parameter is no difference."""
+
+
+def check(
+    loss: Any,
+    gradient: Any,
+    untouched: Untouched,
+    params: Any,
+    inputs: Any,
+    dtype: Any,
+) -> Any:
+    """Compare, and return the gradient of the untouched model.
+
+    Equal means: each parameter's gradient to √ε of its norm. Where that fails (a
+    chaotic recurrence, terms that cancel) the model is run again with its parameters
+    off by a rounding, and what that changes is taken for rounding, too. A gradient that
+    is not finite under plain autodiff is not compared: there the probe, with its
+    exponents, knows more. Costs one ordinary gradient, or two.
+
+    Args:
+        loss, gradient: as the probe has them.
+        untouched: the model as it stands.
+        params, inputs: what it is called with.
+        dtype: the coarsest floating type that the model computes with; ε is its spacing
+            at 1.
+
+    Raises:
+        UserError: they differ; names the loss or the parameter.
+    """
+    found = untouched(params, inputs)
+    mine, known = _named(loss, gradient), _named(found[0], found[1][0])
+    off = _beyond(mine, known, dtype)
+    if off:
+        other = untouched(_rounded(params, dtype), inputs)
+        off = _beyond(mine, known, dtype, _named(other[0], other[1][0]))
+    if off:
+        name, ratio = max(
+            off.items(), key=lambda item: np.nan_to_num(item[1], nan=np.inf)
+        )
+        raise UserError(
+            f"the probe does not do what the model does, so nothing is reported: its "
+            f"{name} is off by {100 * ratio:.2g} % from that of jax.grad on the model "
+            "as it stands (pointwise=True although steps or examples mix, padding of "
+            "a reversed RNN with seq_lengths that is read, a backprop that is not "
+            "exact, or answers that change from call to call)"
+        )
+    return found[1]
+
+
+def coarsest(*trees: Any) -> Any:
+    """The floating type with the widest spacing among all arrays."""
+    dtypes = {jnp.result_type(x) for x in jax.tree.leaves(trees)}
+    floating = [x for x in dtypes if jnp.issubdtype(x, jnp.inexact)]
+    return max(floating, key=lambda dtype: float(jnp.finfo(dtype).eps))
+
+
+def bypass(past: list[Any], total: list[Any]) -> float:
+    """‖past‖ / (‖past‖ + ‖total − past‖) over all arrays; NaN if there are none."""
+    if not past:
+        return float("nan")
+    pairs = [(_wide(a), _wide(b)) for a, b in zip(past, total, strict=True)]
+    beside = np.linalg.norm([np.linalg.norm(a) for a, _ in pairs])
+    through = np.linalg.norm([np.linalg.norm(b - a) for a, b in pairs])
+    return float(beside / (beside + through)) if beside else 0.0
+
+
+def _named(loss: Any, gradient: Any) -> dict[str, np.ndarray]:
+    """In double precision, by name; parameters that are no numbers are left out."""
+    leaves = jax.tree_util.tree_flatten_with_path(gradient)[0]
+    named = {
+        f"gradient of {jax.tree_util.keystr(path)}": _wide(x)
+        for path, x in leaves
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+    }
+    return {LOSS: _wide(loss), **named}
+
+
+def _wide(x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
+
+
+def _beyond(
+    mine: dict[str, np.ndarray],
+    known: dict[str, np.ndarray],
+    dtype: Any,
+    other: dict[str, np.ndarray] | None = None,
+) -> dict[str, float]:
+    """Where the difference is more than rounding, and its ratio to what is known."""
+    limit = jnp.finfo(dtype)
+    eps, floor = float(limit.eps), float(limit.tiny) * (1 if limit.bits == 16 else 1e3)
+    finite = {name: np.isfinite(x) for name, x in known.items()}
+    whole = np.linalg.norm([np.linalg.norm(x[finite[k]]) for k, x in known.items()])
+    off = {}
+    for name, x in known.items():
+        at = finite[name]
+        size, gap = (np.linalg.norm(y[at]) for y in (x, mine[name] - x))
+        if name == LOSS and np.isfinite(mine[name]) and not np.isfinite(x):
+            gap = np.inf  # the model's loss is no number and the probe's is
+        allowed = np.sqrt(eps) * size + 10 * eps * whole + floor
+        if other is not None:
+            spread = np.nan_to_num(other[name][at] - x[at], posinf=np.inf)
+            allowed += ROUNDINGS * np.linalg.norm(spread)
+        if not gap <= allowed:
+            off[name] = float(gap / size) if size else np.inf
+    return off
+
+
+def _rounded(params: Any, dtype: Any) -> Any:
+    """The parameters, each entry off by one spacing, up or down."""
+    random, eps = np.random.default_rng(0), float(jnp.finfo(dtype).eps)
+
+    def one(x: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            return x
+        factor = 1 + eps * random.choice([-1.0, 1.0], np.shape(x))
+        return x * jnp.asarray(factor, jnp.result_type(x))
+
+    return jax.tree.map(one, params)

@@ -1,0 +1,213 @@
+"""A model as one program in which its recurrences and embeddings are marked.
+
+The model is traced once. Every call of a recurrence or of an embedding becomes a
+single equation of the program, with all arrays that it needs as operands; `play` runs
+the program and leaves these equations to its caller. Whatever stands around a mark and
+changes no value (`nn.remat`, `nn.jit`) is opened; marks inside loops or under `vmap`
+cannot be reached, and are refused.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.core import ShapedArray
+from jax.experimental.xla_metadata import set_xla_metadata
+from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching
+from jaxtyping import Array
+
+from rnnjax.errors import UserError
+from rnnjax.types import State
+
+
+@struct.dataclass
+class Called:
+    """What a recurrence or an embedding was called with, time-major.
+
+    Attributes:
+        x: inputs ``(T, B, m)`` of a recurrence, tokens ``(T, B)`` of an embedding.
+        weights: the `Weights` of the recurrence's cell, or the rows of the embedding.
+        initial: the state before the first step; None for an embedding.
+        lengths, resets: as `Recurrent` takes them, or None.
+        rows: what the embedding gave out ``(T, B, m)``; None for a recurrence.
+    """
+
+    x: Array
+    weights: Any
+    initial: State | None = None
+    lengths: Array | None = None
+    resets: Array | None = None
+    rows: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mark:
+    """One marked call; holds no array, because a trace may be used again.
+
+    Attributes:
+        path: of the module, such as `encoder/rnn`.
+        walk: from what the module was called with, and a name, to the leaf (see
+            `sites.Site`) and the recurrence walked forward.
+        present: from that and the leaf to what the call returns.
+        given: whether the model gave the state before the first step.
+    """
+
+    path: str
+    walk: Callable[[Called, str], tuple[Any, Any]]
+    present: Callable[[Called, Any], Any]
+    given: bool = False
+
+    def run(self, called: Called) -> Any:
+        """What the call returns."""
+        return self.present(called, self.walk(called, self.path)[0])
+
+
+Find = Callable[[Any, Any, Any, Any], tuple[Mark, Called] | None]
+"""From a module, its call and the arguments to a mark, or None to let it run."""
+
+Handle = Callable[[Mark, Called], Any]
+"""What `play` does at a marked call; gives what the call returns."""
+
+OPENED = ("jit", "pjit", "checkpoint", "remat", "remat2", "closed_call", "core_call")
+"""Primitives that run one program on their operands and change no value."""
+
+_mark = Primitive("recurrence_or_embedding")
+_mark.multiple_results = True
+
+
+@_mark.def_abstract_eval
+def _shapes(*_: Any, shapes: Any, **__: Any) -> Any:
+    return [ShapedArray(x.shape, x.dtype) for x in shapes]
+
+
+def _refuse(*_: Any, mark: Mark, **__: Any) -> Any:
+    raise UserError(
+        f"'{mark.path}' is called under vmap or inside a derivative that the model "
+        "takes itself, where the probe cannot measure it; call it outside of that"
+    )
+
+
+batching.primitive_batchers[_mark] = _refuse
+ad.primitive_jvps[_mark] = _refuse
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A traced model; see `traced`."""
+
+    closed: Any
+    result: Any
+
+    def play(self, args: Any, handle: Handle) -> Any:
+        """Run the program on (params, inputs), with `handle` at every mark."""
+        flat = _run(self.closed, jax.tree.leaves(args), handle)
+        return jax.tree.unflatten(self.result, flat)
+
+    def loops(self, steps: int) -> bool:
+        """Whether it loops over as many steps itself, outside all marks."""
+        return any(
+            equation.primitive.name == "scan" and equation.params["length"] == steps
+            for equation in _equations(self.closed)
+        )
+
+
+def traced(apply: Callable[[Any, Any], Any], args: Any, find: Find) -> Program:
+    """Trace ``apply(*args)`` once, with the calls marked that `find` takes."""
+
+    def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        usual = context.method_name == "__call__"
+        found = find(context.module, call, args, kwargs) if usual else None
+        if found is None:
+            return call(*args, **kwargs)
+        mark, called = found
+        flat, shape = jax.tree.flatten(called)
+        answer, form = jax.tree.flatten(jax.eval_shape(mark.run, called))
+        out = _mark.bind(*flat, mark=mark, called=shape, shapes=tuple(answer))
+        return jax.tree.unflatten(form, out)
+
+    # what `nn.jit` traced before, or traces now, must not be used for the other
+    with nn.intercept_methods(intercept), set_xla_metadata(rnnjax="probe"):
+        closed, shape = jax.make_jaxpr(apply, return_shape=True)(*args)
+    return Program(closed, jax.tree.structure(shape))
+
+
+def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
+    jaxpr = getattr(closed, "jaxpr", closed)
+    known = dict(zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True))
+    known.update(zip(jaxpr.invars, args, strict=True))
+    last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
+    waiting: list[Any] = []
+    for place, equation in enumerate(jaxpr.eqns):
+        marks = list(_marks(equation))
+        if not marks:
+            waiting.append(equation)
+            continue
+        _run_plain(jaxpr, waiting, {*_variables(jaxpr.eqns[place:]), *last}, known)
+        waiting = []
+        values, params = _read(known, equation.invars), equation.params
+        if equation.primitive is _mark:
+            arrays = [jnp.asarray(x) for x in values]  # constants may be NumPy's
+            called = jax.tree.unflatten(params["called"], arrays)
+            out = jax.tree.leaves(handle(params["mark"], called))
+        elif (name := equation.primitive.name) in OPENED:
+            out = _run(params["jaxpr"], values, handle)
+        else:
+            raise UserError(
+                f"'{marks[0].path}' is called inside a loop, a branch or another "
+                f"transformation of the model ({name}), where the probe cannot "
+                "measure it; call it outside of that"
+            )
+        known.update(zip(equation.outvars, out, strict=True))
+    _run_plain(jaxpr, waiting, last, known)
+    return _read(known, jaxpr.outvars)
+
+
+def _run_plain(
+    jaxpr: Any, equations: list[Any], wanted: set[Any], known: dict[Any, Any]
+) -> None:
+    """Run some equations of a program, and keep what is wanted later."""
+    made = [out for equation in equations for out in equation.outvars]
+    outputs = [out for out in made if out in wanted]
+    read = [x for x in _variables(equations) if x in known]
+    effects = {effect for equation in equations for effect in equation.effects}
+    part = jaxpr.replace(
+        constvars=[], invars=read, outvars=outputs, eqns=equations, effects=effects
+    )
+    values = jaxpr_as_fun(ClosedJaxpr(part, ()))(*_read(known, read))
+    known.update(zip(outputs, values, strict=True))
+
+
+def _read(known: dict[Any, Any], places: Any) -> list[Any]:
+    return [x.val if isinstance(x, Literal) else known[x] for x in places]
+
+
+def _variables(equations: Any) -> dict[Any, None]:
+    """What equations read, in order."""
+    places = (x for equation in equations for x in equation.invars)
+    return {x: None for x in places if not isinstance(x, Literal)}
+
+
+def _equations(program: Any) -> Iterator[Any]:
+    """All equations of a program, and of those inside of them."""
+    for equation in getattr(program, "jaxpr", program).eqns:
+        yield equation
+        for inner in _inner(equation):
+            yield from _equations(inner)
+
+
+def _inner(equation: Any) -> list[Any]:
+    """The programs that an equation holds, as the body of a loop."""
+    values = jax.tree.leaves(list(equation.params.values()))
+    return [x for x in values if hasattr(getattr(x, "jaxpr", x), "eqns")]
+
+
+def _marks(equation: Any) -> list[Mark]:
+    """The marks that an equation is or holds."""
+    inner = [x for part in _inner(equation) for x in _equations(part)]
+    found = [x for x in [equation, *inner] if x.primitive is _mark]
+    return [x.params["mark"] for x in found]
