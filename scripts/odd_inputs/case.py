@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -83,8 +82,8 @@ def judge(one: Case, folder: Path, seconds: int) -> Outcome:
         return Outcome("wrong", str(error))
     except Exception as error:
         if not _is_refusal(error):
-            words = traceback.format_exception_only(error)[-1].strip()
-            return Outcome("wrong", f"raised {words.splitlines()[0]}")
+            first = (str(error).strip().splitlines() or [""])[0]
+            return Outcome("wrong", f"raised {type(error).__name__}: {first}")
         if one.refusal == "never":
             return Outcome("wrong", f"refused: {error}")
         return Outcome("refused", str(error))
