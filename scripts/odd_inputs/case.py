@@ -3,15 +3,17 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from rnnjax.errors import UserError
 
@@ -80,8 +82,8 @@ def judge(one: Case, folder: Path, seconds: int) -> Outcome:
         return Outcome("wrong", str(error))
     except Exception as error:
         if not _is_refusal(error):
-            words = traceback.format_exception_only(error)[-1].strip()
-            return Outcome("wrong", f"raised {words.splitlines()[0]}")
+            first = (str(error).strip().splitlines() or [""])[0]
+            return Outcome("wrong", f"raised {type(error).__name__}: {first}")
         if one.refusal == "never":
             return Outcome("wrong", f"refused: {error}")
         return Outcome("refused", str(error))
@@ -93,6 +95,8 @@ def judge(one: Case, folder: Path, seconds: int) -> Outcome:
 def _is_refusal(error: Exception) -> bool:
     """A `UserError`, or an error that the package itself raises for an argument."""
     if len(str(error).strip().splitlines()) != 1:
+        return False
+    if str(error).startswith("the run failed: "):  # a crash, wrapped
         return False
     if isinstance(error, UserError):
         return True
@@ -154,6 +158,30 @@ def process(
         env={**os.environ, "PYTHONPATH": root, **environ},
     )
     return _checked(done.returncode, done.stdout + done.stderr)
+
+
+def answers(run: Path, tokens: Any) -> Any:
+    """What a run answers in a process that knows nothing of how it was made."""
+    code = (
+        "import sys, json, numpy as np, rnnjax\n"
+        "from rnnjax.errors import UserError\n"
+        "try: run = rnnjax.open_run(sys.argv[1])\n"
+        "except UserError as error: sys.exit(f'rnnjax: {error}')\n"
+        "try: found = run.apply(np.array(json.loads(sys.argv[2])))\n"
+        "except UserError as error: sys.exit(f'rnnjax: {error}')\n"
+        "print(json.dumps(np.asarray(found).tolist()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run), json.dumps(np.asarray(tokens).tolist())],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    if done.returncode == 0:
+        return np.array(json.loads(done.stdout))
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    expect(last.startswith("rnnjax: "), last)
+    raise UserError(last.removeprefix("rnnjax: "))
 
 
 def _checked(status: int, text: str) -> str:
