@@ -21,7 +21,8 @@ from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import BEST, RunDir
 from rnnjax.sweeps.compose import plan
-from rnnjax.sweeps.jobs import data_digest, run_config
+from rnnjax.sweeps.job_data import data_digest
+from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.user_files import UserFile, register
 from rnnjax.tasks.base import TaskSpec
@@ -133,9 +134,10 @@ class Run:
 
     def _typed(self, tree: Any) -> Any:
         """Parameters with learned first states of the types that their cells have."""
-        if not self.config.model.learn_initial_state:
+        if not self.directory.config()["model"]["learn_initial_state"]:
             return tree
-        return flax.serialization.from_state_dict(initial_params(self.config), tree)
+        like = initial_params(self.config, self.spec)
+        return flax.serialization.from_state_dict(like, tree)
 
     @functools.cached_property
     def spec(self) -> TaskSpec:

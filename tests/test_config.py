@@ -17,7 +17,7 @@ from rnnjax.store.identity import identity
 from rnnjax.sweeps.compose import compose, compose_sweep, plan
 from rnnjax.sweeps.groups import group_options, top_fields
 from rnnjax.sweeps.hydra_session import config_folder, session
-from rnnjax.sweeps.jobs import with_data
+from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.schema import MISSING, Field, leaves
 from rnnjax.sweeps.user_files import load
 from rnnjax.tasks import TASKS, Copy

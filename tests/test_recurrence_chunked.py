@@ -87,7 +87,8 @@ def test_the_last_step_alone(
 
     chunked = layer.clone(chunk=5)
     outputs, states, *found = jax.tree.map(np.asarray, run(variables))
-    at = np.full(B, T - 1) if lengths is None else np.maximum(lengths - 1, 0)
+    ends = np.full(B, T) if lengths is None else np.asarray(lengths)
+    at = np.zeros(B, int) if backwards else np.maximum(ends - 1, 0)
     pick = lambda a: a[at, np.arange(B)]
     for one in found:
         assert normwise(one, (pick(outputs), jax.tree.map(pick, states))) < 1e-14

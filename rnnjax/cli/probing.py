@@ -92,7 +92,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.report.explosion import exploded_points
     from rnnjax.store.atomic import make_folder, write_atomically
     from rnnjax.sweeps.compose import plan
-    from rnnjax.sweeps.jobs import with_data
+    from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.landscape import landscape
     from rnnjax.sweeps.progress import LiveProgress
 
@@ -149,7 +149,7 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     from rnnjax.sweeps.compose import plan
-    from rnnjax.sweeps.jobs import with_data
+    from rnnjax.sweeps.job_data import with_data
     from rnnjax.training.build import initial_params
 
     made = plan(overrides, config_dir=config_dir)

@@ -34,7 +34,8 @@ def check_masks(x: Any, lengths: Any, resets: Any) -> None:
         )
     if isinstance(lengths, Tracer) or not size:
         return
-    low, high = np.min(lengths), np.max(lengths)
+    known = np.asarray(lengths)  # a method of the array would be traced
+    low, high = known.min(), known.max()
     if low < 0 or high > steps:
         wrong = low if low < 0 else high
         raise UserError(f"lengths must be from 0 to T = {steps}, got {wrong}")

@@ -82,6 +82,7 @@ def plan(
         UserError: anything wrong with any job, in one sentence.
     """
     check_settings()
+    task_length.cache_clear()
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
     with session(config_dir) as hydra:

@@ -10,7 +10,8 @@ from jax.sharding import Mesh
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.extending import with_starts
-from rnnjax.sweeps.jobs import Job, with_data
+from rnnjax.sweeps.job_data import with_data
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
 from rnnjax.sweeps.reuse import held, without_twins
 from rnnjax.sweeps.settings import LaunchSettings

@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
@@ -28,7 +26,7 @@ from rnnjax.sweeps.settings import TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.files import user_path
-from rnnjax.training.build import build_cell, forget_data
+from rnnjax.training.build import build_cell
 from rnnjax.training.config import (
     BackpropConfig,
     EvalConfig,
@@ -148,53 +146,6 @@ def make_job(
     )
 
 
-def with_data(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs with the digest of their data, which is read and checked for that.
-
-    The digest is of the arrays, so it does not depend on where a file lies.
-
-    Raises:
-        UserError: data that cannot be read; see the tasks.
-    """
-
-    @functools.cache
-    def digest(name: str, fields: tuple[tuple[str, Any], ...]) -> str | None:
-        task = TASKS[name](**dict(fields))
-        try:
-            data = task.load()
-            task.spec(data)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"task={name} fails: {one_line(error)}") from error
-        found = data_digest(data) if data else None
-        if _READ.setdefault((TASKS[name], fields), found) != found:
-            forget_data()  # a file was changed while this process lives
-            _READ[TASKS[name], fields] = found
-        return found
-
-    bound = []
-    for job in jobs:
-        found = digest(job.config.task, job.config.task_options)
-        bound.append(dataclasses.replace(job, data=found))
-    return bound
-
-
-_READ: dict[Hashable, str | None] = {}
-"""Digests of the data of tasks when this process last read them."""
-
-
-def data_digest(data: Mapping[str, Any]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all arrays."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(data)):
-        array = np.ascontiguousarray(leaf)
-        head = f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n"
-        total.update(head.encode())
-        total.update(array.tobytes())
-    return total.hexdigest()
-
-
 def _settle_cell(tree: dict[str, Any], task: Task) -> None:
     """Give the cell its activation and the length, so that equal runs look equal."""
     cell = tree["cell"]
@@ -208,7 +159,7 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
     if tree["init"]["name"] is not None:
         cell["recurrent_init"] = tree["init"]["name"]
     if cell.get("chrono") == LENGTH:
-        cell["chrono"] = float(_length(task))
+        cell["chrono"] = float(task_length(task))
 
 
 def _settle_path(task: dict[str, Any]) -> None:
@@ -223,7 +174,8 @@ def _own(cell: Mapping[str, Any]) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _length(task: Task) -> int:
+def task_length(task: Task) -> int:
+    """Time steps T of its batches; a new plan clears the cache, as files may change."""
     return task.spec(task.load()).length
 
 

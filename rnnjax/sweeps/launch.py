@@ -13,7 +13,8 @@ from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
-from rnnjax.sweeps.jobs import Job, with_data
+from rnnjax.sweeps.job_data import with_data
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
 from rnnjax.sweeps.packing import Planned, clear_leftovers, plan

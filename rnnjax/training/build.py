@@ -172,9 +172,16 @@ def draw_params(config: RunConfig, spec: TaskSpec, key: Any) -> Any:
     return model.init(key, inputs)["params"]
 
 
-def initial_params(config: RunConfig) -> Any:
-    """Parameters before the first update, a function of the configuration and seed."""
-    task, data = build_task(config.task, config.task_options)
+def initial_params(config: RunConfig, spec: TaskSpec | None = None) -> Any:
+    """Parameters before the first update, a function of the configuration and seed.
+
+    Args:
+        config: of the run.
+        spec: of its task; None: as its data tells.
+    """
+    if spec is None:
+        task, data = build_task(config.task, config.task_options)
+        spec = task.spec(data)
     architecture = RunConfig(
         cell=config.cell,
         task="",
@@ -183,6 +190,6 @@ def initial_params(config: RunConfig) -> Any:
         init=config.init,
         model=config.model,
     )
-    spec = dataclasses.replace(task.spec(data), length=1, baseline_loss=0.0)
+    spec = dataclasses.replace(spec, length=1, baseline_loss=0.0)
     key = key_for(build_hyper(config), PARAMS, 0)
     return _initialiser(CELLS[config.cell], architecture, spec)(key)

@@ -1,0 +1,62 @@
+"""The data of jobs, known by its content."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.errors import UserError, one_line
+from rnnjax.sweeps.jobs import Job
+from rnnjax.tasks import TASKS
+from rnnjax.training.build import forget_data
+
+
+def with_data(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with the digest of their data, which is read and checked for that.
+
+    The digest is of the arrays, so it does not depend on where a file lies.
+
+    Raises:
+        UserError: data that cannot be read; see the tasks.
+    """
+
+    @functools.cache
+    def digest(name: str, fields: tuple[tuple[str, Any], ...]) -> str | None:
+        task = TASKS[name](**dict(fields))
+        try:
+            data = task.load()
+            task.spec(data)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"task={name} fails: {one_line(error)}") from error
+        found = data_digest(data) if data else None
+        if _READ.setdefault((TASKS[name], fields), found) != found:
+            forget_data()  # a file was changed while this process lives
+            _READ[TASKS[name], fields] = found
+        return found
+
+    bound = []
+    for job in jobs:
+        found = digest(job.config.task, job.config.task_options)
+        bound.append(dataclasses.replace(job, data=found))
+    return bound
+
+
+_READ: dict[Hashable, str | None] = {}
+"""Digests of the data of tasks when this process last read them."""
+
+
+def data_digest(data: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all arrays."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(data)):
+        array = np.ascontiguousarray(leaf)
+        head = f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n"
+        total.update(head.encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
