@@ -16,7 +16,7 @@ from rnnjax.sweeps.axes import check_count, parse_axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
-from rnnjax.sweeps.jobs import Job, make_job
+from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.points import Axis, Point
 from rnnjax.sweeps.products import product, size
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
