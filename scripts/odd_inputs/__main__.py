@@ -33,7 +33,7 @@ from pathlib import Path
 
 KINDS = (
     "models pools unseen machine tracker exploding cells recurrences numbers padding "
-    "files commands splits text configuration"
+    "files commands splits text readers configuration"
 ).split()
 """The modules of cases, those that take longest first."""
 
