@@ -21,6 +21,7 @@ from jaxtyping import Array, DTypeLike, PRNGKeyArray
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.registry import Registry
+from rnnjax.types import wide_type
 
 
 Number = float | Array
@@ -75,7 +76,7 @@ def _scaled(base: Initializer, factor: Number, name: str) -> Initializer:
         if len(shape) != 2:
             raise UserError(f"initializer {name} draws matrices, not shape {shape}")
         # 16 bits know no decompositions
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = wide_type(dtype)
         return (jnp.asarray(factor, wide) * base(key, shape, wide)).astype(dtype)
 
     return init

@@ -7,6 +7,7 @@ state, ``m`` size of an input, ``q`` size of an output. Arrays are time-major,
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
@@ -44,3 +45,11 @@ class Batch:
     mask: Float[Array, "T B"]
     lengths: Lengths
     informative: Bool[Array, "T B"]
+
+
+def wide_type(dtype: Any) -> Any:
+    """The type itself, or float32 for one of 16 bits.
+
+    For LAPACK, sums of squares and logarithms, which 16 bits do not have or not well.
+    """
+    return jnp.float32 if jnp.dtype(dtype).itemsize == 2 else dtype

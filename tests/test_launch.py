@@ -17,7 +17,7 @@ from rnnjax.run import open_run
 from rnnjax.store.rundir import BEST, METRICS, PARAMS, PROBES, STATE, RunDir
 from rnnjax.sweeps import jobs as jobs_module
 from rnnjax.sweeps import packing, work
-from rnnjax.sweeps.progress import LiveProgress
+from rnnjax.sweeps.progress import LiveProgress, PackSize
 from rnnjax.sweeps.settings import CheckpointConfig, PackConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing, tiny, train
@@ -43,7 +43,7 @@ def test_a_sweep_leaves_what_training_gives(pool):
     witness = Witness()
     result = start(pool, planned, witness, name="mine")
     assert (result.computed, result.failed, result.stale) == (4, 0, 0)
-    assert sorted(witness.packs) == [(12, 2), (12, 2)] and not witness.warnings
+    assert sorted(witness.packs) == [PackSize(12, 2)] * 2 and not witness.warnings
     assert sum(updates for updates, _ in witness.advances) == 4 * 12
     assert sum(ended for _, ended in witness.advances) == 4
     for job, run in zip(planned, result.runs, strict=True):
@@ -87,7 +87,7 @@ def test_what_is_done_is_skipped_and_left_as_it_is(pool):
     assert contents(pool) == before and again.runs == first.runs
     witness = Witness()
     more = start(pool, planned, witness)
-    assert more.computed == 1 and witness.packs == [(12, 1)]
+    assert more.computed == 1 and witness.packs == [PackSize(12, 1)]
     assert contents(pool).items() > before.items()
     assert [run.manifest().seeds["seed"] for run in more.runs] == [0, 1, 2]
 
@@ -250,11 +250,13 @@ def test_a_run_that_was_never_evaluated_has_no_best(pool):
 
 
 def test_a_run_that_ended_early_is_complete(pool):
+    """At its own length; asked for more steps, another run ends at the same update."""
     stopped = start(pool, jobs("loss_bound=0"))
     assert stopped.runs[0].manifest().status == "diverged"
     assert stopped.runs[0].manifest().diverged_at == 1 and stopped.failed == 0
     assert start(pool, jobs("loss_bound=0")).computed == 0
-    assert start(pool, jobs("loss_bound=0", "steps=99")).computed == 0
+    longer = start(pool, jobs("loss_bound=0", "steps=99")).runs[0]
+    assert everything(longer) == everything(stopped.runs[0])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Cells of 16 bits: the same numbers within the rounding of their words."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -88,9 +89,12 @@ def test_decompositions_are_made_in_32_bits(dtype: Any) -> None:
 
     @quick_jit
     def found(params: Any, x: jax.Array) -> Any:
-        full = jax.tree.map(lambda a: a.astype(jnp.float32), params)
-        half = lyapunov(walk_layer(cell, params, x.astype(dtype)), k=1)
-        return half.exponents, lyapunov(walk_layer(own, full, x), k=1).exponents
+        """Along one trajectory, with Jacobians of 16 and of 32 bits."""
+        half = walk_layer(cell, params, x.astype(dtype))
+        floats = lambda a: jnp.issubdtype(a.dtype, jnp.floating)
+        up = lambda a: a.astype(jnp.float32) if floats(a) else a
+        full = dataclasses.replace(jax.tree.map(up, half), cell=own)
+        return lyapunov(half, k=2).exponents, lyapunov(full, k=2).exponents
 
     np.testing.assert_allclose(*found(params["params"], x), rtol=0, atol=0.05)
     eps = float(jnp.finfo(dtype).eps)

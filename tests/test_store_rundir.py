@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.store import atomic, rundir
+from rnnjax.store.identity import file_digest
 from rnnjax.store.rundir import RunDir, begin_run, finish_run
 from tests.store_samples import config_of, manifest_of, metrics_of, probes_of
 
@@ -30,7 +31,11 @@ def test_a_run_from_begin_to_end(tmp_path: Path):
     assert run.manifest().status == "running" and not run.manifest().is_finished
     assert finish_run(run, DONE, metrics_of(), probes_of(), b"\x00weights") == run
     assert run.config() == config_of()
-    assert repr(run.manifest()) == repr(DONE)
+    sealed = run.manifest()
+    assert repr(sealed.replace(files={})) == repr(DONE)
+    for name in ("config.yaml", "metrics.parquet", "probes.nc", "params.msgpack"):
+        assert sealed.files[name] == file_digest(run.path / name)
+    assert len(sealed.files) == 4
     assert run.metrics().equals(metrics_of())
     assert run.params_bytes() == b"\x00weights"
     assert sorted(os.listdir(run.path)) == sorted(

@@ -102,6 +102,7 @@ def test_a_point_that_explodes_is_not_one_that_vanishes(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     network = ["cell=elman", "activation=relu", "model.hidden=6", "init=orthogonal"]
     task = ["task=temporal_order", "task.length=40", "probe.batch=3"]
+    task.append("probe.sentences=0")
     assert main(["probe", "-m", *network, *task, "init.gain=1,50"]) == 0
     out = capsys.readouterr().out
     assert "1 of 2 points exploded (init.gain = 50" in out

@@ -14,6 +14,7 @@ from rnnjax.store.claims import Claims
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import work
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LauncherConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing
@@ -64,7 +65,7 @@ def test_basic_runs_one_after_another(tmp_path, packed):
     found = start(tmp_path, sweep(), witness, launcher=LauncherConfig("basic"))
     assert (found.computed, found.failed) == (3, 0)
     assert [run.manifest().status for run in found.runs] == ["done", "diverged", "done"]
-    assert witness.packs == [(12, 1)] * 3
+    assert witness.packs == [PackSize(12, 1)] * 3
     assert sizes(found) == [1, 1, 1]
     same(found, packed)
 
@@ -81,7 +82,7 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
     launcher = LauncherConfig("joblib", workers=2)
     found = start(tmp_path, planned, witness, launcher=launcher)
     assert (found.computed, found.failed) == (2, 0)
-    assert witness.packs == [(12, 1)] * 2 and witness.advances == [(12, 1)] * 2
+    assert witness.packs == [PackSize(12, 1)] * 2 and witness.advances == [(12, 1)] * 2
     one, two = (run.manifest() for run in found.runs)
     assert (one.status, two.status) == ("done", "diverged")
     assert one.environment.device_count == 1

@@ -10,6 +10,7 @@ from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell, Init
 from rnnjax.errors import unknown
 from rnnjax.initializers import make_initializer
+from rnnjax.types import wide_type
 
 
 @CELLS.register("exprnn")
@@ -46,7 +47,7 @@ class ExpRNN(Cell):
         n = self.features
         A = jnp.zeros((n, n), self.param_dtype)
         A = A.at[jnp.triu_indices(n, 1)].set(self.A)
-        wide = jnp.promote_types(A.dtype, jnp.float32)  # 16 bits know no solver
+        wide = wide_type(A.dtype)  # 16 bits know no solver
         B = expm((A - A.T).astype(wide)).astype(A.dtype)
         return {"B": B.T}
 

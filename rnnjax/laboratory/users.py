@@ -156,6 +156,7 @@ def probe(
         loops.append(passed.segments.loops)
         answers = passed.segments.answers
         every, last = weights(losses(answers))
+        single.append(every.ndim == 1)
         seen = backward(passed, every)
         lagged = seen if every.ndim == 1 else backward(passed, last)
         d_answers = jax.grad(total, allow_int=True)(answers)
@@ -163,6 +164,7 @@ def probe(
         return lagged, seen, Found(gradient, past_recurrences(passed, d_answers))
 
     loops: list[bool] = []
+    single: list[bool] = []  # both are known once `walk` is traced
     with _in_one_sentence("the model cannot be differentiated as it stands"):
         untouched.trace(params, inputs)
     with _in_one_sentence("the probe cannot take this model apart"):
@@ -190,8 +192,8 @@ def probe(
             "a recurrence that is not seen (nn.scan, flax.nnx, a loop over a cell)",
             stacklevel=2,
         )
-    single = lagged is seen
-    data = examine(Subject(lagged, seen, known - 1, single), sections, optimizer)
+    of = Subject(lagged, seen, known - 1, any(single))
+    data = examine(of, sections, optimizer)
     data = xr.merge([record({"bypass": share}, {"bypass": BYPASS}), data])
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}

@@ -20,6 +20,7 @@ from rnnjax.probes.joint import joint_before, joint_size
 from rnnjax.probes.walk import Walked
 from rnnjax.recurrence.reverse import Drive
 from rnnjax.recurrence.scaled import wide
+from rnnjax.types import wide_type
 
 
 BLOCKS = 10
@@ -145,8 +146,9 @@ def _growth(
     """ln of the diagonal of R at every step; zeros where no QR is due."""
     batch, n = at.shape[1:]
     # generic tangents: unit vectors would be invariant under a diagonal recurrence
-    start = jax.random.normal(jax.random.key(0), (n, k), at.dtype)
-    start = jnp.linalg.qr(wide(start))[0].astype(at.dtype)
+    # in 32 bits at least: 16 would draw other directions
+    start = jax.random.normal(jax.random.key(0), (n, k), wide_type(at.dtype))
+    start = jnp.linalg.qr(start)[0].astype(at.dtype)
     start = jnp.broadcast_to(start[None], (batch, n, k))
 
     def forward(

@@ -21,16 +21,16 @@ from rnnjax.types import Lengths, Trajectory
 def check_masks(x: Any, lengths: Any, resets: Any) -> None:
     """Raise a `UserError` unless lengths and resets fit an input ``(T, B, m)``."""
     steps, size = x.shape[:2]
-    if resets is not None and jnp.shape(resets) != (steps, size):
+    if resets is not None and np.shape(resets) != (steps, size):
         raise UserError(
-            f"resets have shape {jnp.shape(resets)}, not that of the input's steps and "
+            f"resets have shape {np.shape(resets)}, not that of the input's steps and "
             f"examples ({steps}, {size})"
         )
     if lengths is None:
         return
-    if jnp.shape(lengths) != (size,):
+    if np.shape(lengths) != (size,):
         raise UserError(
-            f"lengths have shape {jnp.shape(lengths)}, not one an example ({size},)"
+            f"lengths have shape {np.shape(lengths)}, not one an example ({size},)"
         )
     if isinstance(lengths, Tracer) or not size:
         return

@@ -14,6 +14,8 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from rnnjax.types import wide_type
+
 
 NO_EXPONENT = -(2**30)
 """The exponent of an exact zero: any other exponent is larger."""
@@ -26,7 +28,7 @@ WORDS = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 
 def wide(x: Array) -> Array:
     """`x`, in float32 if it has 16 bits: for LAPACK, sums of squares and logarithms."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(wide_type(x.dtype))
 
 
 @struct.dataclass

@@ -67,7 +67,7 @@ class RunDir:
 
     def probes(self) -> xr.Dataset:
         """Quantities of gradient flow, with named dimensions."""
-        return xr.load_dataset(self._file(PROBES), engine="h5netcdf")
+        return xr.load_dataset(self._file(PROBES).absolute(), engine="h5netcdf")
 
     def params_bytes(self) -> bytes:
         """Parameters as ``flax.serialization.to_bytes`` wrote them."""
