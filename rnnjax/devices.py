@@ -50,6 +50,11 @@ def check_settings() -> None:
             "JAX_NUMPY_DTYPE_PROMOTION=strict is not supported, since whole numbers "
             "and masks meet numbers here; unset it or set it to standard"
         )
+    if getattr(jax.config, "jax_disable_jit", False):
+        raise UserError(
+            "JAX_DISABLE_JIT is not supported, since packs of runs are spread over "
+            "devices by compiled code; unset it"
+        )
 
 
 def keep_programs() -> None:

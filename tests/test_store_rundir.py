@@ -208,3 +208,23 @@ def test_empty_probes(tmp_path: Path):
     empty = xr.Dataset({"share": (("time", "kernel"), np.zeros((0, 2), np.float32))})
     finish_run(run, DONE, probes=empty)
     assert dict(run.probes().sizes) == {"time": 0, "kernel": 2}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.parquet", "probes.nc"])
+def test_a_file_that_changed_after_the_run_is_not_read(tmp_path: Path, name: str):
+    """Another run's, one that is cut off, or one bit: the manifest knows the digest."""
+    run = begun(tmp_path)
+    finish_run(run, DONE, metrics_of(), probes_of(), b"w")
+    readers = {
+        "config.yaml": run.config,
+        "metrics.parquet": run.metrics,
+        "probes.nc": run.probes,
+    }
+    whole = (run.path / name).read_bytes()
+    readers[name]()
+    turned = bytes([whole[len(whole) // 2] ^ 1])
+    flipped = whole[: len(whole) // 2] + turned + whole[len(whole) // 2 + 1 :]
+    for content in (whole[: len(whole) // 2], b"", flipped):
+        (run.path / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}' is not what the run left"):
+            readers[name]()

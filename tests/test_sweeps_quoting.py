@@ -1,6 +1,7 @@
 """Values that Hydra's grammar reads otherwise: paths, references, numbers as text."""
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def test_paths_in_an_experiment(folder):
         {"zip": _each("task.path", names)},
     ):
         jobs = experiment(folder, **sweep)
-        assert [dict(job.config.task_options)["path"] for job in jobs] == names
+        found = [dict(job.config.task_options)["path"] for job in jobs]
+        assert found == [os.path.abspath(name) for name in names]
     (alone,) = experiment(folder, **{"task.path": "b,c.npz"})
     assert alone.config == jobs[1].config
     (again,) = plan(jobs[1].overrides, config_dir="mine").jobs

@@ -69,14 +69,17 @@ def test_a_grid_has_all_points_and_what_diverges_comes_last(tmp_path):
     assert good.is_sorted() and table["value"].to_list()[: len(good)] == good.to_list()
 
 
-def test_halving_extends_the_best(tmp_path):
+def test_halving_resumes_the_best(tmp_path):
     """12 steps in three rounds of 3, 6, 12: 8 trials, then 4, then 2."""
     options = {"method": "halving", "trials": 8, "factor": 2, "rounds": 3}
     table, _ = found(tmp_path, RATE, **options)
     assert table["steps"].to_list() == [12] * 2 + [6] * 2 + [3] * 4
     assert table["state"].to_list() == ["done"] * 2 + ["stopped"] * 6
     runs = load(tmp_path).runs
-    assert len(runs) == 8 and sorted(runs["steps"]) == sorted(table["steps"])
+    # Each round resumes from the one before, whose runs stay.
+    assert sorted(runs["steps"]) == [3] * 8 + [6] * 4 + [12] * 2
+    resumed = runs.filter(pl.col("steps") > 3)
+    assert resumed["resumed_from"].to_list() == (resumed["steps"] // 2).to_list()
     # The same numbers as of runs that were never stopped.
     whole, _ = found(tmp_path / "whole", RATE, trials=8)
     values = dict(zip(whole["runs"], whole["value"], strict=True))

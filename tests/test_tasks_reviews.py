@@ -369,3 +369,15 @@ def test_the_real_files(rnnjax_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert length_buckets(data["words"]).counts == (1240, 1558, 202)
     assert np.sum(data["words"] >= 50) == 7
     assert bag_of_words_accuracy(task).test > 0.75
+
+
+def test_labels_that_look_alike_are_one_class(tmp_path: Path):
+    """Composed or not, with characters that show nothing; a header is no class."""
+    names = ["réussi", "re\u0301ussi", "RÉUSSI\u200b", "raté"]
+    rows = [f"words {i % 5},{names[i % 4]}\n" for i in range(40)]
+    file = tmp_path / "a.csv"
+    file.write_text("".join(rows), encoding="utf-8")
+    assert {label for _, label in read_labelled(file)} == {"réussi", "raté"}
+    file.write_text("tweet,mood\n" + "".join(rows), encoding="utf-8")
+    with pytest.raises(UserError, match="label 'mood' of its first line comes nowhere"):
+        read_labelled(file)

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import flax.core
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,8 @@ def probe(
             probe found is not the loss and the gradient of the model.
     """
     check_sections(sections)
+    # plain arrays in plain dictionaries, as `apply` takes them too
+    params = nn.meta.unbox(flax.core.unfreeze(params))
     inputs = jnp.asarray(inputs)
     steps, size = _shape(inputs, time_major)
     known = _lengths(lengths, steps, size)

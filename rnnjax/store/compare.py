@@ -63,7 +63,7 @@ def _origin(manifest: Manifest) -> Iterator[tuple[str, Any]]:
     for name in ("status", "steps", "diverged_at", "run_seconds", "compile_seconds"):
         yield name, getattr(manifest, name)
     place = manifest.environment
-    for name in ("device", "device_count", "xla_flags", "x64", "matmul_precision"):
+    for name in ("device", "device_count", "xla_flags", "x64", "prng"):
         yield name, getattr(place, name)
     yield "source_digest", manifest.source_digest
     yield "commit", place.git.commit[:12] if place.git else None

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import rnnjax
 
@@ -41,6 +42,7 @@ class Environment:
         cpu_count: cores of the machine.
         xla_flags: the environment variable ``XLA_FLAGS``.
         x64: whether JAX computed in double precision by default.
+        prng: JAX's generator of random numbers.
         matmul_precision: what JAX was asked for in products (``jax_default_matmul_``
             ``precision``); None: its default, which on a GPU may round factors to TF32.
         git: state of the checkout; None for an installed package.
@@ -52,6 +54,7 @@ class Environment:
     cpu_count: int
     xla_flags: str
     x64: bool
+    prng: str | None = None
     matmul_precision: str | None = None
     git: Git | None = None
 
@@ -67,17 +70,26 @@ def environment() -> Environment:
         device_count=len(devices),
         cpu_count=os.cpu_count() or 1,
         xla_flags=os.environ.get("XLA_FLAGS", ""),
-        x64=uses_x64(),
+        x64=numerics()["x64"],
+        prng=numerics()["prng"],
         matmul_precision=getattr(jax.config, "jax_default_matmul_precision", None),
         git=git_state(Path(rnnjax.__file__).parent),
     )
 
 
-def uses_x64() -> bool:
-    """Whether JAX computes in double precision here."""
+def numerics() -> dict[str, Any]:
+    """The settings of JAX, in this process, that decide numbers.
+
+    Double precision, and which generator draws random numbers and how.
+    """
     import jax
 
-    return jax.dtypes.canonicalize_dtype("float64") == "float64"
+    config: Any = jax.config
+    return {
+        "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
+        "prng": config.jax_default_prng_impl,
+        "partitionable": bool(config.jax_threefry_partitionable),
+    }
 
 
 def git_state(folder: Path) -> Git | None:

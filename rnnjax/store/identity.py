@@ -41,7 +41,7 @@ def identity(
     config: Mapping[str, Any],
     digests: Mapping[str, str],
     *,
-    x64: bool = False,
+    numerics: Mapping[str, Any] | None = None,
     schema_version: int = SCHEMA_VERSION,
 ) -> str:
     """The name of a run among all others: 12 hexadecimal digits.
@@ -51,7 +51,7 @@ def identity(
         digests: of the data and user files that the run reads, by role (see
             `file_digest`). The content of the data counts, under the role ``data``;
             the path of their file, ``task.path``, then does not.
-        x64: whether JAX computes in double precision.
+        numerics: settings of JAX that decide numbers (`environment.numerics`).
         schema_version: version of the configuration schema.
 
     Returns:
@@ -76,14 +76,17 @@ def identity(
             if key not in COSMETIC and not (key in IMPLIED and value == IMPLIED[key])
         },
         "data": digests,
-        "x64": x64,
+        "numerics": dict(numerics or {}),
     }
     text = json.dumps(_canonical(record), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def lineage(
-    config: Mapping[str, Any], digests: Mapping[str, str], *, x64: bool = False
+    config: Mapping[str, Any],
+    digests: Mapping[str, str],
+    *,
+    numerics: Mapping[str, Any] | None = None,
 ) -> str:
     """What runs have in common that differ in their number of updates alone.
 
@@ -91,7 +94,7 @@ def lineage(
     and errors as of `identity`.
     """
     rest = {key: value for key, value in config.items() if key != LENGTH}
-    return identity(rest, digests, x64=x64)
+    return identity(rest, digests, numerics=numerics)
 
 
 def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:

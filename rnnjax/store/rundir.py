@@ -1,5 +1,7 @@
 """A run directory: a few files, sealed by the manifest, which is written last."""
 
+import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -67,7 +69,7 @@ class RunDir:
 
     def probes(self) -> xr.Dataset:
         """Quantities of gradient flow, with named dimensions."""
-        return xr.load_dataset(self._file(PROBES).absolute(), engine="h5netcdf")
+        return xr.load_dataset(io.BytesIO(self._bytes(PROBES)), engine="h5netcdf")
 
     def params_bytes(self) -> bytes:
         """Parameters as ``flax.serialization.to_bytes`` wrote them."""
@@ -99,7 +101,17 @@ class RunDir:
         return self.path / name
 
     def _bytes(self, name: str) -> bytes:
-        return self._file(name).read_bytes()
+        """The content of a file, which a sealed run's manifest knows by its digest."""
+        content = self._file(name).read_bytes()
+        if name != MANIFEST and self.has(MANIFEST):
+            known = self.manifest().files.get(name)
+            if known is not None and hashlib.sha256(content).hexdigest() != known:
+                raise UserError(
+                    f"'{self.path / name}' is not what the run left: the file was "
+                    "changed or damaged; put it back, or remove the folder and train "
+                    "again"
+                )
+        return content
 
 
 def run_path(pool: str | Path, name: str, identity: str) -> Path:

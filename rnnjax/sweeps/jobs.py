@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.store.environment import uses_x64
+from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
 from rnnjax.store.source import imported, source_digest
 from rnnjax.sweeps.groups import LENGTH
@@ -94,12 +94,12 @@ class Job:
     @property
     def identity(self) -> str:
         """The name of the run among all others."""
-        return identity(self.resolved, self.digests, x64=uses_x64())
+        return identity(self.resolved, self.digests, numerics=numerics())
 
     @property
     def lineage(self) -> str:
         """What it shares with runs that differ in `steps` alone."""
-        return lineage(self.resolved, self.digests, x64=uses_x64())
+        return lineage(self.resolved, self.digests, numerics=numerics())
 
     @property
     def source(self) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label
     sentences: list[tuple[str, Label]] = []
     empty: list[int] = []
     for number, (line, cells) in enumerate(rows):
-        label = cells[-1].strip().lower() if len(cells) > 1 else ""
+        label = _plain(cells[-1]) if len(cells) > 1 else ""
         where = f"{path}, line {line}"
         if number == 0 and _is_header(where, cells[0].strip().lower(), label):
             continue
@@ -65,7 +67,26 @@ def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label
         raise _without_text(path, empty)
     if not sentences:
         raise UserError(f"{path} is empty: it holds no sentence")
+    _refuse_header(path, [label for _, label in sentences])
     return sentences
+
+
+def _plain(text: str) -> str:
+    """A label in lower case: composed (NFC), without characters that show nothing."""
+    shown = (c for c in text if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFC", "".join(shown)).strip().lower()
+
+
+def _refuse_header(path: Path, labels: Sequence[Label]) -> None:
+    """Refuse a first label that comes once, above classes that come again and again."""
+    counts = Counter(labels)
+    rest = [count for label, count in counts.items() if label != labels[0]]
+    if isinstance(labels[0], str) and counts[labels[0]] == 1 and rest:
+        if len(rest) > 1 and min(rest) > 2:
+            raise UserError(
+                f"{path}: the label {labels[0]!r} of its first line comes nowhere "
+                "else; if that line names the columns, call them text and label"
+            )
 
 
 def class_names(where: str, labels: Sequence[Label]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax
+import flax.core
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -164,7 +164,7 @@ def a_header_of_other_words() -> None:
 
 
 def _loss(*words: str, out: str, **environ: str) -> float:
-    process([*words, f"out={out}"], **environ)
+    process([*words, f"out={out}"], None, **environ)
     held = [json.loads((run / "manifest.json").read_text()) for run in runs(out)]
     return max(held, key=lambda one: one["steps"])["results"]["test_loss"]
 
