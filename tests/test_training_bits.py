@@ -12,7 +12,7 @@ import pytest
 from rnnjax.probes import light
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.training.build import build_hyper, signature
-from rnnjax.training.config import RunConfig
+from rnnjax.training.config import ModelConfig, RunConfig
 from rnnjax.training.history import Outcome
 from rnnjax.training.loop import PackTraining, Saving
 from rnnjax.training.program import Program
@@ -155,3 +155,11 @@ def test_the_light_probe_shows_the_update_that_follows():
         ):
             assert one.shape == (5,)
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.rare
+def test_a_light_probe_changes_no_bit_of_training_in_two_directions():
+    """Two layers, whose walks from the end are read at step 0."""
+    model = ModelConfig(hidden=5, embedding=3, layers=2, bidirectional=True)
+    (off,), (light,) = (train(tiny(probe=p, model=model)) for p in ("off", "light"))
+    assert differing(off.params, light.params) == []

@@ -62,10 +62,10 @@ def test_two_places_on_one_device_have_the_same_bits(cell):
 
 
 def test_a_dry_run_of_what_does_not_fit_takes_nothing(monkeypatch, tmp_path):
-    """An embedding of ten million words of 32 numbers: 7.7 GB of states."""
+    """An embedding of a million words of 320 numbers: 7.7 GB of states."""
     monkeypatch.chdir(tmp_path)
     x = np.ones((30, 3), np.int64)
-    x[4, 1] = 10_000_000
+    x[4, 1] = 1_000_000
     np.savez("ids.npz", inputs=x, targets=np.arange(30) % 2)
     monkeypatch.setattr(rehearse, "free_memory", lambda mesh: 4e9)
 
@@ -74,10 +74,10 @@ def test_a_dry_run_of_what_does_not_fit_takes_nothing(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Pack, "stack", refused)
     monkeypatch.setattr(rehearse, "PackTraining", refused)
-    some = jobs("model.embedding=32", task=["task=arrays", "task.path=ids.npz"])
+    some = jobs("model.embedding=320", task=["task=arrays", "task.path=ids.npz"])
     before = sum(x.nbytes for x in jax.live_arrays())
     (group,) = forecast(some, LaunchSettings(out="runs"), full=True)
-    table = 10_000_001 * 32 * 4
+    table = 1_000_001 * 320 * 4
     # two places of parameters and two moments, read and written
     assert group.bytes is not None and group.bytes > 2 * 2 * 3 * table
     assert group.seconds is None and not Path("runs").exists()

@@ -173,8 +173,10 @@ def probe(
     with _in_one_sentence("the probe cannot take this model apart"):
         lagged, seen, found = walk(params, inputs)
     states = [walk.states for walk in seen.walks]
+    dtype = coarsest(params, states)
+    exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
     known_gradient = check(
-        seen.loss, found.gradient, untouched, params, inputs, coarsest(params, states)
+        seen.loss, found.gradient, untouched, params, inputs, dtype, exploded
     )
     order = (1, 0) if not time_major else (0, 1)
     whole = [jnp.moveaxis(x, (0, 1), order) for x in known_gradient[1:]]
