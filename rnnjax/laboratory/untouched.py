@@ -40,7 +40,8 @@ def check(
     off by a rounding, and what that changes is taken for rounding, too. A gradient that
     is not finite under plain autodiff is not compared: there the probe, with its
     exponents, knows more. Nor is one that the probe has as NaN where the network
-    exploded, of which autodiff makes zeros behind a ReLU. Costs one ordinary gradient, or two.
+    exploded, of which autodiff makes zeros behind a ReLU. Costs one ordinary gradient,
+    or two.
 
     Args:
         loss, gradient: as the probe has them.
