@@ -26,8 +26,8 @@ WORDS = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
 """The whole number of as many bits as a float."""
 
 
-def wide(x: Array) -> Array:
-    """`x`, in float32 if it has 16 bits: for LAPACK, sums of squares and logarithms."""
+def wide(x: Any) -> Any:
+    """The array, in float32 if it has 16 bits: see `rnnjax.types.wide_type`."""
     return x.astype(wide_type(x.dtype))
 
 
