@@ -75,8 +75,8 @@ def unrolled(moved: Any, copied: Any) -> Any:
         order = range(STEPS)
         if resets is not None and module.backwards:
             # marks stand at first steps of documents; this walk enters at their last
-            marks = np.asarray(resets) & VALID
-            resets = np.concatenate([marks[1:], np.zeros((1, SIZE), bool)])
+            marks = jnp.logical_and(resets, VALID)
+            resets = jnp.concatenate([marks[1:], jnp.zeros((1, SIZE), bool)])
         for t in reversed(order) if module.backwards else order:
             own = {k: value[t] for k, value in kernels.items()}
             before = state if resets is None else pick(resets[t], start, state)
