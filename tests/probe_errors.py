@@ -62,9 +62,12 @@ def share_errors(part: Contribution, expected: Any) -> dict[str, float]:
     """Errors of ‖G_t‖, of the signed shares, and of their sum; G_t is `expected`."""
     flat = np.reshape(expected, (len(expected), -1))
     total = flat.sum(0)
-    along = (flat.conj() @ total).real / norm(total) ** 2
     size, signed = norm(flat), np.asarray(part.signed_share, np.float64)
     got = 10.0 ** np.asarray(part.log10_norm, np.float64)
+    if not np.any(size):  # exactly zero: no step has a share of nothing
+        assert np.all(got == 0) and np.all(np.isnan(signed))
+        return {"G": 0.0}
+    along = (flat.conj() @ total).real / norm(total) ** 2
     np.testing.assert_allclose(part.norm_share, size / size.sum(), atol=1e-5)
     assert np.all(np.isfinite(signed))
     return {
