@@ -63,15 +63,15 @@ def environment() -> Environment:
     """Collect what can be known; what cannot be known is left out, never an error."""
     import jax
 
-    devices = jax.devices()
+    devices, decided = jax.devices(), numerics()
     return Environment(
         versions=_versions(),
         device=devices[0].device_kind,
         device_count=len(devices),
         cpu_count=os.cpu_count() or 1,
         xla_flags=os.environ.get("XLA_FLAGS", ""),
-        x64=numerics()["x64"],
-        prng=numerics()["prng"],
+        x64=decided["x64"],
+        prng=decided["prng"],
         matmul_precision=getattr(jax.config, "jax_default_matmul_precision", None),
         git=git_state(Path(rnnjax.__file__).parent),
     )
