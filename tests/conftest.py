@@ -52,14 +52,11 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    # `pytest --cache-clear` empties it.
+    # `pytest --cache-clear` empties it. With a limit of its size JAX would list all
+    # programs for each that it adds, and write none after a process was killed in it.
     cache: pytest.Cache | None = getattr(config, "cache", None)
     if cache is not None:
-        from rnnjax.devices import mend_cache
-
-        mend_cache(cache.mkdir("jax"))
-        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
-        jax.config.update("jax_compilation_cache_max_size", 2**32)
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("programs")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
