@@ -109,7 +109,7 @@ def test_a_padded_step_is_never_read(name: str, fields: Any, x64: None) -> None:
             np.testing.assert_array_equal(a, b)
     (_, (outputs, last, end, answer)), (gradient, d_x) = found[1]
     assert np.all(d_x[PADDED] == 0) and np.all(outputs[PADDED] == 0)
-    assert normwise(last, end) == 0
+    assert normwise(last, end) < 1e-15  # two loops of one program
     changed = layer.backprop != "exact"  # then the gradient is another one
     total = jax.tree.map(np.zeros_like, gradient)
     for b, n in enumerate(LENGTHS):
