@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from rnnjax.results import load
+from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LauncherConfig, PackConfig
 from tests.launch_samples import Witness, jobs, params_of, start
 from tests.training_samples import differing
@@ -89,7 +90,7 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
         ray.shutdown()
         cluster.shutdown()
     assert (found.computed, found.failed) == (8, 0) and len(killed[0]) == 2
-    assert witness.packs == [(400, 2)] * 4 and not witness.warnings
+    assert witness.packs == [PackSize(400, 2)] * 4 and not witness.warnings
     same(found, alone)
     runs = load(tmp_path).runs
     assert len(runs) == 8 == len(set(runs["identity"]))
@@ -111,7 +112,7 @@ def test_submitit_runs_an_array_of_packs(name, tmp_path, alone):
     launcher = LauncherConfig(name)
     found = start(tmp_path, jobs(*SWEEP), witness, launcher=launcher, pack=PACK)
     assert (found.computed, found.failed) == (8, 0)
-    assert witness.packs == [(400, 2)] * 4
+    assert witness.packs == [PackSize(400, 2)] * 4
     same(found, alone)
     assert os.listdir(tmp_path / "submitit") == [found.sweep.name]
 

@@ -13,6 +13,7 @@ from rnnjax.probes.measure import measure
 from rnnjax.sweeps import landscape as module
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.landscape import landscape
+from rnnjax.sweeps.progress import PackSize
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.program import Program
 from tests.launch_samples import Witness
@@ -33,7 +34,8 @@ def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
     made = plan([*SMALL, *AXES], multirun=True)
     witness = Witness()
     found = landscape(made.jobs, made.varied, witness)
-    assert witness.packs == [(1, 12), (1, 12)] and len(witness.advances) == 24
+    assert witness.packs == [PackSize(1, 12), PackSize(1, 12)]
+    assert len(witness.advances) == 24
     names = ("init.gain", "cell.bias", "task.length", "seed")
     assert found.decay.dims == (*names, "layer")
     assert dict(found.sizes) == dict(zip(names, (2, 2, 2, 3), strict=True)) | {
