@@ -1,7 +1,7 @@
 """Is what the probe saw what the model does? Loss and gradient against plain autodiff.
 
 The probe runs recurrences by a scan of its own and puts the gradient together from its
-parts. Both have to agree with the model as it stands, under `jax.value_and_grad`.
+parts. Both have to agree with `jax.value_and_grad` of the unchanged model.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def check(
 
     Args:
         loss, gradient: as the probe has them.
-        untouched: the model as it stands.
+        untouched: the unchanged model.
         params, inputs: what it is called with.
         dtype: the coarsest floating type that the model computes with; ε is its spacing
             at 1.
@@ -69,7 +69,7 @@ def check(
         raise UserError(
             f"the probe does not do what the model does, so nothing is reported: its "
             f"{name} is off by {100 * ratio:.2g} % from that of jax.grad on the model "
-            "as it stands (pointwise=True although steps or examples mix, padding of "
+            "itself (pointwise=True although steps or examples mix, padding of "
             "a reversed RNN with seq_lengths that is read, a backprop that is not "
             "exact, or answers that change from call to call)"
         )

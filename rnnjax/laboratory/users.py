@@ -168,7 +168,7 @@ def probe(
 
     loops: list[bool] = []
     single: list[bool] = []  # both are known once `walk` is traced
-    with _in_one_sentence("the model cannot be differentiated as it stands"):
+    with _in_one_sentence("jax.grad cannot differentiate the model"):
         untouched.trace(params, inputs)
     with _in_one_sentence("the probe cannot take this model apart"):
         lagged, seen, found = walk(params, inputs)

@@ -175,7 +175,7 @@ def _step_gradient(
 
     _, pull = jax.vjp(local, free)
     (gradient,) = pull((inside, seen))
-    lost = scaled.unknown((inside, seen), 1)
+    lost = scaled.holds_nan((inside, seen), 1)
     lost = lost if now.drive.valid is None else lost & now.drive.valid
     gradient = scaled.undefined(gradient, jnp.any(lost))
     return {k: scaled.normalise(Scaled(g, top)) for k, g in gradient.items()}

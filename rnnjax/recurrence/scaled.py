@@ -87,7 +87,7 @@ def largest(tree: Any, batch_axes: int) -> Float[Array, "*batch"]:
     return top
 
 
-def unknown(tree: Any, batch_axes: int) -> Bool[Array, "*batch"]:
+def holds_nan(tree: Any, batch_axes: int) -> Bool[Array, "*batch"]:
     """Whether any entry of `tree` is NaN, for each example."""
     return jnp.isnan(largest(tree, batch_axes))
 
@@ -166,7 +166,7 @@ def around(
     """
     some = largest(adjoint, 1) != 0
     real = jnp.ones_like(some) if valid is None else valid
-    lost = some & real & unknown(state, 1)
+    lost = some & real & holds_nan(state, 1)
 
     def one(tree: Any, kept: Array) -> Any:
         return jax.tree.map(
