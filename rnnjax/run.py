@@ -77,7 +77,16 @@ class Run:
                 stacklevel=4,
             )
         known_as = f"{name}@{digest[:8]}"
-        register(UserFile(kind, name, place, place.read_bytes()), known_as)
+        used = register(UserFile(kind, name, place, place.read_bytes()), known_as)
+        for role in {*self.manifest.digests, *used.digests}:
+            if role.startswith(f"{kind} imports ") and (
+                used.digests.get(role) != self.manifest.digests.get(role)
+            ):
+                raise UserError(
+                    f"the {kind} {name} cannot be used: the module "
+                    f"{role.removeprefix(f'{kind} imports ')} that it imports is not "
+                    "what the run was made with; put that back, or train again"
+                )
         return known_as
 
     @property

@@ -1,5 +1,6 @@
 """From Python: train a run, open it again, apply its model, load what is there."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps import work
+from rnnjax.sweeps import user_imports, work
 from rnnjax.tasks import TASKS
 from rnnjax.training.build import forget_data, heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
@@ -230,6 +231,45 @@ def test_a_run_uses_the_copy_of_its_cell(tmp_path, monkeypatch):
     assert jax.tree.leaves(again.params)  # reading parameters needs no code
     with pytest.raises(UserError, match="Leaky cannot be used: '.*cell.py' is not"):
         _ = again.config
+
+
+def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
+    """Imported by a package's own module, inside a function; edited, it is refused."""
+    package = tmp_path / "own_gates"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .soft import mixed\n")
+    (package / "soft.py").write_text(
+        "def mixed(rate, old, new):\n"
+        "    from . import odd\n"
+        "    return rate * odd.part * new + (1 - rate) * old\n"
+    )
+    odd = package / "odd.py"
+    odd.write_text("part = 0.5\n")
+    step = "(1 - self.rate) * h + self.rate * jnp.tanh(self.U * h + x @ self.V)"
+    assert step in CELL
+    mixed = "mixed(self.rate, h, jnp.tanh(self.U * h + x @ self.V))"
+    source = f"from own_gates import mixed\n{CELL.replace(step, mixed)}"
+    (tmp_path / "cell.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["cell=cell.py:Leaky", *SIZES, "probe=off"]
+    run = rnnjax.train(*words)
+    names = ["own_gates", "own_gates.odd", "own_gates.soft"]
+    digests = run.manifest.digests
+    assert [*digests] == ["cell", *(f"cell imports {name}" for name in names)]
+    assert rnnjax.open_run(run.path).apply([[1], [2]]).shape == (1, 2)
+    odd.write_text("part = 0.25\n")
+    with pytest.raises(UserError, match="odd.py has changed since it was imported"):
+        rnnjax.train(*words)
+    # Another process.
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(user_imports, "_SEEN", {})
+    with pytest.raises(UserError, match="own_gates.odd that it imports is not"):
+        rnnjax.open_run(run.path).apply([[1], [2]])
+    other = rnnjax.train(*words)
+    assert other.path != run.path
+    assert other.manifest.source_digest == run.manifest.source_digest
 
 
 def array_file(path: Path, seed: int) -> Path:

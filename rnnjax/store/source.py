@@ -77,15 +77,25 @@ def numeric_modules(roots: Iterable[str], folder: Path) -> dict[str, Path]:
     return found
 
 
-def imported(tree: ast.AST) -> list[str]:
-    """Every dotted name that may be an imported module, at any depth of a file."""
+def imported(tree: ast.AST, package: str = "") -> list[str]:
+    """Every dotted name that may be an imported module, at any depth of a file.
+
+    Args:
+        tree: the syntax tree of the file.
+        package: what a leading dot stands for; without one, such imports do not count.
+
+    >>> imported(ast.parse("from .gates import soft"), "mine.cells")
+    ['mine.cells.gates', 'mine.cells.gates.soft']
+    """
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.level == 0 or package):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            parts = [*(above if node.level else []), *filter(None, [node.module])]
+            names.append(".".join(parts))
+            names += [".".join([*parts, alias.name]) for alias in node.names]
     return names
 
 

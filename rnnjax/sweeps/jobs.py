@@ -83,7 +83,7 @@ class Job:
     @property
     def digests(self) -> dict[str, str]:
         """SHA-256 by role, of the user's files and the data."""
-        found = {file.kind: file.digest for file in self.files}
+        found = {role: sha for file in self.files for role, sha in file.digests.items()}
         return found if self.data is None else found | {"data": self.data}
 
     @property

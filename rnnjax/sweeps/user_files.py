@@ -14,6 +14,7 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError, unknown
 from rnnjax.registry import Registry
+from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
 from rnnjax.tasks.user import execute_file
@@ -37,17 +38,25 @@ class UserFile:
         name: of the class, and in the registry.
         path: the file, absolute.
         content: its bytes, as they were executed.
+        imports: name and SHA-256 of each module of the user's own that it imports,
+            known once it was executed.
     """
 
     kind: str
     name: str
     path: Path
     content: bytes = dataclasses.field(repr=False)
+    imports: tuple[tuple[str, str], ...] = ()
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of the content."""
-        return hashlib.sha256(self.content).hexdigest()
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the content by kind, and of its imports by ``cell imports NAME``.
+
+        >>> UserFile("cell", "Mine", Path("mine.py"), b"", (("gates", "1f"),)).digests
+        {'cell': 'e3b0c4...', 'cell imports gates': '1f'}
+        """
+        imports = {f"{self.kind} imports {name}": sha for name, sha in self.imports}
+        return {self.kind: hashlib.sha256(self.content).hexdigest(), **imports}
 
     @property
     def reference(self) -> str:
@@ -84,21 +93,22 @@ def load(kind: str, path: str, name: str) -> UserFile:
     place = Path(path).expanduser().resolve()
     if not place.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
-    file = UserFile(kind, name, place, place.read_bytes())
-    register(file)
-    return file
+    return register(UserFile(kind, name, place, place.read_bytes()))
 
 
-def register(file: UserFile, known_as: str | None = None) -> None:
+def register(file: UserFile, known_as: str | None = None) -> UserFile:
     """Execute the content of a file and register its class as a cell or task.
 
     Args:
         file: see `UserFile`.
         known_as: the name in the registry; None: that of the class.
 
+    Returns:
+        The file with what it imports.
+
     Raises:
-        UserError: no such class, not a cell or task, an error in the file, or a name
-            that is taken.
+        UserError: no such class, not a cell or task, an error in the file, a name that
+            is taken, or an imported file that has changed since it was imported.
     """
     kind, name, path = file.kind, file.name, file.path
     registry, base = KINDS[kind]
@@ -115,8 +125,10 @@ def register(file: UserFile, known_as: str | None = None) -> None:
         )
     if base is Task and not dataclasses.is_dataclass(found):
         raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
+    loaded = dataclasses.replace(file, imports=own_imports(file.content))
     registry.replace(known_as, found)
-    _LOADED[kind, known_as] = file
+    _LOADED[kind, known_as] = loaded
+    return loaded
 
 
 def _classes(module: ModuleType, base: type) -> list[str]:

@@ -1,0 +1,84 @@
+"""The user's own modules that a cell or task file imports: part of what was run.
+
+Packages that are installed are not followed; their versions stand in the manifest.
+"""
+
+import ast
+import hashlib
+import sys
+import sysconfig
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+import rnnjax
+from rnnjax.errors import UserError
+from rnnjax.store.source import imported
+
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders of what is installed."""
+
+_OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
+_SEEN: dict[Path, str] = {}
+
+
+def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
+    """Name and SHA-256 of the modules of one's own behind a file that was executed.
+
+    Args:
+        content: the source of the file.
+
+    Returns:
+        Sorted by name; with what these modules import in their turn, be it inside a
+        function.
+
+    Raises:
+        UserError: the file of one has changed since this process first saw it: Python
+            goes on with the module as it was.
+    """
+    found: dict[str, str] = {}
+    waiting = imported(ast.parse(content))
+    while waiting:
+        name = waiting.pop()
+        spec = _spec(name)
+        if name in found or spec is None:
+            continue
+        if package := name.rpartition(".")[0]:
+            waiting.append(package)  # `import a.b` executes a, too
+        place = _own_source(spec)
+        if place is not None:
+            source = place.read_bytes()
+            found[name] = _digest(place, source)
+            waiting += imported(ast.parse(source), spec.parent or "")
+    return tuple(sorted(found.items()))
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Where a module is, without executing it; None for what is no module."""
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__spec__", None)
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return PathFinder.find_spec(name)
+    above = _spec(parent)
+    folders = above.submodule_search_locations if above else None
+    return PathFinder.find_spec(name, folders) if folders else None
+
+
+def _own_source(spec: ModuleSpec) -> Path | None:
+    """The source of a module, unless it is installed or belongs to Python or to us."""
+    if not spec.has_location or not (spec.origin or "").endswith(".py"):
+        return None
+    place = Path(spec.origin or "").resolve()
+    others = any(place.is_relative_to(Path(folder).resolve()) for folder in _OTHERS)
+    return None if others or INSTALLED & {*place.parts} else place
+
+
+def _digest(place: Path, source: bytes) -> str:
+    now = hashlib.sha256(source).hexdigest()
+    if _SEEN.setdefault(place, now) != now:
+        raise UserError(
+            f"{place} has changed since it was imported, and Python goes on with the "
+            "module as it was; start Python anew"
+        )
+    return now
