@@ -15,7 +15,7 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps import user_imports, work
+from rnnjax.sweeps import work
 from rnnjax.tasks import TASKS
 from rnnjax.training.build import forget_data, heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
@@ -264,7 +264,6 @@ def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
     # Another process.
     for name in names:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(user_imports, "_SEEN", {})
     with pytest.raises(UserError, match="own_gates.odd that it imports is not"):
         rnnjax.open_run(run.path).apply([[1], [2]])
     other = rnnjax.train(*words)

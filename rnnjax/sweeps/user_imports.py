@@ -9,6 +9,8 @@ import sys
 import sysconfig
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
+from weakref import WeakKeyDictionary
 
 import rnnjax
 from rnnjax.errors import UserError
@@ -19,7 +21,7 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Folders of what is installed."""
 
 _OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
-_SEEN: dict[Path, str] = {}
+_SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
 def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
@@ -33,8 +35,8 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         function.
 
     Raises:
-        UserError: the file of one has changed since this process first saw it: Python
-            goes on with the module as it was.
+        UserError: the file of one has changed since a cell or task first imported it:
+            Python goes on with the module as it was.
     """
     found: dict[str, str] = {}
     waiting = imported(ast.parse(content))
@@ -48,7 +50,7 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         place = _own_source(spec)
         if place is not None:
             source = place.read_bytes()
-            found[name] = _digest(place, source)
+            found[name] = _digest(name, place, source)
             waiting += imported(ast.parse(source), spec.parent or "")
     return tuple(sorted(found.items()))
 
@@ -74,9 +76,10 @@ def _own_source(spec: ModuleSpec) -> Path | None:
     return None if others or INSTALLED & {*place.parts} else place
 
 
-def _digest(place: Path, source: bytes) -> str:
+def _digest(name: str, place: Path, source: bytes) -> str:
     now = hashlib.sha256(source).hexdigest()
-    if _SEEN.setdefault(place, now) != now:
+    module = sys.modules.get(name)
+    if module is not None and _SEEN.setdefault(module, now) != now:
         raise UserError(
             f"{place} has changed since it was imported, and Python goes on with the "
             "module as it was; start Python anew"
