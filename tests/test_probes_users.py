@@ -5,6 +5,7 @@ takes of the untouched model, for every parameter; the others end in one sentenc
 """
 
 import re
+import warnings
 from typing import Any
 
 import flax.linen as nn
@@ -262,6 +263,22 @@ def test_what_passes_by_every_recurrence():
     beside, through = (np.linalg.norm(a) for a in (past, whole - past))
     assert float(seen.bypass) == pytest.approx(beside / (beside + through), rel=1e-5)
     assert "measured recurrence" in seen.bypass.attrs["definition"]
+
+
+def test_a_loss_that_masks_the_last_step_of_an_example():
+    model: Any = rnn(nn.SimpleCell(WIDTH))
+    x = jnp.asarray(FLOATS)
+    params = model.init(jax.random.key(0), x)["params"]
+
+    def loss(answers: Any) -> Any:
+        return jnp.sum(answers**2, -1) * (np.arange(LENGTH) < np.array([[4], [6]]))
+
+    options: Any = {"time_major": False, "sections": ("flow",)}
+    with pytest.warns(UserWarning, match="in 1 of 2 examples the loss at the last"):
+        rnnjax.probe(model, params, x, loss, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rnnjax.probe(model, params, x, loss, lengths=LENGTHS, **options)
 
 
 def outer(call: Any) -> Any:

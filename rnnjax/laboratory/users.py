@@ -15,6 +15,7 @@ from flax import struct
 from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError, one_line
+from rnnjax.laboratory.doubts import doubts
 from rnnjax.laboratory.examine import (
     RMSPROP,
     SECTIONS,
@@ -36,9 +37,6 @@ BYPASS = Variable(
     "them with the outputs of every measured recurrence held fixed, over that norm "
     "plus the norm of the rest",
 )
-
-TINY = 0.01
-"""The largest `bypass` without a warning."""
 
 
 @struct.dataclass
@@ -98,7 +96,7 @@ def probe(
 
     Warns:
         UserWarning: gradient passes by every recurrence that was found, or through a
-            loop that is not measured.
+            loop that is not measured; or losses at the last valid steps are no loss.
 
     Raises:
         UserError: there is no recurrence, or one that cannot be measured; the loss does
@@ -182,21 +180,8 @@ def probe(
     whole = [jnp.moveaxis(x, (0, 1), order) for x in known_gradient[1:]]
     whole += [_in_full(lookup.use.delta) for lookup in seen.lookups]
     share = bypass(found.past, whole)
-    names = ", ".join(walk.name for walk in seen.walks)
-    if any(loops):
-        warnings.warn(
-            f"the model loops over its {steps} steps outside of the recurrences that "
-            f"are measured ({names}): a recurrence that is not seen (nn.scan, "
-            "lax.scan, flax.nnx) is part of what lies between them",
-            stacklevel=2,
-        )
-    if share > TINY:
-        warnings.warn(
-            f"{100 * share:.2g} % of the gradient at the inputs passes by every "
-            f"recurrence that is measured ({names}): by a skip connection, or through "
-            "a recurrence that is not seen (nn.scan, flax.nnx, a loop over a cell)",
-            stacklevel=2,
-        )
+    for words in doubts(lagged, seen, share, any(loops)):
+        warnings.warn(words, stacklevel=2)
     of = Subject(lagged, seen, known - 1, any(single))
     data = examine(of, sections, optimizer)
     data = xr.merge([record({"bypass": share}, {"bypass": BYPASS}), data])
