@@ -47,7 +47,8 @@ VARIABLES = {
     "log10_gradient": Variable(
         EACH,
         "log10 of the norm of the gradient; -inf: exactly zero, NaN: no number because "
-        "the network exploded",
+        "the network exploded; weights that two recurrences share, or two calls of one "
+        "(rnn and rnn#1), have an entry for each, and their gradient is the sum",
         "log10",
     ),
     "cancellation": Variable(

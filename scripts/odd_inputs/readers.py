@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rnnjax
+from rnnjax.errors import UserError
 from scripts.odd_inputs.case import TINY, add, answers, case, expect, process
 from scripts.odd_inputs.cells import CELL
 from scripts.odd_inputs.models import BATCH, FEATURES, INPUTS, STEPS, compare, squares
@@ -82,9 +84,39 @@ def _branch(y: Any) -> Any:
     return jax.lax.cond(y.sum() > 0, lambda y: y, lambda y: -2 * y[:, ::-1], y)
 
 
+def _of_each_use(body: Body, first: str, second: str, flipped: bool) -> None:
+    """Shared weights: gradients of either use against those of separate weights."""
+    model: Any = Made(body)
+    params = model.init(jax.random.key(0), INPUTS)["params"]
+    weights = next(iter(params.values()))
+
+    def walked(weights: Any, x: Any) -> Any:
+        h, states = jnp.zeros((BATCH, 2)), []
+        for t in range(STEPS):
+            drive = x[:, t] @ weights["i"]["kernel"] + weights["i"]["bias"]
+            h = jnp.tanh(drive + h @ weights["h"]["kernel"])
+            states.append(h)
+        return jnp.stack(states, 1)
+
+    def total(one: Any, other: Any) -> Any:
+        x = jnp.flip(INPUTS, 1) if flipped else INPUTS
+        return squares(walked(other, walked(one, x))[:, -1]).mean()
+
+    exact = jax.grad(total, (0, 1))(weights, weights)
+    seen = rnnjax.probe(
+        model, params, INPUTS, squares, time_major=False, sections=("parameters",)
+    )
+    for name, gradient in zip((first, second), exact, strict=True):
+        for kernel in "ih":
+            got = float(seen.log10_gradient.sel(parameter=f"{name}/{kernel}"))
+            known = float(jnp.log10(jnp.linalg.norm(gradient[kernel]["kernel"])))
+            expect(abs(got - known) < 1e-3, f"{name}/{kernel}: {got}, not {known}")
+
+
+add("one layer called twice", lambda: _of_each_use(_twice, "rnn", "rnn#1", True))
+add("one cell in two layers", lambda: _of_each_use(_shared, "a", "b", False))
+
 MODELS: dict[str, Body] = {
-    "one layer called twice": _twice,
-    "one cell in two layers": _shared,
     "a gradient reversal": lambda x: _decoder(_turned(_encoder(x))),
     "weights through map_variables": _mapped,
     "weights with names of a mesh": _boxed,
@@ -103,9 +135,11 @@ def _held(loss: Body, want: Body | None = None, frozen: bool = False) -> None:
     params = model.init(jax.random.key(0), INPUTS)["params"]
     weights = next(iter(params.values()))
     given = flax.core.freeze(params) if frozen else params
-    found = rnnjax.probe(
-        model, given, INPUTS, loss, time_major=False, sections=("flow",)
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        found = rnnjax.probe(
+            model, given, INPUTS, loss, time_major=False, sections=("flow",)
+        )
 
     def total(moved: Any) -> Any:
         h, states = jnp.zeros((BATCH, FEATURES)), []
@@ -119,6 +153,9 @@ def _held(loss: Body, want: Body | None = None, frozen: bool = False) -> None:
     known = np.log10(np.linalg.norm(np.asarray(exact, np.float64), axis=-1))
     got = found.log10_adjoint.isel(layer=0, array=0).values
     same = np.allclose(got, known, atol=1e-2)
+    own = [one for one in said if issubclass(one.category, UserWarning)]
+    if own and not same:
+        raise UserError(str(own[0].message))
     expect(same, f"log10_adjoint {got[:3, 0]}, not {known[:3, 0]}")
 
 
