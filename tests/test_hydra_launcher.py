@@ -62,7 +62,7 @@ def run(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
     names = {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "JAX_COMPILATION_CACHE_DIR": getattr(jax.config, "jax_compilation_cache_dir"),  # noqa: B009
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     return subprocess.run(
         [sys.executable, "app.py", "-m", *words],

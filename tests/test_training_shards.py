@@ -32,9 +32,8 @@ def spread(config):
     return training.run()[0]
 
 
-@pytest.mark.parametrize(
-    "probe", ["off", pytest.param("light", marks=pytest.mark.rare)]
-)
+@pytest.mark.rare
+@pytest.mark.parametrize("probe", ["off", "light"])
 def test_bits_do_not_depend_on_where_the_shards_lie(probe):
     configs = [tiny("lstm", probe, seed=seed, shards=2) for seed in (0, 1, 2)]
     together = train(*configs)

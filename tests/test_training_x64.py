@@ -19,6 +19,7 @@ from rnnjax.training.config import EvalConfig
 from tests.training_samples import tiny, train
 
 
+@pytest.mark.rare
 def test_every_cell_can_be_built(x64):
     """The command builds each once, with a step of its engine."""
     own = [n for n, kind in CELLS.items() if kind.__module__.startswith("rnnjax.")]
