@@ -12,6 +12,7 @@ import numpy as np
 from rnnjax.errors import UserError, one_line
 from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
+from rnnjax.tasks.user import where_in
 from rnnjax.training.build import forget_data
 
 
@@ -33,7 +34,8 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"task={name} fails: {one_line(error)}") from error
+            where = where_in(TASKS[name], error, "sample")
+            raise UserError(f"{where}task={name} fails: {one_line(error)}") from error
         found = data_digest(data) if data else None
         if _READ.setdefault((TASKS[name], fields), found) != found:
             forget_data()  # a file was changed while this process lives

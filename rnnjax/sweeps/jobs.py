@@ -26,6 +26,7 @@ from rnnjax.sweeps.settings import TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.files import user_path
+from rnnjax.tasks.user import where_in
 from rnnjax.training.build import build_cell
 from rnnjax.training.config import (
     BackpropConfig,
@@ -218,10 +219,13 @@ def _check_cell(config: RunConfig) -> None:
         layer = Recurrent(cell, engine=model.engine)
         jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
     except UserError as error:
-        raise UserError(f"cell={config.cell}: {error}") from None
+        where = where_in(kind, error, "step")
+        raise UserError(f"{where}cell={config.cell}: {error}") from None
     except Exception as error:
-        reason = one_line(error)
-        raise UserError(f"cell={config.cell} cannot be built: {reason}") from error
+        where, reason = where_in(kind, error, "step"), one_line(error)
+        raise UserError(
+            f"{where}cell={config.cell} cannot be built: {reason}"
+        ) from error
     _CHECKED.add(key)
 
 

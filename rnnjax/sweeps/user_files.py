@@ -17,7 +17,7 @@ from rnnjax.registry import Registry
 from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
-from rnnjax.tasks.user import execute_file
+from rnnjax.tasks.user import MODULE, execute_file
 
 
 KINDS: dict[str, tuple[Registry[Any], type]] = {
@@ -140,4 +140,4 @@ def _classes(module: ModuleType, base: type) -> list[str]:
 
 
 def _is_users(kind: type) -> bool:
-    return kind.__module__.startswith("rnnjax_user_")
+    return kind.__module__.startswith(MODULE)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -10,6 +11,10 @@ from types import ModuleType
 from rnnjax.errors import UserError, unknown
 from rnnjax.tasks.base import Task
 from rnnjax.tasks.files import user_path
+
+
+MODULE = "rnnjax_user_"
+"""How the names of modules begin that are files of the user's."""
 
 
 def load_task_file(reference: str) -> type[Task]:
@@ -52,7 +57,7 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
         content: what it held when it was read; None: it is read now.
     """
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"rnnjax_user_{digest}", path)
+    spec = importlib.util.spec_from_file_location(f"{MODULE}{digest}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file")
     content = path.read_bytes() if content is None else content
@@ -66,13 +71,36 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
     return module
 
 
+def where_in(kind: type, error: Exception, method: str) -> str:
+    """``file:line: `` of the user's class that an error is due to; "" for our own.
+
+    Args:
+        kind: the class.
+        error: that came of using it.
+        method: whose last line is named where the error passed through no line of the
+            file, as for a result that does not fit.
+    """
+    if not kind.__module__.startswith(MODULE):
+        return ""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if file is None:
+        return ""
+    found = _place(Path(file), error)
+    # Flax wraps the methods of a module
+    code = getattr(inspect.unwrap(getattr(kind, method, kind)), "__code__", None)
+    if found == file and code is not None and code.co_filename == file:
+        lines = [line for *_, line in code.co_lines() if line]
+        found = f"{file}:{max(lines)}"
+    return f"{found}: "
+
+
 def _place(path: Path, error: Exception) -> str:
     """The file, and the last of its lines that the error passed through."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename or path}, line {error.lineno}"
+        return f"{error.filename or path}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f"{path}, line {lines[-1]}" if lines else str(path)
+    return f"{path}:{lines[-1]}" if lines else str(path)
 
 
 def _one_line(error: Exception) -> str:
