@@ -24,7 +24,6 @@ ABSURD = (
     "cell=[lstm,gru]",
     "cell.bias={}",
     "task.distance={}",
-    "task.distance=1e3",
     "activation={}",
     "probe.steps={}",
     "probe.steps=[-1]",
@@ -45,6 +44,13 @@ for _words in ABSURD:
         lambda words=_words: command(["train", "-n", *words.split()]),
         "must",
     )
+
+
+@case()
+def a_whole_number_written_as_a_power() -> None:
+    said = command(["train", "-n", "task.distance=1e3"])
+    expect("task.distance=1000" in said or "distance: 1000" in said, said[:80])
+
 
 SWEPT = (
     "seed=range(0,10,0)",

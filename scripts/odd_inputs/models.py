@@ -71,7 +71,7 @@ def compare(model: Any, x: jax.Array = INPUTS, params: Any = None, **how: Any) -
 def _difference(seen: Any, loss: float, gradient: Any) -> str:
     if abs(float(seen.loss) - loss) > 1e-4 * max(1.0, abs(loss)):
         return f"loss {float(seen.loss):.4f}, not {loss:.4f}"
-    leaves: dict[Any, Any] = traverse_util.flatten_dict(gradient)
+    leaves: dict[Any, Any] = traverse_util.flatten_dict(nn.meta.unbox(gradient))
     for name in map(str, seen.parameter.values):
         got = float(seen.log10_gradient.sel(parameter=name))
         parts = {part for part in name.split("/")[1:] if part != "inner"}

@@ -201,8 +201,11 @@ def a_header_of_other_words() -> None:
 
 
 def _loss(*words: str, out: str, **environ: str) -> float:
+    """The loss that the command has just computed, or else found."""
+    before = {run.name for run in runs(out)} if Path(out).exists() else set()
     process([*words, f"out={out}"], None, **environ)
-    held = [json.loads((run / "manifest.json").read_text()) for run in runs(out)]
+    made = [run for run in runs(out) if run.name not in before] or runs(out)
+    held = [json.loads((run / "manifest.json").read_text()) for run in made]
     return max(held, key=lambda one: one["steps"])["results"]["test_loss"]
 
 

@@ -88,11 +88,14 @@ def labels_in_words() -> None:
     expect(labels == [i % 2 for i in range(60)], "classes turned round")
 
 
-@case("must")
-def three_labels_for_two_classes() -> None:
-    reviews(
+@case()
+def three_labels_are_three_classes() -> None:
+    task = reviews(
         "a.csv", [f"text {i},{('bad', 'good', 'ok')[i % 3]}\n" for i in range(60)]
-    ).load()
+    )
+    found = task.spec(task.load())
+    expect(found.classes == ("bad", "good", "ok"), f"classes {found.classes}")
+    expect(found.output_size == 3, f"{found.output_size} answers")
 
 
 @case()
