@@ -310,8 +310,8 @@ def test_a_users_task_is_loaded(tmp_path: Path) -> None:
         (USER_TASK, "Task", "Task is not a subclass"),
         ("\n1 / 0\n", "X", "tasks.py:2: ZeroDivisionError: division by zero"),
         ("x = 1\nclass (", "X", "tasks.py:2: SyntaxError: "),
-        ("import no_such_thing", "X", "line 1: ModuleNotFoundError: No module named"),
-        ("raise ValueError('a\\nb')", "X", "line 1: ValueError: a$"),
+        ("import no_such_thing", "X", ":1: ModuleNotFoundError: No module named"),
+        ("raise ValueError('a\\nb')", "X", ":1: ValueError: a$"),
     ],
 )
 def test_bad_user_tasks(tmp_path: Path, content: str, name: str, message: str) -> None:

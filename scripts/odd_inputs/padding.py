@@ -97,7 +97,11 @@ def nan_behind_the_end_in_a_probe_of_linen() -> None:
     expect(float(a.loss) == float(b.loss), f"loss {float(b.loss)}")
     # linen computes on padding: there NaN is in the gradient that the model has
     got, want = b.log10_gradient.values, a.log10_gradient.values
-    loss = lambda params: (model.apply({"params": params}, behind(np.nan)) ** 2).sum()
+
+    def loss(params: Any) -> Any:
+        answers: Any = model.apply({"params": params}, behind(np.nan))
+        return (answers**2).sum()
+
     known = jax.tree.leaves(jax.grad(loss)(params))
     broken = any(np.isnan(x).any() for x in known)
     same = np.isnan(got).all() if broken else np.array_equal(got, want)
