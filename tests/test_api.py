@@ -233,6 +233,7 @@ def test_a_run_uses_the_copy_of_its_cell(tmp_path, monkeypatch):
         _ = again.config
 
 
+@pytest.mark.rare
 def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
     """Imported by a package's own module, inside a function; edited, it is refused."""
     package = tmp_path / "own_gates"

@@ -64,6 +64,7 @@ def test_lags_share_a_program_and_rules_do_not():
     assert differing(initial_params(runs[0]), initial_params(others[0])) == []
 
 
+@pytest.mark.rare
 def test_a_cut_beyond_the_sequence_trains_like_no_cut():
     (exact,) = train(tiny(steps=6))
     (cut,) = train(tiny(steps=6, backprop=BackpropConfig("cut", 5)))

@@ -9,7 +9,8 @@ from rnnjax.cells.urnn import URNN
 from rnnjax.recurrence.layer import Recurrent
 
 
-@pytest.mark.parametrize("features", [5, pytest.param(16, marks=pytest.mark.rare)])
+@pytest.mark.rare
+@pytest.mark.parametrize("features", [5, 16])
 def test_factors_give_what_the_matrix_gives(features: int, x64: None) -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3, 2)))
     weight = np.random.default_rng(1).normal(size=(6, 3, 2 * features))
