@@ -1,13 +1,15 @@
-"""The linearised dynamics: Jacobians, propagators, Lyapunov exponents."""
+"""The linearised dynamics along the probed examples: Jacobians and propagators."""
+
+from typing import Any
 
 import jax
 import numpy as np
 import xarray as xr
 
 from rnnjax.laboratory.record import Variable, quick, record
+from rnnjax.laboratory.stationary import stationary
 from rnnjax.probes.jacobian import jacobians, leading_singular_values, spectrum
 from rnnjax.probes.joint import joint_size, select
-from rnnjax.probes.lyapunov import kaplan_yorke, lyapunov
 from rnnjax.probes.propagator import factors, propagator_spectrum, spectrum_over_lag
 from rnnjax.probes.walk import Walked
 
@@ -54,35 +56,30 @@ VARIABLES = {
         "variance of log sigma of that propagator; 0 with mean 0: dynamical isometry",
         "nats^2",
     ),
-    "lyapunov": Variable(
-        ("probed_example", "mode"),
-        "conditional Lyapunov exponents along the example, by Benettin's QR, largest "
-        "first; -inf: a direction is lost, NaN: the state is no number at some step",
+    "worst_case_rate": Variable(
+        ("probed_example",),
+        "ln of the largest singular value of that propagator over its steps: how much "
+        "a disturbance of the first state can grow at most. Exact for this example; no "
+        "estimate of a Lyapunov exponent, above which it lies",
         "nats per step",
     ),
-    "lyapunov_error": Variable(
-        ("probed_example", "mode"), "their standard error, block means", "nats per step"
-    ),
-    "lyapunov_drift": Variable(
-        ("probed_example", "mode"),
-        "exponent over all steps less that over the first half: far from 0, the "
-        "example is too short",
+    "typical_rate": Variable(
+        ("probed_example",),
+        "ln(|P|_F / sqrt N) of that propagator over its steps: the growth of a "
+        "disturbance in a random direction, root mean square",
         "nats per step",
-    ),
-    "kaplan_yorke": Variable(
-        ("probed_example",), "Kaplan and Yorke's dimension", "dimensions"
     ),
 }
 
 _jacobians = quick(jacobians)
-_lyapunov = quick(lyapunov, static_argnames=("k", "transient", "every"))
 
 
 def dynamics(walked: Walked) -> xr.Dataset:
     """Spectra along the first examples of one recurrence; steps in walk order.
 
     Takes the whole spectra for a joint state of up to `WHOLE_SPECTRUM` numbers, the
-    leading ones beyond it (no eigenvalues and no propagators then).
+    leading ones beyond it (no eigenvalues and no propagators then). The Lyapunov
+    exponents are those on stationary input (`stationary`).
     """
     size = joint_size(walked.initial)
     length, batch = jax.tree.leaves(walked.states)[0].shape[:2]
@@ -91,15 +88,7 @@ def dynamics(walked: Walked) -> xr.Dataset:
     steps = np.unique(np.linspace(0, length - 1, STEPS).astype(int))
     whole = size <= WHOLE_SPECTRUM
     modes = size if whole else min(LEADING, size - 1)
-    grown = jax.device_get(_lyapunov(some, k=modes))
-    # tangents of a short walk have not aligned, and are not in order of size
-    order = np.argsort(-grown.exponents, axis=1)
-    values = {
-        "lyapunov": np.take_along_axis(grown.exponents, order, axis=1),
-        "lyapunov_error": np.take_along_axis(grown.error, order, axis=1),
-        "lyapunov_drift": np.take_along_axis(grown.drift, order, axis=1),
-        "kaplan_yorke": [kaplan_yorke(row, size) for row in grown.exponents],
-    }
+    values: dict[str, Any] = {}
     lags = np.zeros(0, int)
     if whole:
         one = spectrum(_jacobians(some, steps))
@@ -117,6 +106,14 @@ def dynamics(walked: Walked) -> xr.Dataset:
             "log10_condition": [end.log10_condition for end in ends],
             "mean_log_sigma": [end.mean_log for end in ends],
             "variance_log_sigma": [end.variance_log for end in ends],
+            "worst_case_rate": [
+                end.log_singular_values[0] / max(len(product), 1)
+                for end, product in zip(ends, products, strict=True)
+            ],
+            "typical_rate": [
+                end.log_typical_gain / max(len(product), 1)
+                for end, product in zip(ends, products, strict=True)
+            ],
         }
     else:
         top = leading_singular_values(some, modes, steps)
@@ -127,4 +124,4 @@ def dynamics(walked: Walked) -> xr.Dataset:
         "mode": list(range(modes)),
         "lag_probed": lags.tolist(),
     }
-    return record(values, VARIABLES, names)
+    return xr.merge([record(values, VARIABLES, names), stationary(walked)])

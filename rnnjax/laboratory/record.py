@@ -24,11 +24,13 @@ class Variable:
         dims: names of its axes.
         definition: one sentence, the source if there is one.
         units: such as `log10`, `steps`, `nats per step`, `1`.
+        version: of the definition; data sets of different versions are not joined.
     """
 
     dims: tuple[str, ...]
     definition: str
     units: str = "1"
+    version: int = 1
 
 
 def record(
@@ -46,7 +48,8 @@ def record(
         if value is None:
             continue
         about = variables[name]
-        attributes = {"definition": about.definition, "units": about.units}
+        version = {"version": about.version} if about.version > 1 else {}
+        attributes = {"definition": about.definition, "units": about.units, **version}
         data[name] = (about.dims, np.asarray(value), attributes)
     # an index on every axis lets data sets of different sizes stand side by side
     labels: dict[str, Any] = {str(dim): np.arange(n) for dim, n in data.sizes.items()}

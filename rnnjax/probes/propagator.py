@@ -40,6 +40,12 @@ class PropagatorSpectrum:
     variance_log: float
     zeros: int
 
+    @property
+    def log_typical_gain(self) -> float:
+        """ln(‖P‖_F / √N): the root mean square growth of a random direction."""
+        logs = self.log_singular_values
+        return float(0.5 * (np.logaddexp.reduce(2 * logs) - np.log(logs.size)))
+
 
 def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
     """ln of all singular values of J_T … J_1, largest first.

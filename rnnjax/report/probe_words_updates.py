@@ -15,7 +15,6 @@ from rnnjax.report.instruments.numbers import (
     percent,
     pick,
 )
-from rnnjax.report.instruments.spectra import lost
 from rnnjax.report.instruments.word_strip import informative, sentence_rows, words
 from rnnjax.report.naming import listing, number, power
 from rnnjax.report.probe_words import Sentences
@@ -55,14 +54,12 @@ def propagator_spectrum(data: xr.Dataset) -> Sentences:
 
 
 def lyapunov(data: xr.Dataset) -> Sentences:
-    """The leading exponent with its error, and its sign where that is beyond doubt."""
+    """λ₁ on stationary input, its error, and its sign where that is beyond doubt."""
     data = latest(data)
     found = []
     for layer in labels(data, "layer"):
-        values = pick(data, "lyapunov", "probed_example", "mode", layer=layer)
-        values = values[:, ~np.all(np.isnan(values), axis=0)]
-        every = len(values)
-        values = values[~np.any(np.isnan(values), axis=1)]
+        values = pick(data, "lyapunov", "exponent", layer=layer)
+        values = values[~np.isnan(values)]
         if not values.size:
             continue
         mean, error = leading(data, layer)
@@ -74,36 +71,24 @@ def lyapunov(data: xr.Dataset) -> Sentences:
             else "nearby states part"
             if mean - 2 * error > 0
             else "its sign is within two standard errors of 0"
+            if math.isfinite(error)
+            else "the walk is too short for an error of it"
         )
-        gone = lost(values)
-        text = f"; {gone} of {values.shape[1]} are −∞" if gone else ""
-        if len(values) < every:
-            text += f"; {every - len(values)} of {every} examples have none (NaN)"
+        gone = int(np.isneginf(values).sum())
+        text = f"; {gone} of {values.size} are −∞" if gone else ""
         found.append(
-            f"{layer}: leading exponent {number(mean, 3)} ± {number(error, 3)} nats "
-            f"per step, {verdict}{text}."
+            f"{layer}: on stationary input λ₁ = {number(mean, 4)} ± {number(error, 4)} "
+            f"nats per step, {verdict}{text}."
         )
     return found
 
 
 def leading(data: xr.Dataset, layer: str) -> tuple[float, float]:
-    """The largest Lyapunov exponent, mean over examples, and its standard error.
-
-    The larger of the mean error of one example and the error over the examples.
-    Examples that exploded have none, and are left out; NaN if all are.
-    """
-    top = pick(data, "lyapunov", "probed_example", "mode", layer=layer)[:, 0]
-    known = ~np.isnan(top)
-    if not known.any():
-        return math.nan, math.nan
-    top, error = top[known], 0.0
-    if len(top) > 1 and np.all(np.isfinite(top)):
-        error = float(np.std(top, ddof=1) / math.sqrt(len(top)))
-    if "lyapunov_error" in data:
-        own = pick(data, "lyapunov_error", "probed_example", "mode", layer=layer)
-        # NaN: a walk of fewer than two blocks has no error of its own
-        error = max(error, float(np.nan_to_num(np.mean(own[known, 0]))))
-    return float(np.mean(top)), error
+    """λ₁ and the standard error of its time average for this one network."""
+    return tuple(
+        float(pick(data, name, "exponent", layer=layer)[0])
+        for name in ("lyapunov", "lyapunov_error")
+    )  # pyright: ignore[reportReturnType]
 
 
 def truncation(data: xr.Dataset) -> Sentences:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from rnnjax.report.instruments.curves import Curve, gutter, plot, small_multiples
-from rnnjax.report.instruments.numbers import has, labels, latest, pick, ranged
+from rnnjax.report.instruments.numbers import has, labels, latest, pick
 from rnnjax.report.layout import Size, note, title
+from rnnjax.report.naming import number
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, Line, style
 
 
@@ -67,66 +68,58 @@ def propagator_spectrum(data: xr.Dataset) -> Figure | None:
 
 
 def lyapunov(data: xr.Dataset) -> Figure | None:
-    """Lyapunov exponents by index: mean over examples, its error, and their range.
+    """The leading Lyapunov exponents on stationary input by index.
 
-    Bars: mean standard error of one example; band: range of the examples. Exponents of
-    −inf are counted, not drawn.
+    Bars: two standard errors of the time average of this one network. Exponents of −inf
+    are counted, not drawn.
     """
     data = latest(data)
     if not has(data, "lyapunov"):
         return None
-    found = {}
-    for layer in labels(data, "layer"):
-        values = pick(data, "lyapunov", "probed_example", "mode", layer=layer)
-        values = values[:, ~np.all(np.isnan(values), axis=0)]
-        if np.any(~np.any(np.isnan(values), axis=1)) and values.size:
-            found[layer] = values
-    if not found:
+    names = [
+        layer
+        for layer in labels(data, "layer")
+        if not np.any(np.isnan(pick(data, "lyapunov", "exponent", layer=layer)[:1]))
+    ]
+    if not names:
         return None
     size = Size(3.2, 2.0, gap_x=0.6, gap_y=0.85, top=0.45)
     with style():
-        figure, grid = small_multiples(len(found), size, 2)
-        for i, (axes, layer) in enumerate(zip(grid, found, strict=True)):
-            _exponents(axes, data, layer, found[layer])
+        figure, grid = small_multiples(len(names), size, 2)
+        for i, (axes, layer) in enumerate(zip(grid, names, strict=True)):
+            _exponents(axes, data, layer)
             axes.set_xlabel("index")
             if i % 2 == 0:
                 axes.set_ylabel("exponent (nats per step)")
     return figure
 
 
-def lost(values: np.ndarray) -> int:
-    """Number of modes that are −inf in at least one example ``(examples, modes)``."""
-    return int(np.any(np.isneginf(values), axis=0).sum())
-
-
-def _exponents(axes: Axes, data: xr.Dataset, layer: str, values: np.ndarray) -> None:
-    sound = ~np.any(np.isnan(values), axis=1)  # an example that exploded has none
-    values = values[sound]
-    alive = np.all(np.isfinite(values), axis=0)
+def _exponents(axes: Axes, data: xr.Dataset, layer: str) -> None:
+    values, errors = (
+        pick(data, name, "exponent", layer=layer)
+        for name in ("lyapunov", "lyapunov_error")
+    )
+    known = ~np.isnan(values)
+    values, errors = values[known], np.nan_to_num(errors[known])
+    alive = np.isfinite(values)
     index = 1 + np.flatnonzero(alive)
-    mean = values[:, alive].mean(axis=0)
     axes.axhline(0.0, color=SOFT, linewidth=0.8)
     if index.size:
-        ends = values[:, alive].min(axis=0), values[:, alive].max(axis=0)
-        axes.fill_between(index, *ends, color=LEADING, alpha=0.18, lw=0)
-        error = None
-        if "lyapunov_error" in data:
-            errors = pick(data, "lyapunov_error", "probed_example", "mode", layer=layer)
-            error = errors[sound, : alive.size][:, alive].mean(axis=0)
         axes.errorbar(
             index,
-            mean,
-            error,
+            values[alive],
+            2 * errors[alive],
             fmt="o",
             color=LEADING,
-            markersize=2.2,
+            markersize=2.6,
             elinewidth=0.9,
             capsize=0,
         )
     dimension = ""
     if has(data, "kaplan_yorke"):
-        known = pick(data, "kaplan_yorke", "probed_example", layer=layer)
-        dimension = f": Kaplan–Yorke dimension {ranged(known, 1)}"
+        value = float(pick(data, "kaplan_yorke", layer=layer))
+        if not math.isnan(value):
+            dimension = f": Kaplan–Yorke dimension {number(value, 1)}"
     title(axes, f"{layer}{dimension}")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.04 * (high - low))
@@ -134,7 +127,8 @@ def _exponents(axes: Axes, data: xr.Dataset, layer: str, values: np.ndarray) -> 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y", color=GRID, linewidth=0.5)
     axes.set_axisbelow(True)
-    if gone := lost(values):
+    gone = int(np.sum(~alive))
+    if gone:
         note(axes, 0.5, axes.get_ylim()[0], f" {gone} of {alive.size} are −∞: lost")
 
 
