@@ -92,10 +92,14 @@ def test_sections_agree_with_each_other(examined):
     volume = np.log(upper.singular_value).sum("mode").isel(probed_example=0)
     whole = upper.log_sigma.isel(lag_probed=-1).sum("mode")
     assert float(volume.sum("step")) == pytest.approx(float(whole), rel=1e-4)
-    ordered = examined.lyapunov.sel(layer="lower").values
-    assert np.all(np.diff(ordered, axis=1) <= 0), "not the largest first"
-    exponents = upper.lyapunov.isel(probed_example=0).sum("mode")
-    assert float(exponents) * LENGTH == pytest.approx(float(whole), rel=1e-3)
+    logs = upper.log_sigma.isel(lag_probed=-1).dropna("mode").values
+    worst, typical = (
+        float(upper[name].isel(probed_example=0)) * LENGTH
+        for name in ("worst_case_rate", "typical_rate")
+    )
+    assert worst == pytest.approx(logs[0], rel=1e-6)
+    gain = 0.5 * np.log(np.mean(np.exp(2 * logs)))
+    assert typical == pytest.approx(gain, rel=1e-6) and typical < worst
 
 
 def test_reads_back_from_netcdf(examined, tmp_path):
@@ -219,7 +223,7 @@ def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
     adjoint = ahead["log10_adjoint"].to_numpy()
     np.testing.assert_allclose(astern["log10_adjoint"][:, ::-1], adjoint, atol=1e-5)
     assert np.all(ahead["decay"] < 0)
-    for name in ("decay", "effective_rank", "memory_horizon"):
+    for name in ("decay", "effective_rank", "memory_horizon", "adjoint_rate"):
         np.testing.assert_allclose(astern[name], ahead[name], rtol=1e-3)
     noise = data["signal_to_noise"]
     one, other = (noise.sel(parameter=f"{n}/U") for n in ("ahead", "astern"))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rnnjax.report import instruments
 from rnnjax.report.explosion import explosion
 from rnnjax.report.instruments.adjoints import fitted, slope
-from rnnjax.report.instruments.numbers import arrays, band, brief
+from rnnjax.report.instruments.numbers import arrays, band
 from rnnjax.report.instruments.word_strip import COLUMNS, columns
 from rnnjax.report.probe_page import INSTRUMENTS, write_page
 from rnnjax.report.probe_summary import summary
@@ -39,10 +39,6 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
         "last_step": (("example",), np.full(B, T - 1)),
         "log10_adjoint": (("layer", "array", "time", "example"), every),
         "decay": (("layer", "array", "example"), np.full((each, 3, B), rate)),
-        "memory_horizon": (
-            ("layer", "array", "example"),
-            np.full((each, 3, B), 5 + np.floor(3 / abs(rate))),
-        ),
         "effective_rank": (("layer", "lag"), 1 + positive(each, T)),
         "log10_slope_product": (
             ("layer", "time", "example"),
@@ -82,15 +78,14 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
             ("layer", "lag_probed", "mode"),
             -np.arange(4)[:, None] * positive(each, 1, MODES),
         ),
+        "worst_case_rate": (("layer", "probed_example"), np.full((each, 2), 0.2)),
+        "typical_rate": (("layer", "probed_example"), np.full((each, 2), -0.3)),
         "lyapunov": (
-            ("layer", "probed_example", "mode"),
-            np.broadcast_to([-0.1, -0.5, -2.0], (each, 2, MODES)).copy(),
+            ("layer", "exponent"),
+            np.broadcast_to([-0.1, -0.5, -2.0], (each, MODES)).copy(),
         ),
-        "lyapunov_error": (
-            ("layer", "probed_example", "mode"),
-            np.full((each, 2, MODES), 0.01),
-        ),
-        "kaplan_yorke": (("layer", "probed_example"), np.zeros((each, 2))),
+        "lyapunov_error": (("layer", "exponent"), np.full((each, MODES), 0.01)),
+        "kaplan_yorke": (("layer",), np.zeros(each)),
         "log10_contribution": (
             ("parameter", "time"),
             np.stack([adjoint[:, 0], adjoint[:, 1] - 1]),
@@ -173,8 +168,9 @@ def test_a_runs_probes_are_drawn_at_the_last_measurement() -> None:
     probes["log10_contribution"] = np.log10(shares)
     layer = str(probes["layer"].to_numpy()[0])
     fits = [slope(probes.isel(train_step=i), layer, "joint") for i in (0, 1)]
+    assert fits == pytest.approx([-0.6, -0.1], abs=0.02)
     (said,) = SAY["gradient_against_lag"](probes)
-    assert brief(fits[1]) in said and brief(fits[0]) not in said
+    assert "an exponential (−0.09" in said or "an exponential (−0.10" in said
     assert instruments.gradient_against_lag(probes) is not None
     assert instruments.contributions(probes) is not None
     assert instruments.word_strip(probes) is not None
@@ -220,9 +216,12 @@ def test_exact_zeros_are_marked_and_told() -> None:
     assert "exactly zero at some lag in 40 %" in SAY["gradient_against_lag"](data)[0]
     assert instruments.gradient_against_lag(data) is not None
     data["log10_adjoint"][:, :, : T - 1] = -np.inf
-    data["decay"][:] = np.nan
     (said,) = SAY["gradient_against_lag"](data)
-    assert f"not zero at 1 of {T} lags" in said
+    assert f"vanishes: at lag {T - 1} it is exactly zero in all examples" in said
+    assert "horizon 1 step" in said
+    data["log10_adjoint"][:] = -np.inf
+    (said,) = SAY["gradient_against_lag"](data)
+    assert said == "layer0: the gradient is exactly zero near the loss."
 
 
 def test_bands_keep_zeros_and_leave_padding_out() -> None:
@@ -245,22 +244,22 @@ def test_short_examples_are_fitted_on_the_median_curve() -> None:
 )
 def test_the_verdict_follows_the_slope(rate: float, verb: str) -> None:
     data = made(rate)
-    if rate != -0.5:
-        data["memory_horizon"][:] = np.inf
     (said,) = SAY["gradient_against_lag"](data)
-    assert said.startswith(f"layer0: {verb}") and f"{brief(rate)} decades" in said
-    assert ("horizon 11 steps" if rate == -0.5 else f"the {T - 1} lags") in said
+    assert said.startswith(f"layer0: {verb}")
+    assert f": at lag {T - 1} log₁₀‖λ‖/‖λ_s‖ is " in said
+    assert ("horizon 7 steps" if rate == -0.5 else f"the {T - 1} lags") in said
+    law = "lags measured do not tell" if abs(rate) < 0.01 else "an exponential"
+    assert law in said
 
 
 @pytest.mark.parametrize(
     ("rate", "jump", "verb"),
-    [(0.02, 3.0, "falls near the loss"), (-0.02, -3.0, "grows near the loss")],
+    [(0.02, 2.5, "falls near the loss"), (-0.02, -3.0, "stays within")],
 )
 def test_a_slope_that_turns_is_said_to_turn(
     rate: float, jump: float, verb: str
 ) -> None:
     data = made(rate)
-    data["memory_horizon"][:] = np.inf
     lag = data["last_step"] - xr.DataArray(np.arange(T), dims="time")
     data["log10_adjoint"] = data["log10_adjoint"] + jump * (lag == 0)
     assert SAY["gradient_against_lag"](data)[0].startswith(f"layer0: {verb}")
@@ -269,11 +268,13 @@ def test_a_slope_that_turns_is_said_to_turn(
 def test_lyapunov_words_follow_sign_error_and_losses() -> None:
     data = made()
     assert "come together" in SAY["lyapunov"](data)[0]
-    data["lyapunov"][..., 0] = 0.3
+    data["lyapunov"][:, 0] = 0.3
     assert "nearby states part" in SAY["lyapunov"](data)[0]
-    data["lyapunov"][..., 0] = 0.015
+    data["lyapunov"][:, 0] = 0.015
     assert "within two standard errors" in SAY["lyapunov"](data)[0]
-    data["lyapunov"][..., 2] = -np.inf
+    data["lyapunov_error"][:] = np.nan
+    assert "too short for an error" in SAY["lyapunov"](data)[0]
+    data["lyapunov"][:, 2] = -np.inf
     (said,) = SAY["lyapunov"](data)
     assert "1 of 3 are −∞" in said
     figure = instruments.lyapunov(data)
@@ -343,18 +344,19 @@ def test_the_words_named_are_those_with_the_largest_values() -> None:
 
 def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
     rows = {row.quantity: row.value for row in summary(data)}
-    assert rows["layer0: decay (log₁₀ per step of lag)"] == "−0.500"
-    assert rows["layer0: memory horizon (steps)"] == "11"
-    assert rows["layer0: leading Lyapunov exponent (nats per step)"] == "−0.100 ± 0.010"
+    assert rows[f"layer0: log₁₀‖λ‖/‖λ_s‖ at lag {T - 1}"] == "−11.5"
+    rate = float(rows[f"layer0: adjoint rate over {T - 1} lags (nats per step)"][1:])
+    assert rate == pytest.approx(0.5 * np.log(10), abs=0.02)
+    assert rows["layer0: law of the decay"].startswith("exponential, −0.5")
+    assert rows["layer0: memory horizon (steps)"] == "7"
+    assert rows["layer0: worst case, ln σ₁(P)/T (nats per step)"] == "0.200"
+    assert rows["layer0: typical, ln(‖P‖_F/√N)/T (nats per step)"] == "−0.300"
+    name = "layer0: λ₁ on stationary input (nats per step)"
+    assert rows[name] == "−0.1000 ± 0.0100"
     assert rows["layer0: slope of forget"] == "mean 0.200, bound 0.25, 12 % saturated"
     assert rows[f"layer0: direct share at lag {T - 1} (log₁₀)"] == "−2.30"
     assert rows["layer0/U"].endswith("k₉₀ 7, cancellation 0.50, update ratio ∞")
-    spread = data.copy(deep=True)
-    spread["decay"][0, 0] = np.array([-0.7, -0.6, -0.5, -0.4, -0.3])
-    spread["memory_horizon"][:] = np.inf
-    rows = {row.quantity: row.value for row in summary(spread)}
-    written = "−0.500 [−0.700, −0.300]"
-    assert rows["layer0: decay (log₁₀ per step of lag)"] == written
+    rows = {row.quantity: row.value for row in summary(made(-0.1))}
     assert rows["layer0: memory horizon (steps)"] == f"> {T - 1}"
     assert [row.quantity for row in summary(data[["loss"]])] == ["loss"]
 
@@ -418,11 +420,9 @@ def exploded_in(lost: list[int], step: int = 9) -> xr.Dataset:
     first = np.full((1, 3, B), np.nan)
     first[:, :2, lost] = step
     data["first_nonfinite_step"] = ("layer", "array", "example"), first
-    for name in ("log10_adjoint", "decay", "memory_horizon"):
+    for name in ("log10_adjoint", "decay"):
         data[name][..., lost] = np.nan
     if 0 in lost:
-        for name in ("lyapunov", "lyapunov_error", "kaplan_yorke"):
-            data[name][:, 0] = np.nan
         data["log_sigma"][:, 1:] = np.nan
     return data
 
@@ -430,14 +430,17 @@ def exploded_in(lost: list[int], step: int = 9) -> xr.Dataset:
 def test_what_exploded_is_told_and_never_said_to_vanish(tmp_path: Path) -> None:
     every = list(range(B))
     data = exploded_in(every)
-    for name in ("loss", "lyapunov", "lyapunov_error", "k90", "log10_gradient"):
+    for name in (
+        *("loss", "k90", "log10_gradient"),
+        *("lyapunov", "lyapunov_error", "kaplan_yorke"),
+    ):
         data[name] = data[name] * np.nan
     table = {row.quantity: row.value for row in summary(data)}
     assert table["loss"] == "NaN: not a number"
     where = "the state h is infinite or NaN from step 9 on in 5 of 5 examples"
     assert where in table["layer0: exploded"]
     assert table["layer0/U"].startswith("gradient not a number (NaN)")
-    assert not any("horizon" in name or "Lyapunov" in name for name in table)
+    assert not any("horizon" in name or "λ₁" in name for name in table)
     page = write_page(data, tmp_path, "title", "subtitle").read_text(encoding="utf-8")
     assert f"layer0 exploded: {where}" in page and "The loss is not a number" in page
     assert "layer0: vanishes" not in page and "every direction is lost" not in page
@@ -454,11 +457,6 @@ def test_the_rest_of_a_batch_is_told_apart_from_what_exploded() -> None:
     assert told.endswith("the numbers are of the other 3.")
     (said,) = SAY["gradient_against_lag"](data)
     assert said.startswith("layer0 (3 of 5 examples, the others explode): vanishes")
-    (said,) = SAY["lyapunov"](data)
-    assert "−0.100 ± 0.010" in said and "1 of 2 examples have none" in said
-    assert dict((r.quantity, r.value) for r in summary(data))[
-        "layer0: Kaplan–Yorke dimension"
-    ].endswith("1 of 2 are NaN")
     assert explosion(made()) == []
 
 

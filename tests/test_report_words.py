@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rnnjax.report import words, words_flow
 from rnnjax.report.flow import DECAYS, KEYS
+from rnnjax.report.grids import horizon
 from rnnjax.report.naming import score
 from rnnjax.report.runs import Metric
 from rnnjax.report.tables import bounds, decay_at, outcomes, success_bound
@@ -233,13 +234,16 @@ def decay_rows(*rows: tuple[str, int, str, dict[str, Any]]) -> pl.DataFrame:
     start = {
         "train_step": 0,
         "slope": -0.1,
-        "r2_exponential": 1.0,
-        "r2_power_law": 0.8,
-        "horizon": 35.0,
+        "rate": -0.1,
+        "power": 0.0,
+        "law": "exponential",
+        "horizon": 31.0,
+        "stays_below": 31.0,
         "lags": 100,
         "transient": 5,
         "zeros": 0,
         "first_word": -10.0,
+        "first_ratio": -9.0,
         "sigma_max": 1.0,
         "bound": None,
     }
@@ -263,8 +267,8 @@ def decay_rows(*rows: tuple[str, int, str, dict[str, Any]]) -> pl.DataFrame:
 
 def test_a_gradient_below_float32_is_named_with_its_range() -> None:
     table = decay_rows(
-        ("Elman sigmoid", 0, "start", {"first_word": -63.4}),
-        ("Elman sigmoid", 1, "start", {"first_word": -63.0}),
+        ("Elman sigmoid", 0, "start", {"first_word": -63.4, "first_ratio": -62.0}),
+        ("Elman sigmoid", 1, "start", {"first_word": -63.0, "first_ratio": -61.0}),
         ("GRU", 0, "start", {}),
     )
     found = words_flow.first_word(decay_at(table), "distance")
@@ -272,7 +276,10 @@ def test_a_gradient_below_float32_is_named_with_its_range() -> None:
         "At distance 100 and initialisation log₁₀‖λ₁‖ of Elman sigmoid is −63.2 "
         "(2 seeds, −63.4 to −63.0), a finite number far below −45, where float32 ends."
     )
-    assert "largest gradient at the first word is that of GRU" in found[1]
+    assert found[1].startswith(
+        "At distance 100 and initialisation most of the gradient is left at the first "
+        "word in GRU (log₁₀‖λ₁‖/‖λ_s‖ −9.0,"
+    )
 
 
 @pytest.mark.parametrize(
@@ -321,16 +328,66 @@ def test_extremes_say_decay_or_growth(slope: float, kind: str) -> None:
     assert f"the steepest {kind} that of B" in sentence
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"slope": 0.01},  # a learning rate before training
+        {"slope": -0.6, "law": "power law"},
+        {"slope": -0.6, "law": "undecided"},
+    ],
+)
+def test_no_slope_is_ranked_that_is_none(other: dict[str, Any]) -> None:
+    rows = (("A", 0, "start", {"slope": 0.01}), ("B", 0, "start", other))
+    assert words_flow.extremes(decay_at(decay_rows(*rows)), "distance") == []
+
+
+def test_the_horizon_of_seeds_is_counted_not_averaged() -> None:
+    def cell(*horizons: float, **other: Any) -> str:
+        made = [
+            ("A", seed, "start", {"horizon": x, "stays_below": x} | other)
+            for seed, x in enumerate(horizons)
+        ]
+        (row,) = decay_at(decay_rows(*made)).to_dicts()
+        return horizon(row).text
+
+    inf = math.inf
+    assert cell(9.0, 11.0, 12.0) == "11"
+    assert cell(9.0, 11.0, inf) == "11 (1 of 3 > 99)"
+    assert cell(9.0, inf, inf) == "> 99 (2 of 3 > 99)"
+    assert cell(inf, inf) == "> 99" and cell(math.nan) == "–"
+    assert cell(9.0, stays_below=20.0) == "9, for good 20"
+    assert cell(9.0, stays_below=inf) == "9, for good > 99"
+
+
+def test_the_law_of_seeds_is_that_of_their_spread() -> None:
+    def law(*fits: tuple[float, float]) -> str:
+        made = [
+            ("A", seed, "start", {"rate": rate, "power": power})
+            for seed, (rate, power) in enumerate(fits)
+        ]
+        return decay_at(decay_rows(*made))["law"].item()
+
+    assert law((-0.1, 0.01), (-0.11, -0.01), (-0.1, 0.0)) == "exponential"
+    assert law((-0.01, -2.0), (0.01, -2.1), (0.0, -2.05)) == "power law"
+    assert law((-0.1, 3.0), (0.2, -3.0)) == "undecided"
+    assert law((-0.1, 0.0)) == "exponential"  # of its own curve
+
+
 def test_training_effect_counts_runs() -> None:
-    rows = [("GRU", s, "start", {"first_word": -10.0}) for s in range(3)]
+    """By what is left of the gradient, whatever became of its size."""
+    rows = [("GRU", s, "start", {"first_ratio": -10.0}) for s in range(3)]
     ends = [-2.0, -12.0, -9.0]
-    rows += [("GRU", s, "end", {"first_word": x}) for s, x in enumerate(ends)]
+    rows += [
+        ("GRU", s, "end", {"first_ratio": x, "first_word": -99.0})
+        for s, x in enumerate(ends)
+    ]
     runs = pl.DataFrame(
         {"identity": ["GRU0", "GRU1", "GRU2"], "solved": [True, False, False]}
     )
     assert words_flow.training_effect(decay_rows(*rows), runs, "distance") == [
-        "Training raised log₁₀‖λ₁‖ at distance 100 in 1 of 1 run that solved the task "
-        "(median +8.0) and in 1 of 2 runs that did not solve the task (median −0.5)."
+        "Training raised log₁₀‖λ₁‖/‖λ_s‖ at distance 100 in 1 of 1 run that solved the "
+        "task (median +8.0) and in 1 of 2 runs that did not solve the task (median "
+        "−0.5)."
     ]
 
 

@@ -12,6 +12,12 @@ from rnnjax.probes.adjoint import (
     state_names,
 )
 from rnnjax.probes.decay import decay
+from rnnjax.probes.relative import (
+    adjoint_rate,
+    log_root_mean_square,
+    mean_log,
+    relative,
+)
 from rnnjax.probes.spread import effective_rank, scaled_by_lag
 from rnnjax.probes.walk import Walk
 
@@ -39,19 +45,53 @@ VARIABLES = {
         "the adjoint of an example is NaN",
         "directions",
     ),
+    "log10_ratio": Variable(
+        ("array", "lag"),
+        "log10 of the lagged adjoint over the largest norm of the joint state's at "
+        "lags 0 to 5, mean over the examples in which it is not exactly zero",
+        "log10",
+    ),
+    "log10_ratio_rms": Variable(
+        ("array", "lag"),
+        "the same ratio, log10 of its root mean square over the examples: the few "
+        "examples with the largest gradient decide it",
+        "log10",
+    ),
+    "adjoint_rate": Variable(
+        ("array",),
+        "ln of that ratio at the first step over the lags between it and the largest "
+        "norm at lags 0 to 5, mean over the examples; negative: vanishing",
+        "nats per step",
+    ),
     "decay": Variable(
         EACH,
-        "slope of log10 of the lagged adjoint by lag, by Theil and Sen, after a "
-        "transient of 5 lags; negative: vanishing, NaN: too few lags, or an adjoint "
-        "that is NaN at some lag",
+        "mean change of log10 of the lagged adjoint per step of lag, from lag 5 on (a "
+        "third of a shorter curve); negative: vanishing, NaN: too few lags, or an "
+        "adjoint that is NaN at some lag",
+        "log10 per step",
+        version=2,
+    ),
+    "decay_rate": Variable(
+        ("array", "bound"),
+        "a of d_l = a + b log10((l+1)/l), fitted to the steps d_l of log10_ratio from "
+        "the lag of `decay` on, with its 95 % interval from their scatter: 0 for a "
+        "power law",
         "log10 per step",
     ),
-    "r2_exponential": Variable(EACH, "R^2 of an exponential in the lag"),
-    "r2_power_law": Variable(EACH, "R^2 of a power law in the lag"),
+    "decay_power": Variable(
+        ("array", "bound"), "b of that fit and its interval: 0 for an exponential"
+    ),
     "memory_horizon": Variable(
-        EACH,
-        "largest lag with at least 1/1000 of the norm at lag 5; inf: not reached, NaN: "
-        "too few lags, or an adjoint that is NaN at some lag",
+        ("array",),
+        "first lag, from the largest of lags 0 to 5 on, at which log10_ratio is below "
+        "-3, a thousandth; inf: none that was measured, NaN: no adjoint is a number",
+        "steps",
+        version=2,
+    ),
+    "horizon_stays_below": Variable(
+        ("array",),
+        "first lag from which on it stays below; greater than memory_horizon where the "
+        "gradient returns",
         "steps",
     ),
     "exact_zeros": Variable(
@@ -98,19 +138,34 @@ def flow(
         rows, zero = lags_forward(rows.astype(np.float64), last, turned)
         curves.append(by_lag(rows, np.asarray(zero)))
     fits = [[decay(curve) for curve in rows.T] for rows in curves]
+    ratios = [
+        relative(np.where(gone[None], np.nan, rows), curves[0])
+        for rows, gone in zip(curves, lost, strict=True)
+    ]
+    means = [mean_log(rows) for rows in ratios]
+    whole_fits = [decay(curve) for curve in means]
 
     def each(name: str) -> np.ndarray:
         found = [[getattr(fit, name) for fit in row] for row in fits]
         return np.where(lost, np.nan, np.array(found, float))
 
+    def bounds(name: str) -> list[list[float]]:
+        parts = [getattr(fit, name) for fit in whole_fits]
+        return [[part.mean, part.low, part.high] for part in parts]
+
     values = {
         "log10_adjoint": norms,
         "log10_total_adjoint": whole,
         "effective_rank": rank,
+        "log10_ratio": means,
+        "log10_ratio_rms": [log_root_mean_square(rows) for rows in ratios],
+        "adjoint_rate": [adjoint_rate(rows) for rows in ratios],
         "decay": each("slope"),
-        "r2_exponential": each("r2_exponential"),
-        "r2_power_law": each("r2_power_law"),
-        "memory_horizon": each("horizon"),
+        "decay_rate": bounds("rate"),
+        "decay_power": bounds("power"),
+        "memory_horizon": [fit.horizon for fit in whole_fits],
+        "horizon_stays_below": [fit.stays_below for fit in whole_fits],
         "exact_zeros": each("zeros"),
     }
-    return record(values, VARIABLES, {"array": state_names(lagged.states)})
+    names = {"array": state_names(lagged.states), "bound": ("estimate", "low", "high")}
+    return record(values, VARIABLES, names)

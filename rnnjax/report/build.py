@@ -146,10 +146,14 @@ def _tables(study: Study) -> list[tuple[str, str, Grid]]:
         ),
         (
             "Decay at initialisation",
-            "Change of log₁₀‖λ‖ per step of lag, median over the seeds with their "
-            "range; horizon: the largest lag with a thousandth of the gradient. The "
-            "bound holds for one layer of sigmoid Elman cells; “slope ≤ bound” counts "
-            "measurements.",
+            "Mean change of log₁₀ of the gradient per step of lag, median over the "
+            "seeds with their range. Law: whether the steps d_l of that curve follow "
+            "a + b log₁₀((l+1)/l) with b = 0 (exponential), with a = 0 (power law), "
+            "with neither (mixture), hardly change it (none) or leave it undecided. "
+            "Horizon: the first lag with less than a thousandth of ‖λ_s‖, the largest "
+            "gradient at lags 0 to 5. Both are of each sentence relative to its ‖λ_s‖, "
+            "then the mean of the logarithm. The bound holds for one layer of sigmoid "
+            "Elman cells; “slope ≤ bound” counts measurements.",
             decay_grid(runs, study.flow.decays),
         ),
     ]

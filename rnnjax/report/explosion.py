@@ -9,7 +9,13 @@ import math
 import numpy as np
 import xarray as xr
 
-from rnnjax.report.instruments.numbers import JOINT, labels, latest, pick
+from rnnjax.report.instruments.numbers import (
+    JOINT,
+    labels,
+    latest,
+    lost_examples,
+    pick,
+)
 from rnnjax.report.naming import count, listing
 
 
@@ -81,16 +87,6 @@ def unknown_gradient(data: xr.Dataset, layer: str) -> str:
         f"the gradient is not a finite number in {int(lost.sum())} of "
         f"{count(lost.size, 'example')}: {reason}"
     )
-
-
-def lost_examples(data: xr.Dataset, layer: str) -> np.ndarray:
-    """Whether the lagged adjoint of the joint state is NaN or inf at a valid step."""
-    norms = data[ADJOINT].sel(layer=layer)
-    norms = norms.sel(array=JOINT if JOINT in labels(data, "array") else norms.array[0])
-    values = norms.transpose("time", "example").to_numpy().astype(float)
-    last = data["last_step"].to_numpy().astype(int)
-    measured = np.arange(len(values))[:, None] <= last[None, :]
-    return np.any((np.isnan(values) | np.isposinf(values)) & measured, axis=0)
 
 
 def exploded_points(data: xr.Dataset) -> list[str]:

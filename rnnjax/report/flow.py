@@ -12,7 +12,8 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Float, Int
 
-from rnnjax.probes.decay import decay
+from rnnjax.probes.decay import decay, transient_of
+from rnnjax.probes.relative import mean_log, relative
 from rnnjax.store.rundir import PROBES, RunDir
 
 
@@ -24,19 +25,23 @@ LAGS = {
     "train_step": pl.Int64,
     "lag": pl.Int64,
     "log10_norm": pl.Float64,
+    "log10_ratio": pl.Float64,
     "zeros": pl.Float64,
 }
 DECAYS = {
     "train_step": pl.Int64,
     "slope": pl.Float64,
-    "r2_exponential": pl.Float64,
-    "r2_power_law": pl.Float64,
+    "rate": pl.Float64,
+    "power": pl.Float64,
+    "law": pl.String,
     "horizon": pl.Float64,
+    "stays_below": pl.Float64,
     "lags": pl.Int64,
     "transient": pl.Int64,
     "zeros": pl.Int64,
     "exploded": pl.Float64,
     "first_word": pl.Float64,
+    "first_ratio": pl.Float64,
     "sigma_max": pl.Float64,
     "bound": pl.Float64,
 }
@@ -56,15 +61,18 @@ class Flow:
     """Gradient flow; every table begins with `KEYS`.
 
     Attributes:
-        lags: `log10_norm` of the lagged adjoint by `lag`, the median over the examples
-            of the probed batch (−inf: exactly zero), and the share `zeros` of examples
-            in which it is exactly zero. First layer, joint state. Examples in which it
-            is not finite at some lag are left out.
-        decays: the fit of that curve (see `rnnjax.probes.decay`), NaN if no example is
-            left; `exploded`: the share of those left out; `lags` measured, the
-            `transient` left out, `first_word`: the norm at the largest lag,
-            `sigma_max` of the recurrent kernel, and for a sigmoid Elman network of one
-            layer the `bound` log10(σ_max/4).
+        lags: by `lag`, `log10_norm` of the lagged adjoint, the median over the examples
+            of the probed batch (−inf: exactly zero); `log10_ratio`, the mean over
+            examples of log10 of the norm over the largest near the loss
+            (`rnnjax.probes.relative`); and the share `zeros` of examples in which it is
+            exactly zero. First layer, joint state. Examples in which it is not finite
+            at some lag are left out.
+        decays: the fit of `log10_ratio` (see `rnnjax.probes.decay`), NaN if no example
+            is left: `slope`, `rate` a, `power` b, `law`, `horizon`, `stays_below`;
+            `exploded`: the share of the examples left out; `lags` measured, the
+            `transient` left out; at the largest lag `first_word`, the median norm, and
+            `first_ratio`; `sigma_max` of the recurrent kernel, and for a sigmoid Elman
+            network of one layer the `bound` log10(σ_max/4).
         shares: the signed `share` of each `time` step in the update of each `kernel`,
             one example at a time, at the first and the last measurement. `length` of
             the sentence and the `word`, where known.
@@ -131,12 +139,14 @@ class Curve(NamedTuple):
 
     Attributes:
         median: of log10 norms; NaN where no example is left.
+        ratio: mean of log10 of the norm over the largest near the loss.
         zeros: share of exact zeros.
         exploded: share of the examples that are left out.
         lags: that were measured, exploded or not.
     """
 
     median: Float[np.ndarray, "T"]
+    ratio: Float[np.ndarray, "T"]
     zeros: Float[np.ndarray, "T"]
     exploded: float
     lags: int
@@ -164,23 +174,17 @@ def _curves(data: xr.Dataset) -> Curves:
             seen = np.sum(~np.isnan(table), axis=1)
             zeros = np.sum(np.isneginf(table), axis=1) / np.maximum(seen, 1)
         share = float(np.sum(lost) / max(np.sum(last >= 0), 1))
-        found[int(step)] = Curve(median, zeros, share, int(last.max(initial=-1)) + 1)
+        ratio = mean_log(relative(table))
+        most = int(last.max(initial=-1)) + 1
+        found[int(step)] = Curve(median, ratio, zeros, share, most)
     return found
 
 
 def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
     for step, curve in curves.items():
         for lag in np.flatnonzero(~np.isnan(curve.median)).tolist():
-            yield step, lag, float(curve.median[lag]), float(curve.zeros[lag])
-
-
-def transient_of(lags: int) -> int:
-    """First lags that a fit leaves out: 5, or a third of a curve that is shorter.
-
-    >>> transient_of(100), transient_of(4), transient_of(2)
-    (5, 1, 0)
-    """
-    return min(5, max(0, (lags - 1) // 3))
+            values = curve.median, curve.ratio, curve.zeros
+            yield step, lag, *(float(value[lag]) for value in values)
 
 
 def _decay_rows(
@@ -193,16 +197,17 @@ def _decay_rows(
         seen = np.flatnonzero(~np.isnan(found.median))
         if not seen.size and not found.exploded:
             continue
-        curve = found.median[: seen[-1] + 1 if seen.size else found.lags]
-        skip = transient_of(len(curve))
-        fit = decay(curve, skip)
+        lags = int(seen[-1]) + 1 if seen.size else found.lags
+        fit = decay(found.ratio[:lags])
         known = sigma[i][~np.isnan(sigma[i])]
         largest = float(known.max()) if known.size else math.nan
         bound = math.log10(SIGMOID_SLOPE * largest) if sigmoid and largest > 0 else None
         yield (
-            *(step, fit.slope, fit.r2_exponential, fit.r2_power_law, fit.horizon),
-            *(len(curve), skip, fit.zeros, found.exploded),
-            *(float(curve[-1]), largest, bound),
+            *(step, fit.slope, fit.rate.mean, fit.power.mean, fit.law),
+            *(fit.horizon, fit.stays_below, lags, transient_of(lags)),
+            *(int(np.sum(np.isneginf(found.median[:lags]))), found.exploded),
+            *(float(found.median[lags - 1]), float(found.ratio[lags - 1])),
+            *(largest, bound),
         )
 
 

@@ -85,13 +85,21 @@ def digits(n: int) -> Callable[[float | None], str]:
 
 
 def horizon(row: dict[str, Any]) -> Cell:
-    """The memory horizon; "> T" if the gradient lasts through all that was measured."""
-    value = row["horizon"]
+    """The memory horizon; "> T" if the gradient lasts through all that was measured.
+
+    Of several seeds the median, and how many last: there is no mean of such numbers.
+    Where the gradient returns, the lag from which on it stays below, too.
+    """
+    value, stays = row["horizon"], row["stays_below"]
     if value is None or math.isnan(value):
         return Cell("–", "", numeric=True)
-    if math.isinf(value):
-        return Cell(f"> {row['lags'] - 1}", 1e12, numeric=True)
-    return Cell(whole(value), value, numeric=True)
+    last = f"> {row['lags'] - 1}"
+    shown = last if math.isinf(value) else whole(value)
+    if stays is not None and stays > value:
+        shown += f", for good {last if math.isinf(stays) else whole(stays)}"
+    if 0 < row["beyond"] < row["horizons"]:
+        shown += f" ({row['beyond']} of {row['horizons']} {last})"
+    return Cell(shown, 1e12 if math.isinf(value) else value, numeric=True)
 
 
 def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
@@ -122,7 +130,7 @@ def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "balanced accuracy": figure("balanced", metric),
             "solved": solved,
             "decay at start": figure("slope", digits(4)),
-            "log₁₀‖λ₁‖ at start": figure("first_word", digits(1)),
+            "log₁₀‖λ₁‖/‖λ_s‖ at start": figure("first_ratio", digits(1)),
             "horizon at start": horizon,
             "updates": figure("steps", whole),
             "seconds": figure("run_seconds", digits(1)),
@@ -157,10 +165,10 @@ def decay_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "variant": text("variant"),
             "seeds": figure("seeds", whole),
             "slope per step": slopes,
-            "R² exponential": figure("r2_exponential", digits(3)),
-            "R² power law": figure("r2_power_law", digits(3)),
+            "law": text("law"),
             "horizon": horizon,
             "log₁₀‖λ₁‖": figure("first_word", digits(1)),
+            "log₁₀‖λ₁‖/‖λ_s‖": figure("first_ratio", digits(1)),
             "σ_max(U)": figure("sigma_max", digits(2)),
             "log₁₀(σ_max/4)": figure("bound", digits(4)),
             "slope ≤ bound": held,

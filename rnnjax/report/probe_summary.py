@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from rnnjax.probes.decay import Decay, decay
+from rnnjax.probes.relative import adjoint_rate, mean_log
 from rnnjax.report.explosion import exploded_state, unknown_gradient
-from rnnjax.report.instruments.adjoints import norms_by_lag, slope
+from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.learning import ALL
 from rnnjax.report.instruments.numbers import (
     arrays,
@@ -18,7 +20,6 @@ from rnnjax.report.instruments.numbers import (
     labels,
     latest,
     percent,
-    pick,
     ranged,
     whole_state,
 )
@@ -68,34 +69,49 @@ def _explosion(
 
 def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, str]]:
     if "log10_adjoint" in data and arrays(data, layer):
-        array = whole_state(data, layer)
-        if has(one, "decay"):
-            text = ranged(pick(data, "decay", "example", layer=layer, array=array))
-        else:
-            text = number(slope(data, layer, array), 3)
-        yield "decay (log₁₀ per step of lag)", text
-    if has(one, "memory_horizon"):
-        values = pick(
-            data,
-            "memory_horizon",
-            "example",
-            layer=layer,
-            array=whole_state(data, layer),
-        )
-        reach = float(np.nanmedian(values))
-        known = np.any(
-            np.isfinite(
-                norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
-            ),
-            axis=1,
-        )
-        most = int(np.flatnonzero(known)[-1]) if known.any() else 0
-        text = f"> {most}" if math.isinf(reach) else whole(reach)
-        yield "memory horizon (steps)", text
+        ratios = left_by_lag(data, layer, whole_state(data, layer))
+        curve = mean_log(ratios)
+        known = np.flatnonzero(~np.isnan(curve))
+        if known.size:
+            lag, fit = int(known[-1]), decay(curve)
+            yield f"log₁₀‖λ‖/‖λ_s‖ at lag {lag}", number(float(curve[lag]), 1)
+            rate = number(adjoint_rate(ratios), 3)
+            yield f"adjoint rate over {lag} lags (nats per step)", rate
+            yield "law of the decay", law_text(fit)
+            yield "memory horizon (steps)", horizon_text(fit, lag)
     if has(one, "effective_rank"):
         values = one["effective_rank"].to_numpy()
         far = int(np.flatnonzero(~np.isnan(values))[-1])
         yield f"effective rank at lag {far}", number(float(values[far]))
+
+
+def law_text(fit: Decay) -> str:
+    """The law with its number, or that it is undecided.
+
+    >>> law_text(decay(-0.5 * np.arange(40.0)))
+    'exponential, −0.500 log₁₀ per step [−0.500, −0.500]'
+    """
+    if fit.law == "exponential":
+        low, high = number(fit.rate.low, 3), number(fit.rate.high, 3)
+        return f"exponential, {number(fit.rate.mean, 3)} log₁₀ per step [{low}, {high}]"
+    if fit.law == "power law":
+        low, high = number(fit.power.low, 1), number(fit.power.high, 1)
+        return f"power law, lag to the {number(fit.power.mean, 1)} [{low}, {high}]"
+    return "no decay" if fit.law == "none" else fit.law
+
+
+def horizon_text(fit: Decay, lags: int) -> str:
+    """The first lag below a thousandth; and that from which on, where it is another.
+
+    >>> horizon_text(decay(-0.5 * np.arange(40.0)), 39)
+    '7'
+    """
+    last = f"> {lags}"
+    text = last if math.isinf(fit.horizon) else whole(fit.horizon)
+    if fit.stays_below > fit.horizon:
+        stays = last if math.isinf(fit.stays_below) else whole(fit.stays_below)
+        text += f", for good {stays}"
+    return text
 
 
 def _dynamics(
@@ -110,14 +126,21 @@ def _dynamics(
         if has(one, key):
             digits = 1 if key == "log10_condition" else 3
             yield name, ranged(one[key].to_numpy(), digits)
+    for key, name in (
+        ("worst_case_rate", "worst case, ln σ₁(P)/T (nats per step)"),
+        ("typical_rate", "typical, ln(‖P‖_F/√N)/T (nats per step)"),
+    ):
+        if has(one, key):
+            yield name, ranged(one[key].to_numpy(), 3)
     if has(one, "lyapunov"):
         mean, error = leading(data, layer)
         yield (
-            "leading Lyapunov exponent (nats per step)",
-            f"{number(mean, 3)} ± {number(error, 3)}",
+            "λ₁ on stationary input (nats per step)",
+            f"{number(mean, 4)} ± {number(error, 4)}",
         )
     if has(one, "kaplan_yorke"):
-        yield "Kaplan–Yorke dimension", ranged(one["kaplan_yorke"].to_numpy(), 1)
+        dimension = number(float(one["kaplan_yorke"]), 1)
+        yield "Kaplan–Yorke dimension there", dimension
 
 
 def _factors(

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import xarray as xr
 
-from rnnjax.probes.decay import decay
-from rnnjax.report.explosion import lost_examples
-from rnnjax.report.flow import transient_of
-from rnnjax.report.instruments.adjoints import fitted, norms_by_lag, slope
+from rnnjax.probes.decay import Decay, decay
+from rnnjax.probes.relative import adjoint_rate, mean_log
+from rnnjax.report.instruments.adjoints import fitted, left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
     arrays,
     band,
@@ -16,13 +15,14 @@ from rnnjax.report.instruments.numbers import (
     has,
     labels,
     latest,
+    lost_examples,
     percent,
     pick,
     ranged,
     whole_state,
 )
 from rnnjax.report.instruments.training import training_table
-from rnnjax.report.naming import number, power, whole
+from rnnjax.report.naming import count, number, power, whole
 
 
 Sentences = list[str]
@@ -30,68 +30,86 @@ Sentences = list[str]
 DECADE = 1.0
 """A change of the norm by less than this power of ten over all lags is called none.
 
-A gradient vanishes that falls below a thousandth within the lags measured."""
+A gradient vanishes that falls below a thousandth of that near the loss within the lags
+measured."""
+
+
+LAWS = {
+    "exponential": "an exponential ({rate} powers of ten per step of lag)",
+    "power law": "a power law (lag to the {power})",
+    "mixture": "neither a plain exponential nor a plain power law",
+    "none": "hardly any decay beyond the first lags",
+    "undecided": "the lags measured do not tell an exponential from a power law",
+}
 
 
 def gradient(*seeds: xr.Dataset) -> Sentences:
-    """Whether the adjoint of each layer vanishes, how fast, and how far it reaches."""
+    """How much of the gradient near the loss is left, by which law, and how far."""
     data = latest(seeds[0])
     found = []
     for layer in labels(data, "layer"):
         if not arrays(data, layer) or np.all(lost_examples(data, layer)):
             continue  # `explosion` says what there is to say
-        array = whole_state(data, layer)
-        norms = norms_by_lag(data, "log10_adjoint", layer, array)
         lost = lost_examples(data, layer)
         name = layer
         if lost.any():
             name += (
                 f" ({int(np.sum(~lost))} of {lost.size} examples, the others explode)"
             )
-            norms = np.where(lost, np.nan, norms)
-        curve = band(norms).middle
-        lags = int(np.flatnonzero(~np.isnan(curve))[-1])
-        rate = slope(data, layer, array)
-        if math.isnan(rate):
-            alive = int(np.isfinite(curve).sum())
-            found.append(
-                f"{name}: no decay can be fitted; the gradient is finite and not zero "
-                f"at {alive} of {lags + 1} lags."
-            )
+        ratios = left_by_lag(data, layer, whole_state(data, layer))
+        curve = mean_log(ratios)
+        if not np.any(np.isfinite(curve)):
+            found.append(f"{name}: the gradient is exactly zero near the loss.")
             continue
-        known = curve[: lags + 1]
-        change = float(known[np.isfinite(known)][-1] - known[np.isfinite(known)][0])
-        reach = decay(known, transient_of(len(known))).horizon
-        if "memory_horizon" in data:
-            horizons = pick(data, "memory_horizon", "example", layer=layer, array=array)
-            if not np.all(np.isnan(horizons)):
-                reach = float(np.nanmedian(horizons))
-        verb = (
-            "falls near the loss and grows beyond"
-            if change <= -DECADE and rate > 0
-            else "grows near the loss and falls beyond"
-            if change >= DECADE and rate < 0
-            else "vanishes"
-            if rate < 0 and math.isfinite(reach)
-            else "explodes"
-            if change >= DECADE
-            else "shrinks"
-            if change <= -DECADE
-            else "stays within a power of ten"
-        )
-        far = (
-            f"horizon beyond the {lags} lags measured"
-            if math.isinf(reach)
-            else f"horizon {whole(reach)} steps"
-        )
-        zeros = float(np.mean(np.any(np.isneginf(norms[:, ~lost]), axis=0)))
+        lags = int(np.flatnonzero(~np.isnan(curve))[-1])
+        fit, known = decay(curve), curve[: lags + 1]
+        change = float(known[-1])
+        zeros = float(np.mean(np.any(np.isneginf(ratios[:, ~lost]), axis=0)))
         dead = f"; exactly zero at some lag in {percent(zeros)} of examples"
+        left = (
+            f"at lag {lags} log₁₀‖λ‖/‖λ_s‖ is {number(change, 1)}, "
+            f"{brief(adjoint_rate(ratios))} nats per step; {_law(fit)}"
+            if math.isfinite(change)
+            else f"at lag {lags} it is exactly zero in all examples"
+        )
         found.append(
-            f"{name}: {verb}: {brief(rate)} decades per step of lag, "
-            f"in all {number(change, 1)} over {lags} lags; "
-            f"{far}{dead if zeros else ''}."
+            f"{name}: {_verb(fit, change)}: {left}; "
+            f"{_reach(fit, lags)}{dead if zeros else ''}."
         )
     return found
+
+
+def _verb(fit: Decay, change: float) -> str:
+    if change <= -DECADE and fit.slope > 0:
+        return "falls near the loss and grows beyond"
+    if change >= DECADE and fit.slope < 0:
+        return "grows near the loss and falls beyond"
+    if math.isfinite(fit.horizon):
+        return "vanishes"
+    if change >= DECADE:
+        return "explodes"
+    return "shrinks" if change <= -DECADE else "stays within a power of ten"
+
+
+def _law(fit: Decay) -> str:
+    return LAWS[fit.law].format(
+        rate=brief(fit.rate.mean), power=number(fit.power.mean, 1)
+    )
+
+
+def _reach(fit: Decay, lags: int) -> str:
+    if math.isnan(fit.horizon):
+        return "no horizon"
+    if math.isinf(fit.horizon):
+        return f"horizon beyond the {lags} lags measured"
+    text = f"horizon {count(int(fit.horizon), 'step')}"
+    if fit.stays_below > fit.horizon:
+        end = "does not stay" if math.isinf(fit.stays_below) else "stays"
+        at = (
+            "" if math.isinf(fit.stays_below) else f" from lag {whole(fit.stays_below)}"
+        )
+        text += f" (it {end} below a thousandth{at})"
+    return text
 
 
 def training(data: xr.Dataset) -> Sentences:

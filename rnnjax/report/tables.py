@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from rnnjax.report.aggregate import median
+from rnnjax.probes.decay import law_over_seeds
+from rnnjax.report.aggregate import least, median, most
 from rnnjax.report.runs import Metric
 
 
@@ -66,13 +67,14 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
 
     Returns:
         `setting`, `distance`, `variant`, `seeds`, and medians over the seeds: `slope`
-        (`slope_low`, `slope_high`: range), `r2_exponential`, `r2_power_law`, `horizon`,
-        `lags`, `transient`, `first_word` (`first_low`, `first_high`), `sigma_max`,
-        `bound` (of `horizon` the lower
-        one); `held`: measurements with slope ≤ bound, of `bounded`; `zeros`: seeds
-        with an adjoint that is exactly zero; `exploded`: seeds with one that is not
-        finite in some example, and `lost`, those of them in which it is in none: they
-        have no part in the medians and ranges.
+        (`slope_low`, `slope_high`: range), `horizon` (inf: beyond the lags measured; of
+        two in the middle the lower one; `beyond`: seeds in which it is, of
+        `horizons`), `stays_below`, `lags`, `transient`, `first_word` (`first_low`,
+        `first_high`), `first_ratio`, `sigma_max`, `bound`; `law`: that of the decay,
+        of several seeds by their spread; `held`: measurements with slope ≤ bound, of
+        `bounded`; `zeros`: seeds with an adjoint that is exactly zero; `exploded`:
+        seeds with one that is not finite in some example, and `lost`, those of them in
+        which it is in none: they have no part in the medians and ranges.
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
@@ -85,9 +87,14 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             slope.median(),
             slope.min().alias("slope_low"),
             slope.max().alias("slope_high"),
-            median("r2_exponential"),
-            median("r2_power_law"),
-            pl.col("horizon").fill_nan(None).quantile(0.5, "lower"),
+            pl.struct("rate", "power", "law", "lags", "transient")
+            .filter(known)
+            .map_batches(_law, pl.String, returns_scalar=True)
+            .alias("law"),
+            pl.col("horizon").is_infinite().sum().alias("beyond"),
+            pl.col("horizon").is_not_nan().sum().alias("horizons"),
+            pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
+            median("first_ratio"),
             pl.col("lags").max(),
             pl.col("transient").max(),
             median("first_word"),
@@ -105,6 +112,15 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
     )
 
 
+def _law(fits: pl.Series) -> str | None:
+    """The law of all seeds, from what is known of each; None without any."""
+    table = fits.struct.unnest()
+    if len(table) < 2:
+        return table["law"].item() if len(table) else None
+    span = int(most(table["transient"])), int(least(table["lags"])) - 1
+    return law_over_seeds(table["rate"].to_numpy(), table["power"].to_numpy(), span)
+
+
 def bounds(decays: pl.DataFrame) -> pl.DataFrame:
     """Every measurement that has a bound: `margin` = slope − bound, ≤ 0 if it holds."""
     return decays.filter(
@@ -115,7 +131,10 @@ def bounds(decays: pl.DataFrame) -> pl.DataFrame:
 def run_table(runs: pl.DataFrame, decays: pl.DataFrame) -> pl.DataFrame:
     """One row per run, with its decay and horizon at initialisation."""
     start = decays.filter(pl.col("stage") == "start").select(
-        "identity", "slope", "horizon", "lags", "first_word"
+        "identity",
+        *("slope", "horizon", "stays_below", "lags", "first_word", "first_ratio"),
+        pl.col("horizon").is_infinite().cast(pl.Int64).alias("beyond"),
+        pl.lit(1).alias("horizons"),
     )
     return runs.join(start, on="identity", how="left", maintain_order="left")
 

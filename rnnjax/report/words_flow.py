@@ -45,11 +45,13 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
                 f"{start} the gradient of {row['variant']} is exactly zero at some lag "
                 f"for {row['zeros']} of {count(row['seeds'], 'seed')}."
             )
-        if len(finite) > 1:
-            top = finite.sort("first_word").row(-1, named=True)
+        left = finite.filter(pl.col("first_ratio").is_finite())
+        if len(left) > 1:
+            top = left.sort("first_ratio").row(-1, named=True)
             found.append(
-                f"{start} the largest gradient at the first word is that of "
-                f"{top['variant']} (log₁₀‖λ₁‖ {number(top['first_word'], 1)})."
+                f"{start} most of the gradient is left at the first word in "
+                f"{top['variant']} (log₁₀‖λ₁‖/‖λ_s‖ {number(top['first_ratio'], 1)}, "
+                "‖λ_s‖ being the largest near the loss)."
             )
     return found
 
@@ -85,15 +87,24 @@ def exploded(decays: pl.DataFrame, axis: str) -> list[str]:
 def extremes(decays: pl.DataFrame, axis: str) -> list[str]:
     """The slowest and the steepest decay at the farthest distance.
 
+    Of the variants whose decay is an exponential, for which alone there is a rate; and
+    only where their seeds lie apart.
+
     Args:
         decays: `rnnjax.report.tables.decay_at`, at initialisation.
     """
     found = []
     for place in _farthest(decays):
         here = place.of(decays).drop_nulls("slope").sort(pl.col("slope").abs())
+        here = here.filter(pl.col("law") == "exponential")
         if len(here) < 2:
             continue
         flat, steep = here.row(0, named=True), here.row(-1, named=True)
+        if (
+            flat["slope_high"] >= steep["slope_low"]
+            and steep["slope_high"] >= flat["slope_low"]
+        ):
+            continue  # seeds, or an axis that cannot matter before training
         kind = "steepest decay" if steep["slope"] < 0 else "steepest growth"
         where = place.title(axis)
         found.append(
@@ -132,14 +143,16 @@ def bound_check(bounds: pl.DataFrame) -> list[str]:
 
 
 def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list[str]:
-    """Whether training brought the gradient back, in solved and in unsolved runs.
+    """Whether training left more of the gradient at the first word, solved or not.
+
+    Relative to the gradient near the loss, which shrinks as the loss is learnt.
 
     Args:
         decays: table of `rnnjax.report.flow.Flow`.
         runs: `rnnjax.report.runs.Runs.frame`.
     """
     found = []
-    finite = decays.filter(pl.col("first_word").is_finite())
+    finite = decays.filter(pl.col("first_ratio").is_finite())
     ends = finite.filter(pl.col("stage") == "start").join(
         finite.filter(pl.col("stage") == "end"), on="identity", suffix="_end"
     )
@@ -152,7 +165,7 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
         ):
             here = place.of(table).filter(pl.col("solved") == solved)
             if not here.is_empty():
-                change = here["first_word_end"] - here["first_word"]
+                change = here["first_ratio_end"] - here["first_ratio"]
                 parts.append(
                     f"in {(change > 0).sum()} of {count(len(here), 'run')} {words} "
                     f"(median {_signed(middle(change))})"
@@ -160,7 +173,7 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
         if parts:
             where = place.title(axis)
             found.append(
-                f"Training raised log₁₀‖λ₁‖{' at ' + where if where else ''} "
+                f"Training raised log₁₀‖λ₁‖/‖λ_s‖{' at ' + where if where else ''} "
                 f"{' and '.join(parts)}."
             )
     return found

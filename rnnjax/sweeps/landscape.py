@@ -21,6 +21,7 @@ from rnnjax.probes.adjoint import lags_forward, log10_norms
 from rnnjax.probes.decay import decay
 from rnnjax.probes.extent import first_nonfinite
 from rnnjax.probes.measure import turned_layers
+from rnnjax.probes.relative import relative
 from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
@@ -54,12 +55,13 @@ VARIABLES = {
         "steps",
     ),
     "decay": (
-        "slope of log10_adjoint by lag after 5 steps, Theil and Sen; NaN: exploded",
+        "mean change of log10_adjoint per step of lag, from lag 5 on (a third of a "
+        "shorter curve); NaN: exploded",
         "log10 per step of lag",
     ),
     "horizon": (
-        "largest lag with 1e-3 of the norm at lag 5; inf: the largest lag still has "
-        "it, NaN: exploded",
+        "first lag at which log10_adjoint is a thousandth of its largest value at lags "
+        "0 to 5; inf: none that was measured, NaN: exploded",
         "steps",
     ),
 }
@@ -214,7 +216,7 @@ def _dataset(
         norms, sound = point.log10_adjoint, point.exploded == 0
         own = slice(norms.shape[0])
         curves[i, own, : norms.shape[1]] = norms
-        fits = [decay(curve) for curve in norms]
+        fits = [decay(relative(curve[:, None])[:, 0]) for curve in norms]
         each["decay"][i, own] = np.where(sound, [f.slope for f in fits], np.nan)
         each["horizon"][i, own] = np.where(sound, [f.horizon for f in fits], np.nan)
         each["exploded"][i, own] = point.exploded
@@ -234,7 +236,9 @@ def _dataset(
     data = xr.Dataset()
     for name, (flat, rest) in values.items():
         definition, unit = VARIABLES[name]
-        about = {"definition": definition, "units": unit}
+        about: dict[str, Any] = {"definition": definition, "units": unit}
+        if name in ("decay", "horizon"):
+            about["version"] = 2
         if whole:
             array = np.empty((*sizes, *flat.shape[1:]), flat.dtype)
             array[tuple(np.array(places).reshape(len(jobs), -1).T)] = flat

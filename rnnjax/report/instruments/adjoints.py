@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from rnnjax.probes.decay import decay, over_seeds
-from rnnjax.report.flow import by_lag, transient_of
+from rnnjax.probes.relative import relative
+from rnnjax.report.flow import by_lag
 from rnnjax.report.instruments.curves import (
     Curve,
     gutter,
@@ -23,6 +24,7 @@ from rnnjax.report.instruments.numbers import (
     has,
     labels,
     latest,
+    lost_examples,
     pick,
     whole_state,
 )
@@ -47,6 +49,17 @@ def norms_by_lag(
     return by_lag(values, last)
 
 
+def left_by_lag(data: xr.Dataset, layer: str, array: str) -> np.ndarray:
+    """log10 of the adjoint over that near the loss, ``(lag, example)``.
+
+    Examples in which it is not finite somewhere are NaN.
+    """
+    norms = norms_by_lag(data, "log10_adjoint", layer, array)
+    joint = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
+    lost = lost_examples(data, layer)
+    return relative(np.where(lost, np.nan, norms), joint)
+
+
 def slope(data: xr.Dataset, layer: str, array: str) -> float:
     """Decay of the median example, in powers of ten per step of lag.
 
@@ -62,11 +75,7 @@ def slope(data: xr.Dataset, layer: str, array: str) -> float:
 
 def fitted(curve: np.ndarray) -> float:
     """Slope of one curve by lag after the transient; NaN for fewer than two points."""
-    seen = np.flatnonzero(~np.isnan(curve))
-    if not seen.size:
-        return float("nan")
-    known = curve[: seen[-1] + 1]
-    return decay(known, transient_of(len(known))).slope
+    return decay(curve).slope
 
 
 def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:

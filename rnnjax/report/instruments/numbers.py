@@ -148,3 +148,13 @@ def ranged(values: np.ndarray, digits: int = 3) -> str:
         text += f" [{', '.join(ends)}]"
     lost = every.size - known.size
     return f"{text}; {lost} of {every.size} are NaN" if lost else text
+
+
+def lost_examples(data: xr.Dataset, layer: str) -> np.ndarray:
+    """Whether the lagged adjoint of the joint state is NaN or inf at a valid step."""
+    norms = data["log10_adjoint"].sel(layer=layer)
+    norms = norms.sel(array=JOINT if JOINT in labels(data, "array") else norms.array[0])
+    values = norms.transpose("time", "example").to_numpy().astype(float)
+    last = data["last_step"].to_numpy().astype(int)
+    measured = np.arange(len(values))[:, None] <= last[None, :]
+    return np.any((np.isnan(values) | np.isposinf(values)) & measured, axis=0)

@@ -1,0 +1,95 @@
+"""Adjoints relative to those near the loss: what is left of the gradient by lag.
+
+An adjoint shrinks as the loss is learnt, at all lags alike. Networks, tasks and stages
+of training are compared by what the recurrence makes of it: the norm at each lag over
+the largest norm at lags 0 to 5, of each example, and then the mean of the logarithm.
+The largest of a few lags, because some state arrays get their first gradient one step
+before the loss (the c of an LSTM that is read from h).
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+
+REFERENCE_LAGS = 6
+"""Lags near the loss, from 0 on, whose largest norm is the reference."""
+
+
+def relative(
+    log10_norms: Float[np.ndarray, "lags B"],
+    joint: Float[np.ndarray, "lags B"] | None = None,
+) -> Float[np.ndarray, "lags B"]:
+    """log10 of each norm over the largest near the loss, example by example.
+
+    NaN for an example that is exactly zero, or not finite, near the loss.
+
+    Args:
+        log10_norms: by lag.
+        joint: those of the joint state, where the reference is taken; None: the same.
+
+    >>> relative(np.array([[-4.0], [-3.0], [-5.0]])).ravel().tolist()
+    [-1.0, 0.0, -2.0]
+    """
+    norms = np.asarray(log10_norms, np.float64)
+    near = (norms if joint is None else joint)[:REFERENCE_LAGS]
+    top = np.max(np.where(np.isnan(near), -np.inf, near), axis=0, initial=-np.inf)
+    return norms - np.where(np.isfinite(top), top, np.nan)
+
+
+def mean_log(log10_norms: Float[np.ndarray, "lags B"]) -> Float[np.ndarray, "lags"]:
+    """Mean over the examples that are not exactly zero at this lag.
+
+    −inf where all that were measured are zero, NaN where none was measured.
+
+    >>> mean_log(np.array([[-1.0, -3.0, -np.inf]])).tolist()
+    [-2.0]
+    """
+    counted = np.isfinite(log10_norms)
+    number = np.sum(counted, axis=1)
+    total = np.sum(np.where(counted, log10_norms, 0.0), axis=1)
+    zero = np.any(np.isneginf(log10_norms), axis=1)
+    empty = np.where(zero, -np.inf, np.nan)
+    return np.where(number > 0, total / np.maximum(number, 1), empty)
+
+
+def log_root_mean_square(
+    log10_norms: Float[np.ndarray, "lags B"],
+) -> Float[np.ndarray, "lags"]:
+    """log10 of the root mean square over examples, zeros included.
+
+    Larger than `mean_log`, by σ² ln 10 for a log-normal spread of σ powers of ten: the
+    few examples with the largest gradient decide it.
+
+    >>> log_root_mean_square(np.array([[0.0, -np.inf]])).round(4).tolist()
+    [-0.1505]
+    """
+    norms = np.asarray(log10_norms, np.float64)
+    measured = ~np.isnan(norms)
+    top = np.max(np.where(measured, norms, -np.inf), axis=1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    squares = np.where(measured, 10.0 ** (2 * (norms - top)), 0.0)
+    mean = np.sum(squares, axis=1) / np.maximum(np.sum(measured, axis=1), 1)
+    with np.errstate(divide="ignore"):
+        found = top[:, 0] + 0.5 * np.log10(mean)
+    return np.where(measured.any(axis=1), found, np.nan)
+
+
+def adjoint_rate(log10_ratio: Float[np.ndarray, "lags B"]) -> float:
+    """1/(l − r) ln(‖λ_{s−l}‖ / ‖λ_{s−r}‖) at the largest lag l of each example, mean.
+
+    In nats per step; r is the lag of the reference, where `relative` is 0. −inf if it
+    is exactly zero in an example, NaN if no example is left.
+
+    >>> adjoint_rate(np.array([[0.0, 0.0], [-1.0, -0.5], [-2.0, np.nan]])).__round__(4)
+    -1.7269
+    """
+    rates = []
+    for curve in np.asarray(log10_ratio, np.float64).T:
+        known = np.flatnonzero(~np.isnan(curve))
+        if not known.size:
+            continue
+        near = curve[:REFERENCE_LAGS]
+        first = int(np.argmax(np.where(np.isnan(near), -np.inf, near)))
+        if known[-1] > first:
+            rates.append(curve[known[-1]] * np.log(10.0) / (known[-1] - first))
+    return float(np.mean(rates)) if rates else float("nan")
