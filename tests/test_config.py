@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnjax.cells import CELLS
@@ -328,12 +329,17 @@ EXACT = st.integers(-(2**53), 2**53)
 
 
 @given(EXACT | st.floats(allow_nan=False) | st.booleans() | st.text())
+@example("INFINITY")
+@example("-inf")
+@example("1e400")
 def test_fields_keep_values_or_refuse_them(value):
     """Text that is a number counts as one, and 1e3 as a whole number."""
     number = value
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             number = float(value) if value.isascii() and "_" not in value else value
+            if math.isinf(float(number)) and "inf" not in value.lower():
+                number = value  # larger than any float
     whole = isinstance(number, int | float) and float(number).is_integer()
     exact = whole and abs(float(number)) <= 2**53
     fits = {

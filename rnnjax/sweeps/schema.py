@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import math
 import re
+import string
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -215,20 +216,26 @@ def _convert_number(kind: type, value: Any) -> Any:
 EXACT = 2.0**53
 """Beyond it a float stands for more whole numbers than one."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.ASCII)
+_NUMBER = re.compile(
+    r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(?P<infinite>inf(inity)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 def _read(text: str) -> Any:
     """The number or truth value that a text is, which ``${oc.env:…}`` always gives."""
-    text = text.strip()
+    text = text.strip(string.whitespace)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if not _NUMBER.fullmatch(text):
+    if not (found := _NUMBER.fullmatch(text)):
         raise Mismatch
     try:
         return int(text)
     except ValueError:
-        return float(text)
+        number = float(text)
+    if math.isinf(number) and not found["infinite"]:  # 1e400
+        raise Mismatch
+    return number
 
 
 def _describe(annotation: Any) -> list[str]:
