@@ -11,6 +11,7 @@ import xarray as xr
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.store import aggregate
+from rnnjax.store.aggregate import Range
 from rnnjax.store.identity import COSMETIC
 from rnnjax.store.index import INDEX, row_of
 from rnnjax.store.joined import join_probes
@@ -148,7 +149,15 @@ class Results:
                 raise UserError(f"column '{name}' holds no numbers to average")
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         wanted = [name for name in wanted if name not in keys]
-        return aggregate.aggregate(done, list(keys), wanted, confidence)
+        ranges = self._ranges(done, wanted)
+        return aggregate.aggregate(done, list(keys), wanted, confidence, ranges)
+
+    @staticmethod
+    def _ranges(runs: pl.DataFrame, values: Sequence[str]) -> dict[str, Range | None]:
+        """Of the metrics, where all of the runs have an accuracy for it."""
+        if set(runs["metric"] if "metric" in runs.columns else ()) != {"accuracy"}:
+            return {}
+        return {name: (0.0, 1.0) for name in values if "metric" in name}
 
     def settings(self) -> tuple[str, ...]:
         """What tells groups of repetitions apart: `varying` without the seed."""

@@ -63,11 +63,39 @@ def test_groups_and_what_is_missing():
     ]
     assert found["cell"].to_list() == ["b", "a"] and found["runs"].to_list() == [3, 2]
     assert found["loss"].to_list() == [2.0, 5.0] and found["loss.n"].to_list() == [2, 1]
-    np.testing.assert_allclose(found["loss.low"][0], 2 - stats.t.ppf(0.975, 1))
+    # half of the range of two values is 12.7 wide: a loss below 0 there is none
+    assert found["loss.low"][0] == 0.0
+    np.testing.assert_allclose(found["loss.high"][0], 2 + stats.t.ppf(0.975, 1))
     assert found["loss.low"][1] is None  # One value has no spread.
     assert found["solved"].to_list() == [1.0, 0.5] and found["solved.high"][0] == 1.0
     (whole,) = aggregate(frame, [], ["loss"]).to_dicts()
     assert (whole["runs"], whole["loss"]) == (5, 3.0)
+
+
+def test_no_interval_leaves_the_range_of_its_value():
+    frame = pl.DataFrame(
+        {
+            "test_accuracy": [0.99, 0.7],
+            "test_loss": [0.1, 0.9],
+            "test_metric": [0.9, 0.2],
+            "best_step": [10, 90],
+            "run_seconds": [1.0, 2.0],
+            "test_metric.long": [1.5, 0.1],
+            "margin": [0.1, 0.2],
+        }
+    )
+    values = frame.columns
+    accuracy = {"test_metric": (0.0, 1.0)}
+    (found,) = aggregate(frame, [], values, ranges=accuracy).to_dicts()
+    ends = {name: (found[f"{name}.low"], found[f"{name}.high"]) for name in values}
+    assert ends["test_accuracy"] == (0.0, 1.0) == ends["test_metric"]
+    assert ends["test_loss"][0] == 0.0 and ends["test_loss"][1] > 1
+    assert ends["test_metric.long"][0] == 0.0 and ends["test_metric.long"][1] > 1
+    assert ends["best_step"] == ends["run_seconds"] == (None, None)
+    assert ends["margin"][0] < 0
+    assert found["best_step"] == 50.0
+    narrow = aggregate(frame, [], ["test_accuracy"], 0.1).to_dicts()[0]
+    assert 0.8 < narrow["test_accuracy.low"] < narrow["test_accuracy.high"] < 0.9
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,8 @@ def runs(folder: str, view: View = View()) -> int:
         legend = f"{len(results.runs)} runs in {folder}"
         if len(table) > SHOWN:
             legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
+        if view.by is not None:
+            legend += "; mean [95 % interval of the mean over the runs of a group]"
         print_table(table.head(SHOWN), legend)
         if view.by is not None:
             _warn_mixed(results, view.by.split(","))

@@ -1,6 +1,7 @@
 """Means over repetitions with confidence intervals."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,12 +11,34 @@ from scipy.special import ndtri, stdtrit
 
 COUNT = "runs"
 
+Range = tuple[float, float]
+
+
+def range_of(name: str) -> Range | None:
+    """The least and the largest value that a final number can have; None: no interval.
+
+    A time or a number of updates depends on the machine and on when one looks: its mean
+    over seeds estimates nothing.
+
+    >>> range_of("test_accuracy"), range_of("test_loss"), range_of("run_seconds")
+    ((0.0, 1.0), (0.0, inf), None)
+    """
+    stem = name.removeprefix("result.").partition(".")[0]
+    if stem.endswith(("step", "steps", "seconds", "count", "updates")):
+        return None
+    if stem.endswith("accuracy") or stem == "reference":
+        return 0.0, 1.0
+    if stem.endswith(("loss", "error", "metric", "baseline")):
+        return 0.0, math.inf
+    return -math.inf, math.inf
+
 
 def aggregate(
     frame: pl.DataFrame,
     by: Sequence[str],
     values: Sequence[str],
     confidence: float = 0.95,
+    ranges: Mapping[str, Range | None] | None = None,
 ) -> pl.DataFrame:
     """Groups of equal `by`, in the order of their first row.
 
@@ -24,13 +47,17 @@ def aggregate(
         by: columns that make a group.
         values: numeric or logical columns.
         confidence: of the intervals.
+        ranges: of values, where it is another than that of `range_of`.
 
     Returns:
         Columns `by`, ``runs`` (rows of the group), and for each value its mean, and
         beside it ``.low``, ``.high`` and ``.n``. `n` counts the values that are there
-        and finite; only these enter. Numbers: Student's interval of the mean. Logical
-        values: the share of true ones and Wilson's interval. Null below two numbers.
+        and finite; only these enter. Numbers: Student's interval of the mean, as far as
+        it lies in the range of the value, where the mean lies too: what is cut off
+        costs no coverage. Logical values: the share of true ones and Wilson's interval.
+        Null below two numbers, and where a range is None.
     """
+    known_ranges = {name: range_of(name) for name in values} | dict(ranges or {})
     known = [
         pl.when(pl.col(name).cast(pl.Float64).is_finite())
         .then(pl.col(name).cast(pl.Float64))
@@ -54,6 +81,8 @@ def aggregate(
             low, high = wilson(middle, n, confidence)
         else:
             low, high = student(middle, groups[f"{name}.std"].to_numpy(), n, confidence)
+            ends = known_ranges[name] or (math.nan, math.nan)
+            low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
         bounds = {f"{name}.low": low, f"{name}.high": high}
         columns += [
             groups[name],
