@@ -52,7 +52,7 @@ MISTAKES = [
     ("probe step=3", ["run=DIR"]),
     ("probe run=nowhere", ["nowhere", "no such folder"]),
     ("probe run=. step=x", ["step=x", "number of updates"]),
-    ("probe weight=U", ["weight=U[0,0]"]),
+    ("probe weight=U", ["weight=V[0,0]"]),
     ("probe probe=off", ["probe=full"]),
     ("probe cell=lstn", ["lstn", "did you mean lstm"]),
     ("trian", ["trian", "did you mean train?"]),

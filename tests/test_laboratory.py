@@ -192,7 +192,7 @@ def test_the_chain_rule_of_one_weight(config):
         ("W[0,0]", "unknown kernel 'W'"),
         ("layer7/U[0,0]", "unknown layer 'layer7'"),
         ("U[0,9]", "no entry"),
-        ("U", "write weight=U"),
+        ("U", "write weight=V"),
     ]:
         with pytest.raises(UserError, match=message):
             write_out(config, params, weight)

@@ -265,7 +265,7 @@ def test_the_summary_is_a_table_of_variants_and_distances(sweep: Path) -> None:
     lines = printed(sweep).splitlines()
     assert lines[0].split() == "variant distance 4 distance 60".split()
     sigmoid = next(i for i, line in enumerate(lines) if "Elman sigmoid" in line)
-    assert ".99" in lines[sigmoid] and "[.49–.50]" in lines[sigmoid]
+    assert ".99" in lines[sigmoid] and "(.49–.50)" in lines[sigmoid]
     assert lines[sigmoid + 1].split() == ["2/2", "−0.646", "0/2", "−0.640"]
     text = "\n".join(lines)
     assert "1 unfinished" in text and "1 diverged" in text

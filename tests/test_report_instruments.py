@@ -355,7 +355,7 @@ def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
     assert rows[name] == "−0.1000 ± 0.0100"
     assert rows["layer0: slope of forget"] == "mean 0.200, bound 0.25, 12 % saturated"
     assert rows[f"layer0: direct share at lag {T - 1} (log₁₀)"] == "−2.30"
-    assert rows["layer0/U"].endswith("k₉₀ 7, cancellation 0.50, update ratio ∞")
+    assert rows["layer0/U"].endswith("k₉₀ 7, cancellation 0.50, zero before its update")
     rows = {row.quantity: row.value for row in summary(made(-0.1))}
     assert rows["layer0: memory horizon (steps)"] == f"> {T - 1}"
     assert [row.quantity for row in summary(data[["loss"]])] == ["loss"]

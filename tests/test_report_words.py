@@ -403,9 +403,9 @@ def test_the_first_word_in_the_update() -> None:
         }
     )
     assert words_flow.update_of_first_word(table, "distance") == [
-        "At distance 100 the first word holds less than 1 % of the update of V in 1 of "
-        "2 networks at initialisation (all but B, 0.20) and in 0 of 1 network at the "
-        "end."
+        "At distance 100 the first word holds less than 1 % of one sentence's update "
+        "of V, in the median sentence, in 1 of 2 networks at initialisation (all but "
+        "B, 0.20) and in 0 of 1 network at the end."
     ]
 
 

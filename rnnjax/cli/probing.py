@@ -58,7 +58,7 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
         overrides: those of one training run, for a network at initialisation; or
             ``run=DIR`` with perhaps ``step=N``, for a run's parameters. Beside either
             ``sections=flow,factors`` (``probe=light`` is ``sections=flow``), and
-            ``weight=U[0,0]`` for the chain rule of that weight.
+            ``weight=V[0,0]`` for the chain rule of that weight.
 
     Raises:
         UserError: anything wrong; nothing has been written then.

@@ -38,7 +38,7 @@ def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
     """
     found = re.fullmatch(r"(?:([\w.]+)/)?(\w+)\[([\d, ]+)\]", text)
     if found is None:
-        raise UserError(f"weight={text} is no entry of a kernel; write weight=U[0,0]")
+        raise UserError(f"weight={text} is no entry of a kernel; write weight=V[0,0]")
     layer, kernel, index = found.groups()
     places = tuple(int(place) for place in index.split(",") if place.strip())
     return layer or "layer0", kernel, places

@@ -95,7 +95,7 @@ class ChainRule:
         return [list(row) for row in zip(*columns, strict=True)]
 
     def text(self) -> str:
-        """The rows in columns, the sum, and the update."""
+        """The rows in columns, the sum, and the update of plain gradient descent."""
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
@@ -104,7 +104,9 @@ class ChainRule:
         ]
         lines.append(f"sum of terms = dL/d{self.weight} = {self.gradient:.4g}")
         update = f"{self.old:.4g} - {self.rate:.4g} * {self.gradient:.4g}"
-        lines.append(f"{self.weight} <- {update} = {self.new:.6g}")
+        lines.append(
+            f"{self.weight} <- {update} = {self.new:.6g}  (plain gradient descent)"
+        )
         return "\n".join(lines)
 
     def legend(self) -> str:

@@ -135,7 +135,7 @@ def _tables(study: Study) -> list[tuple[str, str, Grid]]:
     found = [
         (
             f"{runs.metric.capitalize()} of every variant",
-            "Held-out: median [range over the seeds], then how many seeds solved the "
+            "Held-out: median (range over the seeds), then how many seeds solved the "
             "task and in how many updates (median; known for runs that stop then).",
             outcome_grid(runs),
         ),

@@ -148,7 +148,7 @@ def decay_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
         text = number(row["slope"], 4)
         if row["seeds"] > 1:
             low, high = number(row["slope_low"], 4), number(row["slope_high"], 4)
-            text += f" [{low}, {high}]"
+            text += f" ({low} to {high})"
         return Cell(text, row["slope"], numeric=True)
 
     def held(row: dict[str, Any]) -> Cell:
@@ -207,7 +207,7 @@ def _outcome(row: dict[str, Any], runs: Runs) -> Cell:
         return Cell(", ".join(facts), "")
     text = score(row["middle"], runs.is_share)
     if row["seeds"] > 1:
-        text += f" [{span(row['low'], row['high'], runs.is_share)}]"
+        text += f" ({span(row['low'], row['high'], runs.is_share)})"
     return Cell(f"{text}, {', '.join(facts)}", row["middle"])
 
 

@@ -38,8 +38,8 @@ class Row:
 def summary(data: xr.Dataset) -> list[Row]:
     """The numbers that describe a network in short; what was not measured is left out.
 
-    A value in brackets is the whole range over examples (and steps), before it the
-    median.
+    Parentheses hold the whole range over examples (and steps), before them stands the
+    median; square brackets hold 95 % intervals.
     """
     data = latest(data)
     rows = []
@@ -193,7 +193,9 @@ def _parameters(data: xr.Dataset) -> list[Row]:
             texts.append(f"cancellation {number(float(one['cancellation']))}")
     for name in labels(data, "array_of") if "array_of" in data.dims else []:
         if has(data, "update_ratio"):
-            ratio = brief(float(data["update_ratio"].sel(array_of=name)))
+            ratio = float(data["update_ratio"].sel(array_of=name))
+            fresh = math.isinf(ratio)
+            text = "zero before its update" if fresh else f"update ratio {brief(ratio)}"
             label = "all parameters" if name == ALL else name
-            found.setdefault(label, []).append(f"update ratio {ratio}")
+            found.setdefault(label, []).append(text)
     return [Row(name, ", ".join(texts)) for name, texts in found.items() if texts]

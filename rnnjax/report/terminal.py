@@ -45,7 +45,7 @@ def summary(sweep_dir: str | Path) -> RenderableType:
             cells = [_cell(runs, place, name, ended, decays) for place in across]
             table.add_row(name, *cells)
     legend = (
-        f"{runs.metric}: median [range over seeds]; seeds that solved the task; "
+        f"{runs.metric}: median (range over seeds); seeds that solved the task; "
         "change of log₁₀‖λ‖ per step of lag at initialisation"
     )
     return Group(table, Text(legend, style="dim"))
@@ -71,7 +71,7 @@ def _cell(
     if row["middle"] is not None:
         text.append(score(row["middle"], runs.is_share), style="bold")
         if row["seeds"] > 1:
-            text.append(f" [{span(row['low'], row['high'], runs.is_share)}]")
+            text.append(f" ({span(row['low'], row['high'], runs.is_share)})")
     style = "green" if row["solved"] == row["seeds"] else ""
     text.append(f"\n{row['solved']}/{row['seeds']}", style=style)
     slopes = place.of(decays).filter(variant=name)["slope"].to_list()

@@ -209,7 +209,8 @@ def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
             where = place.title(axis)
             found.append(
                 f"{'At ' + where + ' the' if where else 'The'} first word holds less "
-                f"than 1 % of the update of {kernel} {' and '.join(parts)}."
+                f"than 1 % of one sentence's update of {kernel}, in the median "
+                f"sentence, {' and '.join(parts)}."
             )
     return found
 

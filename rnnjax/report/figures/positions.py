@@ -1,4 +1,4 @@
-"""Ragged text: share of the update by position, short against long sentences."""
+"""Ragged text: share of one sentence's update by position, short against long ones."""
 
 import numpy as np
 import polars as pl
@@ -124,21 +124,21 @@ def share_by_position(
                     axes, f"{_heading(place, bucket, axis)}, n = {n}\n{STAGES[stage]}"
                 )
                 if j == 0:
-                    axes.set_ylabel("share of the update")
+                    axes.set_ylabel("share of its update")
                 else:
                     axes.set_yticklabels([])
                 if i == len(rows) - 1:
                     axes.set_xlabel(f"words from the {end}")
     caption = (
-        f"Share of each position in the update of {kernel_name(kernel)}, one sentence "
-        f"at a time: short sentences have at most {SHORT} words, long ones at least "
-        f"{LONG} (padding words included); n different sentences. Line: median over "
-        f"sentences and seeds. Positions that fewer than {LEAST} sentences have are "
-        "left out."
+        f"Share of each position in the update of {kernel_name(kernel)} that one "
+        f"sentence alone would make: short sentences have at most {SHORT} words, long "
+        f"ones at least {LONG} (padding words included); n different sentences. Line: "
+        f"median over sentences and seeds. Positions that fewer than {LEAST} sentences "
+        "have are left out."
     )
     return Drawing(
         "share_by_position",
-        "Share of the update by position, short against long sentences",
+        "Share of one sentence's update by position, short against long ones",
         caption + left_out(found, shown),
         figure,
         table,

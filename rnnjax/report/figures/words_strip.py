@@ -1,4 +1,4 @@
-"""Share of the update per word of an example sentence."""
+"""Share per word of the update that an example sentence alone would make."""
 
 import matplotlib
 import numpy as np
@@ -96,7 +96,9 @@ def _draw(
     sentence = " ".join(words) if few else f"{' '.join(words[:4])} … {words[-1]}"
     caption = (
         f"“{sentence}” ({len(words)} words; first seed): share of each word in the "
-        "update of a kernel, ⟨G_t, G⟩/‖G‖², which sums to 1 over the words. Orange: "
+        "update of a kernel that this sentence alone would make, ⟨G_t, G⟩/‖G‖², which "
+        "sums to 1 over the words. It says what fills that update, noise included, "
+        "not what is learnt from. Orange: "
         f"with the update, purple: against it; the colours end at ±{number(limit)}"
         f"{'' if few else ' and grow with the root of the share'}."
     )
@@ -104,7 +106,7 @@ def _draw(
     slug = "_".join("".join(c if c.isalnum() else " " for c in where).split())
     return Drawing(
         f"share_per_word{'_' + slug if slug else ''}",
-        f"Share of the update per word{': ' + where if where else ''}",
+        f"Share of one sentence's update per word{': ' + where if where else ''}",
         caption,
         figure,
         one,

@@ -129,12 +129,12 @@ def percent(share: float) -> str:
 
 
 def ranged(values: np.ndarray, digits: int = 3) -> str:
-    """The median, and the whole range in brackets if there is one.
+    """The median, and the whole range in parentheses if there is one.
 
     NaN is left out and counted.
 
     >>> ranged(np.array([-0.5, -0.625, -0.75]), 2)
-    '−0.62 [−0.75, −0.50]'
+    '−0.62 (−0.75 to −0.50)'
     >>> ranged(np.array([1.0, np.nan, np.nan]), 0)
     '1; 2 of 3 are NaN'
     """
@@ -145,7 +145,7 @@ def ranged(values: np.ndarray, digits: int = 3) -> str:
     text = number(float(np.median(known)), digits)
     ends = [number(float(end), digits) for end in (known.min(), known.max())]
     if ends[0] != ends[1]:
-        text += f" [{', '.join(ends)}]"
+        text += f" ({' to '.join(ends)})"
     lost = every.size - known.size
     return f"{text}; {lost} of {every.size} are NaN" if lost else text
 
