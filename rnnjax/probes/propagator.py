@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float
+from scipy.special import logsumexp
 
 from rnnjax.probes.graded import GradedProduct, double
 from rnnjax.probes.jacobian import jacobians
@@ -44,7 +45,7 @@ class PropagatorSpectrum:
     def log_typical_gain(self) -> float:
         """ln(‖P‖_F / √N): the root mean square growth of a random direction."""
         logs = self.log_singular_values
-        return float(0.5 * (np.logaddexp.reduce(2 * logs) - np.log(logs.size)))
+        return float(0.5 * (logsumexp(2 * logs) - np.log(logs.size)))
 
 
 def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
