@@ -60,6 +60,8 @@ def propagator_spectrum(data: xr.Dataset) -> Figure | None:
     lags = data["lag_probed"].to_numpy()
     for layer in labels(data, "layer"):
         table = pick(data, "log_sigma", "lag_probed", "mode", layer=layer)
+        if np.all(np.isnan(table[lags > 0])):
+            continue  # no product is a number
         if curves := _fan(lags, table / math.log(10.0)):
             drawn[layer] = curves
     if not drawn:
