@@ -73,7 +73,7 @@ def chain_rule(
        1     a    0.5  0  0.5   0.25     0.5      0.5      0.5   0.125  0.0625
        2  film    0.5  0  0.5   0.25     0.5        1        1    0.25   0.125
     sum of terms = dL/dU[0, 0] = 0.1875
-    U[0, 0] <- 2 - 0.1 * 0.1875 = 1.98125
+    U[0, 0] <- 2 - 0.1 * 0.1875 = 1.98125  (plain gradient descent)
     """
     if kernel not in walk.kernels:
         raise unknown("kernel", kernel, walk.kernels)
