@@ -60,7 +60,7 @@ VARIABLES = {
         ("probed_example",),
         "ln of the largest singular value of that propagator over its steps: how much "
         "a disturbance of the first state can grow at most. Exact for this example; no "
-        "estimate of a Lyapunov exponent, above which it lies",
+        "estimate of a Lyapunov exponent, above which it usually lies",
         "nats per step",
     ),
     "typical_rate": Variable(

@@ -78,7 +78,7 @@ def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, 
             rate = number(adjoint_rate(ratios), 3)
             yield f"adjoint rate over {lag} lags (nats per step)", rate
             yield "law of the decay", law_text(fit)
-            yield "memory horizon (steps)", horizon_text(fit, lag)
+            yield "memory horizon of the gradient (steps)", horizon_text(fit, lag)
     if has(one, "effective_rank"):
         values = one["effective_rank"].to_numpy()
         far = int(np.flatnonzero(~np.isnan(values))[-1])
@@ -127,15 +127,15 @@ def _dynamics(
             digits = 1 if key == "log10_condition" else 3
             yield name, ranged(one[key].to_numpy(), digits)
     for key, name in (
-        ("worst_case_rate", "worst case, ln σ₁(P)/T (nats per step)"),
-        ("typical_rate", "typical, ln(‖P‖_F/√N)/T (nats per step)"),
+        ("worst_case_rate", "worst case: largest growth, ln σ₁(P)/T (nats per step)"),
+        ("typical_rate", "typical growth, ln(‖P‖_F/√N)/T (nats per step)"),
     ):
         if has(one, key):
             yield name, ranged(one[key].to_numpy(), 3)
     if has(one, "lyapunov"):
         mean, error = leading(data, layer)
         yield (
-            "λ₁ on stationary input (nats per step)",
+            "λ₁ on stationary input, ± standard error (nats per step)",
             f"{number(mean, 4)} ± {number(error, 4)}",
         )
     if has(one, "kaplan_yorke"):
@@ -190,7 +190,8 @@ def _parameters(data: xr.Dataset) -> list[Row]:
         if "k90" in data:
             texts.append(f"k₉₀ {number(float(one['k90']), 0)}")
         if "cancellation" in data:
-            texts.append(f"cancellation {number(float(one['cancellation']))}")
+            agree = number(float(one["cancellation"]))
+            texts.append(f"|ΣG_t|/Σ|G_t| {agree}")
     for name in labels(data, "array_of") if "array_of" in data.dims else []:
         if has(data, "update_ratio"):
             ratio = float(data["update_ratio"].sel(array_of=name))
