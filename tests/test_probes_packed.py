@@ -159,7 +159,7 @@ def worst(model: nn.Module, names: list[str], pointwise: bool = True) -> float:
 
 
 PACKED = [
-    ("lstm", "gru_before", "V U", "V U Uh"),
+    pytest.param("lstm", "gru_before", "V U", "V U Uh", marks=pytest.mark.rare),
     pytest.param("lru", "urnn", "B C D lambda", "V W", marks=pytest.mark.rare),
 ]
 

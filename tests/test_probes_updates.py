@@ -144,7 +144,7 @@ def test_truncation_bias_against_single_gradients(cell, readout, x64):
 @pytest.mark.parametrize(
     ("cell", "layer", "at", "fields"),
     [
-        ("lstm", -1, None, {"layers": 2}),
+        pytest.param("lstm", -1, None, {"layers": 2}, marks=pytest.mark.rare),
         pytest.param("lru", 0, 2, {}, marks=pytest.mark.rare),
     ],
 )

@@ -36,9 +36,8 @@ def test_exponents_are_exact(dtype: Any) -> None:
     assert power_of_two(jnp.asarray(limit.minexp - 1), dtype) == 0
 
 
-@pytest.mark.parametrize(
-    "dtype", [jnp.bfloat16, pytest.param(jnp.float16, marks=pytest.mark.rare)]
-)
+@pytest.mark.rare
+@pytest.mark.parametrize("dtype", HALVES)
 def test_adjoints_and_gradients_are_those_of_32_bits(dtype: Any) -> None:
     x = jax.random.normal(jax.random.key(1), (T, B, M))
     cells = {

@@ -48,8 +48,11 @@ def runs(cell: str, probe: str) -> list[RunConfig]:
 @pytest.fixture(
     scope="module",
     params=[
-        *("elman", "lstm"),
-        *(pytest.param(cell, marks=pytest.mark.rare) for cell in ("gru", "urnn")),
+        "elman",
+        *(
+            pytest.param(cell, marks=pytest.mark.rare)
+            for cell in ("lstm", "gru", "urnn")
+        ),
     ],
 )
 def cell(request: pytest.FixtureRequest) -> str:

@@ -28,7 +28,11 @@ def gradient(config):
 @pytest.mark.parametrize(
     ("cell", "engines"),
     [
-        ("lru", [{"engine": "associative"}, {"engine": "associative", "chunk": 2}]),
+        pytest.param(
+            "lru",
+            [{"engine": "associative"}, {"engine": "associative", "chunk": 2}],
+            marks=pytest.mark.rare,
+        ),
         pytest.param(
             *("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]), marks=pytest.mark.rare
         ),
