@@ -34,6 +34,7 @@ def sentences(rule: BackpropConfig, cell: str = "lstm", **changes) -> RunConfig:
     return tiny(cell, **(defaults | changes))
 
 
+@pytest.mark.rare
 def test_a_word_beyond_the_cut_is_not_learnt():
     lags = (10, 28, 29, 40)
     runs = [sentences(BackpropConfig("cut", lag)) for lag in lags]

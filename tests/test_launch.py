@@ -410,6 +410,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "tasks.py"
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize(
     ("name", "error"),
     [

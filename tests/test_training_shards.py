@@ -43,6 +43,7 @@ def test_bits_do_not_depend_on_where_the_shards_lie(probe):
         assert differing(lone.measurements, outcome.measurements) == []
 
 
+@pytest.mark.rare
 @pytest.mark.parametrize("task", rows(TASKS, ["opinion"]))
 def test_gradient_is_that_of_the_undivided_batch(task):
     config = tiny("gru", "light", task=task, task_options=TASKS[task], batch=6)

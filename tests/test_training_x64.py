@@ -31,6 +31,7 @@ def test_every_cell_can_be_built(x64):
             assert kinds <= {"float64", "complex128"}, job.config.cell
 
 
+@pytest.mark.rare
 def test_the_loss_has_all_of_its_digits(x64):
     """Held against the equations in NumPy."""
     length, size = 7, 23  # of no other test: held-out examples are kept by task
