@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnjax import results
+from rnnjax.probes.adjoint import by_lag
+from rnnjax.probes.decay import transient_of
 from rnnjax.report.aggregate import median
 from rnnjax.report.build import what_came_out
-from rnnjax.report.flow import by_lag, read_flow, transient_of
+from rnnjax.report.flow import read_flow
 from rnnjax.report.layout import spread
 from rnnjax.report.runs import tidy
 from rnnjax.report.study import read_study

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from rnnjax.probes.adjoint import by_lag
 from rnnjax.probes.decay import decay, transient_of
 from rnnjax.probes.relative import mean_log, relative
 from rnnjax.store.rundir import PROBES, RunDir
@@ -119,19 +120,6 @@ def read_flow(runs: pl.DataFrame) -> Flow:
 def lag_table(probes: xr.Dataset) -> pl.DataFrame:
     """`LAGS` of one run's probes, of the first layer and state array in them."""
     return _frame(_lag_rows(_curves(probes)), LAGS)
-
-
-def by_lag(
-    norms: Float[np.ndarray, "T B"], last: Int[np.ndarray, "B"]
-) -> Float[np.ndarray, "T B"]:
-    """Norms by lag s − t instead of time t; NaN where a lag reaches before the start.
-
-    >>> by_lag(np.array([[1.0], [2.0], [3.0]]), np.array([1])).ravel().tolist()
-    [2.0, 1.0, nan]
-    """
-    time = last[None, :] - np.arange(norms.shape[0])[:, None]
-    found = np.take_along_axis(norms, np.clip(time, 0, None), axis=0)
-    return np.where(time >= 0, found, np.nan)
 
 
 class Curve(NamedTuple):
