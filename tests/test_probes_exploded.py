@@ -132,7 +132,7 @@ def test_the_examples_beside_it_keep_their_numbers(exploded) -> None:
     for name in ("worst_case_rate", "typical_rate"):
         rate = exploded[name].isel(layer=0, probed_example=KNOWN)
         np.testing.assert_allclose(rate, np.log(GAIN), rtol=1e-5)
-    # over the batch it is that of the examples that are known
+    # averages over the batch leave the exploded example out
     np.testing.assert_allclose(exploded.adjoint_rate, np.log(GAIN), rtol=1e-5)
     assert np.isposinf(exploded.memory_horizon).all()
 

@@ -76,7 +76,7 @@ INSTRUMENTS = (
         "state at step t, by lag: median over examples, band: 10 to 90 % of them. The "
         "number is the mean change of log₁₀‖λ‖ per step of lag, first lags left out; a "
         "cross marks the first lag at which λ is exactly zero. ‖λ_s‖ is the largest "
-        "norm at lags 0 to 5; a mean over examples is that of the logarithm.",
+        "norm at lags 0 to 5; averages over examples are geometric means.",
     ),
     Instrument(
         instruments.gradient_over_training,

@@ -25,7 +25,7 @@ _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
 def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
-    """Name and SHA-256 of the modules of one's own behind a file that was executed.
+    """Name and SHA-256 of the local modules that an executed file imports.
 
     Args:
         content: the source of the file.
@@ -35,8 +35,8 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         function.
 
     Raises:
-        UserError: the file of one has changed since a cell or task first imported it:
-            Python goes on with the module as it was.
+        UserError: a module's file has changed since a cell or task imported it, but
+            Python still runs the old version.
     """
     found: dict[str, str] = {}
     waiting = imported(ast.parse(content))
@@ -81,7 +81,7 @@ def _digest(name: str, place: Path, source: bytes) -> str:
     module = sys.modules.get(name)
     if module is not None and _SEEN.setdefault(module, now) != now:
         raise UserError(
-            f"{place} has changed since it was imported, and Python goes on with the "
-            "module as it was; start Python anew"
+            f"{place} has changed since it was imported, but Python still runs the old "
+            "version; restart Python"
         )
     return now

@@ -68,9 +68,9 @@ def gradient_against_lag(
     caption = (
         "Norm of the gradient of the loss at the last loss step s with respect to the "
         "state at step t, by lag: median over the probed sentences, line: median over "
-        "seeds, band: range of the seeds. The number is the fitted change of log₁₀‖λ‖ "
-        "per step of lag. A cross marks the lag at which λ is exactly zero in some "
-        "seed; the line goes on with the others."
+        "seeds, band: range of the seeds. The number is the mean change of log₁₀‖λ‖ "
+        "per step of lag, first lags left out. A cross marks the lag at which λ is "
+        "exactly zero in some seed; the line goes on with the others."
     )
     return Drawing(
         "gradient_against_lag",
