@@ -78,15 +78,14 @@ class Run:
             )
         known_as = f"{name}@{digest[:8]}"
         used = register(UserFile(kind, name, place, place.read_bytes()), known_as)
-        for role in {*self.manifest.digests, *used.digests}:
-            if role.startswith(f"{kind} imports ") and (
-                used.digests.get(role) != self.manifest.digests.get(role)
-            ):
-                raise UserError(
-                    f"the {kind} {name} cannot be used: the module "
-                    f"{role.removeprefix(f'{kind} imports ')} that it imports is not "
-                    "what the run was made with; put that back, or train again"
-                )
+        digests = self.manifest.digests.items()
+        known = {role: sha for role, sha in digests if role.split()[0] == kind}
+        if changed := {role for role, _ in known.items() ^ used.digests.items()}:
+            raise UserError(
+                f"the {kind} {name} cannot be used: the module "
+                f"{min(changed).removeprefix(f'{kind} imports ')} that it imports is "
+                "not what the run was made with; put that back, or train again"
+            )
         return known_as
 
     @property

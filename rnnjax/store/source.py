@@ -6,9 +6,11 @@ docstrings, comments, positions and error messages, so that prose makes no run s
 """
 
 import ast
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
 import rnnjax
@@ -92,10 +94,9 @@ def imported(tree: ast.AST, package: str = "") -> list[str]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and (node.level == 0 or package):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            parts = [*(above if node.level else []), *filter(None, [node.module])]
-            names.append(".".join(parts))
-            names += [".".join([*parts, alias.name]) for alias in node.names]
+            with contextlib.suppress(ImportError):  # more dots than packages
+                base = resolve_name("." * node.level + (node.module or ""), package)
+                names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return names
 
 
