@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from rnnjax.probes.decay import decay
 from rnnjax.report import instruments
 from rnnjax.report.explosion import explosion
-from rnnjax.report.instruments.adjoints import fitted, slope
+from rnnjax.report.instruments.adjoints import slope
 from rnnjax.report.instruments.numbers import arrays, band
 from rnnjax.report.instruments.word_strip import COLUMNS, columns
 from rnnjax.report.probe_page import INSTRUMENTS, write_page
@@ -235,7 +236,7 @@ def test_short_examples_are_fitted_on_the_median_curve() -> None:
     data["last_step"][:] = 3
     data["decay"][:] = np.nan
     assert slope(data, "layer0", "joint") == pytest.approx(-0.5, abs=0.15)
-    assert np.isnan(fitted(np.array([0.0, np.nan])))
+    assert np.isnan(decay(np.array([0.0, np.nan])).slope)
 
 
 @pytest.mark.parametrize(

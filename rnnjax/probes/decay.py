@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from rnnjax.probes.relative import REFERENCE_LAGS
+from rnnjax.probes.relative import reference_lag
 
 
 HORIZON_RATIO = 1e-3
@@ -184,8 +184,7 @@ def horizon(log10_ratio: Float[np.ndarray, "lags"]) -> float:
     measured = ~np.isnan(log10_ratio)
     if not measured.any() or np.isposinf(log10_ratio).any():
         return float("nan")
-    near = log10_ratio[:REFERENCE_LAGS]
-    start = int(np.argmax(np.where(np.isnan(near), -np.inf, near)))
+    start = reference_lag(log10_ratio)
     below = start + np.flatnonzero(log10_ratio[start:] < np.log10(HORIZON_RATIO))
     return float(below[0]) if below.size else float("inf")
 
@@ -227,6 +226,7 @@ def _fit(lags: np.ndarray, steps: np.ndarray) -> tuple[Interval, Interval]:
     unknown = Interval(float("nan"), float("nan"), float("nan"), 0)
     if lags.size < 4:
         return unknown, unknown
+    # stats.linregress takes the errors from 1 − r², which cancels where a law is exact
     table = np.stack([np.ones(lags.size), np.log10((lags + 1) / lags)], axis=1)
     found = np.linalg.lstsq(table, steps, rcond=None)[0]
     freedom = lags.size - 2

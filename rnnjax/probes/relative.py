@@ -9,6 +9,7 @@ before the loss (the c of an LSTM that is read from h).
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import logsumexp
 
 
 REFERENCE_LAGS = 6
@@ -34,6 +35,16 @@ def relative(
     near = (norms if joint is None else joint)[:REFERENCE_LAGS]
     top = np.max(np.where(np.isnan(near), -np.inf, near), axis=0, initial=-np.inf)
     return norms - np.where(np.isfinite(top), top, np.nan)
+
+
+def reference_lag(curve: Float[np.ndarray, "lags"]) -> int:
+    """The lag near the loss at which one curve is largest.
+
+    >>> reference_lag(np.array([-np.inf, -1.0, -2.0]))
+    1
+    """
+    near = curve[:REFERENCE_LAGS]
+    return int(np.argmax(np.where(np.isnan(near), -np.inf, near)))
 
 
 def mean_log(log10_norms: Float[np.ndarray, "lags B"]) -> Float[np.ndarray, "lags"]:
@@ -65,13 +76,10 @@ def log_root_mean_square(
     """
     norms = np.asarray(log10_norms, np.float64)
     measured = ~np.isnan(norms)
-    top = np.max(np.where(measured, norms, -np.inf), axis=1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    squares = np.where(measured, 10.0 ** (2 * (norms - top)), 0.0)
-    mean = np.sum(squares, axis=1) / np.maximum(np.sum(measured, axis=1), 1)
-    with np.errstate(divide="ignore"):
-        found = top[:, 0] + 0.5 * np.log10(mean)
-    return np.where(measured.any(axis=1), found, np.nan)
+    squares = np.where(measured, 2 * np.log(10.0) * norms, -np.inf)
+    number = np.sum(measured, axis=1)
+    mean = logsumexp(squares, axis=1) - np.log(np.maximum(number, 1))
+    return np.where(number > 0, 0.5 * mean / np.log(10.0), np.nan)
 
 
 def adjoint_rate(log10_ratio: Float[np.ndarray, "lags B"]) -> float:
@@ -88,8 +96,7 @@ def adjoint_rate(log10_ratio: Float[np.ndarray, "lags B"]) -> float:
         known = np.flatnonzero(~np.isnan(curve))
         if not known.size:
             continue
-        near = curve[:REFERENCE_LAGS]
-        first = int(np.argmax(np.where(np.isnan(near), -np.inf, near)))
+        first = reference_lag(curve)
         if known[-1] > first:
             rates.append(curve[known[-1]] * np.log(10.0) / (known[-1] - first))
     return float(np.mean(rates)) if rates else float("nan")

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from rnnjax.report.aggregate import middle
-from rnnjax.report.naming import number, score, span, whole
+from rnnjax.report.naming import horizon_text, number, score, span, whole
 from rnnjax.report.places import places
 from rnnjax.report.runs import Runs
 from rnnjax.report.tables import decay_at, length_table, outcomes, run_table
@@ -93,12 +93,10 @@ def horizon(row: dict[str, Any]) -> Cell:
     value, stays = row["horizon"], row["stays_below"]
     if value is None or math.isnan(value):
         return Cell("–", "", numeric=True)
-    last = f"> {row['lags'] - 1}"
-    shown = last if math.isinf(value) else whole(value)
-    if stays is not None and stays > value:
-        shown += f", for good {last if math.isinf(stays) else whole(stays)}"
+    last = row["lags"] - 1
+    shown = horizon_text(value, stays, last)
     if 0 < row["beyond"] < row["horizons"]:
-        shown += f" ({row['beyond']} of {row['horizons']} {last})"
+        shown += f" ({row['beyond']} of {row['horizons']} > {last})"
     return Cell(shown, 1e12 if math.isinf(value) else value, numeric=True)
 
 

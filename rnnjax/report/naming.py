@@ -86,6 +86,21 @@ def span(low: float, high: float, is_share: bool = True) -> str:
     return ends[0] if ends[0] == ends[1] else "–".join(ends)
 
 
+def horizon_text(horizon: float, stays_below: float, last: int) -> str:
+    """A memory horizon; with the lag from which on less is left, where that is another.
+
+    Args:
+        horizon, stays_below: see `rnnjax.probes.decay.Decay`.
+        last: the largest lag that was measured.
+
+    >>> horizon_text(7.0, 9.0, 39), horizon_text(math.inf, math.inf, 39)
+    ('7, for good 9', '> 39')
+    """
+    lags = [horizon, stays_below] if stays_below > horizon else [horizon]
+    texts = [f"> {last}" if math.isinf(lag) else whole(lag) for lag in lags]
+    return ", for good ".join(texts)
+
+
 def power(exponent: float) -> str:
     """A power of ten, its exponent rounded.
 

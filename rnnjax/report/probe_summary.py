@@ -21,9 +21,8 @@ from rnnjax.report.instruments.numbers import (
     latest,
     percent,
     ranged,
-    whole_state,
 )
-from rnnjax.report.naming import number, whole
+from rnnjax.report.naming import horizon_text, number
 from rnnjax.report.probe_words_updates import leading
 
 
@@ -69,7 +68,7 @@ def _explosion(
 
 def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, str]]:
     if "log10_adjoint" in data and arrays(data, layer):
-        ratios = left_by_lag(data, layer, whole_state(data, layer))
+        ratios = left_by_lag(data, layer)
         curve = mean_log(ratios)
         known = np.flatnonzero(~np.isnan(curve))
         if known.size:
@@ -78,7 +77,10 @@ def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, 
             rate = number(adjoint_rate(ratios), 3)
             yield f"adjoint rate over {lag} lags (nats per step)", rate
             yield "law of the decay", law_text(fit)
-            yield "memory horizon of the gradient (steps)", horizon_text(fit, lag)
+            yield (
+                "memory horizon of the gradient (steps)",
+                horizon_text(fit.horizon, fit.stays_below, lag),
+            )
     if has(one, "effective_rank"):
         values = one["effective_rank"].to_numpy()
         far = int(np.flatnonzero(~np.isnan(values))[-1])
@@ -98,20 +100,6 @@ def law_text(fit: Decay) -> str:
         low, high = number(fit.power.low, 1), number(fit.power.high, 1)
         return f"power law, lag to the {number(fit.power.mean, 1)} [{low}, {high}]"
     return "no decay" if fit.law == "none" else fit.law
-
-
-def horizon_text(fit: Decay, lags: int) -> str:
-    """The first lag below a thousandth; and that from which on, where it is another.
-
-    >>> horizon_text(decay(-0.5 * np.arange(40.0)), 39)
-    '7'
-    """
-    last = f"> {lags}"
-    text = last if math.isinf(fit.horizon) else whole(fit.horizon)
-    if fit.stays_below > fit.horizon:
-        stays = last if math.isinf(fit.stays_below) else whole(fit.stays_below)
-        text += f", for good {stays}"
-    return text
 
 
 def _dynamics(

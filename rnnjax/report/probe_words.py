@@ -7,7 +7,7 @@ import xarray as xr
 
 from rnnjax.probes.decay import Decay, decay
 from rnnjax.probes.relative import adjoint_rate, mean_log
-from rnnjax.report.instruments.adjoints import fitted, left_by_lag, norms_by_lag
+from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
     arrays,
     band,
@@ -19,7 +19,6 @@ from rnnjax.report.instruments.numbers import (
     percent,
     pick,
     ranged,
-    whole_state,
 )
 from rnnjax.report.instruments.training import training_table
 from rnnjax.report.naming import count, number, power, whole
@@ -56,7 +55,7 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
             name += (
                 f" ({int(np.sum(~lost))} of {lost.size} examples, the others explode)"
             )
-        ratios = left_by_lag(data, layer, whole_state(data, layer))
+        ratios = left_by_lag(data, layer)
         curve = mean_log(ratios)
         if not np.any(np.isfinite(curve)):
             found.append(f"{name}: the gradient is exactly zero near the loss.")
@@ -134,7 +133,7 @@ def two_factors(data: xr.Dataset) -> Sentences:
     found = []
     for layer in labels(data, "layer"):
         rates = [
-            fitted(band(norms_by_lag(data, f"log10_{part}_product", layer)).middle)
+            decay(band(norms_by_lag(data, f"log10_{part}_product", layer)).middle).slope
             for part in ("slope", "weight")
         ]
         if any(map(math.isnan, rates)):

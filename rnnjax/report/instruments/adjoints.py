@@ -49,15 +49,13 @@ def norms_by_lag(
     return by_lag(values, last)
 
 
-def left_by_lag(data: xr.Dataset, layer: str, array: str) -> np.ndarray:
-    """log10 of the adjoint over that near the loss, ``(lag, example)``.
+def left_by_lag(data: xr.Dataset, layer: str) -> np.ndarray:
+    """log10 of the joint adjoint over that near the loss, ``(lag, example)``.
 
     Examples in which it is not finite somewhere are NaN.
     """
-    norms = norms_by_lag(data, "log10_adjoint", layer, array)
-    joint = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
-    lost = lost_examples(data, layer)
-    return relative(np.where(lost, np.nan, norms), joint)
+    norms = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
+    return relative(np.where(lost_examples(data, layer), np.nan, norms))
 
 
 def slope(data: xr.Dataset, layer: str, array: str) -> float:
@@ -70,12 +68,7 @@ def slope(data: xr.Dataset, layer: str, array: str) -> float:
         fits = pick(data, "decay", "example", layer=layer, array=array)
         if not np.all(np.isnan(fits)):
             return float(np.nanmedian(fits))
-    return fitted(band(norms_by_lag(data, "log10_adjoint", layer, array)).middle)
-
-
-def fitted(curve: np.ndarray) -> float:
-    """Slope of one curve by lag after the transient; NaN for fewer than two points."""
-    return decay(curve).slope
+    return decay(band(norms_by_lag(data, "log10_adjoint", layer, array)).middle).slope
 
 
 def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:
@@ -212,7 +205,7 @@ def _medians(
     lines, curves = palette(names), []
     for name, values in zip(names, tables, strict=True):
         around = band(values)
-        rate = f"  {number(fitted(around.middle), 3)}" if slopes else ""
+        rate = f"  {number(decay(around.middle).slope, 3)}" if slopes else ""
         x = np.arange(len(values))
         curves.append(Curve(x, around.middle, name + rate, lines[name], around))
     return curves

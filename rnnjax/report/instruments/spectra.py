@@ -81,7 +81,7 @@ def lyapunov(data: xr.Dataset) -> Figure | None:
     names = [
         layer
         for layer in labels(data, "layer")
-        if not np.any(np.isnan(pick(data, "lyapunov", "exponent", layer=layer)[:1]))
+        if not np.isnan(pick(data, "lyapunov", "exponent", layer=layer)[0])
     ]
     if not names:
         return None
