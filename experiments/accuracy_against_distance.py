@@ -45,7 +45,7 @@ class Settings:
     every: int = 250
     fresh: int = 1000
     networks: tuple[str, ...] = tuple(NETWORKS)
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset
-from rnnjax.reproduce.arjovsky import RATE, SETUP, TRAINING, networks
+from rnnjax.reproduce.arjovsky import ACCUMULATOR, RATE, SETUP, TRAINING, networks
 from rnnjax.reproduce.learning import (
     FINITE,
     draw_learning,
@@ -26,7 +26,7 @@ SOLVED = 1 / 12
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Lengths, units of each network, updates, learning rates, held-out size, parts of
-    a batch that have a core of their own."""
+    a batch that have a core of their own, start of RMSprop's accumulator."""
 
     lengths: tuple[int, ...] = (100,)
     units: Mapping[str, int] = dataclasses.field(
@@ -35,9 +35,10 @@ class Settings:
     updates: int = 3000
     every: int = 50
     heldout: int = 1000
-    rates: tuple[float, ...] = (RATE, 3e-3)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    rates: tuple[float, ...] = (RATE,)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     shards: int = 1
+    accumulator: float = ACCUMULATOR
 
 
 PAPER = Settings(
@@ -49,6 +50,7 @@ PAPER = Settings(
     rates=(RATE,),
     seeds=(0,),
     shards=2,
+    accumulator=0.0,
 )
 
 
@@ -60,6 +62,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         networks(settings.units),
         (
             *TRAINING,
+            f"optimizer.initial_scale={settings.accumulator}",
             f"steps={settings.updates}",
             f"log_every={settings.every}",
             f"eval.every={settings.every}",

@@ -35,14 +35,14 @@ SOLVED = 1 / 12
 class Settings:
     """Length of the adding problem, delay of the copies (0: none), units, training."""
 
-    adding: int = 200
-    copy: int = 100
+    adding: int = 100
+    copy: int = 50
     units: int = 64
-    updates: int = 1500
-    every: int = 25
+    updates: int = 3000
+    every: int = 50
     heldout: int = 500
     batch: int = 20
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:

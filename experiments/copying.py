@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import PRNGKeyArray
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset
-from rnnjax.reproduce.arjovsky import RATE, SETUP, TRAINING, networks
+from rnnjax.reproduce.arjovsky import ACCUMULATOR, RATE, SETUP, TRAINING, networks
 from rnnjax.reproduce.learning import (
     FINITE,
     draw_learning,
@@ -18,6 +21,9 @@ from rnnjax.reproduce.learning import (
     rate_panels,
     updates_to,
 )
+from rnnjax.tasks.base import Data, TaskSpec
+from rnnjax.tasks.copying import SYMBOLS, Copy
+from rnnjax.types import Batch
 
 
 UNITS = {"tanh": 80, "IRNN": 80, "LSTM": 40, "unitary": 128}
@@ -25,17 +31,18 @@ UNITS = {"tanh": 80, "IRNN": 80, "LSTM": 40, "unitary": 128}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Delays, units of each network, updates, learning rates and held-out size."""
+    """Delays, units of each network, updates, learning rates, held-out size, start of
+    RMSprop's accumulator, symbols as one-hot vectors (else through an embedding)."""
 
     delays: tuple[int, ...] = (100,)
-    units: Mapping[str, int] = dataclasses.field(
-        default_factory=lambda: {**UNITS, "unitary": 64}
-    )
+    units: Mapping[str, int] = dataclasses.field(default_factory=lambda: UNITS)
     updates: int = 2000
     every: int = 50
     heldout: int = 500
-    rates: tuple[float, ...] = (RATE, 3e-3)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    rates: tuple[float, ...] = (RATE,)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    accumulator: float = ACCUMULATOR
+    one_hot: bool = True
 
 
 PAPER = Settings(
@@ -46,17 +53,37 @@ PAPER = Settings(
     heldout=1000,
     rates=(RATE,),
     seeds=(0,),
+    accumulator=0.0,
+    one_hot=False,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class OneHotCopy(Copy):
+    """Copying memory whose symbols enter as one-hot vectors, as in the paper."""
+
+    def spec(self, data: Data) -> TaskSpec:
+        """As of copying, with vectors for inputs."""
+        spec = super().spec(data)
+        return dataclasses.replace(spec, vocabulary=None, input_size=SYMBOLS + 2)
+
+    def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
+        """Fresh sequences."""
+        made = super().sample(key, batch, data)
+        inputs = jax.nn.one_hot(made.inputs, SYMBOLS + 2, dtype=jnp.float32)
+        return dataclasses.replace(made, inputs=inputs)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Held-out cross-entropy of every network while it learns."""
+    task = f"task={__file__}:OneHotCopy" if settings.one_hot else "task=copy"
     return learning_curves(
         pool,
-        {str(T): ("task=copy", f"task.delay={T}") for T in settings.delays},
+        {str(T): (task, f"task.delay={T}") for T in settings.delays},
         networks(settings.units),
         (
             *TRAINING,
+            f"optimizer.initial_scale={settings.accumulator}",
             "model.embedding=10",
             f"steps={settings.updates}",
             f"log_every={settings.every}",

@@ -48,7 +48,7 @@ class Settings:
         (5, True),
         (10, True),
     )
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Settings:
     batch: int = 64
     every: int = 200
     fresh: int = 1000
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,40 +34,46 @@ class Settings:
 
     lengths: tuple[int, ...] = (4, 50)
     examples: int = 8
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """log10 of the products back from the last word, for untrained networks."""
     longest = max(settings.lengths)
-    shape = (len(settings.lengths), len(NETWORKS), longest, settings.examples)
+    kinds = len(settings.lengths), len(NETWORKS), len(settings.seeds)
+    shape = (*kinds, longest, settings.examples)
     found = {name: np.full(shape, np.nan) for name in ("slope", "weight", "both")}
     words = np.full((len(settings.lengths), longest), "", object)
     for i, length in enumerate(settings.lengths):
         for j, network in enumerate(NETWORKS):
             phi = network.split("_")[0]
-            config = compose(
-                f"variant=elman_{phi}",
-                f"task.distance={length}",
-                f"probe.batch={settings.examples}",
-                "probe.sentences=0",
-                f"seed={settings.seeds[0]}",
-                f"model.learn_initial_state={network.endswith('centred')}".lower(),
-            ).config
-            params = _changed(initial_params(config), network)
-            seen = examine_run(config, params, ("flow", "factors")).isel(layer=0)
-            found["slope"][i, j, :length] = seen.log10_slope_product
-            found["weight"][i, j, :length] = seen.log10_weight_product
-            norm = seen.log10_adjoint.sel(array="joint").to_numpy()
-            found["both"][i, j, :length] = norm - norm[-1:]
+            for k, seed in enumerate(settings.seeds):
+                config = compose(
+                    f"variant=elman_{phi}",
+                    f"task.distance={length}",
+                    f"probe.batch={settings.examples}",
+                    "probe.sentences=0",
+                    f"seed={seed}",
+                    f"model.learn_initial_state={network.endswith('centred')}".lower(),
+                ).config
+                params = _changed(initial_params(config), network)
+                seen = examine_run(config, params, ("flow", "factors")).isel(layer=0)
+                found["slope"][i, j, k, :length] = seen.log10_slope_product
+                found["weight"][i, j, k, :length] = seen.log10_weight_product
+                norm = seen.log10_adjoint.sel(array="joint").to_numpy()
+                found["both"][i, j, k, :length] = norm - norm[-1:]
         words[i, :length] = _sentence(length)
-    dims = ("length", "network", "time", "example")
+    dims = ("length", "network", "seed", "time", "example")
     return xr.Dataset(
         {
             **{name: (dims, values) for name, values in found.items()},
             "word": (("length", "time"), words.astype(str)),
         },
-        {"length": list(settings.lengths), "network": list(NETWORKS)},
+        {
+            "length": list(settings.lengths),
+            "network": list(NETWORKS),
+            "seed": list(settings.seeds),
+        },
     )
 
 
@@ -96,8 +102,9 @@ def _changed(params: Any, network: str) -> Any:
 
 
 def first(results: xr.Dataset, network: str, name: str = "both") -> np.ndarray:
-    """log10 of a product at the first of the most words, of each example."""
-    return results[name].isel(length=-1).sel(network=network)[0].to_numpy()
+    """log10 of a product at the first of the most words, of each seed and example."""
+    chosen = results[name].isel(length=-1, time=0).sel(network=network)
+    return chosen.transpose("seed", "example").to_numpy()
 
 
 def split_gap(results: xr.Dataset) -> float:
@@ -117,7 +124,7 @@ def draw(results: xr.Dataset) -> Drawn:
     with style():
         figure, grid = panels(len(results.length), len(NETWORKS), size)
         for i, length in enumerate(results.length.to_numpy()):
-            row = results.isel(length=i, time=slice(0, int(length)), example=0)
+            row = results.isel(length=i, time=slice(0, int(length)), seed=0, example=0)
             floor = min(float(row[name].min()) for name in looks)
             ceiling = max(float(row[name].max()) for name in looks)
             room = 0.06 * (ceiling - floor)
@@ -171,7 +178,7 @@ FIGURE = Figure(
     presets={
         "quick": Preset(Settings(), "20 s", faithful=True),
         "paper": Preset(Settings(examples=64), "20 s", faithful=True),
-        "test": Preset(Settings((4, 12), 2), "10 s"),
+        "test": Preset(Settings((4, 12), 2, (0,)), "10 s"),
     },
     run=run,
     draw=draw,

@@ -15,7 +15,8 @@ from rnnjax.report.layout import title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset
 from rnnjax.reproduce.training import before_and_after
-from rnnjax.training.build import build_model, build_task, heldout
+from rnnjax.sweeps.compose import compose_sweep
+from rnnjax.training.build import build_model, build_task, heldout, initial_params
 from rnnjax.training.config import RunConfig
 
 
@@ -31,7 +32,7 @@ class Settings:
     distance: int = 16
     steps: int = 500
     examples: int = 64
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
@@ -58,6 +59,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     dims = ("activation", "stage", "seed")
     return xr.Dataset(
         {
+            "active_orthogonal": ("seed", _active_orthogonal(settings)),
             **{name: (dims, values) for name, values in kept.items()},
             "count": ((*dims, "bin"), count),
             "edge": (("activation", "edge_"), edge),
@@ -71,6 +73,21 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 _NUMBERS = ("mean", "rms", "active", "saturated", "bound")
+
+
+def _active_orthogonal(settings: Settings) -> list[float]:
+    """Fraction of active ReLUs, untrained, where U starts orthogonal."""
+    jobs = compose_sweep(
+        [
+            "variant=elman_relu",
+            "init=orthogonal",
+            f"task.distance={settings.distance}",
+            f"seed={','.join(map(str, settings.seeds))}",
+        ]
+    )
+    look = _looker(jobs[0].config, settings.examples)
+    starts = [initial_params(job.config) for job in jobs]
+    return [float(np.mean(look(params).active)) for params in starts]
 
 
 def _activation(config: RunConfig) -> str:

@@ -32,7 +32,7 @@ class Settings:
     every: int = 50
     heldout: int = 500
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:

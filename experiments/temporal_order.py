@@ -53,10 +53,10 @@ class Settings:
     hidden: int = 50
     every: int = 500
     fresh: int = 10_000
-    variants: tuple[str, ...] = ("A", "B")
+    variants: tuple[str, ...] = ("A",)
     inits: tuple[str, ...] = tuple(INITS)
     methods: tuple[str, ...] = METHODS
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,6 +257,7 @@ FIGURE = Figure(
                 lengths=(20, 50, 100, 150, 200, 250),
                 updates=5_000_000,
                 every=5000,
+                variants=("A", "B"),
                 seeds=(0, 1, 2, 3, 4),
             ),
             "weeks on 2 cores, extrapolated",

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 RATE = 1e-3
 """The paper's learning rate, for all networks."""
 
+ACCUMULATOR = 1e-3
+"""Where the running mean square of RMSprop starts in the authors' code."""
+
 TRAINING = (
     "optimizer=rmsprop",
     "optimizer.eps=1e-12",
