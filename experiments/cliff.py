@@ -16,7 +16,7 @@ from scipy import ndimage
 from rnnjax.activations import ACTIVATIONS
 from rnnjax.report.layout import title
 from rnnjax.report.style import INK, SERIES, SOFT, style
-from rnnjax.reproduce import Claim, Figure, Preset
+from rnnjax.reproduce import Claim, Figure, Preset, Setting, same
 
 
 CLIPPED, FREE = SERIES[0], SERIES[1]
@@ -251,6 +251,11 @@ def _to_the_edge(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return start + part * (end - start)
 
 
+TEXT = "caption of the figure"
+
+SURFACE = ("recurrence", "error", "plotted")
+"""Lines of the setting that concern the surface itself."""
+
 FIGURE = Figure(
     name="cliff",
     place="2",
@@ -270,8 +275,8 @@ FIGURE = Figure(
         "point of the grid, with the paper's learning rate 0.01 and threshold 1"
     ),
     presets={
-        "quick": Preset(Settings(), "2 s", faithful=True),
-        "paper": Preset(Settings(501, 301), "3 s", faithful=True),
+        "quick": Preset(Settings(), "2 s"),
+        "paper": Preset(Settings(501, 301), "3 s"),
         "test": Preset(Settings(fine=1), "1 s"),
     },
     run=run,
@@ -282,6 +287,7 @@ FIGURE = Figure(
             steepness,
             "our threshold for “a wall”",
             low=1e3,
+            settings=SURFACE,
         ),
         Claim(
             "the points where the error jumps by more than 0.3 within Δb = 0.01 form "
@@ -289,6 +295,7 @@ FIGURE = Figure(
             largest_wall,
             "our reading of the figure",
             low=0.99,
+            settings=SURFACE,
         ),
         Claim(
             "from the steepest point, unclipped descent leaves the box with its first "
@@ -312,5 +319,17 @@ FIGURE = Figure(
             high=0.0,
             presets=("quick", "paper", "test"),
         ),
+    ),
+    settings=(
+        same("recurrence", "x_t = w σ(x_{t−1}) + b, x_0 = 0.5", TEXT),
+        same("error", "(σ(x_50) − 0.7)²", TEXT),
+        same("plotted", "w 4.5 to 7, b −3.5 to −2", "the figure's axes"),
+        Setting("start of the descents", None, "steepest point of the grid"),
+        Setting("learning rate", None, lambda settings: settings.rate),
+        Setting("clipping threshold", None, lambda settings: settings.threshold),
+    ),
+    remarks=(
+        "The paper states no rate, threshold or start for the arrows of this figure; "
+        "0.01 and 1 are those of its experiments.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Robustness to warped time: plain, leaky and gated networks. Quick: 4 min."""
+"""Robustness to warped time: plain, leaky and gated networks. Quick: 8 min."""
 
 import dataclasses
 from pathlib import Path
@@ -9,9 +9,9 @@ from matplotlib.figure import Figure as Drawn
 
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, palette, style
-from rnnjax.reproduce import Claim, Figure, Preset
+from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, same
 from rnnjax.reproduce.catalogue import experiments_folder
-from rnnjax.reproduce.learning import FINITE, final_loss, learning_curves
+from rnnjax.reproduce.learning import final_loss, learning_curves
 
 
 RATE = 1e-3
@@ -68,16 +68,50 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     return learning_curves(pool, tasks, networks, common, (RATE,), settings.seeds)
 
 
-def final(results: xr.Dataset, kind: str, warp: int, network: str) -> float:
-    """Final loss, median over the seeds, in nats."""
+def final(results: xr.Dataset, kind: str, warp: int, network: str) -> np.ndarray:
+    """Final loss of each seed, in nats."""
     loss = results.loss.isel(rate=0).sel(task=f"{kind} {warp}", network=network)
-    return float(final_loss(loss).median())
+    return final_loss(loss).to_numpy()
 
 
-def against(other: str):
-    """Loss of the gated network as a part of another's, variable warping, w = 50."""
-    return lambda results: (
-        final(results, "variable", 50, "gated") / final(results, "variable", 50, other)
+def against(other: str, warp: int):
+    """Loss of the gated network as a part of another's, variable warping, by seed."""
+    return lambda results: median(
+        final(results, "variable", warp, "gated")
+        / final(results, "variable", warp, other)
+    )
+
+
+def claims_at(warp: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
+    """What is claimed of one longest stay."""
+    return (
+        Claim(
+            f"variable warping, w = {warp}: the gated network ends below a tenth of "
+            "the plain one's loss (ratio, median over the seeds)",
+            against("plain", warp),
+            "Fig. 1 shows a wide gap; our threshold",
+            high=0.1,
+            presets=presets,
+            learned=True,
+        ),
+        Claim(
+            f"and below 0.3 of the leaky one's, w = {warp} (ratio, median over the "
+            "seeds)",
+            against("leaky", warp),
+            "Fig. 1 shows a gap; our threshold",
+            high=0.3,
+            presets=presets,
+            learned=True,
+        ),
+        Claim(
+            f"uniform warping, w = {warp}: the leaky network ends below 0.05 nats "
+            "(median over the seeds)",
+            lambda results: median(final(results, "uniform", warp, "leaky")),
+            "Fig. 1 shows it near 0; our threshold",
+            high=0.05,
+            presets=presets,
+            learned=True,
+        ),
     )
 
 
@@ -112,6 +146,8 @@ def draw(results: xr.Dataset) -> Drawn:
     return figure
 
 
+TEXT = "the paper's text"
+
 FIGURE = Figure(
     name="warping",
     place="12",
@@ -130,17 +166,17 @@ FIGURE = Figure(
         "(ours); gates and leaks start at σ(1). Leaky: h ← k h + (1 − k) tanh(…), k "
         "learned unit by unit; gated: k depends on state and input (UGRNN). Quick: 200 "
         "steps, 1560 updates, which are the paper's epoch; paper: 500 steps, 3 epochs, "
-        "5 seeds. No padding"
+        "six seeds. No padding"
     ),
     presets={
-        "quick": Preset(Settings(), "4 min"),
+        "quick": Preset(Settings(), "8 min"),
         "paper": Preset(
             Settings(
                 500,
                 tuple(range(10, 101, 10)),
                 updates=4680,
                 heldout=1000,
-                seeds=(0, 1, 2, 3, 4),
+                seeds=(0, 1, 2, 3, 4, 5),
             ),
             "12 h on two cores, by the work of the quick preset",
         ),
@@ -151,29 +187,20 @@ FIGURE = Figure(
     run=run,
     draw=draw,
     claims=(
-        Claim(
-            "variable warping, w = 50: the gated network ends below a tenth of the "
-            "plain one's loss (ratio of medians)",
-            against("plain"),
-            "the paper's figure; our threshold",
-            high=0.1,
-        ),
-        Claim(
-            "and below 0.3 of the leaky one's (ratio of medians)",
-            against("leaky"),
-            "the paper's figure; our threshold",
-            high=0.3,
-        ),
-        Claim(
-            "uniform warping, w = 50: the leaky network ends below 0.05 nats (median)",
-            lambda results: final(results, "uniform", 50, "leaky"),
-            "the paper's figure; our threshold",
-            high=0.05,
-        ),
-        FINITE,
+        *claims_at(50, ("quick", "paper")),
+        *claims_at(10, ("paper",)),
+        *claims_at(100, ("paper",)),
     ),
-    remarks=(
-        "The pattern is the paper's; the claim on uniform warping misses our threshold "
-        "by a hair: 0.056 and 0.047 nats after a third of the paper's updates.",
+    settings=(
+        Setting("units", 64, lambda settings: settings.units, TEXT),
+        Setting("symbols", "10, one of them a dummy", "10, each unlike the last", TEXT),
+        Setting("steps", 500, lambda settings: settings.length, TEXT),
+        same("optimizer", "RMSprop, decay 0.9, batches of 32", TEXT),
+        Setting("learning rate", "halved on plateaus", "constant 10⁻³", TEXT),
+        Setting("clipping", None, "norm at 1"),
+        Setting("start of the gates", None, "σ(1)"),
+        Setting(
+            "updates", 4680, lambda settings: settings.updates, "3 epochs", budget=True
+        ),
     ),
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,19 @@ from matplotlib.figure import Figure as Drawn
 
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.reproduce import Claim, Estimate, Figure, Preset, judge
+from rnnjax.reproduce import (
+    Claim,
+    Estimate,
+    Figure,
+    Preset,
+    Setting,
+    judge,
+    same,
+)
 from rnnjax.reproduce.catalogue import experiments_folder, figures, find, names
-from rnnjax.reproduce.gallery import PAGE, render
+from rnnjax.reproduce.gallery import PAGE, reasons_in_words, render
 from rnnjax.reproduce.runner import redraw, reproduce, shelf_of
+from rnnjax.reproduce.setting import compare
 from rnnjax.reproduce.shelf import RECORD, RESULTS, Shelf
 
 
@@ -30,6 +40,14 @@ STORED = [
 class Settings:
     points: int = 3
     seeds: tuple[int, ...] = (0,)
+
+
+POINTS = Setting("points", 5, lambda settings: settings.points, "Fig. 1", budget=True)
+"""The paper preset has the paper's number, quick has fewer."""
+
+UNKNOWN = Setting("colour", None, "blue")
+MEMORY = same("size", 3, memory=True)
+HARMLESS = Setting("paper", "white", "cream", harmless="it is paper alone")
 
 
 def sample(**changes) -> Figure:
@@ -53,35 +71,66 @@ def sample(**changes) -> Figure:
         "setup": "None.",
         "presets": {
             "quick": Preset(Settings(), "0 s"),
-            "paper": Preset(Settings(5), "1 s", faithful=True),
+            "paper": Preset(Settings(5), "1 s"),
         },
         "run": run,
         "draw": draw,
         "claims": (Claim("y reaches 2", lambda r: float(r.y.max()), "us", low=2.0),),
+        "settings": (POINTS,),
     }
     return Figure(**{**fields, **changes})
 
 
+PAPER: dict[str, Any] = {"origin": "paper"}
 JUDGED = [
-    (1.0, {}, "reduced scale", "reproduced"),
-    (1.0, {"origin": "theory"}, "calibrated", "calibrated"),
-    (2.1, {}, "contradicted", "contradicted"),
-    (2.0, {}, "reduced scale", "reproduced"),
-    (float("nan"), {}, "inconclusive", "inconclusive"),
-    (Estimate(1.0, 0.5, 1.5), {}, "reduced scale", "reproduced"),
-    (Estimate(1.0, 0.5, 2.5), {}, "inconclusive", "inconclusive"),
-    (Estimate(3.0, 2.5, 3.5), {}, "contradicted", "contradicted"),
-    (Estimate(1.0, float("nan"), 3.0), {}, "inconclusive", "inconclusive"),
-    (1.0, {"presets": ("paper",)}, "not run", "reproduced"),
+    # inside: what the setting allows
+    (1.0, PAPER, (POINTS,), "reduced scale", "reproduced"),
+    (2.0, PAPER, (POINTS, HARMLESS), "reduced scale", "reproduced"),
+    (1.0, {}, (POINTS,), "reduced scale", "observed"),
+    (1.0, PAPER, (POINTS, UNKNOWN), "reduced scale", "undetermined setting"),
+    (1.0, PAPER, (POINTS, MEMORY), "reduced scale", "undetermined setting"),
+    (
+        1.0,
+        {**PAPER, "settings": ("colour",)},
+        (POINTS, UNKNOWN),
+        *2 * ("undetermined setting",),
+    ),
+    (1.0, PAPER, (), "observed", "observed"),
+    (1.0, {"origin": "theory"}, (POINTS,), "theory", "theory"),
+    (1.0, {"presets": ("paper",)}, (POINTS,), "not run", "observed"),
+    # outside
+    (2.1, PAPER, (POINTS,), "not observed", "contradicted"),
+    (2.1, {**PAPER, "learned": True}, (POINTS,), "not reached", "contradicted"),
+    (2.1, {}, (POINTS,), "not observed", "not observed"),
+    (2.1, PAPER, (POINTS, UNKNOWN), "not observed", "undetermined setting"),
+    (2.1, PAPER, (), "not observed", "not observed"),
+    (2.1, {"origin": "theory"}, (POINTS,), "contradicted", "contradicted"),
+    # intervals
+    (Estimate(1.0, 0.5, 1.5), PAPER, (POINTS,), "reduced scale", "reproduced"),
+    (Estimate(3.0, 2.5, 3.5), PAPER, (POINTS,), "not observed", "contradicted"),
+    (Estimate(1.0, 0.5, 2.5), PAPER, (POINTS,), "inconclusive", "inconclusive"),
+    (Estimate(1.0, -np.inf, np.inf), PAPER, (POINTS,), "inconclusive", "inconclusive"),
+    (Estimate(3.0, -np.inf, np.inf), PAPER, (POINTS,), "inconclusive", "inconclusive"),
+    (np.nan, {**PAPER, "learned": True}, (POINTS,), "not reached", "inconclusive"),
+    (Estimate(1.0, np.nan, 3.0), PAPER, (POINTS,), "inconclusive", "inconclusive"),
 ]
 
 
-@pytest.mark.parametrize("number, fields, quick, paper", JUDGED)
-def test_a_claim_is_judged(number, fields, quick, paper):
+@pytest.mark.parametrize("number, fields, settings, quick, paper", JUDGED)
+def test_a_claim_is_judged(number, fields: Any, settings, quick, paper):
     claim = Claim("it is so", lambda r: number, "us", low=0.0, high=2.0, **fields)
-    figure, nothing = sample(claims=(claim,)), xr.Dataset()
+    figure, nothing = sample(claims=(claim,), settings=settings), xr.Dataset()
     assert judge(figure, "quick", nothing)[0].outcome == quick
     assert judge(figure, "paper", nothing)[0].outcome == paper
+
+
+def test_a_verdict_names_what_holds_it_back():
+    claim = Claim("it is so", lambda r: 1.0, "us", low=0.0, **PAPER)
+    figure = sample(claims=(claim,), settings=(POINTS, UNKNOWN, MEMORY, HARMLESS))
+    verdict = judge(figure, "quick", xr.Dataset())[0]
+    assert verdict.differs == ("points",)
+    assert verdict.unknown == ("colour", "size")
+    assert reasons_in_words(verdict) == "differs in points; unchecked: colour, size"
 
 
 def test_results_are_stored_drawn_again_and_shown(tmp_path):
@@ -102,8 +151,12 @@ def test_results_are_stored_drawn_again_and_shown(tmp_path):
     assert b"A sample \xc2\xb7 quick" in before[1]
     page = render([figure], tmp_path)
     assert "gallery/sample/quick.png" in page
-    assert "**reduced scale** | y reaches 2 | 2 | ≥ 2" in page
+    assert "**reduced scale** (differs in points) | y reaches 2 | 2 | ≥ 2" in page
+    assert "| points | 5 | 3 | no | Fig. 1 |" in page
     assert "Preset `paper` is not run; expected cost: 1 s." in page
+    changed = sample(presets={"quick": Preset(Settings(4), "0 s")})
+    with pytest.raises(UserError, match="points = 3, the preset has 4 now; run"):
+        redraw(changed, "quick", shelf)
     reproduce(figure, "paper", tmp_path, tmp_path)
     assert b"quick" not in shelf.file("paper", ".svg").read_bytes()
 
@@ -152,6 +205,11 @@ def test_every_figure_says_what_it_is():
         for claim in figure.claims:
             assert claim.low <= claim.high and claim.source
             assert np.isfinite(claim.low) or np.isfinite(claim.high)
+            # what the paper sets is compared with the paper's own setting
+            assert claim.origin != "paper" or figure.settings, claim.sentence
+            assert set(claim.settings or ()) <= {line.name for line in figure.settings}
+        for line in figure.settings:
+            assert line.source or line.memory or line.paper is None, line.name
         for preset in figure.presets.values():
             assert isinstance(preset.settings.seeds, tuple) and preset.cost
     assert len({figure.place for figure in figures()}) == len(names())
@@ -168,15 +226,55 @@ def each_figure():
     return [pytest.param(name, marks=mark(name)) for name in names()]
 
 
+PADDED = {"both", "slope", "weight", "curve", "spectrum"}
+"""Arrays of several lengths in one, with NaN at their ends."""
+
+
+def finite(results: xr.Dataset) -> None:
+    """Every number is one."""
+    for name, array in results.data_vars.items():
+        if array.dtype.kind == "f" and name not in PADDED:
+            assert np.isfinite(array).all(), name
+
+
+def slopes_keep_their_bounds(results: xr.Dataset) -> None:
+    assert (results.rms <= results.bound * (1 + 1e-6)).all()
+    relu = results.sel(activation="relu")
+    assert np.abs(relu["mean"] - relu.active).max() < 1e-5
+    assert (results.active.sel(activation="leaky_relu") == 1).all()
+
+
+def shares_sum_to_one(results: xr.Dataset) -> None:
+    assert np.abs(results.share.sum("time") - 1).max() < 1e-3
+
+
+def a_sigmoid_guesses(results: xr.Dataset) -> None:
+    """Untrained, nothing of the first word is left over 16 words."""
+    assert np.abs(results.curve.sel(network="sigmoid").isel(look=0) - 0.5).max() < 0.1
+
+
+def one_symbol_at_most(results: xr.Dataset) -> None:
+    """Untrained temporal order: small weights forget."""
+    assert results.curve.isel(look=0).max() < 0.55
+
+
+CHECKS = {
+    "slopes": slopes_keep_their_bounds,
+    "share_and_influence": shares_sum_to_one,
+    "accuracy_against_distance": a_sigmoid_guesses,
+    "temporal_order": one_symbol_at_most,
+}
+"""What holds by definition, or of untrained networks: no claim, but to be true."""
+
+
 @pytest.mark.parametrize("name", each_figure())
 def test_a_figure_runs_and_redraws_to_the_same_bytes(name, tmp_path):
     figure = find(name)
     record = reproduce(figure, "test", tmp_path, tmp_path / "runs")
-    judged = [v for v in record.verdicts if v.outcome != "not run"]
-    assert judged
-    for verdict in judged:
+    for verdict in record.verdicts:
         assert verdict.outcome != "contradicted", verdict
     shelf = shelf_of(figure, tmp_path)
+    CHECKS.get(name, finite)(shelf.results("test"))
     pictures = [shelf.file("test", suffix) for suffix in (".png", ".svg")]
     before = [file.read_bytes() for file in pictures]
     redraw(figure, "test", shelf)
@@ -189,9 +287,10 @@ def test_stored_verdicts_follow_from_stored_results(name, preset):
     record = shelf.record(preset)
     assert (record.figure, record.preset) == (name, preset)
     assert record.commit is not None
-    settings = dataclasses.asdict(figure.presets[preset].settings)
-    assert list(settings) == list(record.settings)
     judged = judge(figure, preset, shelf.results(preset))
+    reproduced = [v for v in judged if v.outcome == "reproduced"]
+    assert not reproduced or record.compared
+    assert record.compared == compare(figure.settings, figure.presets[preset].settings)
     for now, then in zip(judged, record.verdicts, strict=True):
         assert (now.sentence, now.bounds) == (then.sentence, then.bounds)
         assert now.outcome == then.outcome

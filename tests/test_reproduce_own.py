@@ -1,18 +1,18 @@
 """What the figures bring along: cells, a task, and how learning curves are read."""
 
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 from jax import random
 
-from rnnjax.reproduce.catalogue import experiments_folder
+from rnnjax.reproduce.catalogue import experiments_folder, find
 from rnnjax.reproduce.learning import (
     NEVER,
     best_rate,
     final_loss,
-    median_ratio,
-    share_below,
     updates_to,
 )
 from rnnjax.tasks.user import execute_file
@@ -72,11 +72,32 @@ def test_learning_curves_are_read_as_they_say():
     assert final_loss(loss).to_numpy().tolist() == [[2, np.inf], [1.5, 0.5]]
     assert best_rate(loss).to_numpy().tolist() == loss[1].to_numpy().tolist()
     assert updates_to(loss, 2).to_numpy().tolist() == [[NEVER, 20], [30, 30]]
-    assert share_below(loss, 2) == 0.75
 
 
-def test_a_ratio_of_medians_keeps_censored_runs():
-    never = np.array([NEVER, NEVER, 80.0])
-    found = median_ratio(never, np.array([20.0, 25.0, 50.0]), budget=100)
-    assert found.value == 4.0 and 1.6 <= found.low <= 4.0 <= found.high <= 5.0
-    assert np.isnan(median_ratio(never, never, budget=100).value)
+def goals(**updates) -> xr.Dataset:
+    """Losses on the adding problem that fall below a half of 1/6 at these updates."""
+    steps = np.arange(10, 101, 10)
+    loss = [
+        [np.where(steps < update, 1 / 6, 0.0) for update in seeds]
+        for seeds in updates.values()
+    ]
+    return xr.Dataset(
+        {
+            "loss": (
+                ("task", "network", "rate", "seed", "step"),
+                [np.stack(loss)[:, None]],
+            )
+        },
+        {"task": ["adding"], "network": list(updates), "step": steps},
+    )
+
+
+def test_a_ratio_of_updates_keeps_runs_that_did_not_get_there():
+    chrono = sys.modules[find("chrono").run.__module__]
+    six = goals(slow=[999] * 6, fast=[20, 20, 25, 40, 50, 50])
+    found = chrono.faster("slow", "fast")(six)
+    # the slow ones count as the budget of 100
+    assert (found.low, found.high) == (2.0, 5.0)
+    # where the fast ones did not get there, nothing is gained
+    never = goals(slow=[30] * 6, fast=[999] * 6)
+    assert chrono.faster("slow", "fast")(never).high == 0.0

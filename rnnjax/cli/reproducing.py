@@ -85,17 +85,27 @@ def _show(figure: "Figure", record: "Record", picture: Path) -> int:
     from rich.table import Table
 
     from rnnjax.cli.commands import console
-    from rnnjax.reproduce.gallery import bounds_in_words, found_in_words
+    from rnnjax.reproduce.gallery import (
+        bounds_in_words,
+        found_in_words,
+        reasons_in_words,
+    )
+    from rnnjax.reproduce.verdict import MEANINGS
 
     title = f"{figure.place}. {figure.title} ({record.preset}, {record.seconds:.3g} s)"
-    table = Table("verdict", "claim", "found", "wanted", title=title)
+    table = Table("verdict", "claim", "found", "wanted", "setting", title=title)
     for verdict in record.verdicts:
         table.add_row(
             verdict.outcome,
             verdict.sentence,
             found_in_words(verdict),
             bounds_in_words(verdict.bounds),
+            reasons_in_words(verdict),
         )
     console().print(table)
+    used = {verdict.outcome for verdict in record.verdicts}
+    for word, meaning in MEANINGS.items():
+        if word in used:
+            console().print(f"{word}: {meaning}", style="dim")
     console().print(f"picture: {picture}", soft_wrap=True)
     return 0

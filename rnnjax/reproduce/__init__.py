@@ -1,11 +1,25 @@
 """Figures of papers, drawn anew, with claims that are judged.
 
-A figure is one module in `experiments/` that holds a `Figure`. This room runs it,
+A figure is one module in `experiments/` that holds a `Figure`. This package runs it,
 stores what came out, draws it and says which of its claims hold.
 """
 
-from rnnjax.reproduce.figure import Claim, Estimate, Figure, Preset
+from rnnjax.reproduce.evidence import Estimate, mean, median, share
+from rnnjax.reproduce.figure import Claim, Figure, Preset
+from rnnjax.reproduce.setting import Setting, same
 from rnnjax.reproduce.verdict import Verdict, judge
 
 
-__all__ = ["Claim", "Estimate", "Figure", "Preset", "Verdict", "judge"]
+__all__ = [
+    "Claim",
+    "Estimate",
+    "Figure",
+    "Preset",
+    "Setting",
+    "Verdict",
+    "judge",
+    "mean",
+    "median",
+    "same",
+    "share",
+]

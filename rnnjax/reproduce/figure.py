@@ -9,22 +9,11 @@ from typing import Any, Literal, Protocol
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
+from rnnjax.reproduce.evidence import Estimate
+from rnnjax.reproduce.setting import Setting
 
-Origin = Literal["theory", "paper"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number with an interval, for a claim that few seeds may not decide.
-
-    Attributes:
-        value: the number.
-        low, high: ends of its interval, of a level that the claim's sentence states.
-    """
-
-    value: float
-    low: float
-    high: float
+Origin = Literal["theory", "paper", "ours"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +22,17 @@ class Claim:
 
     Attributes:
         sentence: what is claimed, with the threshold in words.
-        number: computed from the stored results; NaN: they cannot say.
+        number: computed from the stored results, an `Estimate` where it depends on
+            runs, trials or networks; NaN: they cannot say.
         low, high: where the number has to lie, both ends included; frozen before the
             first full run.
-        source: where that comes from: an equation, a page of the paper, or our choice.
-        origin: `theory`, which we derive, or the pattern of the `paper`.
+        source: where that comes from: an equation, a place in the paper, or our choice.
+        origin: `theory`, which we derive; `paper`, whose text, figure or code sets the
+            bound; `ours`, a threshold of our own.
         presets: that can carry the claim; in others it is not run.
+        settings: names of the lines of the figure's `settings` that the claim depends
+            on; None: all.
+        learned: more updates could still bring it about.
     """
 
     sentence: str
@@ -46,8 +40,10 @@ class Claim:
     source: str
     low: float = -math.inf
     high: float = math.inf
-    origin: Origin = "paper"
+    origin: Origin = "ours"
     presets: tuple[str, ...] = ("quick", "paper")
+    settings: tuple[str, ...] | None = None
+    learned: bool = False
 
 
 class Settings(Protocol):
@@ -64,12 +60,10 @@ class Preset:
     Attributes:
         settings: a frozen dataclass, see `Settings`.
         cost: expected, in words: "20 s", "2 h on a GPU".
-        faithful: whether this is the paper's own setting.
     """
 
     settings: Any
     cost: str
-    faithful: bool = False
 
 
 Run = Callable[[Any, Path], xr.Dataset]
@@ -93,6 +87,8 @@ class Figure:
         run: from settings to results. Arrays have named dimensions.
         draw: from results as they were stored to a figure.
         claims: judged by the results.
+        settings: the table "paper / here / same?"; empty: a question of our own, which
+            no paper's setting answers.
         remarks: what else came out, written after the run; changes no outcome.
     """
 
@@ -106,4 +102,5 @@ class Figure:
     run: Run
     draw: Draw
     claims: tuple[Claim, ...]
+    settings: tuple[Setting, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -8,20 +8,11 @@ from pathlib import Path
 from rnnjax.reproduce.figure import Figure
 from rnnjax.reproduce.runner import GALLERY, shelf_of
 from rnnjax.reproduce.shelf import Record
-from rnnjax.reproduce.verdict import Outcome, Verdict
+from rnnjax.reproduce.verdict import MEANINGS, Verdict
 from rnnjax.store.atomic import write_text
 
 
 PAGE = "README.md"
-
-ORDER: tuple[Outcome, ...] = (
-    "calibrated",
-    "reproduced",
-    "reduced scale",
-    "contradicted",
-    "inconclusive",
-    "not run",
-)
 
 HEAD = """\
 # Figures of papers, drawn anew
@@ -29,11 +20,13 @@ HEAD = """\
 Written by `rnnjax reproduce NAME out=experiments`; not edited by hand.
 
 Each figure is one module of this folder. It states its source, runs its set-up, and
-judges claims whose bounds were written down before the first full run. *Calibrated*:
-agrees with theory that we derive. *Reproduced*: the paper's result in the paper's
-setting. *Reduced scale*: the paper's pattern, with a smaller budget. *Contradicted*: it
-does not come out, which is a finding. *Inconclusive*: too few seeds. *Not run*: this
-preset cannot carry the claim.
+judges claims whose bounds were written down before the first full run. A number that
+depends on runs (seeds, trials, networks) stands with its 95 % interval in [ ]:
+Wilson's for a share of runs, Student's t for a mean, order statistics for a median, for
+which six runs are the fewest. A claim holds if the whole interval lies within the
+bounds. "Would contradict" is the least that this design could have told from the bound.
+
+{meanings}
 
 ```sh
 rnnjax list figures
@@ -73,13 +66,17 @@ def render(figures: Sequence[Figure], out: Path) -> str:
             rows.append(f"| {figure.place} | {link} | – | – | not run |")
         parts.append(_section(figure, records))
     table = "| | figure | preset | cost | verdicts |\n|---|---|---|---|---|\n"
-    return "\n".join([HEAD, table + "\n".join(rows) + "\n", *parts])
+    meanings = "\n".join(
+        f"- *{word.capitalize()}*: {meaning}." for word, meaning in MEANINGS.items()
+    )
+    head = HEAD.format(meanings=meanings)
+    return "\n".join([head, table + "\n".join(rows) + "\n", *parts])
 
 
 def count_outcomes(verdicts: Sequence[Verdict]) -> str:
     """How many claims had each outcome, in words."""
     counted = Counter(verdict.outcome for verdict in verdicts)
-    return ", ".join(f"{counted[name]} {name}" for name in ORDER if counted[name])
+    return ", ".join(f"{counted[name]} {name}" for name in MEANINGS if counted[name])
 
 
 def written(value: float | None) -> str:
@@ -113,11 +110,28 @@ def bounds_in_words(bounds: tuple[float, float]) -> str:
 
 
 def found_in_words(verdict: Verdict) -> str:
-    """The number of a verdict, with its interval."""
+    """The number of a verdict, with its interval and the runs behind it."""
     text = written(verdict.value)
-    if verdict.interval:
+    if verdict.interval and math.isinf(verdict.interval[1] - verdict.interval[0]):
+        text += " (too few runs for an interval)"
+    elif verdict.interval:
         text += f" [{', '.join(map(written, verdict.interval))}]"
-    return text
+    return f"{text}, n = {verdict.runs}" if verdict.runs else text
+
+
+def reasons_in_words(verdict: Verdict) -> str:
+    """What in the setting holds a verdict back; empty: nothing.
+
+    >>> found = Verdict("it is so", "reduced scale", 1.0, None, (0.0, 1.0), "us")
+    >>> reasons_in_words(dataclasses.replace(found, differs=("units",)))
+    'differs in units'
+    """
+    words = []
+    if verdict.differs:
+        words.append(f"differs in {', '.join(verdict.differs)}")
+    if unknown := [name for name in verdict.unknown if name not in verdict.differs]:
+        words.append(f"unchecked: {', '.join(unknown)}")
+    return "; ".join(words)
 
 
 def _section(figure: Figure, records: Sequence[Record]) -> str:
@@ -138,19 +152,22 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
     picture = f"{GALLERY}/{figure.name}/{record.preset}.png"
     lines = [f"![{figure.title}, {record.preset}]({picture})", ""]
     lines += [
-        "| verdict | claim | found | wanted | wanted by |",
-        "|---|---|---|---|---|",
+        "| verdict | claim | found | wanted | wanted by | would contradict |",
+        "|---|---|---|---|---|---|",
     ]
     for verdict in record.verdicts:
-        cells = [
-            f"**{verdict.outcome}**",
-            verdict.sentence,
-            found_in_words(verdict),
-            bounds_in_words(verdict.bounds),
-            verdict.source,
-        ]
-        escaped = [cell.replace("|", "\\|") for cell in cells]
-        lines.append(f"| {' | '.join(escaped)} |")
+        reasons = reasons_in_words(verdict)
+        lines.append(
+            _row(
+                f"**{verdict.outcome}**" + (f" ({reasons})" if reasons else ""),
+                verdict.sentence,
+                found_in_words(verdict),
+                bounds_in_words(verdict.bounds),
+                verdict.source,
+                verdict.contradicts or "–",
+            )
+        )
+    lines += ["", *_compared(record)]
     preset = "" if record.preset == "quick" else f" preset={record.preset}"
     seeds = record.settings.get("seeds", ())
     versions = record.versions
@@ -162,6 +179,27 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         f"commit {record.commit[:10]}" if record.commit else "installed package",
     ]
     return [*lines, "", "; ".join(facts) + ".", ""]
+
+
+def _compared(record: Record) -> list[str]:
+    """The table "paper / here / same?", folded in."""
+    if not record.compared:
+        return ["A question of our own: no paper's setting to compare with."]
+    differ = sum(line.verdict != "yes" for line in record.compared)
+    lines = [
+        f"<details><summary>Setting: {len(record.compared)} lines, {differ} not the "
+        "paper's or not known to be</summary>",
+        "",
+        "| | paper | here | same? | where the paper says so |",
+        "|---|---|---|---|---|",
+    ]
+    for line in record.compared:
+        lines.append(_row(line.name, line.paper, line.here, line.verdict, line.source))
+    return [*lines, "", "</details>"]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _seconds(record: Record) -> str:

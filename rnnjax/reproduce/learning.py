@@ -8,11 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
-from scipy import stats
 
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, Palette, palette, style
-from rnnjax.reproduce.figure import Claim, Estimate
 from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.training.build import build_task
@@ -23,16 +21,6 @@ Named = Mapping[str, Sequence[str]]
 
 NEVER = np.inf
 """The number of updates to a goal that was not reached within the budget."""
-
-FINITE = Claim(
-    "every evaluation is finite (share)",
-    lambda results: float(np.isfinite(results.loss).mean()),
-    "definition",
-    low=1.0,
-    origin="theory",
-    presets=("test",),
-)
-"""What the few updates of a test's preset can show."""
 
 
 def learning_curves(
@@ -121,32 +109,6 @@ def updates_to(loss: xr.DataArray, threshold: float) -> xr.DataArray:
     below = loss < threshold
     first = loss.step.isel(step=below.argmax("step"))
     return xr.where(below.any("step"), first, NEVER)
-
-
-def share_below(loss: xr.DataArray, threshold: float) -> float:
-    """Part of the runs whose loss was below `threshold` at some evaluation."""
-    return float(np.isfinite(updates_to(loss, threshold)).mean())
-
-
-def median_ratio(slow: np.ndarray, fast: np.ndarray, budget: float) -> Estimate:
-    """Ratio of the median updates to a goal, with a 90 % bootstrap interval over seeds.
-
-    Runs that did not get there count as `budget` updates, which makes the ratio a lower
-    bound where only `slow` has such runs; NaN if half of `fast` did not get there.
-    """
-    if np.median(fast) == NEVER:
-        return Estimate(np.nan, np.nan, np.nan)
-    ratio = lambda a, b, axis: np.median(a, axis) / np.median(b, axis)
-    samples = np.minimum(slow, budget), np.minimum(fast, budget)
-    found = stats.bootstrap(
-        samples,
-        ratio,
-        n_resamples=2000,
-        confidence_level=0.9,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(float(ratio(*samples, -1)), float(found.low), float(found.high))
 
 
 class Panel(NamedTuple):

@@ -3,13 +3,16 @@
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
-from rnnjax.errors import unknown
+from rnnjax.errors import UserError, unknown
 from rnnjax.report.style import save_figure
 from rnnjax.reproduce.figure import Figure, Preset
 from rnnjax.reproduce.heading import add_heading
+from rnnjax.reproduce.setting import compare, in_words
 from rnnjax.reproduce.shelf import Record, Shelf
 from rnnjax.reproduce.verdict import judge
+from rnnjax.store import portable
 from rnnjax.store.environment import environment
 
 
@@ -74,14 +77,32 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
     """Draw stored results and judge them; equal results give equal bytes.
 
     Raises:
-        UserError: nothing is stored, or something cannot be written.
+        UserError: nothing is stored, it is of other settings than the preset has now,
+            or something cannot be written.
     """
-    preset_of(figure, preset)
+    settings = preset_of(figure, preset).settings
     results, record = shelf.results(preset), shelf.record(preset)
-    verdicts = judge(figure, preset, results)
-    record = dataclasses.replace(record, verdicts=verdicts)
+    _check_settings(record, settings, shelf)
+    record = dataclasses.replace(
+        record,
+        verdicts=judge(figure, preset, results),
+        compared=compare(figure.settings, settings),
+    )
     drawn = figure.draw(results)
     add_heading(drawn, figure, preset)
     save_figure(drawn, preset, shelf.folder)
     shelf.note(record)
     return record
+
+
+def _check_settings(record: Record, settings: Any, shelf: Shelf) -> None:
+    """A verdict about settings that were not run would be false."""
+    now = portable.loads(portable.dumps(dataclasses.asdict(settings)))
+    for name in [*now, *(key for key in record.settings if key not in now)]:
+        then = record.settings.get(name)
+        if then != now.get(name):
+            raise UserError(
+                f"'{shelf.folder}': the stored {record.preset} results have {name} = "
+                f"{in_words(then)}, the preset has {in_words(now.get(name))} now; run "
+                "the figure again"
+            )

@@ -7,6 +7,7 @@ from typing import Any
 import xarray as xr
 
 from rnnjax.errors import UserError
+from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_atomically, write_text
@@ -29,6 +30,7 @@ class Record:
         versions: of Python and of the libraries.
         commit: of the checkout; None for an installed package.
         verdicts: one for each claim.
+        compared: the table "paper / here / same?".
         processor_seconds: of all cores; what a busy machine does not change.
     """
 
@@ -42,6 +44,7 @@ class Record:
     commit: str | None
     verdicts: tuple[Verdict, ...]
     processor_seconds: float | None = None
+    compared: tuple[Compared, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +111,9 @@ class Shelf:
         file = self.file(preset, RECORD)
         try:
             tree = portable.loads(file.read_bytes())
-            verdicts = [_verdict(entry) for entry in tree.pop("verdicts")]
-            return Record(**tree, verdicts=tuple(verdicts))
+            verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
+            lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
+            return Record(**tree, verdicts=verdicts, compared=lines)
         except OSError as error:
             raise UserError(f"cannot read '{file}': {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -118,7 +122,6 @@ class Shelf:
 
 def _verdict(entry: dict[str, Any]) -> Verdict:
     pairs = {
-        key: None if entry[key] is None else tuple(entry[key])
-        for key in ("interval", "bounds")
+        key: tuple(value) for key, value in entry.items() if isinstance(value, list)
     }
     return Verdict(**{**entry, **pairs})

@@ -1,22 +1,63 @@
-"""How a claim is judged by results."""
+"""How a claim is judged: by its evidence, so that none claims more than was run."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import xarray as xr
 
-from rnnjax.reproduce.figure import Claim, Estimate, Figure
+from rnnjax.reproduce.evidence import Estimate
+from rnnjax.reproduce.figure import Claim, Figure
+from rnnjax.reproduce.setting import Compared, compare
 
 
 Outcome = Literal[
-    "calibrated",
+    "theory",
     "reproduced",
     "reduced scale",
-    "contradicted",
+    "observed",
+    "not reached",
     "inconclusive",
+    "not observed",
+    "contradicted",
+    "undetermined setting",
     "not run",
 ]
+
+MEANINGS: dict[Outcome, str] = {
+    "theory": "agrees with what is derived here",
+    "reproduced": (
+        "the paper's own bound, in the paper's own setting: every line that matters of "
+        "the table paper / here / same? says yes"
+    ),
+    "reduced scale": (
+        "the paper's pattern, in a setting that differs; the differences are named"
+    ),
+    "observed": (
+        "it holds by a threshold of our own, or in a question of our own; no paper is "
+        "judged by it"
+    ),
+    "not reached": "the budget, smaller than the paper's, ended first",
+    "inconclusive": (
+        "the interval holds the bound; with too few runs it always does, and nothing "
+        "could have been contradicted"
+    ),
+    "not observed": (
+        "the interval is clear on the other side, but in a setting that differs from "
+        "the paper's, or of a threshold of our own: nothing against the paper"
+    ),
+    "contradicted": (
+        "the interval is clear on the other side, in the paper's own setting and of "
+        "the paper's own bound, or against what is derived here"
+    ),
+    "undetermined setting": (
+        "the paper does not say enough, or is quoted from memory: the setting may or "
+        "may not be its own"
+    ),
+    "not run": "this preset cannot carry the claim",
+}
+"""What each word says, in the order of the gallery."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +66,17 @@ class Verdict:
 
     Attributes:
         sentence: the claim.
-        outcome: `calibrated`: agrees with theory that we derive; `reproduced`: the
-            paper's result in the paper's setting; `reduced scale`: its pattern, with a
-            smaller budget; `contradicted`: a finding; `inconclusive`: the number is
-            unknown, or its interval reaches beyond the bounds; `not run`: not for this
-            preset.
+        outcome: see `MEANINGS`.
         value: the number; None if not run.
-        interval: of the number, if it has one.
+        interval: of the number, if it depends on runs; infinite if they are too few.
         bounds: where it had to lie.
         source: of the bounds.
+        origin: who set them, see `Claim`.
+        runs: that the number stands on; 0: not counted.
+        contradicts: the least that would have been clear on the other side, in words.
+        differs: lines of the setting that matter to the claim and differ from the
+            paper's.
+        unknown: such lines that the paper does not state, or that are from memory.
     """
 
     sentence: str
@@ -42,32 +85,74 @@ class Verdict:
     interval: tuple[float, float] | None
     bounds: tuple[float, float]
     source: str
+    origin: str = "ours"
+    runs: int = 0
+    contradicts: str = ""
+    differs: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 def judge(figure: Figure, preset: str, results: xr.Dataset) -> tuple[Verdict, ...]:
     """A verdict for every claim of a figure."""
-    faithful = figure.presets[preset].faithful
-    return tuple(_judge(claim, preset, faithful, results) for claim in figure.claims)
+    table = compare(figure.settings, figure.presets[preset].settings)
+    return tuple(_judge(claim, preset, table, results) for claim in figure.claims)
 
 
-def _judge(claim: Claim, preset: str, faithful: bool, results: xr.Dataset) -> Verdict:
+def _judge(
+    claim: Claim, preset: str, table: Sequence[Compared], results: xr.Dataset
+) -> Verdict:
     bounds = (claim.low, claim.high)
+    verdict = Verdict(
+        claim.sentence, "not run", None, None, bounds, claim.source, claim.origin
+    )
     if preset not in claim.presets:
-        return Verdict(claim.sentence, "not run", None, None, bounds, claim.source)
+        return verdict
     found = claim.number(results)
-    interval = None
-    if isinstance(found, Estimate):
-        value, interval = float(found.value), (float(found.low), float(found.high))
-    else:
-        value = float(found)
-    low, high = interval or (value, value)
-    if math.isnan(value) or math.isnan(low) or math.isnan(high):
-        outcome: Outcome = "inconclusive"
-    elif low >= claim.low and high <= claim.high:
-        outcome = "reproduced" if faithful else "reduced scale"
-        outcome = "calibrated" if claim.origin == "theory" else outcome
-    elif high < claim.low or low > claim.high:
-        outcome = "contradicted"
-    else:
-        outcome = "inconclusive"
-    return Verdict(claim.sentence, outcome, value, interval, bounds, claim.source)
+    concerns = [
+        line
+        for line in table
+        if not line.harmless and (claim.settings is None or line.name in claim.settings)
+    ]
+    if claim.origin == "theory":
+        concerns = []
+    counted = isinstance(found, Estimate)
+    estimate = found if counted else Estimate(float(found), float(found), float(found))
+    return dataclasses.replace(
+        verdict,
+        outcome=_outcome(claim, estimate, concerns, own=not table),
+        value=estimate.value,
+        interval=(estimate.low, estimate.high) if counted else None,
+        runs=estimate.runs,
+        contradicts=estimate.contradicts(*bounds) if counted else "",
+        differs=tuple(line.name for line in concerns if _differs(line)),
+        unknown=tuple(line.name for line in concerns if line.known != "stated"),
+    )
+
+
+def _outcome(
+    claim: Claim, found: Estimate, concerns: Sequence[Compared], own: bool
+) -> Outcome:
+    """The word; `own`: a question of our own, which has no paper's setting."""
+    short = claim.learned and any(line.short for line in concerns)
+    if any(map(math.isnan, (found.value, found.low, found.high))):
+        return "not reached" if short else "inconclusive"
+    inside = found.low >= claim.low and found.high <= claim.high
+    if not inside and found.high >= claim.low and found.low <= claim.high:
+        return "inconclusive"
+    if claim.origin == "theory":
+        return "theory" if inside else "contradicted"
+    if own:
+        return "observed" if inside else "not observed"
+    if short and not inside:
+        return "not reached"
+    if any(map(_differs, concerns)):
+        return "reduced scale" if inside else "not observed"
+    if any(line.known != "stated" for line in concerns):
+        return "undetermined setting"
+    if claim.origin == "ours":
+        return "observed" if inside else "not observed"
+    return "reproduced" if inside else "contradicted"
+
+
+def _differs(line: Compared) -> bool:
+    return line.known != "not stated" and not line.same

@@ -1,0 +1,120 @@
+"""Numbers with the interval that few runs leave them, for claims of figures.
+
+The unit of every interval is the run (or the trial, or the network): never the example.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from rnnjax.store.aggregate import student, wilson
+
+
+LEVEL = 0.95
+"""Of every interval here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: the number.
+        low, high: ends of its interval; infinite where the runs are too few for one.
+        runs: how many runs it stands on; 0: not counted.
+    """
+
+    value: float
+    low: float
+    high: float
+    runs: int = 0
+
+    def contradicts(self, low: float, high: float) -> str:
+        """The least that would have been clear of the bounds, in words.
+
+        That is a value from which an interval as wide as this one ends before the
+        bound. "nothing": the runs are too few to contradict anything.
+        """
+        words = []
+        if math.isfinite(low) and math.isfinite(edge := low - (self.high - self.value)):
+            words.append(f"< {_short(edge)}")
+        if math.isfinite(high) and math.isfinite(edge := high + self.value - self.low):
+            words.append(f"> {_short(edge)}")
+        return " or ".join(words) or "nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Share(Estimate):
+    """A share of runs with Wilson's interval; `hits` of `runs`."""
+
+    hits: int = 0
+
+    def contradicts(self, low: float, high: float) -> str:
+        """See `Estimate.contradicts`; for all possible numbers of hits."""
+        ends = [_wilson(hits, self.runs) for hits in range(self.runs + 1)]
+        below = [hits for hits, (_, top) in enumerate(ends) if top < low]
+        above = [hits for hits, (bottom, _) in enumerate(ends) if bottom > high]
+        words = [f"at most {below[-1]} of {self.runs}"] if below else []
+        words += [f"at least {above[0]} of {self.runs}"] if above else []
+        return " or ".join(words) or "nothing"
+
+
+def share(hits: ArrayLike) -> Share:
+    """Share of true entries, with Wilson's interval.
+
+    >>> three = share([True, True, True])
+    >>> three.value, round(three.low, 2), three.contradicts(0.6, 1.0)
+    (1.0, 0.44, 'at most 0 of 3')
+    """
+    found = np.asarray(hits, bool).ravel()
+    if not found.size:
+        return Share(math.nan, math.nan, math.nan)
+    count = int(found.sum())
+    return Share(count / found.size, *_wilson(count, found.size), found.size, count)
+
+
+def median(values: ArrayLike) -> Estimate:
+    """Median with a distribution-free interval: two order statistics.
+
+    Six values are the fewest with an interval of 95 %, their smallest and their
+    largest, whose coverage is 1 − 2·2⁻⁶ = 97 %. With fewer it is infinite.
+
+    >>> median([1, 2, 3, 4, 5, 60]).high, median([1, 2, 3]).high
+    (60.0, inf)
+    """
+    found = np.sort(np.asarray(values, np.float64).ravel())
+    n = found.size
+    if not n or np.isnan(found).any():
+        return Estimate(math.nan, math.nan, math.nan, n)
+    beyond = np.arange(n // 2)
+    outside: Any = stats.binom.cdf(beyond, n, 0.5)
+    cut = int((2 * outside <= 1 - LEVEL).sum())
+    low, high = (found[cut - 1], found[n - cut]) if cut else (-math.inf, math.inf)
+    return Estimate(float(np.median(found)), float(low), float(high), n)
+
+
+def mean(values: ArrayLike) -> Estimate:
+    """Mean with Student's t interval; infinite for a single value."""
+    found = np.asarray(values, np.float64).ravel()
+    n = found.size
+    if not n or np.isnan(found).any():
+        return Estimate(math.nan, math.nan, math.nan, n)
+    middle = float(found.mean())
+    if n < 2:
+        return Estimate(middle, -math.inf, math.inf, n)
+    spread = np.array([found.std(ddof=1)])
+    low, high = student(np.array([middle]), spread, np.array([n]), LEVEL)
+    return Estimate(middle, float(low[0]), float(high[0]), n)
+
+
+def _wilson(hits: int, runs: int) -> tuple[float, float]:
+    low, high = wilson(np.array([hits / runs]), np.array([runs]), LEVEL)
+    return float(low[0]), float(high[0])
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}".replace("-", "−")
