@@ -59,6 +59,17 @@ def test_what_would_have_contradicted_is_the_least_that_does():
     assert share(np.zeros(12)).contradicts(-np.inf, 0.25) == "at least 6 of 12"
 
 
+@pytest.mark.parametrize("runs", [6, 9, 22])
+def test_a_median_is_contradicted_by_enough_runs(runs):
+    needed = median(np.ones(runs)).needed
+    for beyond in range(runs + 1):
+        values = np.where(np.arange(runs) < beyond, 0.5, 2.0)
+        assert (median(values).high < 1) == (beyond >= needed)
+        assert (median(2.5 - values).low > 1) == (beyond >= needed)
+    said = median(np.ones(runs)).contradicts(1.0, np.inf)
+    assert said == f"{needed} of {runs} below 1"
+
+
 def test_a_mean_has_students_interval():
     values = np.random.default_rng(1).normal(size=6)
     known = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))

@@ -63,6 +63,26 @@ class Share(Estimate):
         return " or ".join(words) or "nothing"
 
 
+@dataclasses.dataclass(frozen=True)
+class Median(Estimate):
+    """A median between two order statistics.
+
+    Attributes:
+        needed: how many of the runs have to lie beyond a bound for the interval to be
+            clear of it; 0: no number of them is enough.
+    """
+
+    needed: int = 0
+
+    def contradicts(self, low: float, high: float) -> str:
+        """See `Estimate.contradicts`; it is a matter of how many runs, not how far."""
+        if not self.needed:
+            return "nothing"
+        ends = [f"below {_short(low)}"] if math.isfinite(low) else []
+        ends += [f"above {_short(high)}"] if math.isfinite(high) else []
+        return f"{self.needed} of {self.runs} {' or '.join(ends)}"
+
+
 def share(hits: ArrayLike) -> Share:
     """Share of true entries, with Wilson's interval.
 
@@ -77,24 +97,26 @@ def share(hits: ArrayLike) -> Share:
     return Share(count / found.size, *_wilson(count, found.size), found.size, count)
 
 
-def median(values: ArrayLike) -> Estimate:
+def median(values: ArrayLike) -> Median:
     """Median with a distribution-free interval: two order statistics.
 
     Six values are the fewest with an interval of 95 %, their smallest and their
     largest, whose coverage is 1 − 2·2⁻⁶ = 97 %. With fewer it is infinite.
 
-    >>> median([1, 2, 3, 4, 5, 60]).high, median([1, 2, 3]).high
-    (60.0, inf)
+    >>> six = median([1, 2, 3, 4, 5, 60])
+    >>> six.high, six.contradicts(low=-1, high=math.inf), median([1, 2, 3]).high
+    (60.0, '6 of 6 below −1', inf)
     """
     found = np.sort(np.asarray(values, np.float64).ravel())
     n = found.size
     if not n or np.isnan(found).any():
-        return Estimate(math.nan, math.nan, math.nan, n)
+        return Median(math.nan, math.nan, math.nan, n)
     beyond = np.arange(n // 2)
     outside: Any = stats.binom.cdf(beyond, n, 0.5)
     cut = int((2 * outside <= 1 - LEVEL).sum())
     low, high = (found[cut - 1], found[n - cut]) if cut else (-math.inf, math.inf)
-    return Estimate(float(np.median(found)), float(low), float(high), n)
+    needed = n - cut + 1 if cut else 0
+    return Median(float(np.median(found)), float(low), float(high), n, needed)
 
 
 def mean(values: ArrayLike) -> Estimate:
@@ -113,7 +135,8 @@ def mean(values: ArrayLike) -> Estimate:
 
 def _wilson(hits: int, runs: int) -> tuple[float, float]:
     low, high = wilson(np.array([hits / runs]), np.array([runs]), LEVEL)
-    return float(low[0]), float(high[0])
+    # exact by algebra, where rounding leaves 10⁻¹⁷
+    return float(low[0]) if hits else 0.0, float(high[0]) if hits < runs else 1.0
 
 
 def _short(number: float) -> str:

@@ -122,8 +122,8 @@ def found_in_words(verdict: Verdict) -> str:
 def reasons_in_words(verdict: Verdict) -> str:
     """What in the setting holds a verdict back; empty: nothing.
 
-    >>> found = Verdict("it is so", "reduced scale", 1.0, None, (0.0, 1.0), "us")
-    >>> reasons_in_words(dataclasses.replace(found, differs=("units",)))
+    >>> number = (1.0, None, (0.0, 1.0), "us")
+    >>> reasons_in_words(Verdict("so", "reduced scale", *number, differs=("units",)))
     'differs in units'
     """
     words = []
