@@ -1,5 +1,7 @@
 """Loss and metric of a batch."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -7,6 +9,10 @@ from jaxtyping import Array, Float
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.masks import valid_steps
 from rnnjax.types import Batch
+
+
+Compare = Callable[[TaskSpec, Array, Array], tuple[Array, Array]]
+"""From the task, answers and targets to losses and metrics."""
 
 
 def objective(
@@ -29,23 +35,30 @@ def objective(
     return loss, weighted_mean(scores, scored_mask(spec, batch))
 
 
-def per_example(spec: TaskSpec, answers: Array, batch: Batch) -> tuple[Array, Array]:
+def per_example(
+    spec: TaskSpec, answers: Array, batch: Batch, compare: Compare | None = None
+) -> tuple[Array, Array]:
     """Loss and metric of every answer, ``(B,)`` or ``(T, B)``.
 
     Both are 0 at a step that the loss mask leaves out: its target is never read.
+
+    Args:
+        compare: another way to compute both, see `rnnjax.probes.margin`.
     """
+    compare = compare or compared
     if spec.readout == "last":
-        return _compared(spec, answers, batch.targets)
+        return compare(spec, answers, batch.targets)
     counted = loss_mask(batch) != 0
     shape = counted.shape + (1,) * (batch.targets.ndim - counted.ndim)
     nothing = jnp.zeros_like(batch.targets)
     targets = jnp.where(jnp.reshape(counted, shape), batch.targets, nothing)
-    losses, scores = _compared(spec, answers, targets)
+    losses, scores = compare(spec, answers, targets)
     nothing = jnp.zeros_like(losses)
     return jnp.where(counted, losses, nothing), jnp.where(counted, scores, nothing)
 
 
-def _compared(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Array]:
+def compared(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Array]:
+    """Loss and metric of answers beside targets, whatever their leading axes."""
     if spec.loss == "cross_entropy":
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(
             answers, targets

@@ -29,6 +29,7 @@ from rnnjax.errors import UserError
 from rnnjax.models.objective import loss_mask, objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms
+from rnnjax.probes.margin import by_margin
 from rnnjax.probes.passing import pass_on
 from rnnjax.probes.sites import INPUT, Apply, Segments, cut, no_cotangent
 from rnnjax.probes.walk import Use, Walk, Walked, lifted, walk_back
@@ -136,7 +137,7 @@ def forward(
         apply,
         params,
         batch.inputs,
-        lambda answers: per_example(spec, answers, batch)[0],
+        lambda answers: per_example(spec, answers, batch, by_margin)[0],
         lambda answers: objective(spec, answers, batch)[0],
         jnp.arange(batch.inputs.shape[0])[:, None] < batch.lengths[None, :],
         names=site_names(model),
