@@ -19,6 +19,7 @@ from rnnjax.probes.relative import (
     relative,
 )
 from rnnjax.probes.spread import effective_rank, scaled_by_lag
+from rnnjax.probes.state_scaled import log10_state_scaled
 from rnnjax.probes.walk import Walk
 
 
@@ -55,6 +56,20 @@ VARIABLES = {
         ("array", "lag"),
         "the same ratio, log10 of its root mean square over the examples: the few "
         "examples with the largest gradient decide it",
+        "log10",
+    ),
+    "log10_state_scaled": Variable(
+        ("time", "example"),
+        "log10 of the lagged adjoint of the joint state in units of the state: "
+        "|S^(1/2) lambda|, S the covariance of the state after this step over the "
+        "examples of the batch. It does not depend on the coordinates of the state, "
+        "and so compares cells; NaN: padding, or one example alone",
+        "log10",
+    ),
+    "log10_ratio_scaled": Variable(
+        ("lag",),
+        "log10_state_scaled over its largest value at lags 0 to 5, mean over the "
+        "examples in which it is not exactly zero",
         "log10",
     ),
     "adjoint_rate": Variable(
@@ -107,7 +122,7 @@ def _measured(
 ) -> tuple:
     both = log10_norms(lagged, valid), log10_norms(total, valid)[0]
     seen = scaled_by_lag(*lags_forward(lagged.adjoint, last, turned))
-    return *both, effective_rank(seen)
+    return *both, effective_rank(seen), log10_state_scaled(lagged, valid)
 
 
 _norms = quick(_measured, static_argnames="turned")
@@ -129,7 +144,7 @@ def flow(
         last: that step, ``(B,)``.
         turned: whether lags count from step 0 (`rnnjax.probes.adjoint.lags_forward`).
     """
-    norms, whole, rank = jax.device_get(
+    norms, whole, rank, in_states = jax.device_get(
         _norms(lagged, total, valid, last, turned=turned)
     )
     lost = np.any(~(norms < np.inf) & np.asarray(valid), axis=1)
@@ -138,6 +153,8 @@ def flow(
         rows, zero = lags_forward(rows.astype(np.float64), last, turned)
         curves.append(by_lag(rows, np.asarray(zero)))
     fits = [[decay(curve) for curve in rows.T] for rows in curves]
+    rows, zero = lags_forward(in_states.astype(np.float64), last, turned)
+    scaled = by_lag(np.where(lost[0], np.nan, rows), np.asarray(zero))
     ratios = [
         relative(np.where(gone[None], np.nan, rows), curves[0])
         for rows, gone in zip(curves, lost, strict=True)
@@ -159,6 +176,8 @@ def flow(
         "effective_rank": rank,
         "log10_ratio": means,
         "log10_ratio_rms": [log_root_mean_square(rows) for rows in ratios],
+        "log10_state_scaled": in_states,
+        "log10_ratio_scaled": mean_log(relative(scaled)),
         "adjoint_rate": [adjoint_rate(rows) for rows in ratios],
         "decay": each("slope"),
         "decay_rate": bounds("rate"),

@@ -11,7 +11,7 @@ from rnnjax.probes.contribution import kernels
 from rnnjax.probes.dataset import Words
 from rnnjax.probes.decodability import word_decodability
 from rnnjax.probes.influence import permuted_substitutes, token_substitutes
-from rnnjax.probes.trace import trace
+from rnnjax.probes.trace import EMBEDDING, trace
 from rnnjax.probes.words import first_sentences, measure_words, word_table
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
@@ -38,8 +38,8 @@ def words(
             most informative step (the first one, if the task names none).
         names: from the tokens of a sentence to its words; None for vectors.
 
-    The share is that in the gradient of the embedding, or of the first layer's input
-    kernel for vectors.
+    The share is that in the gradient of the first layer's input kernel V, or of the
+    first kernel of a recurrence that has none; see `measure_words`.
     """
     some = first_sentences(spec, batch, sentences)
     key = jax.random.key(0)
@@ -52,8 +52,9 @@ def words(
     found = jax.eval_shape(
         lambda p: [k for k in kernels(trace(model, p, some, spec, lag="total"))], params
     )
-    kernel = found[0].name if spec.vocabulary else "layer0/V"
-    kernel = kernel if kernel in [k.name for k in found] else found[0].name
+    names_ = [k.name for k in found]
+    own = [name for name in names_ if name != EMBEDDING] or names_
+    kernel = "layer0/V" if "layer0/V" in own else own[0]
 
     answer = "contrast" if spec.loss == "cross_entropy" else 0
 

@@ -28,6 +28,13 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
         "state after this step",
         "log10",
     ),
+    "log10_state_scaled": (
+        ("layer", "time", "example"),
+        "log10 of the lagged adjoint of the joint state in units of the state: "
+        "|S^(1/2) lambda|, S the covariance of the state after this step over the "
+        "examples of the batch; NaN: padding, or one example alone",
+        "log10",
+    ),
     "log10_contribution": (
         ("kernel", "time"),
         "log10 of the Frobenius norm of G_t, what this step gives to the gradient of "
@@ -42,8 +49,8 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "word_share": (
         ("kernel", "time", "sentence"),
-        "signed share of this step within the gradient of one example alone; 0 on "
-        "padding",
+        "signed share of this step within the gradient of one example alone, of its "
+        "last loss; 0 on padding",
         "1",
     ),
     "sigma_max": (

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoint import log10_norms, state_names
 from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
+from rnnjax.probes.state_scaled import log10_state_scaled
 from rnnjax.probes.trace import Trace, backward, forward, loss_weights, trace
 from rnnjax.recurrence.scaled import wide
 from rnnjax.tasks.base import TaskSpec
@@ -28,7 +29,8 @@ class Measurement:
         log10_contribution: log10‖G_t‖.
         norm_share: ‖G_t‖ / Σ_s‖G_s‖.
         signed_share: ⟨G_t, G⟩ / ‖G‖².
-        word_share: the signed share within each single example.
+        word_share: the signed share within each single example, of its last loss.
+        log10_state_scaled: log10‖Σ^{1/2}λ_t^{(s)}‖, see `rnnjax.probes.state_scaled`.
         sigma_max: largest singular value of a dense recurrent kernel (the largest over
             its gates); NaN for other kernels.
     """
@@ -40,6 +42,7 @@ class Measurement:
     norm_share: Float[Array, "kernel T"]
     signed_share: Float[Array, "kernel T"]
     word_share: Float[Array, "kernel T sentence"]
+    log10_state_scaled: Float[Array, "layer T B"]
     sigma_max: Float[Array, "kernel"]
 
 
@@ -81,7 +84,8 @@ def measure(
         lagged = backward(passed, loss_weights(spec, batch, "last"))
     found = kernels(total)
     parts = [contribution(kernel) for kernel in found]
-    words = [sentence_shares(kernel, sentences) for kernel in found]
+    words = [sentence_shares(kernel, sentences) for kernel in kernels(lagged)]
+    in_states = [log10_state_scaled(walk, lagged.valid) for walk in lagged.walks]
     steps = batch.inputs.shape[0]
 
     def stack(rows: list[Array], *shape: int) -> Array:
@@ -95,6 +99,7 @@ def measure(
         norm_share=stack([part.norm_share for part in parts], steps),
         signed_share=stack([part.signed_share for part in parts], steps),
         word_share=stack(words, steps, sentences),
+        log10_state_scaled=jnp.stack(in_states),
         sigma_max=stack([sigma_max(kernel) for kernel in found]),
     )
 

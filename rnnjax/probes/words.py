@@ -24,7 +24,7 @@ from rnnjax.probes.decodability import Decodability
 from rnnjax.probes.influence import influence
 from rnnjax.probes.integrated import integrated_gradients
 from rnnjax.probes.saliency import answer_trace, encoded, loss_trace, saliency
-from rnnjax.probes.trace import last_loss_step
+from rnnjax.probes.trace import last_loss_step, trace
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
@@ -51,7 +51,8 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
     "share": (
         BOTH,
         "signed share of this step within the gradient of a kernel by this sentence "
-        "alone; sums to 1 over time, 0 on padding, NaN without a gradient",
+        "alone, of its last loss; sums to 1 over time, 0 on padding, NaN without a "
+        "gradient",
         "1",
     ),
     "log10_saliency": (
@@ -142,7 +143,8 @@ def measure_words(
         model, params, batch, spec: the sentences (see `first_sentences`) and what is
             made of them.
         substitutes: for the influence, ``(R, T, B)`` or ``(R, T, B, m)``.
-        kernel: whose share, such as `embedding` or `layer0/U`.
+        kernel: whose share, such as `layer0/V`. Not the embedding: each word has a
+            row of its own there, so that a share of it compares nothing.
         answer: what gradient × input and integrated gradients are of.
         steps: of the integrated gradients (Gauss–Legendre, from zeros).
         chunk: see `influence`.
@@ -154,7 +156,11 @@ def measure_words(
     """
     x = encoded(model, params, batch)
     seen = loss_trace(model, params, batch, spec)
-    found = {uses.name: uses for uses in kernels(seen)}
+    last = seen
+    if spec.readout == "every":
+        # the other losses give to words that the last one never reaches
+        last = trace(model, params, batch, spec, lag="last")
+    found = {uses.name: uses for uses in kernels(last)}
     if kernel not in found:
         raise ValueError(f"no kernel {kernel!r}; known: {', '.join(found)}")
     along = integrated_gradients(model, params, batch, spec, answer=answer, steps=steps)

@@ -6,7 +6,7 @@ from rnnjax.report import words, words_flow
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
 from rnnjax.report.figures.heat import adjoint_over_training
-from rnnjax.report.figures.lag import gradient_against_lag
+from rnnjax.report.figures.lag import SIZE, gradient_against_lag
 from rnnjax.report.figures.positions import share_by_position
 from rnnjax.report.figures.words_strip import main_kernels, share_per_word
 from rnnjax.report.grids import (
@@ -77,10 +77,12 @@ def drawings(study: Study) -> list[Drawing]:
     axis, metric = runs.axis_name, runs.metric
     found = [
         gradient_against_lag(flow.lags, flow.decays, colours, axis),
+        gradient_against_lag(flow.lags, flow.decays, colours, axis, SIZE),
         metric_against_distance(runs.frame, colours, axis, metric),
         *share_per_word(flow.shares, colours, axis),
         share_by_position(flow.shares, colours, axis),
         *adjoint_over_training(flow.lags, colours, axis),
+        *adjoint_over_training(flow.lags, colours, axis, SIZE),
         training_curves(study.metrics(), colours, axis, metric),
     ]
     return [drawing for drawing in found if drawing is not None]
@@ -152,8 +154,10 @@ def _tables(study: Study) -> list[tuple[str, str, Grid]]:
             "with neither (mixture), hardly change it (none) or leave it undecided. "
             "Horizon: the first lag with less than a thousandth of ‖λ_s‖, the largest "
             "gradient at lags 0 to 5. Both are of each sentence relative to its ‖λ_s‖, "
-            "then the mean of the logarithm. The bound holds for one layer of sigmoid "
-            "Elman cells; “slope ≤ bound” counts measurements.",
+            "then the mean of the logarithm. In units of the state: ‖Σ^½λ‖ in place of "
+            "‖λ‖, Σ the covariance of the state over sentences; that number, unlike "
+            "‖λ‖, does not depend on how a cell scales its state. The bound holds for "
+            "one layer of sigmoid Elman cells; “slope ≤ bound” counts measurements.",
             decay_grid(runs, study.flow.decays),
         ),
     ]

@@ -27,6 +27,7 @@ LAGS = {
     "lag": pl.Int64,
     "log10_norm": pl.Float64,
     "log10_ratio": pl.Float64,
+    "log10_scaled": pl.Float64,
     "zeros": pl.Float64,
 }
 DECAYS = {
@@ -43,6 +44,7 @@ DECAYS = {
     "exploded": pl.Float64,
     "first_word": pl.Float64,
     "first_ratio": pl.Float64,
+    "first_scaled": pl.Float64,
     "sigma_max": pl.Float64,
     "bound": pl.Float64,
 }
@@ -65,15 +67,16 @@ class Flow:
         lags: by `lag`, `log10_norm` of the lagged adjoint, the median over the examples
             of the probed batch (−inf: exactly zero); `log10_ratio`, the mean over
             examples of log10 of the norm over the largest near the loss
-            (`rnnjax.probes.relative`); and the share `zeros` of examples in which it is
-            exactly zero. First layer, joint state. Examples in which it is not finite
-            at some lag are left out.
+            (`rnnjax.probes.relative`); `log10_scaled`, the same in units of the state
+            (`rnnjax.probes.state_scaled`), which compares cells; and the share `zeros`
+            of examples in which it is exactly zero. First layer, joint state. Examples
+            in which it is not finite at some lag are left out.
         decays: the fit of `log10_ratio` (see `rnnjax.probes.decay`), NaN if no example
             is left: `slope`, `rate` a, `power` b, `law`, `horizon`, `stays_below`;
             `exploded`: the share of the examples left out; `lags` measured, the
             `transient` left out; at the largest lag `first_word`, the median norm, and
-            `first_ratio`; `sigma_max` of the recurrent kernel, and for a sigmoid Elman
-            network of one layer the `bound` log10(σ_max/4).
+            `first_ratio`, `first_scaled`; `sigma_max` of the recurrent kernel, and for
+            a sigmoid Elman network of one layer the `bound` log10(σ_max/4).
         shares: the signed `share` of each `time` step in the update of each `kernel`,
             one example at a time, at the first and the last measurement. `length` of
             the sentence and the `word`, where known.
@@ -128,6 +131,7 @@ class Curve(NamedTuple):
     Attributes:
         median: of log10 norms; NaN where no example is left.
         ratio: mean of log10 of the norm over the largest near the loss.
+        scaled: the same in units of the state; NaN where it was not measured.
         zeros: share of exact zeros.
         exploded: share of the examples that are left out.
         lags: that were measured, exploded or not.
@@ -135,6 +139,7 @@ class Curve(NamedTuple):
 
     median: Float[np.ndarray, "T"]
     ratio: Float[np.ndarray, "T"]
+    scaled: Float[np.ndarray, "T"]
     zeros: Float[np.ndarray, "T"]
     exploded: float
     lags: int
@@ -148,10 +153,16 @@ def _curves(data: xr.Dataset) -> Curves:
     """The lag curves of the first layer and the joint state."""
     norms = data["log10_adjoint"].isel(layer=0, array=0)
     norms = norms.transpose("train_step", "time", "example").to_numpy()
+    in_states = np.full(norms.shape, np.nan)
+    if "log10_state_scaled" in data:
+        in_states = data["log10_state_scaled"].isel(layer=0)
+        in_states = in_states.transpose("train_step", "time", "example").to_numpy()
     last = data["last_step"].to_numpy().astype(int)
     measured = np.arange(norms.shape[1])[:, None] <= last[None, :]
     found: Curves = {}
-    for step, values in zip(data["train_step"].to_numpy(), norms, strict=True):
+    for step, values, scaled in zip(
+        data["train_step"].to_numpy(), norms, in_states, strict=True
+    ):
         table = by_lag(np.asarray(values, np.float64), last)
         lost = np.any(measured & ~(table < np.inf), axis=0)
         table[:, lost] = np.nan
@@ -163,15 +174,18 @@ def _curves(data: xr.Dataset) -> Curves:
             zeros = np.sum(np.isneginf(table), axis=1) / np.maximum(seen, 1)
         share = float(np.sum(lost) / max(np.sum(last >= 0), 1))
         ratio = mean_log(relative(table))
+        units = by_lag(np.asarray(scaled, np.float64), last)
+        units[:, lost] = np.nan
+        left = mean_log(relative(units))
         most = int(last.max(initial=-1)) + 1
-        found[int(step)] = Curve(median, ratio, zeros, share, most)
+        found[int(step)] = Curve(median, ratio, left, zeros, share, most)
     return found
 
 
 def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
     for step, curve in curves.items():
         for lag in np.flatnonzero(~np.isnan(curve.median)).tolist():
-            values = curve.median, curve.ratio, curve.zeros
+            values = curve.median, curve.ratio, curve.scaled, curve.zeros
             yield step, lag, *(float(value[lag]) for value in values)
 
 
@@ -195,6 +209,7 @@ def _decay_rows(
             *(fit.horizon, fit.stays_below, lags, transient_of(lags)),
             *(int(np.sum(np.isneginf(found.median[:lags]))), found.exploded),
             *(float(found.median[lags - 1]), float(found.ratio[lags - 1])),
+            float(found.scaled[lags - 1]),
             *(largest, bound),
         )
 

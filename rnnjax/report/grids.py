@@ -167,6 +167,7 @@ def decay_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "horizon": horizon,
             "log₁₀‖λ₁‖": figure("first_word", digits(1)),
             "log₁₀‖λ₁‖/‖λ_s‖": figure("first_ratio", digits(1)),
+            "in units of the state": figure("first_scaled", digits(1)),
             "σ_max(U)": figure("sigma_max", digits(2)),
             "log₁₀(σ_max/4)": figure("bound", digits(4)),
             "slope ≤ bound": held,

@@ -120,9 +120,11 @@ def training(data: xr.Dataset) -> Sentences:
         far = here.filter(lag=here["lag"].max()).sort("train_step")
         first, last = far.row(0, named=True), far.row(-1, named=True)
         found.append(
-            f"{layer}: at lag {first['lag']} log₁₀‖λ‖ is "
-            f"{number(first['log10_norm'], 1)} after {first['train_step']} updates and "
-            f"{number(last['log10_norm'], 1)} after {last['train_step']}."
+            f"{layer}: at lag {first['lag']} log₁₀‖λ‖/‖λ_s‖ is "
+            f"{number(first['log10_ratio'], 1)} after {first['train_step']} updates "
+            f"and {number(last['log10_ratio'], 1)} after {last['train_step']} "
+            f"(log₁₀‖λ‖ itself {number(first['log10_norm'], 1)} and "
+            f"{number(last['log10_norm'], 1)}, which shrinks with the loss)."
         )
     return found
 

@@ -106,6 +106,7 @@ class Drawing:
         caption: what is drawn, and how it was computed.
         figure: the matplotlib figure.
         data: what is drawn, as a table.
+        folded: whether a page shows it only on demand.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Drawing:
     caption: str
     figure: Figure
     data: pl.DataFrame
+    folded: bool = False
 
 
 @contextmanager

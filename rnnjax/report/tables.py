@@ -70,11 +70,11 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
         (`slope_low`, `slope_high`: range), `horizon` (inf: beyond the lags measured; of
         two in the middle the lower one; `beyond`: seeds in which it is, of
         `horizons`), `stays_below`, `lags`, `transient`, `first_word` (`first_low`,
-        `first_high`), `first_ratio`, `sigma_max`, `bound`; `law`: that of the decay,
-        of several seeds by their spread; `held`: measurements with slope ≤ bound, of
-        `bounded`; `zeros`: seeds with an adjoint that is exactly zero; `exploded`:
-        seeds with one that is not finite in some example, and `lost`, those of them in
-        which it is in none: they have no part in the medians and ranges.
+        `first_high`), `first_ratio`, `first_scaled`, `sigma_max`, `bound`; `law`: that
+        of the decay, of several seeds by their spread; `held`: measurements with slope
+        ≤ bound, of `bounded`; `zeros`: seeds with an adjoint that is exactly zero;
+        `exploded`: seeds with one that is not finite in some example, and `lost`, those
+        of them in which it is in none: they have no part in the medians and ranges.
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
@@ -95,6 +95,7 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("horizon").is_not_nan().sum().alias("horizons"),
             pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
             median("first_ratio"),
+            median("first_scaled"),
             pl.col("lags").max(),
             pl.col("transient").max(),
             median("first_word"),

@@ -46,12 +46,15 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
                 f"for {row['zeros']} of {count(row['seeds'], 'seed')}."
             )
         left = finite.filter(pl.col("first_ratio").is_finite())
+        scaled = left["first_scaled"].is_finite()
+        key = "first_scaled" if scaled.fill_null(False).all() else "first_ratio"
         if len(left) > 1:
-            top = left.sort("first_ratio").row(-1, named=True)
+            top = left.sort(key).row(-1, named=True)
+            units = ", in units of the state" if key == "first_scaled" else ""
             found.append(
                 f"{start} most of the gradient is left at the first word in "
-                f"{top['variant']} (log₁₀‖λ₁‖/‖λ_s‖ {number(top['first_ratio'], 1)}, "
-                "‖λ_s‖ being the largest near the loss)."
+                f"{top['variant']} (log₁₀ {number(top[key], 1)} of the largest near "
+                f"the loss{units})."
             )
     return found
 

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rnnjax.report.aggregate import least, most
-from rnnjax.report.figures.lag import FLOAT32_ENDS
+from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import power, whole
 from rnnjax.report.places import Place, in_order, places
@@ -21,9 +21,9 @@ ZERO = "#8b8f96"
 
 
 def adjoint_over_training(
-    lags: pl.DataFrame, palette: Palette, axis: str
+    lags: pl.DataFrame, palette: Palette, axis: str, what: str = LEFT
 ) -> list[Drawing]:
-    """log10‖λ‖ by lag and training step, one panel per variant, for each setting.
+    """The gradient by lag and training step, one panel per variant, for each setting.
 
     The largest distance of a setting, and the first seed of each variant.
 
@@ -31,17 +31,23 @@ def adjoint_over_training(
         lags: table of `rnnjax.report.flow.Flow`.
         palette: a colour for each variant.
         axis: what the distance is called.
+        what: `LEFT` relative to that near the loss, or `SIZE`.
     """
+    if lags.is_empty():
+        return []
+    lags = lags.with_columns(pl.col(column_of(lags, what)).alias("drawn"))
     far: dict[str, Place] = {place.setting: place for place in places(lags)}
-    drawn = (_draw(place.of(lags), place, palette, axis) for place in far.values())
+    drawn = (
+        _draw(place.of(lags), place, palette, axis, what) for place in far.values()
+    )
     return [drawing for drawing in drawn if drawing is not None]
 
 
 def _draw(
-    lags: pl.DataFrame, place: Place, palette: Palette, axis: str
+    lags: pl.DataFrame, place: Place, palette: Palette, axis: str, what: str
 ) -> Drawing | None:
     lags = lags.filter(pl.col("seed").eq_missing(pl.col("seed").min().over("variant")))
-    finite = lags.filter(pl.col("log10_norm").is_finite())["log10_norm"]
+    finite = lags.filter(pl.col("drawn").is_finite())["drawn"]
     if lags["train_step"].n_unique() < 2 or finite.is_empty():
         return None
     names = in_order(lags, list(palette))
@@ -63,20 +69,23 @@ def _draw(
             if i >= len(names) - columns:
                 axes.set_xlabel("lag s − t")
         _bar(figure, scale, least(finite) < FLOAT32_ENDS)
-    where = place.title(axis)
+    where, size = place.title(axis), what == SIZE
+    meaning = "its absolute size" if size else "relative to that near the loss"
     caption = (
-        f"log₁₀‖λ‖{' at ' + where if where else ''}, first seed of each network: the "
-        "first word is on the left, the loss on the right, a row for each measurement "
-        "during training. The number beside a row is the norm at the first word. "
-        f"The colours end at {power(scale.vmin or 0)}; grey: exactly zero."
+        f"Gradient by lag{' at ' + where if where else ''}, {meaning}, first seed of "
+        "each network: the first word is on the left, the loss on the right, a row for "
+        "each measurement during training. The number beside a row is that of the "
+        f"first word. The colours end at {power(scale.vmin or 0)}; grey: exactly zero."
     )
     suffix = f"_{_slug(place.setting)}" if place.setting else ""
+    said = "Absolute size of the gradient" if size else "Gradient"
     return Drawing(
-        f"adjoint_over_training{suffix}",
-        "Gradient by time step and training step",
+        f"{'gradient_size' if size else 'adjoint'}_over_training{suffix}",
+        f"{said} by time step and training step",
         caption,
         figure,
-        lags,
+        lags.drop("drawn"),
+        folded=size,
     )
 
 
@@ -85,7 +94,7 @@ def _panel(axes: Axes, lags: pl.DataFrame, scale: Normalize) -> None:
     width = int(most(lags["lag"])) + 1
     table = np.full((len(steps), width), np.nan)
     rows = [steps.index(step) for step in lags["train_step"]]
-    table[rows, lags["lag"].to_numpy()] = lags["log10_norm"].to_numpy()
+    table[rows, lags["lag"].to_numpy()] = lags["drawn"].to_numpy()
     colours = matplotlib.colormaps["cividis"](scale(np.clip(table, scale.vmin, None)))
     colours[np.isneginf(table)] = to_rgba(ZERO)
     colours[np.isnan(table)] = 0.0
@@ -127,7 +136,6 @@ def _bar(figure: Figure, scale: Normalize, clipped: bool) -> None:
     bar.set_ticks(sorted(set(ticks)), labels=[power(t) for t in sorted(set(ticks))])
     bar.ax.spines["outline"].set_visible(False)
     bar.ax.tick_params(length=0, labelsize=6.5)
-    bar.ax.set_title("‖λ‖", fontsize=8, loc="left")
 
 
 def _slug(text: str) -> str:

@@ -24,22 +24,70 @@ from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
 FLOAT32_ENDS = float(np.log10(2.0**-149))
 """log10 of the smallest positive float32, 1.4e-45."""
 
+LEFT, SIZE = "left", "size"
+"""What is drawn of a gradient: what is left of it by lag, or its absolute size."""
+
 STAGES = {"start": "at initialisation", "end": "after training"}
 LONGEST_LABEL = 1.75
 
 
+SIGNS = {
+    "log10_scaled": "‖Σ^½λ‖ over its largest near the loss",
+    "log10_ratio": "‖λ‖/‖λ_s‖, gradient left at lag s − t",
+    "log10_norm": "‖λ‖, gradient at lag s − t",
+}
+"""The columns that are drawn, and what stands at the axis."""
+
+MEANINGS = {
+    "log10_scaled": (
+        "What is left of the gradient of the loss at the last loss step s by lag, of "
+        "each probed sentence relative to the largest value at lags 0 to 5, mean of "
+        "the logarithm. In units of the state: ‖Σ^½λ‖, Σ the covariance of the state "
+        "over sentences, so that cells with states of different size can be compared"
+    ),
+    "log10_ratio": (
+        "What is left of the gradient of the loss at the last loss step s by lag: of "
+        "each probed sentence ‖λ‖ relative to ‖λ_s‖, the largest norm at lags 0 to 5, "
+        "mean of the logarithm"
+    ),
+    "log10_norm": (
+        "Norm of the gradient of the loss at the last loss step s with respect to the "
+        "state at step t, by lag: median over the probed sentences. It shrinks as the "
+        "loss is learnt, at all lags alike"
+    ),
+}
+
+
+def column_of(lags: pl.DataFrame, what: str) -> str:
+    """The column of `rnnjax.report.flow.Flow.lags` that shows it.
+
+    What is left is taken in units of the state where all runs have measured that.
+    """
+    if what == SIZE:
+        return "log10_norm"
+    measured = lags["log10_scaled"].is_not_nan() & lags["log10_scaled"].is_not_null()
+    return "log10_scaled" if measured.all() else "log10_ratio"
+
+
 def gradient_against_lag(
-    lags: pl.DataFrame, decays: pl.DataFrame, palette: Palette, axis: str
+    lags: pl.DataFrame,
+    decays: pl.DataFrame,
+    palette: Palette,
+    axis: str,
+    what: str = LEFT,
 ) -> Drawing | None:
-    """Median over seeds of log10‖λ_t^{(s)}‖ by lag s − t, with the range of the seeds.
+    """The gradient by lag s − t: median over seeds, with the range of the seeds.
 
     Args:
         lags, decays: tables of `rnnjax.report.flow.Flow`.
         palette: a colour for each variant.
         axis: what the distance is called.
+        what: `LEFT` relative to that near the loss, or `SIZE`.
     """
     if lags.is_empty():
         return None
+    source = column_of(lags, what)
+    lags = lags.with_columns(pl.col(source).alias("drawn"))
     found = places(lags)
     shown = some(found)
     stages = [s for s in STAGES if (lags["stage"] == s).any()]
@@ -64,20 +112,21 @@ def gradient_against_lag(
                 if row == len(stages) - 1:
                     axes.set_xlabel("lag s − t (steps before the loss)")
                 if column == 0:
-                    axes.set_ylabel("‖λ‖, gradient at lag s − t")
+                    axes.set_ylabel(SIGNS[source])
     caption = (
-        "Norm of the gradient of the loss at the last loss step s with respect to the "
-        "state at step t, by lag: median over the probed sentences, line: median over "
-        "seeds, band: range of the seeds. The number is the mean change of log₁₀‖λ‖ "
-        "per step of lag, first lags left out. A cross marks the lag at which λ is "
-        "exactly zero in some seed; the line goes on with the others."
+        f"{MEANINGS[source]}. Line: median over seeds, band: range of the seeds. The "
+        "number is the mean change of log₁₀‖λ‖/‖λ_s‖ per step of lag, first lags left "
+        "out. A cross marks the lag at which λ is exactly zero in some seed; the line "
+        "goes on with the others."
     )
+    size = what == SIZE
     return Drawing(
-        "gradient_against_lag",
-        "Gradient against lag",
+        "gradient_size_against_lag" if size else "gradient_against_lag",
+        "Absolute size of the gradient against lag" if size else "Gradient against lag",
         caption + left_out(found, shown),
         figure,
-        lags,
+        lags.drop("drawn"),
+        folded=size,
     )
 
 
@@ -93,7 +142,7 @@ def _panel(
     ends: list[EndLabel] = []
     crosses: list[tuple[float, str]] = []
     lowest, highest = 0.0, -np.inf
-    finite = pl.col("log10_norm").filter(pl.col("log10_norm").is_finite())
+    finite = pl.col("drawn").filter(pl.col("drawn").is_finite())
     for name in in_order(lags, list(palette)):
         line = palette[name]
         curve = (

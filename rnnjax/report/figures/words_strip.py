@@ -6,6 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from rnnjax.probes.trace import EMBEDDING
 from rnnjax.report.aggregate import most
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title
@@ -114,9 +115,13 @@ def _draw(
 
 
 def main_kernels(shares: pl.DataFrame, most: int) -> list[str]:
-    """The kernels that most variants have, the embedding and the input kernel first."""
+    """The kernels that most variants have, the input kernel first; no embedding.
+
+    Each word has a row of its own in an embedding, so that a share compares nothing.
+    """
+    shares = shares.filter(pl.col("kernel") != EMBEDDING)
     there = shares.group_by("kernel").agg(pl.col("variant").n_unique().alias("n"))
-    rank = {"embedding": 0, "V": 1, "U": 2}
+    rank = {"V": 0, "U": 1}
     ordered = sorted(
         there.iter_rows(),
         key=lambda row: (-row[1], rank.get(kernel_name(row[0]), 3), row[0]),
@@ -128,8 +133,8 @@ def main_kernels(shares: pl.DataFrame, most: int) -> list[str]:
 def kernel_name(kernel: str) -> str:
     """The kernel without its layer if that is the first.
 
-    >>> kernel_name("layer0/U"), kernel_name("layer1/U"), kernel_name("embedding")
-    ('U', 'layer1/U', 'embedding')
+    >>> kernel_name("layer0/U"), kernel_name("layer1/U")
+    ('U', 'layer1/U')
     """
     return kernel.removeprefix("layer0/")
 

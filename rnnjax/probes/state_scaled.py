@@ -1,0 +1,54 @@
+"""Adjoints in units of the state's own variation, to compare cells with one another.
+
+‖∂ℓ/∂h_t‖ depends on the coordinates of the state: rescale the c of an LSTM, or give a
+GRU larger states, and it changes while the network computes the same. With Σ_t the
+covariance of the state over examples,
+
+    ‖Σ_t^{1/2} λ_t‖² = λ_tᵀ Σ_t λ_t = Var_b(λ_tᵀ h_{t,b})
+
+is the variance of the first-order change of the loss if the state of one example were
+exchanged for that of another one. Under h → A h, Σ becomes A Σ Aᵀ and λ becomes A⁻ᵀ λ:
+the number stays.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.probes.walk import Walk
+from rnnjax.recurrence import scaled
+
+
+def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T B"]:
+    """log10 ‖Σ_t^{1/2} λ_t‖ of the joint state after each step.
+
+    Σ_t is the covariance (n − 1) over the examples that are not padding at step t; NaN
+    on padding, and where fewer than two examples are left. −inf where the adjoint is
+    exactly zero, or all states are the same.
+    """
+    adjoint = scaled.normalise(walk.adjoint)
+    count = jnp.sum(valid, axis=1)[:, None]
+    known = valid[..., None]
+
+    def along(cotangent: Array, state: Array) -> Array:
+        """λ_bᵀ (h_c − h̄) of every pair of examples, ``(T, B, B)``."""
+        cotangent, state = (
+            jnp.reshape(x, (*x.shape[:2], -1)) for x in (cotangent, state)
+        )
+        zero = jnp.zeros_like(state)
+        seen = jnp.where(known, state, zero)
+        mean = jnp.sum(seen, axis=1) / jnp.maximum(count, 1)
+        apart = jnp.where(known, state - mean[:, None], zero)
+        with jax.default_matmul_precision("highest"):
+            return jnp.einsum("tbn,tcn->tbc", cotangent, apart).real
+
+    parts = jax.tree.map(along, adjoint.mantissa, walk.forward.states)
+    total = sum(jax.tree.leaves(parts))
+    # squares of small numbers underflow
+    top = jnp.max(jnp.abs(total), axis=-1)
+    unit = jnp.where(top > 0, top, jnp.ones_like(top))
+    squares = jnp.sum(jnp.square(total / unit[..., None]), axis=-1)
+    variance = squares / jnp.maximum(count - 1, 1)
+    size = jnp.log10(unit) + 0.5 * jnp.log10(variance)
+    size = size + adjoint.exponent * scaled.LOG10_2
+    return jnp.where(valid & (count > 1), size, jnp.nan)
