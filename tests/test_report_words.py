@@ -244,6 +244,7 @@ def decay_rows(*rows: tuple[str, int, str, dict[str, Any]]) -> pl.DataFrame:
         "zeros": 0,
         "first_word": -10.0,
         "first_ratio": -9.0,
+        "first_scaled": None,
         "sigma_max": 1.0,
         "bound": None,
     }
@@ -278,8 +279,21 @@ def test_a_gradient_below_float32_is_named_with_its_range() -> None:
     )
     assert found[1].startswith(
         "At distance 100 and initialisation most of the gradient is left at the first "
-        "word in GRU (log₁₀‖λ₁‖/‖λ_s‖ −9.0,"
+        "word in GRU (log₁₀ −9.0 of the largest near the loss)."
     )
+
+
+def test_cells_are_compared_in_units_of_their_state() -> None:
+    larger = {"first_ratio": -2.0, "first_scaled": -8.0}
+    table = decay_rows(
+        ("LSTM", 0, "start", larger), ("GRU", 0, "start", {"first_scaled": -7.0})
+    )
+    (said,) = words_flow.first_word(decay_at(table), "distance")
+    assert "in GRU (log₁₀ −7.0 of the largest near the loss, in units of" in said
+    # where one was measured without them, none is
+    older = decay_rows(("LSTM", 0, "start", larger), ("GRU", 0, "start", {}))
+    (said,) = words_flow.first_word(decay_at(older), "distance")
+    assert "in LSTM (log₁₀ −2.0 of the largest near the loss)." in said
 
 
 @pytest.mark.parametrize(

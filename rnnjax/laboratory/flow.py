@@ -54,7 +54,8 @@ VARIABLES = {
     ),
     "log10_ratio_rms": Variable(
         ("array", "lag"),
-        "the same ratio, log10 of its root mean square over the examples: the few "
+        "log10 of the root mean square over the examples of the norm of the lagged "
+        "adjoint over the largest norm of the joint state's at lags 0 to 5: the few "
         "examples with the largest gradient decide it",
         "log10",
     ),
@@ -74,8 +75,9 @@ VARIABLES = {
     ),
     "adjoint_rate": Variable(
         ("array",),
-        "ln of that ratio at the first step over the lags between it and the largest "
-        "norm at lags 0 to 5, mean over the examples; negative: vanishing",
+        "ln of the norm of the lagged adjoint at the first step over the largest norm "
+        "of the joint state's at lags 0 to 5, divided by the lags between the two, "
+        "mean over the examples; negative: vanishing",
         "nats per step",
     ),
     "decay": Variable(

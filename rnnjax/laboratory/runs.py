@@ -99,4 +99,7 @@ def examine_run(
         names = task.words if spec.vocabulary is not None else None
         count = config.probe.sentences
         made.append(words(model, params, batch, many, spec, count, names))
-    return xr.merge(made)
+    data = xr.merge(made)
+    if "loss" in data:
+        data["loss"].attrs["without_memory"] = spec.baseline_loss
+    return data

@@ -34,6 +34,12 @@ NO_CHANGE = 0.1
 ROUNDING = 1e-6
 """A change of this many powers of ten over all lags may be rounding."""
 
+LAGS_OF_A_POWER = 9.0
+"""Last over first fitted lag from which on a power of the lag is told from a rate.
+
+Over less than nearly a decade of lags a power law and a mixture look alike, whatever
+the intervals say: at 16 lags half of the mixtures would be called power laws."""
+
 Law = Literal["exponential", "power law", "mixture", "none", "undecided"]
 
 
@@ -108,7 +114,7 @@ def decay(
     >>> fit = decay(-0.5 * np.arange(40.0))
     >>> fit.slope, fit.law, fit.horizon
     (-0.5, 'exponential', 7.0)
-    >>> decay(-2 * np.log10(np.maximum(np.arange(40.0), 1))).law
+    >>> decay(-2 * np.log10(np.maximum(np.arange(60.0), 1))).law
     'power law'
     """
     curve = np.asarray(log10_ratio, np.float64)
@@ -139,7 +145,8 @@ def law_of(rate: Interval, power: Interval, span: tuple[int, int]) -> Law:
 
     `exponential`: a is not 0 and b may be; `power law`: the other way round; `mixture`:
     neither may be 0; `none`: the intervals hold no change by `NO_CHANGE` over the span;
-    `undecided`: anything else, as for every curve that is too short to decide.
+    `undecided`: anything else, as for every curve that is too short to decide; a power
+    of the lag needs lags over a factor `LAGS_OF_A_POWER`.
     """
     if not np.isfinite([rate.low, rate.high, power.low, power.high]).all():
         return "undecided"
@@ -160,6 +167,8 @@ def law_of(rate: Interval, power: Interval, span: tuple[int, int]) -> Law:
         (False, True): "power law",
         (True, True): "mixture",
     }
+    if acts[1] and last / first < LAGS_OF_A_POWER:
+        return "undecided"
     return laws.get(tuple(acts), "undecided")
 
 

@@ -22,13 +22,19 @@ from rnnjax.recurrence import scaled
 def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T B"]:
     """log10 ‖Σ_t^{1/2} λ_t‖ of the joint state after each step.
 
-    Σ_t is the covariance (n − 1) over the examples that are not padding at step t; NaN
-    on padding, and where fewer than two examples are left. −inf where the adjoint is
-    exactly zero, or all states are the same.
+    Σ_t is the covariance (n − 1) over the examples that are not padding at step t and
+    whose state is finite there; NaN for the others, and where fewer than two are left.
+    −inf where the adjoint is exactly zero, or all states are the same.
     """
     adjoint = scaled.normalise(walk.adjoint)
+    largest = scaled.largest(walk.forward.states, 2)
+    valid = valid & jnp.isfinite(largest)
     count = jnp.sum(valid, axis=1)[:, None]
     known = valid[..., None]
+    # states of an exploding network: their products would overflow
+    unit = scaled.exponent_of(jnp.max(jnp.where(valid, largest, 0.0), axis=1))
+    unit = jnp.clip(unit, -120, 120)
+    states = scaled.shift(walk.forward.states, -unit)
 
     def along(cotangent: Array, state: Array) -> Array:
         """λ_bᵀ (h_c − h̄) of every pair of examples, ``(T, B, B)``."""
@@ -38,17 +44,17 @@ def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T
         zero = jnp.zeros_like(state)
         seen = jnp.where(known, state, zero)
         mean = jnp.sum(seen, axis=1) / jnp.maximum(count, 1)
-        apart = jnp.where(known, state - mean[:, None], zero)
+        apart = jnp.where(known, seen - mean[:, None], zero)
         with jax.default_matmul_precision("highest"):
             return jnp.einsum("tbn,tcn->tbc", cotangent, apart).real
 
-    parts = jax.tree.map(along, adjoint.mantissa, walk.forward.states)
+    parts = jax.tree.map(along, adjoint.mantissa, states)
     total = sum(jax.tree.leaves(parts))
     # squares of small numbers underflow
     top = jnp.max(jnp.abs(total), axis=-1)
-    unit = jnp.where(top > 0, top, jnp.ones_like(top))
-    squares = jnp.sum(jnp.square(total / unit[..., None]), axis=-1)
+    scale = jnp.where(top > 0, top, jnp.ones_like(top))
+    squares = jnp.sum(jnp.square(total / scale[..., None]), axis=-1)
     variance = squares / jnp.maximum(count - 1, 1)
-    size = jnp.log10(unit) + 0.5 * jnp.log10(variance)
-    size = size + adjoint.exponent * scaled.LOG10_2
+    size = jnp.log10(scale) + 0.5 * jnp.log10(variance)
+    size = size + (adjoint.exponent + unit[:, None]) * scaled.LOG10_2
     return jnp.where(valid & (count > 1), size, jnp.nan)

@@ -17,7 +17,7 @@ from rnnjax.report import (
 from rnnjax.report.explosion import explosion
 from rnnjax.report.grids import Cell, Grid
 from rnnjax.report.page import fill
-from rnnjax.report.probe_summary import summary
+from rnnjax.report.probe_summary import LEGEND, summary
 from rnnjax.report.style import save_figure
 from rnnjax.store.atomic import make_folder, write_text
 
@@ -82,9 +82,10 @@ INSTRUMENTS = (
         instruments.gradient_over_training,
         probe_words.training,
         "Gradient by time step and training step",
-        "log₁₀‖λ‖: the first step is on the left, the loss on the right, a row for "
-        "each measurement during training. The number beside a row is the norm at the "
-        "first step; grey: exactly zero.",
+        "log₁₀ of the gradient relative to that near the loss, in units of the state "
+        "where that was measured (log10_state_scaled): the first step is on the left, "
+        "the loss on the right, a row for each measurement during training. The number "
+        "beside a row is that of the first step; grey: exactly zero.",
         during_training=True,
     ),
     Instrument(
@@ -101,14 +102,16 @@ INSTRUMENTS = (
         "The direct path",
         "The adjoint that travels along the direct path alone (the product of forget "
         "gates or leaks, all matrix products held fixed) beside the whole one, both "
-        "relative to lag 0; median over examples, band: 10 to 90 %.",
+        "relative to ‖λ_s‖; median over examples, band: 10 to 90 %.",
     ),
     Instrument(
         instruments.effective_rank,
         probe_words.effective_rank,
         "Effective rank",
         "Participation ratio of the singular values of the batch of lagged adjoints, "
-        "at one lag, each of length 1: 1 if all examples send back one direction.",
+        "at one lag, each of length 1: 1 if all examples send back one direction. Near "
+        "the loss it cannot exceed what the read-out offers: one direction for two "
+        "classes.",
     ),
     Instrument(
         instruments.slopes,
@@ -167,7 +170,8 @@ INSTRUMENTS = (
         probe_words_factors.signal_to_noise,
         "Signal and noise by lag",
         "Squared norm of the mean over examples of what a parameter's gradient gets at "
-        "this lag, over the trace of their covariance.",
+        "this lag, over the trace of their covariance. Dotted: 1/B, the expected value "
+        "where nothing is common to the B examples.",
     ),
     Instrument(
         instruments.truncation,
@@ -196,6 +200,27 @@ INSTRUMENTS = (
         "target; dots stand for words left out. What float32 cannot resolve is 0.",
     ),
 )
+
+
+SYMBOLS = (
+    ("s, t, lag", "the last loss step, a time step, and s − t"),
+    ("T, B, N", "steps of a sentence, examples of the batch, entries of the state"),
+    ("h_t", "the state after step t; joint: all state arrays (of an LSTM h and c)"),
+    ("λ_t", "the lagged adjoint ∂ℓ_s/∂h_t, ℓ_s being the loss at step s alone"),
+    (
+        "‖λ_s‖",
+        "the largest ‖λ‖ of an example at lags 0 to 5: the gradient near the loss",
+    ),
+    ("J, P", "the Jacobian ∂h_t/∂h_{t−1} of one step, and the product of all of them"),
+    ("V, U, b", "weights from the input, weights from the state, biases"),
+    ("φ′, δ", "slopes of the activations; the adjoint behind them, φ′ ⊙ λ"),
+    (
+        "G_t, G",
+        "what step t gives to a parameter's gradient, and the sum over all steps",
+    ),
+    ("k₉₀", "the least number of last steps that hold 90 % of Σ‖G_t‖"),
+)
+"""What the letters of the page stand for."""
 
 
 def write_page(
@@ -248,6 +273,8 @@ def write_page(
         subtitle=subtitle,
         explosion=explosion(data),
         numbers=_numbers(data),
+        legend=LEGEND,
+        symbols=SYMBOLS,
         figures=figures,
         variables=variables(data),
         colours={},

@@ -26,6 +26,14 @@ from rnnjax.report.naming import horizon_text, number
 from rnnjax.report.probe_words_updates import leading
 
 
+LEGEND = (
+    "( ): range over examples and steps, before it the median; [ ]: 95 % interval. "
+    "Without brackets: what is left, rates and openness are means over examples (of "
+    "logarithms, where a log₁₀ is shown), direct shares and time constants medians"
+)
+"""Beneath the table of numbers."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One line: a quantity, with the layer or the parameter it is of, and its value."""
@@ -45,6 +53,8 @@ def summary(data: xr.Dataset) -> list[Row]:
     if "loss" in data:
         loss = float(data["loss"])
         text = "NaN: not a number" if math.isnan(loss) else brief(loss, 3)
+        if (base := data["loss"].attrs.get("without_memory")) is not None:
+            text += f" (without memory: {brief(float(base), 3)})"
         rows.append(Row("loss", text))
     if "layer" in data.dims:
         for layer in labels(data, "layer"):
@@ -155,7 +165,10 @@ def _factors(
                     number(float(np.nanmedian(here[key])), 1)
                     for key in ("time_constant", "time_constant_shut")
                 )
-                text += f", time constant {kept} steps (of 1 − g: {shut})"
+                text += (
+                    f"; if it multiplies the past, e-fold in {kept} steps (if 1 − g "
+                    f"does, in {shut})"
+                )
             yield f"gate {name}", text
     if has(one, "log10_direct_share"):
         share = band(norms_by_lag(data, "log10_direct_share", layer)).middle

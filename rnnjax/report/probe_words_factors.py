@@ -55,11 +55,16 @@ def signal_to_noise(data: xr.Dataset) -> Sentences:
             found.append(f"{name} {brief(near)} → {brief(far)}")
     if not found:
         return []
+    examples = data.sizes.get("example", 0)
+    level = (
+        f" 1/B = {brief(1 / examples)} is what noise alone gives." if examples else ""
+    )
     shown = "; ".join(found[:MOST])
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
     return [
         f"It is lower in the farther half of the lags for {lower} of "
         f"{count(len(found), 'parameter')} (medians of the halves: {shown}{more})."
+        f"{level}"
     ]
 
 

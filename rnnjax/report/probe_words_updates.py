@@ -45,7 +45,7 @@ def propagator_spectrum(data: xr.Dataset) -> Sentences:
         if alive.size:
             text = (
                 f"singular values from {power(alive.min())} to {power(alive.max())}; "
-                + (text if gone else "no direction is lost")
+                + (text if gone else "none is exactly 0")
             )
         if known[-1] + 1 < len(table):
             text += "; farther back the product is not a number (NaN)"
@@ -156,6 +156,33 @@ def updates(data: xr.Dataset) -> Sentences:
     return found
 
 
+def _one_word(data: xr.Dataset) -> Sentences:
+    """What share, influence and saliency say of one and the same word."""
+    names = words(data, 0)
+    step = (informative(data, 0) or [0])[0]
+    found = {
+        key: float(row.values[step])
+        for row in sentence_rows(data, 0)
+        for key in ("share", "influence", "saliency")
+        if key in row.name and np.isfinite(row.values[step])
+    }
+    if len(found) < 3:
+        return []
+    share, influence, saliency = (
+        found[key] for key in ("share", "influence", "saliency")
+    )
+    return [
+        f"These are three questions. Of “{names[step]}” (step {step}) in sentence 1: "
+        f"share {brief(share)} is how much of this one sentence's gradient of the "
+        f"kernel enters at that step, whatever other sentences would add; influence "
+        f"{brief(influence)} is how far the answer moves, on average, if another word "
+        f"stands there, whatever that does to the weights; saliency {brief(saliency)} "
+        f"is the log₁₀ of the slope of the loss in the word's vector, which says "
+        "nothing of words farther away than a small step. A word may have much of one "
+        "and little of the others."
+    ]
+
+
 def word_strip(data: xr.Dataset) -> Sentences:
     """The word that matters most by each measure, and what the marked ones get."""
     data = latest(data)
@@ -184,6 +211,8 @@ def word_strip(data: xr.Dataset) -> Sentences:
             parts.append(text)
         if parts:
             found.append(f"Sentence {i + 1}: {'; '.join(parts)}.")
+    if found:
+        found += _one_word(data)
     if has(data, "decodability"):
         values = data["decodability"].to_numpy()
         best = int(np.nanargmax(values))

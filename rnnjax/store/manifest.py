@@ -58,7 +58,8 @@ class Manifest:
         error: one sentence, for a failed run.
         seeds: by purpose.
         compile_seconds: wall seconds of compilation, shared by the whole pack.
-        run_seconds: wall seconds of training, this run's part.
+        run_seconds: wall seconds of its pack's training, by this run's part of the
+            pack's updates.
         results: final numbers, by name; None where not applicable.
         metric: what ``test_metric`` is, such as ``accuracy``.
         pack: None for a run that was never packed.

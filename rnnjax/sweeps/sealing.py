@@ -43,7 +43,7 @@ def seal(
         diverged_at=outcome.diverged_at,
         results=dict(outcome.results) | references(planned),
         compile_seconds=outcome.compile_seconds,
-        run_seconds=outcome.seconds / slot.size,
+        run_seconds=outcome.seconds,
         pack=slot,
         resumed_from=planned.start,
         definitions={} if probes is None else versions(probes),

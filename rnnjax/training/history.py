@@ -43,7 +43,8 @@ class Outcome:
             or never.
         kept: what a longer run can go on from; None for a run that ended early.
         results: validation and test figures, whether solved.
-        seconds, compile_seconds: of the whole pack.
+        seconds: wall time of the pack, by this run's part of its updates.
+        compile_seconds: of the whole pack.
     """
 
     status: str
@@ -210,6 +211,7 @@ def outcomes(
     measured_as: Any,
     seconds: float,
     compile_seconds: float,
+    start: int = 0,
 ) -> list[Outcome]:
     """One outcome per run from what was recorded.
 
@@ -223,7 +225,10 @@ def outcomes(
         measured_as: tree structure of a measurement with its parameters.
         seconds: wall time of the pack.
         compile_seconds: of its program.
+        start: the update that the pack began at.
     """
+    made = np.maximum(np.asarray(history.ended_at) - start, 0)
+    parts = made / made.sum() if made.sum() else np.full(len(configs), 1 / len(configs))
     found = []
     for i, config in enumerate(configs):
         rows = [row for row in history.rows if row["active"][0, i]]
@@ -259,7 +264,7 @@ def outcomes(
                 }
                 | by_length(np.asarray(tests[i][2]), np.asarray(test.lengths))
                 | by_class(spec, np.asarray(tests[i][2]), np.asarray(test.targets)),
-                seconds=seconds,
+                seconds=float(seconds * parts[i]),
                 compile_seconds=compile_seconds,
             )
         )

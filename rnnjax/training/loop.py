@@ -246,6 +246,7 @@ class PackTraining:
             self._measured_as(state),
             seconds,
             self.compiled.seconds,
+            self.at,
         )
         return [
             dataclasses.replace(

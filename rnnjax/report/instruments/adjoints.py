@@ -149,8 +149,9 @@ def two_factors(data: xr.Dataset) -> Figure | None:
 def direct_path(data: xr.Dataset) -> Figure | None:
     """The adjoint along the direct path alone (forget gates) beside the whole one.
 
-    Both by lag, relative to the whole adjoint of the joint state at lag 0; median over
-    examples. A cell without a direct path (all of it exactly zero) is left out.
+    Both by lag, relative to ‖λ_s‖, the largest norm of the joint state's adjoint at
+    lags 0 to 5; median over examples. A cell without a direct path (all of it exactly
+    zero) is left out.
     """
     data = latest(data)
     if not has(data, "log10_direct_share", "log10_adjoint"):
@@ -158,10 +159,10 @@ def direct_path(data: xr.Dataset) -> Figure | None:
     drawn = {}
     for layer, (share,) in _parts(data, "log10_direct_share"):
         whole = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
-        whole = whole - whole[0]
+        whole = relative(whole)
         names = ("whole", "direct path alone")
         drawn[layer] = _medians(names, (whole, whole + share))
-    return _by_layer(drawn, "‖λ‖ / ‖λ at lag 0‖", LAG) if drawn else None
+    return _by_layer(drawn, "‖λ‖ / ‖λ_s‖", LAG) if drawn else None
 
 
 def effective_rank(data: xr.Dataset) -> Figure | None:

@@ -14,7 +14,7 @@ from rnnjax.report.instruments.curves import (
 from rnnjax.report.instruments.numbers import has, labels, latest, pick
 from rnnjax.report.layout import Size, title
 from rnnjax.report.naming import number
-from rnnjax.report.style import palette, style
+from rnnjax.report.style import SOFT, palette, style
 
 
 def contributions(data: xr.Dataset) -> Figure | None:
@@ -62,7 +62,12 @@ def signal_to_noise(data: xr.Dataset) -> Figure | None:
             drawn.setdefault(layer, []).append(curve)
     if not drawn:
         return None
-    return _panels(drawn, "lag s − t", "|mean G|² / trace of cov")
+    figure = _panels(drawn, "lag s − t", "|mean G|² / trace of cov")
+    if "example" in data.dims:
+        level = -np.log10(data.sizes["example"])
+        for axes in figure.axes:
+            axes.axhline(level, color=SOFT, linewidth=0.8, linestyle=":")
+    return figure
 
 
 def by_prefix(names: list[str]) -> dict[str, list[str]]:

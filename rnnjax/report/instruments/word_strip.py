@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from rnnjax.probes.trace import EMBEDDING
 from rnnjax.report.figures.heat import ZERO
 from rnnjax.report.figures.words_strip import DARK, LIGHT, kernel_name
 from rnnjax.report.instruments.numbers import brief, labels, latest
@@ -91,9 +92,11 @@ def sentence_rows(data: xr.Dataset, sentence: int) -> list[Row]:
     kernel = ""
     share = data.get("word_share")
     if share is not None and "parameter" in share.dims:
-        names = labels(data, "parameter")
-        ranked = sorted(names, key=lambda n: (n != "embedding", not n.endswith("/V")))
-        share, kernel = share.sel(parameter=ranked[0]), ranked[0]
+        # in an embedding each word has a row of its own: a share compares nothing
+        names = [n for n in labels(data, "parameter") if n != EMBEDDING]
+        ranked = sorted(names, key=lambda n: not n.endswith("/V"))
+        kernel = ranked[0] if ranked else EMBEDDING
+        share = share.sel(parameter=kernel)
     elif share is not None:
         kernel = str(share.attrs.get("kernel", ""))
     of = f" ({kernel_name(kernel)})" if kernel else ""
