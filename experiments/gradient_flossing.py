@@ -331,6 +331,7 @@ FIGURE = Figure(
             nearer,
             "what is minimised; sign alone",
             high=1.0,
+            origin="pattern",
         ),
         Claim(
             "at the start log₁₀ κ_k of ∂x_T/∂x_0 is near T(λ₁ − λ_k)/ln 10 (largest "
@@ -359,6 +360,7 @@ FIGURE = Figure(
             gain,
             "our threshold for the reduced budget",
             low=0.10,
+            origin="pattern",
         ),
         Claim(
             "most flossed runs reach an accuracy of .95 (share)",
@@ -366,6 +368,7 @@ FIGURE = Figure(
             "our threshold for the reduced budget",
             low=0.6,
             learned=True,
+            origin="pattern",
         ),
     ),
     settings=(

@@ -297,13 +297,15 @@ FIGURE = Figure(
             "trials)",
             latched,
             "the trade-off of the paper's theorem; our thresholds",
-            low=0.9,
+            low=0.8,
+            origin="pattern",
         ),
         Claim(
             "at T = 20 trials with w₀ < 1 and any noise rarely converge (share)",
             lambda results: on_grid(results, lambda w, s: (w < 1) & (s > 0)),
             "the paper's figure has noise everywhere; our threshold",
             high=0.1,
+            origin="pattern",
         ),
         Claim(
             "those with w₀ ≥ 1.2 and s ≤ 0.2 mostly do (share)",

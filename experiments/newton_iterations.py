@@ -285,6 +285,7 @@ FIGURE = Figure(
             lambda results: growth(results, False),
             "sublinear in theory; our threshold",
             high=0.5,
+            origin="pattern",
         ),
         Claim(
             "λ₁ > 0.02: iterations grow like T (exponent of T, median over the "
@@ -293,6 +294,7 @@ FIGURE = Figure(
             "about T in theory; our tolerance",
             low=0.7,
             high=1.2,
+            origin="pattern",
         ),
         Claim(
             "λ₁ < −0.1: at the largest T at most T/10 iterations (part of T, median "

@@ -178,8 +178,9 @@ FIGURE = Figure(
         "bound the factor of a step by the largest slope"
     ),
     shows=(
-        "The slope of the activation is half of every factor ∂h_t/∂h_{t−1}: at most "
-        "1/4 for the sigmoid, 1 for tanh, 0 or 1 for ReLU."
+        "The slope of the activation is one of the two terms of every factor "
+        "∂h_t/∂h_{t−1}, beside the weight: at most 1/4 for the sigmoid, 1 for tanh, 0 "
+        "or 1 for ReLU."
     ),
     setup=(
         "Elman networks of 32 units on sentences of 16 words whose first word decides, "

@@ -128,6 +128,7 @@ FIGURE = Figure(
             "the paper's finding; our threshold",
             high=0.1,
             learned=True,
+            origin="pattern",
         ),
         Claim(
             "copying: identity stays above 0.8 of the baseline (in baselines, median "
@@ -135,6 +136,8 @@ FIGURE = Figure(
             in_baselines("copy", "identity"),
             "the paper's finding; our threshold",
             low=0.8,
+            origin="pattern",
+            unlearned=True,
         ),
         Claim(
             "adding: identity ends below an error of 0.02 (median over the seeds)",
@@ -142,6 +145,7 @@ FIGURE = Figure(
             "the paper's finding; our threshold",
             high=0.02,
             learned=True,
+            origin="pattern",
         ),
         Claim(
             "adding: orthogonal ends above 3 times that (ratio, median over the seeds)",
@@ -151,6 +155,7 @@ FIGURE = Figure(
             ),
             "the paper's finding; our threshold",
             low=3.0,
+            origin="pattern",
         ),
     ),
     settings=(

@@ -93,6 +93,7 @@ def claims_at(warp: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
             high=0.1,
             presets=presets,
             learned=True,
+            origin="pattern",
         ),
         Claim(
             f"and below 0.3 of the leaky one's, w = {warp} (ratio, median over the "
@@ -102,6 +103,7 @@ def claims_at(warp: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
             high=0.3,
             presets=presets,
             learned=True,
+            origin="pattern",
         ),
         Claim(
             f"uniform warping, w = {warp}: the leaky network ends below 0.05 nats "
@@ -111,6 +113,7 @@ def claims_at(warp: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
             high=0.05,
             presets=presets,
             learned=True,
+            origin="pattern",
         ),
     )
 
@@ -151,7 +154,7 @@ TEXT = "the paper's text"
 FIGURE = Figure(
     name="warping",
     place="12",
-    title="Which networks bear warped time",
+    title="Which networks are robust to warped time",
     source=(
         "Tallec & Ollivier (2018), Can recurrent neural networks warp time?, Fig. 1"
     ),

@@ -86,7 +86,9 @@ JUDGED = [
     # inside: what the setting allows
     (1.0, PAPER, (POINTS,), "reduced scale", "reproduced"),
     (2.0, PAPER, (POINTS, HARMLESS), "reduced scale", "reproduced"),
-    (1.0, {}, (POINTS,), "reduced scale", "observed"),
+    (1.0, {}, (POINTS,), "observed", "observed"),
+    (1.0, {"origin": "pattern"}, (POINTS,), "reduced scale", "observed"),
+    (1.0, {**PAPER, "unlearned": True}, (POINTS,), "not reached", "reproduced"),
     (1.0, PAPER, (POINTS, UNKNOWN), "reduced scale", "undetermined setting"),
     (1.0, PAPER, (POINTS, MEMORY), "reduced scale", "undetermined setting"),
     (
@@ -128,9 +130,11 @@ def test_a_verdict_names_what_holds_it_back():
     claim = Claim("it is so", lambda r: 1.0, "us", low=0.0, **PAPER)
     figure = sample(claims=(claim,), settings=(POINTS, UNKNOWN, MEMORY, HARMLESS))
     verdict = judge(figure, "quick", xr.Dataset())[0]
-    assert verdict.differs == ("points",)
+    assert verdict.differs == ("points",) and verdict.holds == "yes"
     assert verdict.unknown == ("colour", "size")
-    assert reasons_in_words(verdict) == "differs in points; unchecked: colour, size"
+    assert reasons_in_words(verdict) == (
+        "differs in points; not stated or from memory: colour, size"
+    )
 
 
 def test_results_are_stored_drawn_again_and_shown(tmp_path):
@@ -151,7 +155,7 @@ def test_results_are_stored_drawn_again_and_shown(tmp_path):
     assert b"A sample \xc2\xb7 quick" in before[1]
     page = render([figure], tmp_path)
     assert "gallery/sample/quick.png" in page
-    assert "**reduced scale** (differs in points) | y reaches 2 | 2 | ≥ 2" in page
+    assert "**observed** (differs in points) | yes | y reaches 2 | 2 | ≥ 2" in page
     assert "| points | 5 | 3 | no | Fig. 1 |" in page
     assert "Preset `paper` is not run; expected cost: 1 s." in page
     changed = sample(presets={"quick": Preset(Settings(4), "0 s")})

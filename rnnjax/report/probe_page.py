@@ -74,7 +74,9 @@ INSTRUMENTS = (
         "Gradient against lag",
         "Norm of the gradient of the loss at the last loss step s with respect to the "
         "state at step t, by lag: median over examples, band: 10 to 90 % of them. The "
-        "number is the mean change of log₁₀‖λ‖ per step of lag, first lags left out; a "
+        "number is the mean change of log₁₀‖λ‖, in powers of ten per step of lag, "
+        "first "
+        "lags left out; a "
         "cross marks the first lag at which λ is exactly zero. ‖λ_s‖ is the largest "
         "norm at lags 0 to 5; averages over examples are geometric means.",
     ),
@@ -171,7 +173,8 @@ INSTRUMENTS = (
         "Signal and noise by lag",
         "Squared norm of the mean over examples of what a parameter's gradient gets at "
         "this lag, over the trace of their covariance. Dotted: 1/B, the expected value "
-        "where nothing is common to the B examples.",
+        "where nothing is common to the B examples; it lies below that where examples "
+        "cancel, as those of two classes in equal numbers do.",
     ),
     Instrument(
         instruments.truncation,
@@ -184,8 +187,9 @@ INSTRUMENTS = (
         instruments.updates,
         probe_words_updates.updates,
         "One update",
-        "Left: norm of the update over that of the array, for an optimizer that starts "
-        "here. Right: mean over examples of |∂h_T/∂θ|², T the last step (Zucchet & "
+        "Left: norm of the update over that of the array, for the configured optimizer "
+        "if it starts here. Right: mean over examples of |∂h_T/∂θ|², T the last step "
+        "(Zucchet & "
         "Orvieto 2024).",
     ),
     Instrument(
@@ -194,7 +198,8 @@ INSTRUMENTS = (
         "Word by word",
         "Share: ⟨G_t, G⟩/‖G‖² of a kernel within the sentence, which sums to 1 "
         "(orange: with the update, purple: against it). Influence: mean change of the "
-        "answer when the word is replaced. Saliency: log₁₀ of the gradient with "
+        "answer (total variation) when the word is replaced. Saliency: log₁₀ of the "
+        "gradient with "
         "respect to the word's vector. Decodable: how well a linear probe reads one "
         "step's input from the state, over other sentences. Orange words decide the "
         "target; dots stand for words left out. What float32 cannot resolve is 0.",
@@ -206,6 +211,7 @@ SYMBOLS = (
     ("s, t, lag", "the last loss step, a time step, and s − t"),
     ("T, B, N", "steps of a sentence, examples of the batch, entries of the state"),
     ("h_t", "the state after step t; joint: all state arrays (of an LSTM h and c)"),
+    ("λ₁ on stationary input", "the leading Lyapunov exponent, not an adjoint"),
     ("λ_t", "the lagged adjoint ∂ℓ_s/∂h_t, ℓ_s being the loss at step s alone"),
     (
         "‖λ_s‖",

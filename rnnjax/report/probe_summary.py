@@ -27,9 +27,11 @@ from rnnjax.report.probe_words_updates import leading
 
 
 LEGEND = (
-    "( ): range over examples and steps, before it the median; [ ]: 95 % interval. "
-    "Without brackets: what is left, rates and openness are means over examples (of "
-    "logarithms, where a log₁₀ is shown), direct shares and time constants medians"
+    "One network. ( ): range over the examples (and steps) that were looked at, before "
+    "it the median; [ ]: 95 % interval; ±: one standard error. Numbers with neither "
+    "are "
+    "means over examples (of the logarithm, for a log₁₀), but for direct shares and "
+    "e-fold times, which are medians"
 )
 """Beneath the table of numbers."""
 
@@ -54,7 +56,7 @@ def summary(data: xr.Dataset) -> list[Row]:
         loss = float(data["loss"])
         text = "NaN: not a number" if math.isnan(loss) else brief(loss, 3)
         if (base := data["loss"].attrs.get("without_memory")) is not None:
-            text += f" (without memory: {brief(float(base), 3)})"
+            text += f" (an answer that ignores the sentence: {brief(float(base), 3)})"
         rows.append(Row("loss", text))
     if "layer" in data.dims:
         for layer in labels(data, "layer"):
@@ -88,7 +90,7 @@ def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, 
             yield f"adjoint rate over {lag} lags (nats per step)", rate
             yield "law of the decay", law_text(fit)
             yield (
-                "memory horizon of the gradient (steps)",
+                "memory horizon, first lag with less than 1/1000 left",
                 horizon_text(fit.horizon, fit.stays_below, lag),
             )
     if has(one, "effective_rank"):
@@ -118,14 +120,20 @@ def _dynamics(
     for key, name in (
         ("spectral_norm", "spectral norm of J"),
         ("spectral_radius", "spectral radius of J"),
-        ("non_normality", "departure from normality of J"),
-        ("log10_condition", "condition of the whole product (log₁₀)"),
+        ("non_normality", "departure of J from a normal matrix (0: none)"),
+        ("log10_condition", "condition of the whole product P (log₁₀)"),
     ):
         if has(one, key):
             digits = 1 if key == "log10_condition" else 3
-            yield name, ranged(one[key].to_numpy(), digits)
+            values = one[key]
+            looked = [
+                f"{values.sizes[dim]} {dim.split('_')[-1]}s"
+                for dim in ("probed_example", "step")
+                if dim in values.sizes
+            ]
+            yield f"{name}, {' × '.join(looked)}", ranged(values.to_numpy(), digits)
     for key, name in (
-        ("worst_case_rate", "worst case: largest growth, ln σ₁(P)/T (nats per step)"),
+        ("worst_case_rate", "worst case: any direction, ln σ₁(P)/T (nats per step)"),
         ("typical_rate", "typical growth, ln(‖P‖_F/√N)/T (nats per step)"),
     ):
         if has(one, key):
@@ -138,7 +146,7 @@ def _dynamics(
         )
     if has(one, "kaplan_yorke"):
         dimension = number(float(one["kaplan_yorke"]), 1)
-        yield "Kaplan–Yorke dimension there", dimension
+        yield "Kaplan–Yorke dimension on stationary input", dimension
 
 
 def _factors(

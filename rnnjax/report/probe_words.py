@@ -38,7 +38,7 @@ LAWS = {
     "power law": "a power law (lag to the {power})",
     "mixture": "neither a plain exponential nor a plain power law",
     "none": "hardly any decay beyond the first lags",
-    "undecided": "the lags measured do not tell an exponential from a power law",
+    "undecided": "too few or too noisy lags to name a law",
 }
 
 
@@ -64,10 +64,12 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
         fit, known = decay(curve), curve[: lags + 1]
         change = float(known[-1])
         zeros = float(np.mean(np.any(np.isneginf(ratios[:, ~lost]), axis=0)))
+        rate = adjoint_rate(ratios)
         dead = f"; exactly zero at some lag in {percent(zeros)} of examples"
         left = (
-            f"at lag {lags} log₁₀‖λ‖/‖λ_s‖ is {number(change, 1)}, "
-            f"{brief(adjoint_rate(ratios))} nats per step; {_law(fit)}"
+            f"at lag {lags} log₁₀‖λ‖/‖λ_s‖ is {number(change, 1)}, an adjoint rate of "
+            f"{brief(rate)} nats ({brief(rate / math.log(10))} powers of ten) per "
+            f"step; {_law(fit)}"
             if math.isfinite(change)
             else f"at lag {lags} it is exactly zero in all examples"
         )

@@ -62,7 +62,7 @@ def signal_to_noise(data: xr.Dataset) -> Sentences:
     shown = "; ".join(found[:MOST])
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
     return [
-        f"It is lower in the farther half of the lags for {lower} of "
+        f"Signal over noise is lower in the farther half of the lags for {lower} of "
         f"{count(len(found), 'parameter')} (medians of the halves: {shown}{more})."
         f"{level}"
     ]

@@ -49,7 +49,8 @@ def propagator_spectrum(data: xr.Dataset) -> Sentences:
             )
         if known[-1] + 1 < len(table):
             text += "; farther back the product is not a number (NaN)"
-        found.append(f"{layer}: over {lags[known[-1]]} steps {text}.")
+        where = f"over {lags[known[-1]]} steps of the first sentence"
+        found.append(f"{layer}: {where} {text}.")
     return found
 
 
@@ -102,8 +103,10 @@ def truncation(data: xr.Dataset) -> Sentences:
         return ["The gradient is zero or not a number: no bias of truncation is known."]
     half = lags.size // 2
     found = [
-        f"Cut at lag {lags[half]}, the gradient of all parameters is wrong by "
-        f"{percent(float(values[half]))} of its norm."
+        f"Cut at lag {lags[half]}, the gradient of all parameters, taken as one "
+        f"vector, is wrong by {percent(float(values[half]))} of its norm; single "
+        f"arrays "
+        f"by up to {percent(_worst(data, half))}."
     ]
     # a cut at the length of the longest example or beyond cuts nothing
     cuts = lags < int(data["length"].max()) if "length" in data else lags >= 0
@@ -117,6 +120,12 @@ def truncation(data: xr.Dataset) -> Sentences:
     else:
         found.append("Every cut that was tried is within 1 %.")
     return found
+
+
+def _worst(data: xr.Dataset, cut: int) -> float:
+    """The largest bias of a single array at a cut."""
+    values = data["truncation_bias"].isel(cut_lag=cut).to_numpy()
+    return float(np.nanmax(values))
 
 
 def updates(data: xr.Dataset) -> Sentences:
@@ -172,15 +181,28 @@ def _one_word(data: xr.Dataset) -> Sentences:
         found[key] for key in ("share", "influence", "saliency")
     )
     return [
-        f"These are three questions. Of “{names[step]}” (step {step}) in sentence 1: "
+        f"Share, influence and saliency answer three questions. Of “{names[step]}” "
+        f"(step {step}) in sentence 1: "
         f"share {brief(share)} is how much of this one sentence's gradient of the "
         f"kernel enters at that step, whatever other sentences would add; influence "
         f"{brief(influence)} is how far the answer moves, on average, if another word "
         f"stands there, whatever that does to the weights; saliency {brief(saliency)} "
-        f"is the log₁₀ of the slope of the loss in the word's vector, which says "
-        "nothing of words farther away than a small step. A word may have much of one "
-        "and little of the others."
+        f"is the log₁₀ of the slope of the loss in the word's vector, which holds for "
+        "small changes of that vector, not for another word. A word may have much of "
+        "one and little of the others."
     ]
+
+
+def _fades(data: xr.Dataset, best: int) -> int | None:
+    """First step from which on the probe stays within two errors of chance."""
+    if not has(data, "decodability_chance", "decodability_error"):
+        return None
+    score, chance, error = (
+        data[f"decodability{part}"].to_numpy() for part in ("", "_chance", "_error")
+    )
+    above = np.flatnonzero(score - chance > 2 * error)
+    step = int(above[-1]) + 1 if above.size else 0
+    return step if best < step < score.size else None
 
 
 def word_strip(data: xr.Dataset) -> Sentences:
@@ -225,8 +247,11 @@ def word_strip(data: xr.Dataset) -> Sentences:
         if has(data, "decodability_chance"):
             level = band(data["decodability_chance"].to_numpy()).middle
             chance = f"; a constant gets {number(float(level))}"
+        fades = _fades(data, best)
+        gone = "" if fades is None else f", from step {fades} on no better than chance"
         found.append(
             f"A linear probe reads {what} with {metric} {number(float(values[best]))} "
-            f"after step {best} and {number(float(values[last]))} after {end}{chance}."
+            f"after step {best} and {number(float(values[last]))} after {end}{chance}"
+            f"{gone}."
         )
     return found

@@ -55,7 +55,7 @@ def setting_lines(
     sizes = "sizes that an independent re-run copied from the paper"
     return (
         *(
-            Setting(f"units, {name}", size, _units(name), sizes)
+            Setting(f"units ({name})", size, _units(name), sizes)
             for name, size in units.items()
         ),
         same("optimizer", "RMSprop, rate 10⁻³, decay 0.9", _CODE),
@@ -128,7 +128,7 @@ _OWN = {
 
 def concerning(*networks: str, more: tuple[str, ...] = ("updates",)) -> tuple[str, ...]:
     """Names of the lines on which a claim about some networks depends."""
-    own = [(f"units, {name}", *_OWN.get(name, ())) for name in networks]
+    own = [(f"units ({name})", *_OWN.get(name, ())) for name in networks]
     return (*SHARED, *more, *(line for lines in own for line in lines))
 
 
@@ -138,7 +138,7 @@ def starting(*networks: str) -> tuple[str, ...]:
     The read-out's start is not among them: its scale cancels, and its direction is
     random either way.
     """
-    own = [(f"units, {name}", *_OWN.get(name, ())) for name in networks]
+    own = [(f"units ({name})", *_OWN.get(name, ())) for name in networks]
     return ("start of U and V", *(line for lines in own for line in lines))
 
 

@@ -13,7 +13,7 @@ from rnnjax.reproduce.evidence import Estimate
 from rnnjax.reproduce.setting import Setting
 
 
-Origin = Literal["theory", "paper", "ours"]
+Origin = Literal["theory", "paper", "pattern", "ours"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Claim:
             first full run.
         source: where that comes from: an equation, a place in the paper, or our choice.
         origin: `theory`, which we derive; `paper`, whose text, figure or code sets the
-            bound; `ours`, a threshold of our own.
+            bound; `pattern`, which the paper shows, by a threshold of our own; `ours`,
+            a claim of our own.
         presets: that can carry the claim; in others it is not run.
         settings: names of the lines of the figure's `settings` that the claim depends
             on; None: all.
         learned: more updates could still bring it about.
+        unlearned: more updates could still undo it.
     """
 
     sentence: str
@@ -44,6 +46,7 @@ class Claim:
     presets: tuple[str, ...] = ("quick", "paper")
     settings: tuple[str, ...] | None = None
     learned: bool = False
+    unlearned: bool = False
 
 
 class Settings(Protocol):

@@ -32,28 +32,32 @@ MEANINGS: dict[Outcome, str] = {
         "the table paper / here / same? says yes"
     ),
     "reduced scale": (
-        "the paper's pattern, in a setting that differs; the differences are named"
+        "the paper's pattern holds, in a setting that differs; the differences are "
+        "named beside it"
     ),
     "observed": (
-        "it holds by a threshold of our own, or in a question of our own; no paper is "
+        "a claim of our own holds, or a pattern by a threshold of our own; no paper is "
         "judged by it"
     ),
-    "not reached": "the budget, smaller than the paper's, ended first",
+    "not reached": (
+        "the budget, smaller than the paper's, ended first: more updates could still "
+        "bring the claim about, or undo it"
+    ),
     "inconclusive": (
-        "the interval holds the bound; with too few runs it always does, and nothing "
-        "could have been contradicted"
+        "the bound lies inside the interval; with too few runs it always does"
     ),
     "not observed": (
-        "the interval is clear on the other side, but in a setting that differs from "
-        "the paper's, or of a threshold of our own: nothing against the paper"
+        "the claim fails, the whole interval being on the other side of the bound; but "
+        "the setting differs from the paper's, or the bound is ours: nothing against "
+        "the paper"
     ),
     "contradicted": (
-        "the interval is clear on the other side, in the paper's own setting and of "
-        "the paper's own bound, or against what is derived here"
+        "the claim fails in the paper's own setting and by the paper's own bound, or "
+        "against what is derived here"
     ),
     "undetermined setting": (
-        "the paper does not say enough, or is quoted from memory: the setting may or "
-        "may not be its own"
+        "nothing is known to differ, but the paper does not say enough, or is quoted "
+        "from memory; the column “holds” says what came out"
     ),
     "not run": "this preset cannot carry the claim",
 }
@@ -74,6 +78,7 @@ class Verdict:
         origin: who set them, see `Claim`.
         runs: that the number stands on; 0: not counted.
         contradicts: the least that would have been clear on the other side, in words.
+        holds: "yes", "no", or "open" where the interval has the bound inside.
         differs: lines of the setting that matter to the claim and differ from the
             paper's.
         unknown: such lines that the paper does not state, or that are from memory.
@@ -88,6 +93,7 @@ class Verdict:
     origin: str = "ours"
     runs: int = 0
     contradicts: str = ""
+    holds: str = ""
     differs: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -124,6 +130,7 @@ def _judge(
         interval=(estimate.low, estimate.high) if counted else None,
         runs=estimate.runs,
         contradicts=estimate.contradicts(*bounds) if counted else "",
+        holds=_holds(claim, estimate),
         differs=tuple(line.name for line in concerns if _differs(line)),
         unknown=tuple(line.name for line in concerns if line.known != "stated"),
     )
@@ -133,25 +140,34 @@ def _outcome(
     claim: Claim, found: Estimate, concerns: Sequence[Compared], own: bool
 ) -> Outcome:
     """The word; `own`: a question of our own, which has no paper's setting."""
-    short = claim.learned and any(line.short for line in concerns)
-    if any(map(math.isnan, (found.value, found.low, found.high))):
-        return "not reached" if short else "inconclusive"
-    inside = found.low >= claim.low and found.high <= claim.high
-    if not inside and found.high >= claim.low and found.low <= claim.high:
-        return "inconclusive"
+    holds, short = _holds(claim, found), any(line.short for line in concerns)
+    if holds == "open":
+        unknown = math.isnan(found.value)
+        return "not reached" if unknown and claim.learned and short else "inconclusive"
+    inside = holds == "yes"
     if claim.origin == "theory":
         return "theory" if inside else "contradicted"
     if own:
         return "observed" if inside else "not observed"
-    if short and not inside:
+    if short and (claim.unlearned if inside else claim.learned):
         return "not reached"
+    if claim.origin == "ours":
+        return "observed" if inside else "not observed"
     if any(map(_differs, concerns)):
         return "reduced scale" if inside else "not observed"
     if any(line.known != "stated" for line in concerns):
         return "undetermined setting"
-    if claim.origin == "ours":
+    if claim.origin == "pattern":
         return "observed" if inside else "not observed"
     return "reproduced" if inside else "contradicted"
+
+
+def _holds(claim: Claim, found: Estimate) -> str:
+    if any(map(math.isnan, (found.value, found.low, found.high))):
+        return "open"
+    if found.low >= claim.low and found.high <= claim.high:
+        return "yes"
+    return "no" if found.high < claim.low or found.low > claim.high else "open"
 
 
 def _differs(line: Compared) -> bool:

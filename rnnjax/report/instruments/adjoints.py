@@ -181,8 +181,8 @@ def effective_rank(data: xr.Dataset) -> Figure | None:
     size = Size(3.4, tall(len(curves)), right=gutter(names, 3.4), left=0.5)
     with style():
         figure, (axes,) = small_multiples(1, size)
-        plot(axes, curves, powers=False)
-        axes.set_ylim(min(axes.get_ylim()[0], 0.9), max(axes.get_ylim()[1], 2.1))
+        top = max(float(np.nanmax(curve.y)) for curve in curves)
+        plot(axes, curves, powers=False, limits=(1.0, max(top, 2.0)))
         axes.set_xlabel(LAG)
         axes.set_ylabel("effective rank of λ")
         title(axes, "directions of the batch")
