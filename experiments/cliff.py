@@ -322,6 +322,7 @@ FIGURE = Figure(
             "sign alone",
             high=0.0,
             presets=("quick", "paper", "test"),
+            strict=True,
         ),
     ),
     settings=(

@@ -178,6 +178,7 @@ def claims_at(delay: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
             presets=presets,
             settings=concerning("unitary", "LSTM", more=MORE),
             learned=True,
+            strict=True,
         ),
     )
 

@@ -332,6 +332,7 @@ FIGURE = Figure(
             "what is minimised; sign alone",
             high=1.0,
             origin="pattern",
+            strict=True,
         ),
         Claim(
             "at the start log₁₀ κ_k of ∂x_T/∂x_0 is near T(λ₁ − λ_k)/ln 10 (largest "
@@ -382,6 +383,8 @@ FIGURE = Figure(
         Setting("updates of flossing", 500, lambda s: s.flossing, CODE, budget=True),
         Setting("updates of training", 3000, lambda s: s.updates, CODE, budget=True),
         Setting("optimizer's state", "new after flossing", "one for both", CODE),
+        Setting("flossing", "before and during training", "before training", CODE),
+        Setting("first state", "not zero", "zero", CODE),
         Setting("read-out", "variance 1", "variance 1/N", CODE),
     ),
     remarks=(

@@ -430,6 +430,7 @@ FIGURE = Figure(
             low=0.0,
             origin="paper",
             settings=(*starting(*ALL), PLOTTED),
+            strict=True,
         ),
         Claim(
             "initialised, the tanh network's norms vanish over 100 steps (log10 of the "
@@ -473,6 +474,7 @@ FIGURE = Figure(
             high=0.0,
             origin="paper",
             settings=concerning("unitary", more=()),
+            strict=True,
         ),
         *(
             Claim(
@@ -485,6 +487,7 @@ FIGURE = Figure(
                 settings=concerning(
                     *ALL, more=(PLOTTED, "updates") if stage == 2 else (PLOTTED,)
                 ),
+                strict=True,
             )
             for stage, when in ((1, "after 500 updates"), (2, "at the end"))
         ),
@@ -518,6 +521,7 @@ FIGURE = Figure(
         Setting(
             "forget bias", 1, "0 and 1", "authors' code", harmless="both are shown"
         ),
+        Setting(PLOTTED, None, "relative to the last step"),
     ),
     remarks=(
         "Norms are relative to that of the last step; unscaled norms, which the paper "

@@ -279,6 +279,7 @@ FIGURE = Figure(
             "the paper's text: learning becomes rarer; sign alone",
             high=0.0,
             origin="paper",
+            strict=True,
         ),
         Claim(
             "most trials converge at T = 5 (share)",

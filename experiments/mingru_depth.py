@@ -263,6 +263,7 @@ FIGURE = Figure(
             low=0.0,
             origin="paper",
             learned=True,
+            strict=True,
         ),
     ),
     settings=(

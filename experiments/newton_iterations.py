@@ -50,8 +50,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     """λ_1 and, for every length, what the iteration tells of itself; in float64."""
     shape = len(settings.gains), len(settings.seeds)
     drawn = [
-        _draw(settings, gain, seed)
-        for gain in settings.gains
+        _draw(settings, gain, [seed, place])
+        for place, gain in enumerate(settings.gains)
         for seed in settings.seeds
     ]
     found: dict[str, list[np.ndarray]] = {}
@@ -76,8 +76,11 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     )
 
 
-def _draw(settings: Settings, gain: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """U with entries N(0, g²/n), and what drives the units at every step."""
+def _draw(
+    settings: Settings, gain: float, seed: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """U with entries N(0, g²/n), and what drives the units at every step; each network
+    has a draw of its own."""
     random = np.random.default_rng(seed)
     n = settings.units
     kernel = random.standard_normal((n, n)) * gain / np.sqrt(n)

@@ -215,6 +215,7 @@ FIGURE = Figure(
             lambda results: median(active(results) - results.active_orthogonal),
             "h_t = ReLU(h_{t−1} + …): a positive state keeps its own unit active; sign",
             low=0.0,
+            strict=True,
         ),
         Claim(
             "training saturates tanh: its mean slope falls (trained less untrained, "
@@ -225,6 +226,7 @@ FIGURE = Figure(
             ),
             "sign alone",
             high=0.0,
+            strict=True,
         ),
     ),
     remarks=(

@@ -162,6 +162,7 @@ FIGURE = Figure(
         same("transition", "linear", memory=True),
         Setting("units", 80, lambda s: s.units, memory=True),
         same("optimizer", "RMSprop", memory=True),
+        Setting("epsilon of RMSprop", None, "10⁻⁸, inside the root"),
         Setting("learning rate", None, "best of three, for each start and task"),
         Setting("clipping", None, "norm at 1"),
         Setting("batch", None, 20),

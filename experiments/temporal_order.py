@@ -336,7 +336,8 @@ FIGURE = Figure(
         same("SGD", "constant rate, no momentum", "the paper's text"),
         same("rate, threshold, α of A", "0.01, 1, 4", "the paper's text"),
         same("batch", 20, "the paper's text"),
-        same("starts", "N(0, .01), N(0, .1), sparse of radius .95", "the text"),
+        same("start of U", "N(0, .01), N(0, .1), sparse of radius .95", "the text"),
+        Setting("start of V", "N(0, s²)", "N(0, s²), cut at 2 deviations", "the text"),
         Setting("start of the read-out", "N(0, s²)", "N(0, 1/50)", "authors' code"),
         Setting(
             "updates", 5_000_000, lambda s: s.updates, "the paper's text", budget=True

@@ -199,6 +199,7 @@ FIGURE = Figure(
         Setting("symbols", "10, one of them a dummy", "10, each unlike the last", TEXT),
         Setting("steps", 500, lambda settings: settings.length, TEXT),
         same("optimizer", "RMSprop, decay 0.9, batches of 32", TEXT),
+        Setting("epsilon of RMSprop", None, "10⁻⁸, inside the root"),
         Setting("learning rate", "halved on plateaus", "constant 10⁻³", TEXT),
         Setting("clipping", None, "norm at 1"),
         Setting("start of the gates", None, "σ(1)"),

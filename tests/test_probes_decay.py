@@ -38,8 +38,12 @@ def test_the_fit_is_least_squares_of_the_steps(power, seed):
     spread = x - x.mean()
     b = spread @ steps / (spread @ spread)
     a = steps.mean() - b * x.mean()
-    rest = np.sum((steps - a - b * x) ** 2) / (len(x) - 2)
-    error = np.sqrt(rest / (spread @ spread))
+    left = steps - a - b * x
+    rest = left @ left / (len(x) - 2)
+    # the correlation of neighbours, and what a short curve hides of it
+    near = left[1:] @ left[:-1] / (left @ left)
+    near = max(near + (1 + 4 * near) / len(x), 0.0)
+    error = np.sqrt(rest / (spread @ spread) * (1 + near) / (1 - near))
     assert fit.power.mean == pytest.approx(b, rel=1e-6, abs=1e-9)
     assert fit.rate.mean == pytest.approx(a, rel=1e-6, abs=1e-9)
     half = 1.986086  # t(0.975, 92)
@@ -72,10 +76,34 @@ def test_laws_are_seldom_mistaken(law):
         assert wrong < 0.08, f"{law} at {length}: {wrong}"
 
 
+@pytest.mark.parametrize("correlation", [0.5, 0.8])
+def test_laws_are_seldom_mistaken_where_neighbouring_steps_are_alike(correlation):
+    """Taken as independent, such steps get a wrong law in 25 to 45 % of the curves."""
+    random = np.random.default_rng(4)
+    wrong = 0
+    for _ in range(300):
+        noise = np.zeros(100)
+        for i, fresh in enumerate(0.05 * random.standard_normal(100)):
+            noise[i] = correlation * noise[i - 1] + fresh
+        law = decay(-0.1 * LAGS + np.cumsum(noise)).law
+        wrong += law not in ("exponential", "undecided")
+    assert wrong / 300 < 0.13, wrong / 300
+
+
+def test_a_horizon_lies_before_where_the_curve_stays_below():
+    curve = np.array([0.0, -1.0, np.nan, -4.0, -5.0])
+    fit = decay(curve)
+    assert (fit.horizon, fit.stays_below) == (3.0, 3.0)
+
+
 def test_the_law_of_several_seeds_is_that_of_their_spread():
     rates, powers = np.array([-0.30, -0.31, -0.29]), np.array([0.1, -0.2, 0.05])
     assert law_over_seeds(rates, powers, (5, 99)) == "exponential"
-    assert law_over_seeds(-rates[::-1] - 0.3, powers - 2, (5, 99)) == "power law"
+    near = 0.1 * (rates + 0.3)
+    assert law_over_seeds(near, powers - 2, (5, 99)) == "power law"
+    # that the interval of a holds 0 does not make it 0: networks of several rates
+    wide = np.array([-0.06, 0.02, -0.02])
+    assert law_over_seeds(wide, powers - 2, (5, 99)) == "undecided"
     assert law_over_seeds(rates[:1], powers[:1], (5, 99)) == "undecided"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnjax.models.objective import per_example
+from rnnjax.models.objective import compared, per_example
 from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.margin import by_margin, margin
 from rnnjax.probes.relative import relative
@@ -74,3 +74,14 @@ def test_what_is_left_of_the_gradient_does_not_depend_on_the_margin(cell):
         return relative(norms)
 
     np.testing.assert_allclose(curves(10.0), curves(1.0), atol=1e-4)
+
+
+def test_infinite_logits_keep_the_loss_of_training():
+    spec = spec_of("last", 3)
+    for z in ([np.inf, 1.0], [0.0, -np.inf], [np.nan, 0.0]):
+        both = [
+            jax.value_and_grad(lambda z, f=f: f(spec, z, jnp.array(0))[0])(jnp.array(z))
+            for f in (by_margin, compared)
+        ]
+        np.testing.assert_array_equal(*(one[0] for one in both))
+        np.testing.assert_array_equal(*(one[1] for one in both))

@@ -41,6 +41,8 @@ def in_float64(walk: Walk, valid: np.ndarray) -> np.ndarray:
 
     # JAX's cotangent of a complex number: the change is Re(λ δh), so −Im meets Im
     states, adjoint = reals(walk.forward.states, 1.0), reals(walk.adjoint.mantissa, -1)
+    if walk.forward.backwards:  # whose own order is from the end
+        states = states[::-1]
     for t in range(steps):
         here = valid[t]
         if here.sum() > 1:
@@ -72,9 +74,8 @@ def test_other_coordinates_of_the_state_leave_it():
     def c_by(tree, matrix):
         return tree._replace(c=tree.c @ matrix)
 
-    done = dataclasses.replace(walk.forward, states=c_by(walk.forward.states, A))
     adjoint = walk.adjoint.replace(mantissa=c_by(walk.adjoint.mantissa, turned.T))
-    moved = dataclasses.replace(walk, forward=done, adjoint=adjoint)
+    moved = dataclasses.replace(walk, states=c_by(walk.states, A), adjoint=adjoint)
     before, after = (
         np.asarray(log10_state_scaled(one, jnp.asarray(valid))) for one in (walk, moved)
     )
@@ -83,6 +84,30 @@ def test_other_coordinates_of_the_state_leave_it():
         np.asarray(log10_norms(one, jnp.asarray(valid))[0]) for one in (walk, moved)
     ]
     assert np.nanmax(np.abs(norms[0] - norms[1])) > 0.1
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_walk_from_the_end_meets_its_own_states(cell):
+    spec, batch = spec_of("every", 7), batch_of("every", 7, [7] * 5)
+    model = model_of(cell, readout="every", bidirectional=True)
+    seen = trace(model, parameters(model, batch), batch, spec, lag="last")
+    for walk in seen.walks:
+        found = np.asarray(log10_state_scaled(walk, seen.valid))
+        expected = in_float64(walk, np.asarray(seen.valid))
+        reached = expected > -200
+        np.testing.assert_allclose(found[reached], expected[reached], atol=2e-4)
+    assert [walk.forward.backwards for walk in seen.walks] == [False, True]
+
+
+@pytest.mark.parametrize("size", [2, 7, 30])
+def test_equal_states_do_not_vary(size):
+    """All begin with one word: the mean's rounding does not stand for a spread."""
+    spec, batch = spec_of("last", 4), batch_of("last", 4, [4] * size)
+    batch = batch.replace(inputs=batch.inputs.at[0].set(1))
+    model = model_of("elman", features=16)
+    seen = trace(model, parameters(model, batch), batch, spec, lag="last")
+    found = np.asarray(log10_state_scaled(seen.walks[0], seen.valid))
+    assert np.isneginf(found[0]).all() and np.isfinite(found[-1]).all()
 
 
 def test_far_below_float32_it_is_a_number():

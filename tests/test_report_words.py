@@ -382,7 +382,7 @@ def test_the_law_of_seeds_is_that_of_their_spread() -> None:
         return decay_at(decay_rows(*made))["law"].item()
 
     assert law((-0.1, 0.01), (-0.11, -0.01), (-0.1, 0.0)) == "exponential"
-    assert law((-0.01, -2.0), (0.01, -2.1), (0.0, -2.05)) == "power law"
+    assert law((-0.001, -2.0), (0.001, -2.1), (0.0, -2.05)) == "power law"
     assert law((-0.1, 3.0), (0.2, -3.0)) == "undecided"
     assert law((-0.1, 0.0)) == "exponential"  # of its own curve
 

@@ -113,6 +113,8 @@ JUDGED = [
     (Estimate(1.0, 0.5, 2.5), PAPER, (POINTS,), "inconclusive", "inconclusive"),
     (Estimate(1.0, -np.inf, np.inf), PAPER, (POINTS,), "inconclusive", "inconclusive"),
     (Estimate(3.0, -np.inf, np.inf), PAPER, (POINTS,), "inconclusive", "inconclusive"),
+    (2.0, {**PAPER, "strict": True}, (POINTS,), "not observed", "contradicted"),
+    (1.9, {**PAPER, "strict": True}, (POINTS,), "reduced scale", "reproduced"),
     (np.nan, {**PAPER, "learned": True}, (POINTS,), "not reached", "inconclusive"),
     (Estimate(1.0, np.nan, 3.0), PAPER, (POINTS,), "inconclusive", "inconclusive"),
 ]
@@ -158,6 +160,8 @@ def test_results_are_stored_drawn_again_and_shown(tmp_path):
     assert "**observed** (differs in points) | yes | y reaches 2 | 2 | ≥ 2" in page
     assert "| points | 5 | 3 | no | Fig. 1 |" in page
     assert "Preset `paper` is not run; expected cost: 1 s." in page
+    with pytest.raises(UserError, match="holds the figure 'sample', not 'other'"):
+        redraw(sample(name="other"), "quick", shelf)
     changed = sample(presets={"quick": Preset(Settings(4), "0 s")})
     with pytest.raises(UserError, match="points = 3, the preset has 4 now; run"):
         redraw(changed, "quick", shelf)
@@ -174,6 +178,9 @@ def test_what_is_missing_is_said(tmp_path):
         redraw(sample(), "quick", shelf)
     shelf.file("paper", RECORD).write_text('{"figure": 3}')
     with pytest.raises(UserError, match="no record of a figure"):
+        redraw(sample(), "paper", shelf)
+    shelf.file("paper", RESULTS).write_bytes(b"\x89HDF\r\n")
+    with pytest.raises(UserError, match="no file of results, or damaged"):
         redraw(sample(), "paper", shelf)
     with pytest.raises(UserError, match="did you mean quick"):
         redraw(sample(), "quik", shelf)

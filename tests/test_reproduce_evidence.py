@@ -42,6 +42,7 @@ def test_a_run_without_a_number_is_not_dropped():
     values = [1.0, 2.0, 3.0, 4.0, 5.0, np.nan]
     assert np.isnan(median(values).value) and np.isnan(mean(values).value)
     assert np.isnan(share([]).value)
+    assert share([]).contradicts(0.5, np.inf) == "nothing"
     # one that diverged has an infinite loss, and stays in the order
     assert median([1.0, 2.0, 3.0, 4.0, 5.0, np.inf]).high == np.inf
 

@@ -44,7 +44,12 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
                 "--from redraws one figure: rnnjax reproduce NAME --from DIR"
             )
         figure, shelf = catalogue.find(names[0]), Shelf(Path(stored))
-        record = redraw(figure, options["preset"], shelf)
+        try:
+            record = redraw(figure, options["preset"], shelf)
+        except (AttributeError, KeyError, ValueError, IndexError) as error:
+            raise UserError(
+                f"'{shelf.folder}' does not hold what {figure.name} draws: {error}"
+            ) from error
         return _show(figure, record, shelf.file(options["preset"], ".png"))
     use_every_core()
     chosen = catalogue.figures() if every else [catalogue.find(name) for name in names]
@@ -99,7 +104,7 @@ def _show(figure: "Figure", record: "Record", picture: Path) -> int:
             verdict.outcome,
             verdict.sentence,
             found_in_words(verdict),
-            bounds_in_words(verdict.bounds),
+            bounds_in_words(verdict.bounds, verdict.strict),
             reasons_in_words(verdict),
         )
     console().print(table)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rnnjax.laboratory.record import Variable, quick, record
 from rnnjax.probes.joint import joint_size
@@ -23,7 +23,9 @@ from rnnjax.probes.walk import Walked, walk_forward
 DROPPED, STEPS, CHAINS, LEADING = 500, 2000, 4, 8
 
 INPUT = (
-    f"of the recurrence by itself on stationary input: {CHAINS} walks over its inputs "
+    f"of the recurrence by itself on stationary input: {CHAINS} walks, from states "
+    f"that "
+    f"it had, over its inputs "
     f"at steps drawn at random from the batch, {DROPPED} steps dropped, {STEPS} counted"
 )
 
@@ -54,8 +56,12 @@ VARIABLES = {
 
 
 @quick
-def _exponents(walked: Walked, x: Float[Array, "T B m"]) -> Lyapunov:
-    start = jax.tree.map(lambda h: jnp.repeat(h[:1], CHAINS, axis=0), walked.initial)
+def _exponents(
+    walked: Walked, x: Float[Array, "T B m"], chosen: Int[Array, "B"]
+) -> Lyapunov:
+    start = jax.tree.map(
+        lambda h: jnp.reshape(h, (-1, *h.shape[2:]))[chosen], walked.states
+    )
     walk = walk_forward(walked.cell, walked.weights, walked.name, x, start)[0]
     some = min(LEADING, joint_size(start))
     return lyapunov(walk, k=some, transient=DROPPED)
@@ -71,7 +77,9 @@ def stationary(walked: Walked, seed: int = 0) -> xr.Dataset:
         seed: of the draw.
     """
     x = jnp.asarray(random_steps(walked, DROPPED + STEPS, CHAINS, seed))
-    found = _exponents(walked, x)
+    # walks from one state would be one walk where the input is constant
+    some = np.random.default_rng([seed, 1]).choice(_valid(walked), CHAINS)
+    found = _exponents(walked, x, jnp.asarray(some))
     growth = np.asarray(jax.device_get(found.growth), np.float64)[DROPPED:]
     averages = [time_average(series) for series in np.moveaxis(growth, -1, 0)]
     means = np.array([one.mean for one in averages])
@@ -88,9 +96,14 @@ def random_steps(
     walked: Walked, steps: int, chains: int, seed: int
 ) -> Float[np.ndarray, "steps chains m"]:
     """Inputs of the recurrence at valid steps, each drawn at random."""
-    inputs, valid = np.asarray(walked.inputs), walked.drive.valid
-    some = inputs.reshape(-1, inputs.shape[-1])
-    if valid is not None:
-        some = inputs[np.asarray(valid)]
+    inputs = np.asarray(walked.inputs)
+    some = inputs.reshape(-1, inputs.shape[-1])[_valid(walked)]
     random = np.random.default_rng(seed)
     return some[random.integers(0, len(some), (steps, chains))]
+
+
+def _valid(walked: Walked) -> Int[np.ndarray, "k"]:
+    """Places of the steps that are no padding, examples running fastest."""
+    shape = np.shape(walked.inputs)[:2]
+    valid = walked.drive.valid
+    return np.flatnonzero(np.ones(shape) if valid is None else np.asarray(valid))

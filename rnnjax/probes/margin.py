@@ -22,7 +22,10 @@ def by_margin(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Ar
     """Loss and metric as `rnnjax.models.objective.compared` has them."""
     losses, scores = compared(spec, answers, targets)
     if spec.loss == "cross_entropy":
-        losses = jax.nn.softplus(-margin(answers, targets))
+        # where a logit is not finite, loss and gradient stay what they are
+        known = jnp.all(jnp.isfinite(answers), axis=-1)
+        finite = jnp.where(known[..., None], answers, jnp.zeros_like(answers))
+        losses = jnp.where(known, jax.nn.softplus(-margin(finite, targets)), losses)
     return losses, scores
 
 

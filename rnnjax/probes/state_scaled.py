@@ -27,14 +27,17 @@ def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T
     −inf where the adjoint is exactly zero, or all states are the same.
     """
     adjoint = scaled.normalise(walk.adjoint)
-    largest = scaled.largest(walk.forward.states, 2)
+    # in the order of the input, as the adjoints: a walk from the end has its own
+    states = walk.states
+    largest = scaled.largest(states, 2)
     valid = valid & jnp.isfinite(largest)
     count = jnp.sum(valid, axis=1)[:, None]
     known = valid[..., None]
     # states of an exploding network: their products would overflow
     unit = scaled.exponent_of(jnp.max(jnp.where(valid, largest, 0.0), axis=1))
     unit = jnp.clip(unit, -120, 120)
-    states = scaled.shift(walk.forward.states, -unit)
+    states = scaled.shift(states, -unit)
+    one = jnp.argmax(valid, axis=1)[:, None, None]
 
     def along(cotangent: Array, state: Array) -> Array:
         """λ_bᵀ (h_c − h̄) of every pair of examples, ``(T, B, B)``."""
@@ -42,9 +45,10 @@ def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T
             jnp.reshape(x, (*x.shape[:2], -1)) for x in (cotangent, state)
         )
         zero = jnp.zeros_like(state)
-        seen = jnp.where(known, state, zero)
-        mean = jnp.sum(seen, axis=1) / jnp.maximum(count, 1)
-        apart = jnp.where(known, seen - mean[:, None], zero)
+        # from one example's state on: a mean of equal numbers rounds to another one
+        away = jnp.where(known, state - jnp.take_along_axis(state, one, axis=1), zero)
+        mean = jnp.sum(away, axis=1) / jnp.maximum(count, 1)
+        apart = jnp.where(known, away - mean[:, None], zero)
         with jax.default_matmul_precision("highest"):
             return jnp.einsum("tbn,tcn->tbc", cotangent, apart).real
 

@@ -70,11 +70,12 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
         (`slope_low`, `slope_high`: range), `horizon` (inf: beyond the lags measured; of
         two in the middle the lower one; `beyond`: seeds in which it is, of
         `horizons`), `stays_below`, `lags`, `transient`, `first_word` (`first_low`,
-        `first_high`), `first_ratio`, `first_scaled`, `sigma_max`, `bound`; `law`: that
-        of the decay, of several seeds by their spread; `held`: measurements with slope
-        ≤ bound, of `bounded`; `zeros`: seeds with an adjoint that is exactly zero;
-        `exploded`: seeds with one that is not finite in some example, and `lost`, those
-        of them in which it is in none: they have no part in the medians and ranges.
+        `first_high`), `first_ratio` and `first_scaled` (`…_low`, `…_high`),
+        `sigma_max`, `bound`; `law`: that of the decay, of several seeds by their
+        spread; `held`: measurements with slope ≤ bound, of `bounded`; `zeros`: seeds
+        with an adjoint that is exactly zero; `exploded`: seeds with one that is not
+        finite in some example, and `lost`, those of them in which it is in none: they
+        have no part in the medians and ranges.
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
@@ -96,6 +97,11 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
             median("first_ratio"),
             median("first_scaled"),
+            *(
+                bound(key).alias(f"{key}_{end}")
+                for key in ("first_ratio", "first_scaled")
+                for end, bound in (("low", _least), ("high", _most))
+            ),
             pl.col("lags").max(),
             pl.col("transient").max(),
             median("first_word"),
@@ -111,6 +117,14 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
         )
         .sort("setting", "distance", descending=[False, True], maintain_order=True)
     )
+
+
+def _least(name: str) -> pl.Expr:
+    return pl.col(name).fill_nan(None).min()
+
+
+def _most(name: str) -> pl.Expr:
+    return pl.col(name).fill_nan(None).max()
 
 
 def _law(fits: pl.Series) -> str | None:

@@ -48,8 +48,9 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
         left = finite.filter(pl.col("first_ratio").is_finite())
         scaled = left["first_scaled"].is_finite()
         key = "first_scaled" if scaled.fill_null(False).all() else "first_ratio"
-        if len(left) > 1:
-            top = left.sort(key).row(-1, named=True)
+        top, *others = left.sort(key, descending=True).to_dicts() or [{}]
+        # only where every seed of it lies above all of the others'
+        if others and all(row[f"{key}_high"] < top[f"{key}_low"] for row in others):
             units = ", in units of the state" if key == "first_scaled" else ""
             found.append(
                 f"{start} most of the gradient is left at the first word in "
@@ -111,9 +112,11 @@ def extremes(decays: pl.DataFrame, axis: str) -> list[str]:
         kind = "steepest decay" if steep["slope"] < 0 else "steepest growth"
         where = place.title(axis)
         found.append(
-            f"{'At ' + where + ' and' if where else 'At'} initialisation the flattest "
-            f"gradient is that of {flat['variant']} ({number(flat['slope'], 4)} powers "
-            f"of ten per step), the {kind} that of {steep['variant']} "
+            f"{'At ' + where + ' and' if where else 'At'} initialisation, of the "
+            f"{len(here)} variants whose decay is exponential, the flattest gradient "
+            f"is "
+            f"that of {flat['variant']} ({number(flat['slope'], 4)} powers of ten per "
+            f"step), the {kind} that of {steep['variant']} "
             f"({number(steep['slope'], 3)})."
         )
     return found

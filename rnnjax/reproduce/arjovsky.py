@@ -21,6 +21,7 @@ ACCUMULATOR = 1e-3
 TRAINING = (
     "optimizer=rmsprop",
     "optimizer.eps=1e-12",
+    "optimizer.eps_in_sqrt=false",
     "batch=20",
     "model.learn_initial_state=true",
     "checkpoint.keep=false",

@@ -55,6 +55,8 @@ class Share(Estimate):
 
     def contradicts(self, low: float, high: float) -> str:
         """See `Estimate.contradicts`; for all possible numbers of hits."""
+        if not self.runs:
+            return "nothing"
         ends = [_wilson(hits, self.runs) for hits in range(self.runs + 1)]
         below = [hits for hits, (_, top) in enumerate(ends) if top < low]
         above = [hits for hits, (bottom, _) in enumerate(ends) if bottom > high]

@@ -33,6 +33,7 @@ class Claim:
         presets: that can carry the claim; in others it is not run.
         settings: names of the lines of the figure's `settings` that the claim depends
             on; None: all.
+        strict: the bounds themselves do not count: a tie is not "more".
         learned: more updates could still bring it about.
         unlearned: more updates could still undo it.
     """
@@ -45,6 +46,7 @@ class Claim:
     origin: Origin = "ours"
     presets: tuple[str, ...] = ("quick", "paper")
     settings: tuple[str, ...] | None = None
+    strict: bool = False
     learned: bool = False
     unlearned: bool = False
 

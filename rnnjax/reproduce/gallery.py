@@ -108,32 +108,30 @@ def written(value: float | None) -> str:
     return text.replace("-inf", "−∞").replace("-", "−", 1)
 
 
-def bounds_in_words(bounds: tuple[float, float]) -> str:
+def bounds_in_words(bounds: tuple[float, float], strict: bool = False) -> str:
     """Where a number has to lie.
 
     >>> bounds_in_words((1.0, float("inf"))), bounds_in_words((1.0, 1.0))
     ('≥ 1', '1')
     >>> bounds_in_words((-0.5, 0.5))
     '−0.5 … 0.5'
-    >>> bounds_in_words((1.0 + 1e-9, float("inf")))
+    >>> bounds_in_words((1.0, float("inf")), strict=True)
     '> 1'
     """
     low, high = bounds
     if low == high:
         return written(low)
     if math.isinf(high):
-        # a bound that a tie does not meet lies just above it
-        strict = low != (near := float(f"{low:.6g}")) and low > near
         return f"{'>' if strict else '≥'} {written(low)}"
     if math.isinf(low):
-        return f"≤ {written(high)}"
+        return f"{'<' if strict else '≤'} {written(high)}"
     return f"{written(low)} … {written(high)}"
 
 
 def found_in_words(verdict: Verdict) -> str:
     """The number of a verdict, with its interval and the runs behind it."""
     text = written(verdict.value)
-    if verdict.interval and math.isinf(verdict.interval[1] - verdict.interval[0]):
+    if verdict.interval == (-math.inf, math.inf):
         text += " (too few runs for an interval)"
     elif verdict.interval:
         text += f" [{', '.join(map(written, verdict.interval))}]"
@@ -184,7 +182,7 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
                 verdict.holds or "–",
                 verdict.sentence,
                 found_in_words(verdict),
-                bounds_in_words(verdict.bounds),
+                bounds_in_words(verdict.bounds, verdict.strict),
                 verdict.source,
                 verdict.contradicts or "–",
             )

@@ -82,6 +82,10 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
     """
     settings = preset_of(figure, preset).settings
     results, record = shelf.results(preset), shelf.record(preset)
+    if record.figure != figure.name:
+        raise UserError(
+            f"'{shelf.folder}' holds the figure '{record.figure}', not '{figure.name}'"
+        )
     _check_settings(record, settings, shelf)
     record = dataclasses.replace(
         record,

@@ -91,7 +91,10 @@ class Shelf:
             raise UserError(
                 f"'{self.folder}' holds no results of preset {preset}{there}"
             )
-        return xr.load_dataset(file, engine="h5netcdf")
+        try:
+            return xr.load_dataset(file, engine="h5netcdf")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"'{file}' is no file of results, or damaged") from error
 
     def note(self, record: Record) -> None:
         """Store a record.
@@ -113,7 +116,9 @@ class Shelf:
             tree = portable.loads(file.read_bytes())
             verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
             lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
-            return Record(**tree, verdicts=verdicts, compared=lines)
+            record = Record(**tree, verdicts=verdicts, compared=lines)
+            record.settings.items()  # a mapping
+            return record
         except OSError as error:
             raise UserError(f"cannot read '{file}': {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import xarray as xr
 
 from rnnjax.reproduce.evidence import Estimate
@@ -78,6 +79,7 @@ class Verdict:
         origin: who set them, see `Claim`.
         runs: that the number stands on; 0: not counted.
         contradicts: the least that would have been clear on the other side, in words.
+        strict: whether the bounds themselves do not count.
         holds: "yes", "no", or "open" where the interval has the bound inside.
         differs: lines of the setting that matter to the claim and differ from the
             paper's.
@@ -94,6 +96,7 @@ class Verdict:
     runs: int = 0
     contradicts: str = ""
     holds: str = ""
+    strict: bool = False
     differs: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -109,7 +112,14 @@ def _judge(
 ) -> Verdict:
     bounds = (claim.low, claim.high)
     verdict = Verdict(
-        claim.sentence, "not run", None, None, bounds, claim.source, claim.origin
+        claim.sentence,
+        "not run",
+        None,
+        None,
+        bounds,
+        claim.source,
+        claim.origin,
+        strict=claim.strict,
     )
     if preset not in claim.presets:
         return verdict
@@ -165,9 +175,12 @@ def _outcome(
 def _holds(claim: Claim, found: Estimate) -> str:
     if any(map(math.isnan, (found.value, found.low, found.high))):
         return "open"
-    if found.low >= claim.low and found.high <= claim.high:
+    low, high = claim.low, claim.high
+    if claim.strict:
+        low, high = np.nextafter(low, math.inf), np.nextafter(high, -math.inf)
+    if found.low >= low and found.high <= high:
         return "yes"
-    return "no" if found.high < claim.low or found.low > claim.high else "open"
+    return "no" if found.high < low or found.low > high else "open"
 
 
 def _differs(line: Compared) -> bool:
