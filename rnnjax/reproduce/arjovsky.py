@@ -69,9 +69,13 @@ def setting_lines(
         Setting(
             "epsilon of RMSprop",
             0.0,
-            1e-12,
+            lambda settings: 1e-12 if settings.accumulator else "10⁻⁶, within the root",
             _CODE,
-            harmless="only gradients below 10⁻¹¹ would feel it",
+            harmless=lambda settings: (
+                "only gradients below 10⁻¹¹ would feel it"
+                if settings.accumulator
+                else ""
+            ),
         ),
         same("clipping", "entries at ±1; unitary network: none", _CODE),
         Setting("batch", batch[0], 20, batch[1]),
@@ -112,6 +116,7 @@ ADDING_BATCH = (50, "the paper, as an independent re-run quotes it; its code: 20
 
 SHARED = (
     "optimizer",
+    "epsilon of RMSprop",
     "start of RMSprop's mean square",
     "clipping",
     "batch",
