@@ -155,7 +155,7 @@ def test_figures_tell_variants_apart_alike(sweep: Path) -> None:
     colours = [line.colour for line in study.palette.values()]
     assert len(set(colours)) == 3
     flow = study.flow
-    drawing = gradient_against_lag(flow.lags, flow.decays, study.palette, "distance")
+    drawing = gradient_against_lag(flow.lags, study.palette, "distance")
     assert drawing is not None
     for axes in drawing.figure.axes:
         used = {line.get_color() for line in axes.get_lines()}

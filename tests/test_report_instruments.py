@@ -249,7 +249,7 @@ def test_the_verdict_follows_the_slope(rate: float, verb: str) -> None:
     assert said.startswith(f"layer0: {verb}")
     assert f": at lag {T - 1} log₁₀‖λ‖/‖λ_s‖ is " in said
     assert ("horizon 7 steps" if rate == -0.5 else f"the {T - 1} lags") in said
-    law = "lags measured do not tell" if abs(rate) < 0.01 else "an exponential"
+    law = "too noisy lags to name a law" if abs(rate) < 0.01 else "an exponential"
     assert law in said
 
 
@@ -349,8 +349,8 @@ def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
     rate = float(rows[f"layer0: adjoint rate over {T - 1} lags (nats per step)"][1:])
     assert rate == pytest.approx(0.5 * np.log(10), abs=0.02)
     assert rows["layer0: law of the decay"].startswith("exponential, −0.5")
-    assert rows["layer0: memory horizon of the gradient (steps)"] == "7"
-    worst = "layer0: worst case: largest growth, ln σ₁(P)/T (nats per step)"
+    assert rows["layer0: memory horizon, first lag with less than 1/1000 left"] == "7"
+    worst = "layer0: worst case: any direction, ln σ₁(P)/T (nats per step)"
     assert rows[worst] == "0.200"
     assert rows["layer0: typical growth, ln(‖P‖_F/√N)/T (nats per step)"] == "−0.300"
     name = "layer0: λ₁ on stationary input, ± standard error (nats per step)"
@@ -360,7 +360,10 @@ def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
     ends = "k₉₀ 7, |ΣG_t|/Σ|G_t| 0.50, zero before its update"
     assert rows["layer0/U"].endswith(ends)
     rows = {row.quantity: row.value for row in summary(made(-0.1))}
-    assert rows["layer0: memory horizon of the gradient (steps)"] == f"> {T - 1}"
+    assert (
+        rows["layer0: memory horizon, first lag with less than 1/1000 left"]
+        == f"> {T - 1}"
+    )
     assert [row.quantity for row in summary(data[["loss"]])] == ["loss"]
 
 

@@ -76,8 +76,8 @@ def drawings(study: Study) -> list[Drawing]:
     runs, flow, colours = study.runs, study.flow, study.palette
     axis, metric = runs.axis_name, runs.metric
     found = [
-        gradient_against_lag(flow.lags, flow.decays, colours, axis),
-        gradient_against_lag(flow.lags, flow.decays, colours, axis, SIZE),
+        gradient_against_lag(flow.lags, colours, axis),
+        gradient_against_lag(flow.lags, colours, axis, SIZE),
         metric_against_distance(runs.frame, colours, axis, metric),
         *share_per_word(flow.shares, colours, axis),
         share_by_position(flow.shares, colours, axis),

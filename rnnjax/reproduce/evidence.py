@@ -142,4 +142,4 @@ def _wilson(hits: int, runs: int) -> tuple[float, float]:
 
 
 def _short(number: float) -> str:
-    return f"{number:.3g}".replace("-", "−")
+    return f"{number:.4g}".replace("-", "−")

@@ -91,9 +91,13 @@ def render(figures: Sequence[Figure], out: Path) -> str:
 
 
 def count_outcomes(verdicts: Sequence[Verdict]) -> str:
-    """How many claims had each outcome, in words."""
+    """How many of the claims that were run had each outcome, in words."""
     counted = Counter(verdict.outcome for verdict in verdicts)
-    return ", ".join(f"{counted[name]} {name}" for name in MEANINGS if counted[name])
+    return ", ".join(
+        f"{counted[name]} {name}"
+        for name in MEANINGS
+        if counted[name] and name != "not run"
+    )
 
 
 def written(value: float | None) -> str:
@@ -175,6 +179,8 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for verdict in record.verdicts:
+        if verdict.outcome == "not run":  # another preset carries it
+            continue
         reasons = reasons_in_words(verdict)
         lines.append(
             _row(

@@ -5,7 +5,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from rnnjax.report.aggregate import middle, most
+from rnnjax.probes.decay import decay
+from rnnjax.report.aggregate import most
 from rnnjax.report.layout import (
     EndLabel,
     Size,
@@ -70,16 +71,12 @@ def column_of(lags: pl.DataFrame, what: str) -> str:
 
 
 def gradient_against_lag(
-    lags: pl.DataFrame,
-    decays: pl.DataFrame,
-    palette: Palette,
-    axis: str,
-    what: str = LEFT,
+    lags: pl.DataFrame, palette: Palette, axis: str, what: str = LEFT
 ) -> Drawing | None:
     """The gradient by lag s − t: median over seeds, with the range of the seeds.
 
     Args:
-        lags, decays: tables of `rnnjax.report.flow.Flow`.
+        lags: table of `rnnjax.report.flow.Flow`.
         palette: a colour for each variant.
         axis: what the distance is called.
         what: `LEFT` relative to that near the loss, or `SIZE`.
@@ -102,11 +99,10 @@ def gradient_against_lag(
             for column, place in enumerate(shown):
                 axes = grid[row, column]
                 here = place.of(lags).filter(stage=stage)
-                fits = place.of(decays).filter(stage=stage)
                 if here.is_empty():
                     blank(axes)
                     continue
-                _panel(axes, here, fits, palette)
+                _panel(axes, here, palette)
                 words = [place.title(axis), _stage(here, stage)]
                 title(axes, ", ".join(filter(None, words)))
                 if row == len(stages) - 1:
@@ -115,8 +111,9 @@ def gradient_against_lag(
                     axes.set_ylabel(SIGNS[source])
     caption = (
         f"{MEANINGS[source]}. Line: median over seeds, band: range of the seeds. The "
-        "number is the mean change of log₁₀‖λ‖/‖λ_s‖ per step of lag, first lags left "
-        "out. A cross marks the lag at which λ is exactly zero in some seed; the line "
+        "number is the mean change of the line in powers of ten per step of lag, first "
+        "lags left out. A cross marks the lag at which λ is exactly zero in some seed; "
+        "the line "
         "goes on with the others."
     )
     size = what == SIZE
@@ -136,9 +133,7 @@ def _stage(here: pl.DataFrame, stage: str) -> str:
     return STAGES[stage]
 
 
-def _panel(
-    axes: Axes, lags: pl.DataFrame, fits: pl.DataFrame, palette: Palette
-) -> None:
+def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
     ends: list[EndLabel] = []
     crosses: list[tuple[float, str]] = []
     lowest, highest = 0.0, -np.inf
@@ -161,7 +156,7 @@ def _panel(
             curve[key].to_numpy().astype(float) for key in ("middle", "low", "high")
         )
         alive = np.isfinite(y)
-        slope = number(middle(fits.filter(variant=name)["slope"]), 3)
+        slope = number(decay(y).slope, 3)
         text = name if slope == "–" else f"{name}  {slope}"
         if not alive.any():
             ends.append(EndLabel(-np.inf, f"{name}  exactly 0", line.colour))
