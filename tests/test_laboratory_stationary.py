@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import Elman
-from rnnjax.laboratory.stationary import DROPPED, STEPS, random_steps, stationary
+from rnnjax.laboratory.stationary import (
+    DROPPED,
+    STEPS,
+    _exponents,
+    random_steps,
+    stationary,
+)
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.layer import walk_layer
 from rnnjax.probes.time_average import autocorrelation_time, time_average
 from rnnjax.probes.trace import forward
 from tests.probe_models import CLASSES, VOCABULARY, batch_of, spec_of
@@ -45,7 +52,7 @@ def test_a_linear_network_has_the_logarithm_of_its_gain():
     found = stationary(network("identity", 0.9)[0])
     np.testing.assert_allclose(found.lyapunov, np.log(0.9), atol=1e-4)
     assert np.all(found.lyapunov_error < 1e-4) and found.kaplan_yorke == 0
-    assert found.lyapunov.attrs["version"] == 2
+    assert found.lyapunov.attrs["version"] == 3
 
 
 def test_a_chaotic_network_against_numpy():
@@ -99,3 +106,15 @@ def test_a_series_that_is_too_short_has_no_error():
     lost = time_average(np.array([[0.0], [-np.inf]]))
     assert lost.mean == -np.inf and lost.error == 0.0
     assert np.isnan(time_average(np.array([[0.0], [np.nan]])).mean)
+
+
+def test_walks_differ_where_the_input_is_constant():
+    """Chaotic without input: walks from one state would be one walk four times."""
+    matrix = 2.5 * np.random.default_rng(0).standard_normal((16, 16)) / 4
+    cell = Elman(inputs=1, features=16)
+    params = {"U": jnp.asarray(matrix, jnp.float32), "V": jnp.zeros((1, 16))}
+    params["b"] = jnp.full(16, 0.3)
+    walked = walk_layer(cell, params, jnp.zeros((20, 2, 1)))
+    found = _exponents(walked, jnp.zeros((600, 4, 1)), jnp.asarray([4, 11, 20, 33]))
+    growth = np.asarray(found.growth)[-50:, :, 0]
+    assert np.ptp(growth, axis=1).min() > 0

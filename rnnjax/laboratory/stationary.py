@@ -35,7 +35,7 @@ VARIABLES = {
         f"leading Lyapunov exponents {INPUT}; by Benettin's QR, largest first; -inf: a "
         "direction is lost, NaN: the state is no number at some step",
         "nats per step",
-        version=2,
+        version=3,
     ),
     "lyapunov_error": Variable(
         ("exponent",),
@@ -43,14 +43,14 @@ VARIABLES = {
         "over blocks of at least 5 autocorrelation times; NaN: the walk is too short. "
         "Another seed is another network",
         "nats per step",
-        version=2,
+        version=3,
     ),
     "kaplan_yorke": Variable(
         (),
         f"Kaplan and Yorke's dimension of the attractor {INPUT}; NaN: more than the "
         "leading exponents are needed",
         "dimensions",
-        version=2,
+        version=3,
     ),
 }
 

@@ -1,6 +1,7 @@
 """Measurements as an xarray data set with named dimensions, definitions and units."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,6 +63,9 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
 }
 """Dimensions (after `train_step`), definition and unit of every variable."""
 
+VERSIONS: Mapping[str, int] = {"word_share": 2}
+"""Of definitions that have changed; see `rnnjax.store.joined.versions`."""
+
 COORDINATES: Mapping[str, str] = {
     "train_step": "number of parameter updates made before the measurement",
     "layer": "recurrent layer and, if it walks backwards, its direction",
@@ -114,7 +118,9 @@ def to_dataset(
     data = xr.Dataset()
     for name, (dims, definition, unit) in VARIABLES.items():
         values = np.stack([np.asarray(getattr(one, name)) for one in host])
-        attributes = {"definition": definition, "units": unit}
+        attributes: dict[str, Any] = {"definition": definition, "units": unit}
+        if name in VERSIONS:
+            attributes["version"] = VERSIONS[name]
         data[name] = (("train_step", *dims), values, attributes)
     lengths = np.asarray(batch.lengths)
     informative = np.asarray(batch.informative).astype(np.int8)

@@ -230,7 +230,7 @@ def word_table(
     for name, array in values.items():
         dims, definition, unit = VARIABLES[name]
         data[name] = (dims, array, {"definition": definition, "units": unit})
-    data["share"].attrs["kernel"] = kernel
+    data["share"].attrs |= {"kernel": kernel, "version": 2}
     if decodability is not None:
         data["decodability"].attrs["metric"] = decodability.metric
         data["decodability"].attrs["probe"] = decodability.probe
