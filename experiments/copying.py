@@ -179,6 +179,7 @@ def claims_at(delay: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
             settings=concerning("unitary", "LSTM", more=MORE),
             learned=True,
             strict=True,
+            unlearned=True,
         ),
     )
 

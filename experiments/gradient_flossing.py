@@ -29,7 +29,6 @@ from rnnjax.reproduce import (
     mean,
     median,
     same,
-    share,
 )
 from rnnjax.reproduce.heldout import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
@@ -364,8 +363,12 @@ FIGURE = Figure(
             origin="pattern",
         ),
         Claim(
-            "most flossed runs reach an accuracy of .95 (share)",
-            lambda results: share(results.accuracy.sel(arm="flossed") >= SOLVED),
+            "most flossed runs reach an accuracy of .95 (share of the tasks, median "
+            "over "
+            "the seeds)",
+            lambda results: median(
+                (results.accuracy.sel(arm="flossed") >= SOLVED).mean("task")
+            ),
             "our threshold for the reduced budget",
             low=0.6,
             learned=True,

@@ -294,7 +294,8 @@ FIGURE = Figure(
             high=0.3,
         ),
         Claim(
-            "where a trial converged, |∂y_T/∂y_L| < 10⁻³ for T ≥ 20 (share of those "
+            "where a trial converged, |∂y_T/∂y_L| < 10⁻³ for T ≥ 20, L = 3 (share of "
+            "those "
             "trials)",
             latched,
             "the trade-off of the paper's theorem; our thresholds",
@@ -302,7 +303,7 @@ FIGURE = Figure(
             origin="pattern",
         ),
         Claim(
-            "at T = 20 trials with w₀ < 1 and any noise rarely converge (share)",
+            "at T = 20 trials with w₀ < 1 and s > 0 rarely converge (share)",
             lambda results: on_grid(results, lambda w, s: (w < 1) & (s > 0)),
             "the paper's figure has noise everywhere; our threshold",
             high=0.1,

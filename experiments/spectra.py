@@ -156,6 +156,8 @@ FIGURE = Figure(
             "the paper's finding; our threshold",
             low=3.0,
             origin="pattern",
+            learned=True,
+            unlearned=True,
         ),
     ),
     settings=(

@@ -270,15 +270,17 @@ def trained(pool: Path) -> Row:
                 walks_of(one.config, params, kind)
                 for params in (one.untrained, one.trained)
             ]
-            curves = [left(walks)[-1] for walks in ends]
+            curves = [left(walks, scaled=True)[-1] for walks in ends]
             change.append(curves[1] - curves[0])
     study = read_study(pool)
-    raised = int(np.sum(np.array(change) > 0))
+    table = np.reshape(change, (2, SEEDS))
+    raised, middle = np.sum(table > 0, axis=1), np.median(table, axis=1)
     return Row(
         "what training does to the first word's gradient",
         "training raised log₁₀‖λ₁‖ in 0 of 10 runs that solved the task (median −4.2)",
         training_effect(study.flow.decays, study.runs.frame, "distance")[0],
-        f"{raised} of {len(change)}, median {np.median(change):.1f}",
+        f"tanh {raised[0]} of {SEEDS}, median {middle[0]:.1f}; LSTM {raised[1]} of "
+        f"{SEEDS}, median {middle[1]:.1f}",
     )
 
 

@@ -278,8 +278,8 @@ def test_a_gradient_below_float32_is_named_with_its_range() -> None:
         "(2 seeds, −63.4 to −63.0), a finite number far below −45, where float32 ends."
     )
     assert found[1].startswith(
-        "At distance 100 and initialisation most of the gradient is left at the first "
-        "word in GRU (log₁₀ −9.0 of the largest near the loss)."
+        "At distance 100 and initialisation GRU keeps the largest part of the gradient "
+        "at the first word (log₁₀ −9.0 of the largest near the loss)."
     )
 
 
@@ -289,11 +289,17 @@ def test_cells_are_compared_in_units_of_their_state() -> None:
         ("LSTM", 0, "start", larger), ("GRU", 0, "start", {"first_scaled": -7.0})
     )
     (said,) = words_flow.first_word(decay_at(table), "distance")
-    assert "in GRU (log₁₀ −7.0 of the largest near the loss, in units of" in said
+    assert (
+        "GRU keeps the largest part" in said
+        and "(log₁₀ −7.0 of the largest near the loss, in units of" in said
+    )
     # where one was measured without them, none is
     older = decay_rows(("LSTM", 0, "start", larger), ("GRU", 0, "start", {}))
     (said,) = words_flow.first_word(decay_at(older), "distance")
-    assert "in LSTM (log₁₀ −2.0 of the largest near the loss)." in said
+    assert (
+        "LSTM keeps the largest part" in said
+        and "(log₁₀ −2.0 of the largest near the loss)." in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,25 +340,17 @@ def test_the_bound_is_counted(slopes: tuple[float, float], amount: str) -> None:
     assert words_flow.bound_check(bounds(decay_rows(("GRU", 0, "start", {})))) == []
 
 
-@pytest.mark.parametrize(("slope", "kind"), [(-0.6, "decay"), (0.6, "growth")])
-def test_extremes_say_decay_or_growth(slope: float, kind: str) -> None:
-    rows = (("A", 0, "start", {"slope": 0.01}), ("B", 0, "start", {"slope": slope}))
-    (sentence,) = words_flow.extremes(decay_at(decay_rows(*rows)), "distance")
-    assert "flattest gradient is that of A (0.0100" in sentence
-    assert f"the steepest {kind} that of B" in sentence
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"slope": 0.01},  # a learning rate before training
-        {"slope": -0.6, "law": "power law"},
-        {"slope": -0.6, "law": "undecided"},
-    ],
-)
-def test_no_slope_is_ranked_that_is_none(other: dict[str, Any]) -> None:
-    rows = (("A", 0, "start", {"slope": 0.01}), ("B", 0, "start", other))
-    assert words_flow.extremes(decay_at(decay_rows(*rows)), "distance") == []
+def test_rates_are_of_exponentials_alone() -> None:
+    rows = (
+        ("A", 0, "start", {"slope": 0.01}),
+        ("B", 0, "start", {"slope": -0.6}),
+        ("C", 0, "start", {"slope": -0.01, "law": "undecided"}),
+    )
+    assert words_flow.rates(decay_at(decay_rows(*rows)), "distance") == [
+        "At distance 100 and initialisation the decay is exponential, in powers of ten "
+        "per step: B −0.6000 and A 0.0100; 1 variant has no such rate."
+    ]
+    assert words_flow.rates(decay_at(decay_rows(rows[2])), "distance") == []
 
 
 def test_the_horizon_of_seeds_is_counted_not_averaged() -> None:
@@ -399,10 +397,18 @@ def test_training_effect_counts_runs() -> None:
         {"identity": ["GRU0", "GRU1", "GRU2"], "solved": [True, False, False]}
     )
     assert words_flow.training_effect(decay_rows(*rows), runs, "distance") == [
-        "Training raised log₁₀‖λ₁‖/‖λ_s‖ at distance 100 in 1 of 1 run that solved the "
-        "task (median +8.0) and in 1 of 2 runs that did not solve the task (median "
-        "−0.5)."
+        "Training raised what is left of the gradient at the first word (log₁₀) at "
+        "distance 100: of runs that solved the task, GRU 1 of 1 (median +8.0); of runs "
+        "that did not, GRU 1 of 2 (median −0.5)."
     ]
+    states = [
+        (name, seed, stage, other | {"first_scaled": 0.1 * seed - (stage == "end")})
+        for name, seed, stage, other in rows
+    ]
+    (said,) = words_flow.training_effect(decay_rows(*states), runs, "distance")
+    assert (
+        "(log₁₀, in units of the state)" in said and "GRU 0 of 1 (median −1.0)" in said
+    )
 
 
 def test_the_first_word_in_the_update() -> None:
@@ -418,8 +424,8 @@ def test_the_first_word_in_the_update() -> None:
     )
     assert words_flow.update_of_first_word(table, "distance") == [
         "At distance 100 the first word holds less than 1 % of one sentence's update "
-        "of V, in the median sentence, in 1 of 2 networks at initialisation (all but "
-        "B, 0.20) and in 0 of 1 network at the end."
+        "of V, in the median sentence, in 1 of 2 variants at initialisation (all but "
+        "B, 0.20) and in 0 of 1 variant at the end."
     ]
 
 
@@ -427,7 +433,7 @@ def test_nothing_is_said_of_nothing() -> None:
     empty = decay_rows()
     start = decay_at(empty)
     assert words_flow.first_word(start, "distance") == []
-    assert words_flow.extremes(start, "distance") == []
+    assert words_flow.rates(start, "distance") == []
     assert words_flow.bound_check(bounds(empty)) == []
 
 

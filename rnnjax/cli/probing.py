@@ -192,7 +192,7 @@ def _show(network: Network, look: Look) -> int:
     from rnnjax.cli.commands import console
     from rnnjax.laboratory.runs import examine_run, write_out
     from rnnjax.report.probe_page import write_page
-    from rnnjax.report.probe_summary import LEGEND, summary
+    from rnnjax.report.probe_summary import legend, summary
     from rnnjax.store.atomic import make_folder, write_atomically
 
     if look.weight is not None:
@@ -212,7 +212,7 @@ def _show(network: Network, look: Look) -> int:
     for row in summary(data):
         table.add_row(row.quantity, row.value)
     console().print(table)
-    console().print(LEGEND, style="dim")
+    console().print(legend(data), style="dim")
     about = network.title, network.subtitle, network.training
     page = write_page(data, network.folder, *about)
     console().print(f"data: {file}", f"page: {page}", sep="\n", soft_wrap=True)

@@ -114,7 +114,7 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
             [
                 *words_flow.first_word(start, axis),
                 *words_flow.exploded(start, axis),
-                *words_flow.extremes(start, axis),
+                *words_flow.rates(start, axis),
                 *words_flow.bound_check(bounds(flow.decays)),
                 *words_flow.training_effect(flow.decays, runs.frame, axis),
                 *words_flow.update_of_first_word(first, axis),

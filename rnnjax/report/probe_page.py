@@ -17,7 +17,7 @@ from rnnjax.report import (
 from rnnjax.report.explosion import explosion
 from rnnjax.report.grids import Cell, Grid
 from rnnjax.report.page import fill
-from rnnjax.report.probe_summary import LEGEND, summary
+from rnnjax.report.probe_summary import legend, summary
 from rnnjax.report.style import save_figure
 from rnnjax.store.atomic import make_folder, write_text
 
@@ -188,7 +188,9 @@ INSTRUMENTS = (
         probe_words_updates.updates,
         "One update",
         "Left: norm of the update over that of the array, for the configured optimizer "
-        "if it starts here. Right: mean over examples of |∂h_T/∂θ|², T the last step "
+        "if it starts here; the first step of Adam is about the learning rate in every "
+        "entry, so that its ratio tells the size of the weights. Right: mean over "
+        "examples of |∂h_T/∂θ|², T the last step "
         "(Zucchet & "
         "Orvieto 2024).",
     ),
@@ -279,7 +281,7 @@ def write_page(
         subtitle=subtitle,
         explosion=explosion(data),
         numbers=_numbers(data),
-        legend=LEGEND,
+        legend=legend(data),
         symbols=SYMBOLS,
         figures=figures,
         variables=variables(data),

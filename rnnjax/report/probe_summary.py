@@ -26,14 +26,17 @@ from rnnjax.report.naming import horizon_text, number
 from rnnjax.report.probe_words_updates import leading
 
 
-LEGEND = (
-    "One network. ( ): range over the examples (and steps) that were looked at, before "
-    "it the median; [ ]: 95 % interval; ±: one standard error. Numbers with neither "
-    "are "
-    "means over examples (of the logarithm, for a log₁₀), but for direct shares and "
-    "e-fold times, which are medians"
-)
-"""Beneath the table of numbers."""
+def legend(data: xr.Dataset) -> str:
+    """What the brackets of `summary` mean, and what it is of."""
+    count = data.sizes.get("example")
+    of = f"One network, {count} sentences" if count else "One network"
+    return (
+        f"{of}. ( ): range over those that were looked at (and steps), before it the "
+        "median; [ ]: 95 % interval; ±: one standard error. What is left and adjoint "
+        "rates are means over the sentences, of logarithms; direct shares and e-fold "
+        "times medians; what else stands alone is of all sentences together, as the "
+        "table of variables defines it"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from rnnjax.probes.decay import Decay, decay
+from rnnjax.probes.decay import Decay, decay, transient_of
 from rnnjax.probes.relative import adjoint_rate, mean_log
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
@@ -68,8 +68,8 @@ def gradient(*seeds: xr.Dataset) -> Sentences:
         dead = f"; exactly zero at some lag in {percent(zeros)} of examples"
         left = (
             f"at lag {lags} log₁₀‖λ‖/‖λ_s‖ is {number(change, 1)}, an adjoint rate of "
-            f"{brief(rate)} nats ({brief(rate / math.log(10))} powers of ten) per "
-            f"step; {_law(fit)}"
+            f"{brief(rate)} nats per step, and from lag {transient_of(lags + 1)} on "
+            f"{brief(fit.slope)} powers of ten per step; {_law(fit)}"
             if math.isfinite(change)
             else f"at lag {lags} it is exactly zero in all examples"
         )

@@ -37,7 +37,7 @@ def contributions(data: xr.Dataset) -> Sentences:
             each = f" of each of {len(held)} parameters" if len(held) > 1 else ""
             found.append(
                 f"{layer}: 90 % of Σ‖G_t‖{each} lie in the last {span} of {steps} "
-                "steps."
+                f"steps (of equal ones: {math.ceil(0.9 * steps)})."
             )
     return found
 
@@ -45,26 +45,25 @@ def contributions(data: xr.Dataset) -> Sentences:
 def signal_to_noise(data: xr.Dataset) -> Sentences:
     """Median signal-to-noise in the nearer and the farther half of the lags."""
     data = latest(data)
-    found, lower = [], 0
+    found, level = [], 1 / data.sizes.get("example", np.inf)
+    above = [0, 0]
     for name in labels(data, "parameter"):
         values = pick(data, "signal_to_noise", "lag", parameter=name)
         halves = np.array_split(values, 2)
         if all(np.any(np.isfinite(half)) for half in halves):
-            near, far = (float(np.nanmedian(half)) for half in halves)
-            lower += far < near
-            found.append(f"{name} {brief(near)} → {brief(far)}")
+            medians = [float(np.nanmedian(half)) for half in halves]
+            above = [n + (m > level) for n, m in zip(above, medians, strict=True)]
+            found.append(f"{name} {brief(medians[0])} → {brief(medians[1])}")
     if not found:
         return []
-    examples = data.sizes.get("example", 0)
-    level = (
-        f" 1/B = {brief(1 / examples)} is what noise alone gives." if examples else ""
-    )
     shown = "; ".join(found[:MOST])
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
     return [
-        f"Signal over noise is lower in the farther half of the lags for {lower} of "
-        f"{count(len(found), 'parameter')} (medians of the halves: {shown}{more})."
-        f"{level}"
+        f"Of {count(len(found), 'parameter')} {above[0]} lie above 1/B = "
+        f"{brief(level)}, "
+        f"the level of noise alone, in the nearer half of the lags and {above[1]} in "
+        f"the "
+        f"farther (medians of the halves: {shown}{more})."
     ]
 
 

@@ -248,7 +248,7 @@ def word_strip(data: xr.Dataset) -> Sentences:
             level = band(data["decodability_chance"].to_numpy()).middle
             chance = f"; a constant gets {number(float(level))}"
         fades = _fades(data, best)
-        gone = "" if fades is None else f", from step {fades} on no better than chance"
+        gone = "" if fades is None else f", not told from it from step {fades} on"
         found.append(
             f"A linear probe reads {what} with {metric} {number(float(values[best]))} "
             f"after step {best} and {number(float(values[last]))} after {end}{chance}"

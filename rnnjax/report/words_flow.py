@@ -14,6 +14,9 @@ from rnnjax.report.places import Place, places
 FAR = 5.0
 """This many powers of ten below the end of float32 count as far."""
 
+MOST_RATES = 8
+"""Rates that a sentence lists."""
+
 SMALL = 0.01
 """A share below it is called less than 1 %."""
 
@@ -53,9 +56,9 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
         if others and all(row[f"{key}_high"] < top[f"{key}_low"] for row in others):
             units = ", in units of the state" if key == "first_scaled" else ""
             found.append(
-                f"{start} most of the gradient is left at the first word in "
-                f"{top['variant']} (log₁₀ {number(top[key], 1)} of the largest near "
-                f"the loss{units})."
+                f"{start} {top['variant']} keeps the largest part of the gradient at "
+                f"the first word (log₁₀ {number(top[key], 1)} of the largest near the "
+                f"loss{units})."
             )
     return found
 
@@ -88,36 +91,33 @@ def exploded(decays: pl.DataFrame, axis: str) -> list[str]:
     return found
 
 
-def extremes(decays: pl.DataFrame, axis: str) -> list[str]:
-    """The slowest and the steepest decay at the farthest distance.
+def rates(decays: pl.DataFrame, axis: str) -> list[str]:
+    """The decay at the farthest distance of the variants for which there is a rate.
 
-    Of the variants whose decay is an exponential, for which alone there is a rate; and
-    only where their seeds lie apart.
+    Those whose decay is an exponential; the number of the others is said.
 
     Args:
         decays: `rnnjax.report.tables.decay_at`, at initialisation.
     """
     found = []
     for place in _farthest(decays):
-        here = place.of(decays).drop_nulls("slope").sort(pl.col("slope").abs())
-        here = here.filter(pl.col("law") == "exponential")
-        if len(here) < 2:
+        known = place.of(decays).drop_nulls("slope")
+        here = known.filter(pl.col("law") == "exponential").sort("slope")
+        if here.is_empty():
             continue
-        flat, steep = here.row(0, named=True), here.row(-1, named=True)
-        if (
-            flat["slope_high"] >= steep["slope_low"]
-            and steep["slope_high"] >= flat["slope_low"]
-        ):
-            continue  # seeds, or an axis that cannot matter before training
-        kind = "steepest decay" if steep["slope"] < 0 else "steepest growth"
+        shown = listing(
+            [
+                f"{row['variant']} {number(row['slope'], 4)}"
+                for row in here.head(MOST_RATES).to_dicts()
+            ]
+        )
         where = place.title(axis)
+        rest = len(known) - len(here)
+        have = "has" if rest == 1 else "have"
+        other = f"; {count(rest, 'variant')} {have} no such rate" if rest else ""
         found.append(
-            f"{'At ' + where + ' and' if where else 'At'} initialisation, of the "
-            f"{len(here)} variants whose decay is exponential, the flattest gradient "
-            f"is "
-            f"that of {flat['variant']} ({number(flat['slope'], 4)} powers of ten per "
-            f"step), the {kind} that of {steep['variant']} "
-            f"({number(steep['slope'], 3)})."
+            f"{'At ' + where + ' and' if where else 'At'} initialisation the decay is "
+            f"exponential, in powers of ten per step: {shown}{other}."
         )
     return found
 
@@ -151,42 +151,50 @@ def bound_check(bounds: pl.DataFrame) -> list[str]:
 def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list[str]:
     """Whether training left more of the gradient at the first word, solved or not.
 
-    Relative to the gradient near the loss, which shrinks as the loss is learnt.
+    Relative to the gradient near the loss, which shrinks as the loss is learnt, in
+    units of the state where all runs have that, and for each variant: variants differ
+    in where they start.
 
     Args:
         decays: table of `rnnjax.report.flow.Flow`.
         runs: `rnnjax.report.runs.Runs.frame`.
     """
     found = []
-    finite = decays.filter(pl.col("first_ratio").is_finite())
+    scaled = decays["first_scaled"].is_finite().fill_null(False)
+    key = "first_scaled" if len(decays) and scaled.all() else "first_ratio"
+    finite = decays.filter(pl.col(key).is_finite())
     ends = finite.filter(pl.col("stage") == "start").join(
         finite.filter(pl.col("stage") == "end"), on="identity", suffix="_end"
     )
     table = ends.join(runs.select("identity", "solved"), on="identity")
+    table = table.with_columns((pl.col(f"{key}_end") - pl.col(key)).alias("change"))
     for place in _farthest(table):
         parts = []
         for solved, words in (
-            (True, "that solved the task"),
-            (False, "that did not solve the task"),
+            (True, "of runs that solved the task"),
+            (False, "of runs that did not"),
         ):
             here = place.of(table).filter(pl.col("solved") == solved)
-            if not here.is_empty():
-                change = here["first_ratio_end"] - here["first_ratio"]
-                parts.append(
-                    f"in {(change > 0).sum()} of {count(len(here), 'run')} {words} "
-                    f"(median {_signed(middle(change))})"
-                )
+            each = [
+                f"{name} {(own['change'] > 0).sum()} of {len(own)} (median "
+                f"{_signed(middle(own['change']))})"
+                for name in here["variant"].unique(maintain_order=True)
+                for own in [here.filter(variant=name)]
+            ]
+            if each:
+                parts.append(f"{words}, {listing(each)}")
         if parts:
             where = place.title(axis)
+            units = ", in units of the state" if key == "first_scaled" else ""
             found.append(
-                f"Training raised log₁₀‖λ₁‖/‖λ_s‖{' at ' + where if where else ''} "
-                f"{' and '.join(parts)}."
+                f"Training raised what is left of the gradient at the first word (log₁₀"
+                f"{units}){' at ' + where if where else ''}: {'; '.join(parts)}."
             )
     return found
 
 
 def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
-    """In how many networks the first word hardly takes part in the update.
+    """In how many variants the first word hardly takes part in the update.
 
     Args:
         first: `rnnjax.report.tables.first_word_shares`, of one kernel for each variant.
@@ -209,7 +217,7 @@ def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
             )
             rest = f" (all but {shown})" if small and shown else ""
             parts.append(
-                f"in {small} of {count(len(here), 'network')} at {words}{rest}"
+                f"in {small} of {count(len(here), 'variant')} at {words}{rest}"
             )
         if parts:
             where = place.title(axis)

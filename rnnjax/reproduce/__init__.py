@@ -4,7 +4,7 @@ A figure is one module in `experiments/` that holds a `Figure`. This package run
 stores what came out, draws it and says which of its claims hold.
 """
 
-from rnnjax.reproduce.evidence import Estimate, mean, median, share
+from rnnjax.reproduce.evidence import Estimate, difference, mean, median, share
 from rnnjax.reproduce.figure import Claim, Figure, Preset
 from rnnjax.reproduce.setting import Setting, same
 from rnnjax.reproduce.verdict import Verdict, judge
@@ -17,6 +17,7 @@ __all__ = [
     "Preset",
     "Setting",
     "Verdict",
+    "difference",
     "judge",
     "mean",
     "median",

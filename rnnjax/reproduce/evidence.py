@@ -99,6 +99,20 @@ def share(hits: ArrayLike) -> Share:
     return Share(count / found.size, *_wilson(count, found.size), found.size, count)
 
 
+def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
+    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each.
+
+    >>> more = difference([True] * 5 + [False], [False] * 6)
+    >>> round(more.value, 2), more.low > 0
+    (0.83, True)
+    """
+    a, b = share(first), share(second)
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    high = value + math.hypot(a.high - a.value, b.value - b.low)
+    return Estimate(value, low, high, a.runs + b.runs)
+
+
 def median(values: ArrayLike) -> Median:
     """Median with a distribution-free interval: two order statistics.
 

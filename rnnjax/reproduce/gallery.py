@@ -22,10 +22,11 @@ Written by `rnnjax reproduce NAME out=experiments`; not edited by hand.
 
 Each figure is one module of this folder. It states its source, runs its set-up, and
 judges claims whose bounds stand in the module. Bounds that the paper does not set are
-ours; some were computed from a few networks when the figure was planned, or raised to
-what six seeds can decide, and say so. A number that depends on runs (seeds, trials,
-networks) stands with its 95 % interval in [ ]: Wilson's for a share of runs, Student's
-t for a mean, order statistics for a median, for which six runs are the fewest.
+ours; some were computed from a few networks when the figure was planned, and say so;
+some were raised to what six seeds can decide. A number that depends on runs (seeds,
+trials, networks) stands with its 95 % interval in [ ]: Wilson's for a share of runs,
+Newcombe's for a difference of two shares, Student's t for a mean, order statistics for
+a median, for which six runs are the fewest.
 
 A claim *holds* if the whole interval lies within the bounds, does not if all of it lies
 beyond one, and is *open* otherwise; "fails from" is the least that this design would
@@ -185,7 +186,7 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         lines.append(
             _row(
                 f"**{verdict.outcome}**" + (f" ({reasons})" if reasons else ""),
-                verdict.holds or "–",
+                "so far" if _so_far(verdict) else verdict.holds or "–",
                 verdict.sentence,
                 found_in_words(verdict),
                 bounds_in_words(verdict.bounds, verdict.strict),
@@ -205,6 +206,10 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         f"commit {record.commit[:10]}" if record.commit else "installed package",
     ]
     return [*lines, "", "; ".join(facts) + ".", ""]
+
+
+def _so_far(verdict: Verdict) -> bool:
+    return verdict.outcome == "not reached" and verdict.holds == "yes"
 
 
 def _compared(record: Record) -> list[str]:

@@ -33,12 +33,13 @@ MEANINGS: dict[Outcome, str] = {
         "the table paper / here / same? says yes"
     ),
     "reduced scale": (
-        "the paper's pattern holds, in a setting that differs; the differences are "
-        "named beside it"
+        "the paper's pattern holds, by its bound or by a threshold of ours, in a "
+        "setting "
+        "that differs (smaller, or changed); the differences are named beside it"
     ),
     "observed": (
-        "a claim of our own holds, or a pattern by a threshold of our own; no paper is "
-        "judged by it"
+        "a claim of our own holds; or, in the paper's own setting, a pattern by a "
+        "threshold of our own; no paper is judged by it"
     ),
     "not reached": (
         "the budget, smaller than the paper's, ended first: more updates could still "
