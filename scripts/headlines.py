@@ -261,26 +261,34 @@ def untrained() -> list[Row]:
 
 def trained(pool: Path) -> Row:
     """What training does to the first word's gradient, over ten networks."""
-    change = []
+    parts = []
     for variant, kind in (("elman_tanh", "tanh"), ("lstm", "lstm")):
         seeds = ",".join(map(str, range(SEEDS)))
         overrides = [f"variant={variant}", "task.distance=16", f"seed={seeds}"]
+        change = []
         for one in before_and_after(pool, UPDATES, overrides):
             ends = [
                 walks_of(one.config, params, kind)
                 for params in (one.untrained, one.trained)
             ]
-            curves = [left(walks, scaled=True)[-1] for walks in ends]
-            change.append(curves[1] - curves[0])
+            change.append(
+                [
+                    left(ends[1], scaled)[-1] - left(ends[0], scaled)[-1]
+                    for scaled in (False, True)
+                ]
+            )
+        table = np.array(change)
+        raised, middle = (table > 0).sum(axis=0), np.median(table, axis=0)
+        parts.append(
+            f"{kind} {raised[0]} of {SEEDS}, {middle[0]:.1f} (in units of the state "
+            f"{raised[1]} of {SEEDS}, {middle[1]:.1f})"
+        )
     study = read_study(pool)
-    table = np.reshape(change, (2, SEEDS))
-    raised, middle = np.sum(table > 0, axis=1), np.median(table, axis=1)
     return Row(
         "what training does to the first word's gradient",
         "training raised log₁₀‖λ₁‖ in 0 of 10 runs that solved the task (median −4.2)",
         training_effect(study.flow.decays, study.runs.frame, "distance")[0],
-        f"tanh {raised[0]} of {SEEDS}, median {middle[0]:.1f}; LSTM {raised[1]} of "
-        f"{SEEDS}, median {middle[1]:.1f}",
+        "; ".join(parts),
     )
 
 

@@ -397,18 +397,17 @@ def test_training_effect_counts_runs() -> None:
         {"identity": ["GRU0", "GRU1", "GRU2"], "solved": [True, False, False]}
     )
     assert words_flow.training_effect(decay_rows(*rows), runs, "distance") == [
-        "Training raised what is left of the gradient at the first word (log₁₀) at "
-        "distance 100: of runs that solved the task, GRU 1 of 1 (median +8.0); of runs "
-        "that did not, GRU 1 of 2 (median −0.5)."
+        "Training raised what is left of the gradient at the first word at distance "
+        "100 "
+        "(log₁₀‖λ₁‖/‖λ_s‖): of runs that solved the task, GRU 1 of 1, median +8.0; of "
+        "runs that did not, GRU 1 of 2, median −0.5."
     ]
     states = [
         (name, seed, stage, other | {"first_scaled": 0.1 * seed - (stage == "end")})
         for name, seed, stage, other in rows
     ]
     (said,) = words_flow.training_effect(decay_rows(*states), runs, "distance")
-    assert (
-        "(log₁₀, in units of the state)" in said and "GRU 0 of 1 (median −1.0)" in said
-    )
+    assert "GRU 1 of 1, median +8.0 (in units of the state 0 of 1, median −1.0)" in said
 
 
 def test_the_first_word_in_the_update() -> None:

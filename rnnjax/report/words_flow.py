@@ -151,23 +151,20 @@ def bound_check(bounds: pl.DataFrame) -> list[str]:
 def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list[str]:
     """Whether training left more of the gradient at the first word, solved or not.
 
-    Relative to the gradient near the loss, which shrinks as the loss is learnt, in
-    units of the state where all runs have that, and for each variant: variants differ
-    in where they start.
+    Relative to the gradient near the loss, which shrinks as the loss is learnt, and for
+    each variant: variants differ in where they start. Beside it the same in units of
+    the state, whose spread training changes, too.
 
     Args:
         decays: table of `rnnjax.report.flow.Flow`.
         runs: `rnnjax.report.runs.Runs.frame`.
     """
     found = []
-    scaled = decays["first_scaled"].is_finite().fill_null(False)
-    key = "first_scaled" if len(decays) and scaled.all() else "first_ratio"
-    finite = decays.filter(pl.col(key).is_finite())
+    finite = decays.filter(pl.col("first_ratio").is_finite())
     ends = finite.filter(pl.col("stage") == "start").join(
         finite.filter(pl.col("stage") == "end"), on="identity", suffix="_end"
     )
     table = ends.join(runs.select("identity", "solved"), on="identity")
-    table = table.with_columns((pl.col(f"{key}_end") - pl.col(key)).alias("change"))
     for place in _farthest(table):
         parts = []
         for solved, words in (
@@ -176,21 +173,35 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
         ):
             here = place.of(table).filter(pl.col("solved") == solved)
             each = [
-                f"{name} {(own['change'] > 0).sum()} of {len(own)} (median "
-                f"{_signed(middle(own['change']))})"
+                _raised(name, here.filter(variant=name))
                 for name in here["variant"].unique(maintain_order=True)
-                for own in [here.filter(variant=name)]
             ]
             if each:
                 parts.append(f"{words}, {listing(each)}")
         if parts:
             where = place.title(axis)
-            units = ", in units of the state" if key == "first_scaled" else ""
             found.append(
-                f"Training raised what is left of the gradient at the first word (log₁₀"
-                f"{units}){' at ' + where if where else ''}: {'; '.join(parts)}."
+                "Training raised what is left of the gradient at the first word"
+                f"{' at ' + where if where else ''} (log₁₀‖λ₁‖/‖λ_s‖): "
+                f"{'; '.join(parts)}."
             )
     return found
+
+
+def _raised(name: str, table: pl.DataFrame) -> str:
+    """In how many runs of a variant, by how much in the median, in both units."""
+    texts = []
+    for key in ("first_ratio", "first_scaled"):
+        change = (table[f"{key}_end"] - table[key]).cast(pl.Float64)
+        if change.is_finite().fill_null(False).all():
+            texts.append(
+                f"{(change > 0).sum()} of {len(change)}, median "
+                f"{_signed(middle(change))}"
+            )
+    first, *scaled = texts
+    return f"{name} {first}" + (
+        f" (in units of the state {scaled[0]})" if scaled else ""
+    )
 
 
 def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
