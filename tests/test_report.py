@@ -1,6 +1,8 @@
 """The report of a sweep: one page, its figures, the same bytes each time."""
 
+import hashlib
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -140,11 +142,8 @@ def test_equal_results_give_equal_bytes(sweep: Path, tmp_path: Path) -> None:
     shutil.copytree(sweep, copy)
     files = [p for p in copy.rglob("*") if "runs/" not in str(p.relative_to(copy))]
     before = {p: p.read_bytes() for p in files if p.is_file()}
-    stale = copy / "figures" / "of_another_time.png"
-    stale.write_bytes(b"")
     build(copy)
     assert {p: p.read_bytes() for p in before} == before
-    assert not stale.exists()
     paper = b"".join(p.read_bytes() for p in before if p.suffix in (".svg", ".pdf"))
     assert b"CreationDate" not in paper and b"dc:date" not in paper
 
@@ -269,3 +268,68 @@ def test_the_summary_is_a_table_of_variants_and_distances(sweep: Path) -> None:
     assert lines[sigmoid + 1].split() == ["2/2", "−0.646", "0/2", "−0.640"]
     text = "\n".join(lines)
     assert "1 unfinished" in text and "1 diverged" in text
+
+
+def noted(folder: Path) -> dict[str, str]:
+    return json.loads((folder / ".report.json").read_text())["files"]
+
+
+def test_a_report_replaces_what_reports_wrote_and_nothing_else(
+    sweep: Path, tmp_path: Path
+) -> None:
+    pool = tmp_path / "pool"
+    shutil.copytree(sweep, pool)
+    build(pool)
+    # of an earlier report: its own record says so
+    stale, foreign = (pool / "figures" / name for name in ("old.png", "mine.png"))
+    stale.write_bytes(b"drawn earlier")
+    record = noted(pool) | {
+        "figures/old.png": hashlib.sha256(b"drawn earlier").hexdigest()
+    }
+    (pool / ".report.json").write_text(json.dumps({"files": record, "writing": []}))
+    foreign.write_bytes(b"a photograph")
+    build(pool)
+    assert not stale.exists() and foreign.read_bytes() == b"a photograph"
+    assert set(noted(pool)) == {
+        str(file.relative_to(pool))
+        for file in [
+            pool / "report.html",
+            pool / "runs.csv",
+            *(pool / "figures").iterdir(),
+        ]
+        if file != foreign
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["runs.csv", "report.html", "figures/training_curves.csv"]
+)
+def test_a_file_of_somebody_else_is_not_overwritten(
+    sweep: Path, tmp_path: Path, name: str
+) -> None:
+    fresh, changed = tmp_path / "fresh", tmp_path / "changed"
+    shutil.copytree(sweep, changed)
+    build(changed)
+    shutil.copytree(sweep, fresh)
+    for written in [*noted(changed), ".report.json"]:
+        (fresh / written).unlink(missing_ok=True)
+    for folder, said in ((fresh, "not written by"), (changed, "changed after")):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("my own table")
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(UserError, match=f"{name}' was {said} the last report"):
+            build(folder)
+        assert (folder / name).read_text() == "my own table"
+        assert sorted(folder.rglob("*")) == before
+
+
+def test_an_interrupted_report_is_written_again(sweep: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    shutil.copytree(sweep, pool)
+    build(pool)
+    whole = (pool / "runs.csv").read_bytes()
+    record = {"files": noted(pool), "writing": list(noted(pool))}
+    (pool / ".report.json").write_text(json.dumps(record))
+    (pool / "runs.csv").write_bytes(b"half")
+    build(pool)
+    assert (pool / "runs.csv").read_bytes() == whole

@@ -1,5 +1,6 @@
 """Build the report of a sweep."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.report import words, words_flow
@@ -17,6 +18,7 @@ from rnnjax.report.grids import (
     runs_grid,
 )
 from rnnjax.report.naming import count
+from rnnjax.report.owned import Owned
 from rnnjax.report.page import Page, render
 from rnnjax.report.places import Place
 from rnnjax.report.provenance import provenance
@@ -48,15 +50,18 @@ def build(sweep_dir: str | Path) -> Path:
         The path of the page.
 
     Raises:
-        UserError: the folder holds no runs, or cannot be written.
+        UserError: the folder holds no runs, cannot be written, or has a file of
+            somebody else where the report would write (`rnnjax.report.owned`).
     """
     study = read_study(sweep_dir)
     folder = study.folder
     make_folder(folder / FIGURES)
+    drawn, owned = drawings(study), Owned(folder, REPORT)
+    names = [REPORT, RUNS, *files_of(drawn)]
+    owned.begin(names)
     table = study.runs.frame.drop("path")
     write_atomically(folder / RUNS, table.write_csv)
-    figures = [(one, save(one, folder / FIGURES)) for one in drawings(study)]
-    _remove_others(folder / FIGURES, {drawing.name for drawing, _ in figures})
+    figures = [(one, save(one, folder / FIGURES)) for one in drawn]
     page = Page(
         origin=provenance(folder, study.record, study.runs.frame),
         headline=_headline(study),
@@ -68,7 +73,14 @@ def build(sweep_dir: str | Path) -> Path:
         palette=study.palette,
     )
     write_text(folder / REPORT, render(page))
+    owned.settle(names)
     return folder / REPORT
+
+
+def files_of(drawn: Sequence[Drawing]) -> list[str]:
+    """The files that drawings are saved as, by their place in the folder."""
+    kinds = ("png", "svg", "pdf", "csv")
+    return [f"{FIGURES}/{one.name}.{kind}" for one in drawn for kind in kinds]
 
 
 def drawings(study: Study) -> list[Drawing]:
@@ -186,10 +198,3 @@ def _failures(study: Study) -> list[str]:
         reason = f": {row['error']}" if row["error"] else ""
         found.append(f"{name} – {row['status']}{when}{reason} ({row['identity']})")
     return found
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove figures of an earlier report that this one no longer has."""
-    for file in folder.iterdir():
-        if file.suffix in (".png", ".svg", ".pdf", ".csv") and file.stem not in names:
-            file.unlink()
