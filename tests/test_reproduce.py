@@ -237,8 +237,8 @@ def each_figure():
     return [pytest.param(name, marks=mark(name)) for name in names()]
 
 
-PADDED = {"both", "slope", "weight", "curve", "spectrum"}
-"""Arrays of several lengths in one, with NaN at their ends."""
+PADDED = {"both", "slope", "weight", "curve", "spectrum", "error"}
+"""Arrays of several lengths in one, with NaN at their ends; errors without training."""
 
 
 def finite(results: xr.Dataset) -> None:
