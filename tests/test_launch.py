@@ -402,6 +402,42 @@ class FailsToDescribe(Fine):
 """
 
 
+def as_file(folder: Path) -> None:
+    folder.write_text("not a folder")
+
+
+def as_dangling_link(folder: Path) -> None:
+    folder.symlink_to(folder.parent / "nowhere")
+
+
+def as_full_of_folders(folder: Path) -> None:
+    (folder / "config.yaml").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("block", [as_file, as_dangling_link, as_full_of_folders])
+def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool, block):
+    planned = jobs("seed=0,1,2")
+    stopped = planned[1]
+    folder = pool / f"{stopped.name}-{stopped.identity}"
+    pool.mkdir()
+    block(folder)
+    witness = Witness()
+    result = start(pool, planned, witness)
+    assert result.failed == 1
+    (warning,) = witness.warnings
+    assert warning.startswith("1 run failed: cannot write") and str(folder) in warning
+    done = {run.path: run.manifest().status for run in result.runs}
+    assert list(done.values()) == ["done", "done"] and folder not in done
+
+
+def test_a_command_whose_only_folder_cannot_be_made_ends_with_1(pool):
+    planned = jobs("seed=0")
+    pool.mkdir()
+    as_file(pool / f"{planned[0].name}-{planned[0].identity}")
+    result = start(pool, planned)
+    assert (result.failed, result.runs) == (1, ())
+
+
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a file with tasks, in the present folder."""

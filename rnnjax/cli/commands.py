@@ -49,7 +49,7 @@ def train(
 
         console().print(summary(result.sweep))
         report(str(result.sweep))
-    else:
+    elif result.runs:
         show_run(result.runs[0])
     callbacks.close()
     return 1 if result.failed else 0

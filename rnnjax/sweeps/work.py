@@ -10,7 +10,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from rnnjax.errors import one_line
+from rnnjax.errors import UserError, one_line
 from rnnjax.store.claims import Claims
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
@@ -193,15 +193,27 @@ class Work:
         unfinished: set[str],
         claims: Claims,
     ) -> int:
-        """Train a pack and seal its runs, mirrored to W&B; counts failures."""
+        """Train a pack and seal its runs, mirrored to W&B; counts failures.
+
+        A run whose folder cannot be made is one of them.
+        """
         left: dict[int, tuple[RunDir, Manifest]] = {}
+        lost = 0
         try:
             with ThreadPoolExecutor(SEALERS) as sealers:
                 noted: list[Future[None]] = []
                 for i, member in enumerate(pack.members):
-                    if member.identity in unfinished:
+                    if member.identity not in unfinished:
+                        continue
+                    try:
                         left[i] = self._begin(member)
-                        noted.append(sealers.submit(_note, left[i][0], member.job))
+                    except UserError as error:  # costs this run, not its pack
+                        lost += 1
+                        self.progress.warn(f"1 run failed: {error}")
+                        continue
+                    noted.append(sealers.submit(_note, left[i][0], member.job))
+                if not left:
+                    return lost
                 training = ready.result()
                 outcomes = training.run(self.progress.advance)
                 slots = slots_of(training)
@@ -232,15 +244,16 @@ class Work:
             reason = one_line(error)
             self._close(left, status="failed", error=reason)
             self.progress.warn(f"{len(left)} runs failed: {reason}")
-            return len(left)
+            return lost + len(left)
         except KeyboardInterrupt:
             self._close(left, status="interrupted")
             raise
         finally:
             for identity in pack.identities:
                 claims.release(identity)
-        pack.checkpoint.clear()
-        return 0
+        if not lost:
+            pack.checkpoint.clear()
+        return lost
 
     def _close(self, runs: dict[int, tuple[RunDir, Manifest]], **changes: Any) -> None:
         """Enter runs that ended without a result; what they go on from stays."""
