@@ -12,6 +12,7 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Float
 
+from rnnjax.errors import UserError
 from rnnjax.probes.adjoint import by_lag
 from rnnjax.probes.decay import decay, transient_of
 from rnnjax.probes.relative import mean_log, relative
@@ -101,7 +102,11 @@ def read_flow(runs: pl.DataFrame) -> Flow:
         run = RunDir(Path(row["path"]))
         if row["status"] not in ("done", "diverged") or not run.has(PROBES):
             continue
-        data = run.probes()
+        try:
+            data = run.probes()
+        except (UserError, OSError, ValueError) as error:
+            warnings.warn(f"no gradients of one run: {error}", stacklevel=2)
+            continue
         if "log10_adjoint" not in data or not data.sizes["train_step"]:
             continue
         keys = [pl.lit(row[key], runs.schema[key]).alias(key) for key in KEYS]

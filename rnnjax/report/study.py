@@ -1,6 +1,7 @@
 """A sweep, read once: what every figure, table and sentence is made from."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from rnnjax.report.provenance import sweep_record
 from rnnjax.report.runs import Runs, tidy
 from rnnjax.report.style import Palette, palette
 from rnnjax.results import Results
+from rnnjax.store.quarantine import damage
 from rnnjax.store.rundir import METRICS, RunDir
 from rnnjax.store.sweep_record import SweepRecord
 
@@ -74,6 +76,18 @@ def read_study(folder: str | Path) -> Study:
     folder = Path(folder).resolve()
     found = results.load(folder)
     record = sweep_record(folder)
-    runs = tidy(found, record.groups if record else None)
+    runs = _readable(tidy(found, record.groups if record else None))
     flow = read_flow(runs.frame)
     return Study(folder, record, found, runs, flow, palette(runs.variants))
+
+
+def _readable(runs: Runs) -> Runs:
+    """The runs without those whose record is damaged; each is named in a warning."""
+    lost = []
+    for path in runs.frame["path"]:
+        if why := damage(RunDir(Path(path))):
+            warnings.warn(f"left out of the report: {why}", stacklevel=3)
+            lost.append(path)
+    return dataclasses.replace(
+        runs, frame=runs.frame.filter(~pl.col("path").is_in(lost))
+    )

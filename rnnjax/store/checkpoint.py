@@ -157,13 +157,13 @@ class PackCheckpoint:
     def _commit(self) -> _Commit | None:
         try:
             entries = json.loads((self.folder / COMMIT).read_bytes())
-        except FileNotFoundError:
+            parts = [(int(tag), str(name)) for tag, name in entries.pop("parts")]
+            return _Commit(parts=parts, **entries)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             file = self.folder / COMMIT
-            raise UserError(f"cannot read the checkpoint '{file}': {error}") from None
-        parts = [(tag, name) for tag, name in entries.pop("parts")]
-        return _Commit(parts=parts, **entries)
+            raise UserError(f"cannot read the checkpoint '{file}': {error!r}") from None
 
     def _prune(self, commit: _Commit | None) -> None:
         """Remove what the commit does not name: older steps, and torn saves."""

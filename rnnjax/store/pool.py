@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import yaml
 
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder
@@ -107,6 +108,10 @@ class Pool:
             raise
         except UserError as error:
             warnings.warn(f"left out of the pool: {error}", stacklevel=2)
+            return None
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+            said = f"the configuration of '{run.path}' cannot be read: {error!r}"
+            warnings.warn(f"left out of the pool: {said}", stacklevel=2)
             return None
 
 

@@ -17,9 +17,9 @@ from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
-from rnnjax.sweeps.packing import Planned, clear_leftovers, plan
+from rnnjax.sweeps.packing import Planned, clear_leftovers, plan, set_aside_checkpoints
 from rnnjax.sweeps.progress import Progress
-from rnnjax.sweeps.reuse import finished, without_twins
+from rnnjax.sweeps.reuse import finished, without_damaged, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 
 
@@ -69,11 +69,15 @@ def launch(
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
     planned = without_twins([plan(job) for job in with_data(jobs)])
+    told = progress or Progress()
+    # Who shows no progress (Python) is still warned.
+    warn = told.warn if progress else partial(warnings.warn, stacklevel=3)
     rows = {row.identity: row for row in pool.rows()}
+    rows = without_damaged(pool, rows, planned, warn)
+    set_aside_checkpoints(pool.path, warn)
     there, stale = finished(pool, rows, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there
     sweep = record_sweep(pool, planned, settings, command)
-    told = progress or Progress()
     copies = Copies()
     order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told, copies)
     if callbacks:
@@ -83,8 +87,6 @@ def launch(
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     later = copies.complete(pool, planned, rows, sweep.name)
-    # Who shows no progress (Python) is still warned.
-    warn = told.warn if progress else partial(warnings.warn, stacklevel=3)
     copies.tell(later, told.say, warn)
     known = (rows.get(one.identity) for one in planned)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
+from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import set_aside
 from rnnjax.sweeps.jobs import Job
 from rnnjax.training.build import signature
 from rnnjax.training.program import Signature
@@ -115,6 +117,19 @@ def make_packs(
         for start in range(0, len(group), size):
             packs.append(pack_of(group[start : start + size], pool))
     return packs
+
+
+def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
+    """Move checkpoints that cannot be read into quarantine: their packs begin again.
+
+    Raises:
+        UserError: one cannot be moved.
+    """
+    for folder in sorted((pool / PACKS).glob("*")):
+        try:
+            PackCheckpoint(folder).members()
+        except UserError as error:
+            set_aside(folder, pool, str(error), tell)
 
 
 def pack_of(members: Sequence[Planned], pool: Path) -> PlannedPack:

@@ -1,10 +1,12 @@
 """Which runs of a pool need not be computed again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rnnjax.errors import UserError
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import damage, set_aside
+from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.sweeps.packing import Planned
 
 
@@ -46,6 +48,30 @@ def finished(
             "stale=accept keeps them, stale=rerun runs them again"
         )
     return (good | old, len(old)) if stale == "accept" else (good, 0)
+
+
+def without_damaged(
+    pool: Pool,
+    rows: Mapping[str, Row],
+    planned: Sequence[Planned],
+    tell: Callable[[str], object],
+) -> dict[str, Row]:
+    """The rows without planned runs whose record cannot be read.
+
+    Their folders go to quarantine, so that they are computed again.
+
+    Raises:
+        UserError: a folder cannot be moved, or a record is of another format.
+    """
+    known = dict(rows)
+    for one in planned:
+        row = known.get(one.identity)
+        own = run_path(pool.path, one.job.name, one.identity)
+        for folder in {own, pool.path / row.folder if row else own}:
+            if why := damage(RunDir(folder)):
+                set_aside(folder, pool.path, why, tell)
+                known.pop(one.identity, None)
+    return known
 
 
 def held(
