@@ -217,7 +217,7 @@ def test_saves_that_are_refused(tmp_path: Path):
     with pytest.raises(TypeError):
         pack.save(4, {"key": jax.random.key(0)})
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot read .*commit.json"):
+    with pytest.raises(UserError, match="cannot write .*file"):
         PackCheckpoint(tmp_path / "file").save(1, state_of(1))
     restored = pack.restore(state_of(0))
     assert restored is not None and restored.tag == 3
