@@ -1,5 +1,7 @@
 """The gradient of a solved example keeps its digits where p − y rounds off."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,7 +62,7 @@ def test_what_is_left_of_the_gradient_does_not_depend_on_the_margin(cell):
     spec = spec_of("last", 8)
     batch = batch_of("last", 8, [8, 8, 8])
     model = model_of(cell)
-    batch = batch.replace(targets=jnp.zeros(3, jnp.int32))
+    batch = dataclasses.replace(batch, targets=jnp.zeros(3, jnp.int32))
     params = parameters(model, batch)
 
     def curves(scale: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Adjoints in units of the state: against float64, and whatever the coordinates."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def in_float64(walk: Walk, valid: np.ndarray) -> np.ndarray:
     def reals(tree, turn: float) -> np.ndarray:
         parts = []
         for leaf in jax.tree.leaves(tree):
-            leaf = np.asarray(leaf).reshape(steps, batch, -1)
+            leaf: Any = np.asarray(leaf).reshape(steps, batch, -1)
             parts.append(leaf.real.astype(np.float64))
             if np.iscomplexobj(leaf):
                 parts.append(turn * leaf.imag.astype(np.float64))
@@ -74,7 +75,8 @@ def test_other_coordinates_of_the_state_leave_it():
     def c_by(tree, matrix):
         return tree._replace(c=tree.c @ matrix)
 
-    adjoint = walk.adjoint.replace(mantissa=c_by(walk.adjoint.mantissa, turned.T))
+    mantissa = c_by(walk.adjoint.mantissa, turned.T)
+    adjoint = dataclasses.replace(walk.adjoint, mantissa=mantissa)
     moved = dataclasses.replace(walk, states=c_by(walk.states, A), adjoint=adjoint)
     before, after = (
         np.asarray(log10_state_scaled(one, jnp.asarray(valid))) for one in (walk, moved)
@@ -103,7 +105,7 @@ def test_a_walk_from_the_end_meets_its_own_states(cell):
 def test_equal_states_do_not_vary(size):
     """All begin with one word: the mean's rounding does not stand for a spread."""
     spec, batch = spec_of("last", 4), batch_of("last", 4, [4] * size)
-    batch = batch.replace(inputs=batch.inputs.at[0].set(1))
+    batch = dataclasses.replace(batch, inputs=batch.inputs.at[0].set(1))
     model = model_of("elman", features=16)
     seen = trace(model, parameters(model, batch), batch, spec, lag="last")
     found = np.asarray(log10_state_scaled(seen.walks[0], seen.valid))
@@ -112,7 +114,8 @@ def test_equal_states_do_not_vary(size):
 
 def test_far_below_float32_it_is_a_number():
     walk, valid = walk_of("elman")
-    small = walk.adjoint.replace(exponent=walk.adjoint.exponent - 1000)
+    exponent = walk.adjoint.exponent - 1000
+    small = dataclasses.replace(walk.adjoint, exponent=exponent)
     shifted = dataclasses.replace(walk, adjoint=small)
     before, after = (
         np.asarray(log10_state_scaled(one, jnp.asarray(valid)))
