@@ -178,8 +178,7 @@ FIGURE = Figure(
     remarks=(
         "The IRNN's loss passes 10⁶ after its first update, entrywise clipping "
         "notwithstanding, and comes back within some hundred updates in most seeds; no "
-        "bound "
-        "on the loss stops it here.",
+        "bound on the loss stops it here.",
         "The record of the paper preset counts the IRNN alone; all other runs were in "
         "the pool (40 min, an hour of processor time).",
     ),

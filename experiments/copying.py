@@ -236,7 +236,7 @@ FIGURE = Figure(
     ),
     remarks=(
         "The stored results of the paper preset are older than those of quick: "
-        "RMSprop's "
-        "mean square starts at 0 there, and symbols enter through an embedding.",
+        "RMSprop's mean square starts at 0 there, and symbols enter through an "
+        "embedding.",
     ),
 )

@@ -364,8 +364,7 @@ FIGURE = Figure(
         ),
         Claim(
             "most flossed runs reach an accuracy of .95 (share of the tasks, median "
-            "over "
-            "the seeds)",
+            "over the seeds)",
             lambda results: median(
                 (results.accuracy.sel(arm="flossed") >= SOLVED).mean("task")
             ),

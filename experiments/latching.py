@@ -295,8 +295,7 @@ FIGURE = Figure(
         ),
         Claim(
             "where a trial converged, |∂y_T/∂y_L| < 10⁻³ for T ≥ 20, L = 3 (share of "
-            "those "
-            "trials)",
+            "those trials)",
             latched,
             "the trade-off of the paper's theorem; our thresholds",
             low=0.8,

@@ -24,9 +24,8 @@ DROPPED, STEPS, CHAINS, LEADING = 500, 2000, 4, 8
 
 INPUT = (
     f"of the recurrence by itself on stationary input: {CHAINS} walks, from states "
-    f"that "
-    f"it had, over its inputs "
-    f"at steps drawn at random from the batch, {DROPPED} steps dropped, {STEPS} counted"
+    f"that it had, over its inputs at steps drawn at random from the batch, {DROPPED} "
+    f"steps dropped, {STEPS} counted"
 )
 
 VARIABLES = {

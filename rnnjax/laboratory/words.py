@@ -46,14 +46,14 @@ def words(
     if spec.vocabulary is None:
         instead = permuted_substitutes(key, batch, MOST_SUBSTITUTES)[:, :, :sentences]
     else:
-        known = min(spec.vocabulary, MOST_SUBSTITUTES)
-        tokens = jax.random.choice(key, spec.vocabulary, (known,), replace=False)
+        count = min(spec.vocabulary, MOST_SUBSTITUTES)
+        tokens = jax.random.choice(key, spec.vocabulary, (count,), replace=False)
         instead = token_substitutes(jnp.sort(tokens), some)
     found = jax.eval_shape(
         lambda p: [k for k in kernels(trace(model, p, some, spec, lag="total"))], params
     )
-    names_ = [k.name for k in found]
-    own = [name for name in names_ if name != EMBEDDING] or names_
+    known = [uses.name for uses in found]
+    own = [name for name in known if name != EMBEDDING] or known
     kernel = "layer0/V" if "layer0/V" in own else own[0]
 
     answer = "contrast" if spec.loss == "cross_entropy" else 0

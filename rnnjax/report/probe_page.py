@@ -75,10 +75,9 @@ INSTRUMENTS = (
         "Norm of the gradient of the loss at the last loss step s with respect to the "
         "state at step t, by lag: median over examples, band: 10 to 90 % of them. The "
         "number is the mean change of log₁₀‖λ‖, in powers of ten per step of lag, "
-        "first "
-        "lags left out; a "
-        "cross marks the first lag at which λ is exactly zero. ‖λ_s‖ is the largest "
-        "norm at lags 0 to 5; averages over examples are geometric means.",
+        "first lags left out; a cross marks the first lag at which λ is exactly zero. "
+        "‖λ_s‖ is the largest norm at lags 0 to 5; averages over examples are "
+        "geometric means.",
     ),
     Instrument(
         instruments.gradient_over_training,
@@ -190,9 +189,7 @@ INSTRUMENTS = (
         "Left: norm of the update over that of the array, for the configured optimizer "
         "if it starts here; the first step of Adam is about the learning rate in every "
         "entry, so that its ratio tells the size of the weights. Right: mean over "
-        "examples of |∂h_T/∂θ|², T the last step "
-        "(Zucchet & "
-        "Orvieto 2024).",
+        "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
     ),
     Instrument(
         instruments.word_strip,
@@ -201,10 +198,10 @@ INSTRUMENTS = (
         "Share: ⟨G_t, G⟩/‖G‖² of a kernel within the sentence, which sums to 1 "
         "(orange: with the update, purple: against it). Influence: mean change of the "
         "answer (total variation) when the word is replaced. Saliency: log₁₀ of the "
-        "gradient with "
-        "respect to the word's vector. Decodable: how well a linear probe reads one "
-        "step's input from the state, over other sentences. Orange words decide the "
-        "target; dots stand for words left out. What float32 cannot resolve is 0.",
+        "gradient with respect to the word's vector. Decodable: how well a linear "
+        "probe reads one step's input from the state, over other sentences. Orange "
+        "words decide the target; dots stand for words left out. What float32 cannot "
+        "resolve is 0.",
     ),
 )
 

@@ -60,10 +60,8 @@ def signal_to_noise(data: xr.Dataset) -> Sentences:
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
     return [
         f"Of {count(len(found), 'parameter')} {above[0]} lie above 1/B = "
-        f"{brief(level)}, "
-        f"the level of noise alone, in the nearer half of the lags and {above[1]} in "
-        f"the "
-        f"farther (medians of the halves: {shown}{more})."
+        f"{brief(level)}, the level of noise alone, in the nearer half of the lags and "
+        f"{above[1]} in the farther (medians of the halves: {shown}{more})."
     ]
 
 

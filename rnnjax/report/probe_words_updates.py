@@ -105,8 +105,7 @@ def truncation(data: xr.Dataset) -> Sentences:
     found = [
         f"Cut at lag {lags[half]}, the gradient of all parameters, taken as one "
         f"vector, is wrong by {percent(float(values[half]))} of its norm; single "
-        f"arrays "
-        f"by up to {percent(_worst(data, half))}."
+        f"arrays by up to {percent(_worst(data, half))}."
     ]
     # a cut at the length of the longest example or beyond cuts nothing
     cuts = lags < int(data["length"].max()) if "length" in data else lags >= 0

@@ -12,6 +12,7 @@ from rnnjax.report.runs import Metric
 
 PLACE = ["setting", "distance"]
 FINISHED = ("done", "diverged")
+LEFT_AT_FIRST = ("first_ratio", "first_scaled")
 BROKEN = ("diverged", "failed", "interrupted")
 
 
@@ -79,7 +80,7 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
-    first = pl.col("first_word").fill_nan(None)
+    measured = lambda name: pl.col(name).fill_nan(None)
     return (
         decays.filter(pl.col("stage") == stage)
         .group_by(*PLACE, "variant", maintain_order=True)
@@ -97,16 +98,13 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
             median("first_ratio"),
             median("first_scaled"),
-            *(
-                bound(key).alias(f"{key}_{end}")
-                for key in ("first_ratio", "first_scaled")
-                for end, bound in (("low", _least), ("high", _most))
-            ),
+            *(measured(key).min().alias(f"{key}_low") for key in LEFT_AT_FIRST),
+            *(measured(key).max().alias(f"{key}_high") for key in LEFT_AT_FIRST),
             pl.col("lags").max(),
             pl.col("transient").max(),
             median("first_word"),
-            first.min().alias("first_low"),
-            first.max().alias("first_high"),
+            measured("first_word").min().alias("first_low"),
+            measured("first_word").max().alias("first_high"),
             median("sigma_max"),
             median("bound"),
             (pl.col("slope") <= pl.col("bound")).filter(known).sum().alias("held"),
@@ -117,14 +115,6 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
         )
         .sort("setting", "distance", descending=[False, True], maintain_order=True)
     )
-
-
-def _least(name: str) -> pl.Expr:
-    return pl.col(name).fill_nan(None).min()
-
-
-def _most(name: str) -> pl.Expr:
-    return pl.col(name).fill_nan(None).max()
 
 
 def _law(fits: pl.Series) -> str | None:

@@ -6,7 +6,7 @@ Glorot's uniform initialisation, the identity for the IRNN. What differs is in
 `setting_lines`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rnnjax.reproduce.setting import Setting, same
@@ -134,8 +134,7 @@ _OWN = {
 
 def concerning(*networks: str, more: tuple[str, ...] = ("updates",)) -> tuple[str, ...]:
     """Names of the lines on which a claim about some networks depends."""
-    own = [(f"units ({name})", *_OWN.get(name, ())) for name in networks]
-    return (*SHARED, *more, *(line for lines in own for line in lines))
+    return (*SHARED, *more, *_lines_of(networks))
 
 
 def starting(*networks: str) -> tuple[str, ...]:
@@ -144,8 +143,14 @@ def starting(*networks: str) -> tuple[str, ...]:
     The read-out's start is not among them: its scale cancels, and its direction is
     random either way.
     """
-    own = [(f"units ({name})", *_OWN.get(name, ())) for name in networks]
-    return ("start of U and V", *(line for lines in own for line in lines))
+    return ("start of U and V", *_lines_of(networks))
+
+
+def _lines_of(networks: Sequence[str]) -> list[str]:
+    """Names of the lines that are about one of these networks alone."""
+    return [
+        line for name in networks for line in (f"units ({name})", *_OWN.get(name, ()))
+    ]
 
 
 def _units(name: str) -> Callable[[Any], int | str]:

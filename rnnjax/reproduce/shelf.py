@@ -117,7 +117,8 @@ class Shelf:
             verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
             lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
             record = Record(**tree, verdicts=verdicts, compared=lines)
-            record.settings.items()  # a mapping
+            if not isinstance(record.settings, dict):
+                raise TypeError("settings")
             return record
         except OSError as error:
             raise UserError(f"cannot read '{file}': {error.strerror}") from error

@@ -34,8 +34,8 @@ MEANINGS: dict[Outcome, str] = {
     ),
     "reduced scale": (
         "the paper's pattern holds, by its bound or by a threshold of ours, in a "
-        "setting "
-        "that differs (smaller, or changed); the differences are named beside it"
+        "setting that differs (smaller, or changed); the differences are named beside "
+        "it"
     ),
     "observed": (
         "a claim of our own holds; or, in the paper's own setting, a pattern by a "

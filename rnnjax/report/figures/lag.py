@@ -111,10 +111,9 @@ def gradient_against_lag(
                     axes.set_ylabel(SIGNS[source])
     caption = (
         f"{MEANINGS[source]}. Line: median over seeds, band: range of the seeds. The "
-        "number is the mean change of the line in powers of ten per step of lag, first "
-        "lags left out. A cross marks the lag at which λ is exactly zero in some seed; "
-        "the line "
-        "goes on with the others."
+        "number is the mean change of the line in powers of ten per step of lag, "
+        "first lags left out. A cross marks the lag at which λ is exactly zero in "
+        "some seed; the line goes on with the others."
     )
     size = what == SIZE
     return Drawing(
