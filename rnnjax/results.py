@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import xarray as xr
@@ -15,12 +17,15 @@ from rnnjax.store.aggregate import Range
 from rnnjax.store.identity import COSMETIC
 from rnnjax.store.index import INDEX, row_of
 from rnnjax.store.joined import join_probes
-from rnnjax.store.manifest import FINISHED
+from rnnjax.store.manifest import FINISHED, Damaged
 from rnnjax.store.names import column, quoted, unknown_column
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import MANIFEST, METRICS, PROBES, RunDir
 from rnnjax.store.sweep_record import SWEEP, read_sweep
 from rnnjax.store.table import table_of
+
+
+T = TypeVar("T")
 
 
 def load(path: str | Path) -> "Results":
@@ -38,6 +43,12 @@ def load(path: str | Path) -> "Results":
         pool = Pool(record.pool)
         known = {row.identity: row for row in pool.rows()}
         rows = [known[identity] for identity in record.runs if identity in known]
+        if lost := len(record.runs) - len(rows):
+            warnings.warn(
+                f"the pool '{pool.path}' lacks {lost} of the {len(record.runs)} runs "
+                f"of the sweep '{path}'",
+                stacklevel=2,
+            )
     elif (folder / MANIFEST).is_file():
         pool = Pool(folder.parent)
         rows = [row_of(RunDir(folder))]
@@ -173,10 +184,10 @@ class Results:
         Raises:
             UserError: no run is finished, or there is no such column.
         """
-        labels, folders = self._finished(METRICS, columns)
+        labels, read = self._finished(METRICS, columns, RunDir.metrics)
         frames = [
-            run.metrics().select(pl.lit(identity).alias("identity"), pl.all())
-            for identity, run in folders.items()
+            frame.select(pl.lit(identity).alias("identity"), pl.all())
+            for identity, frame in read.items()
         ]
         table = pl.concat(frames, how="diagonal_relaxed")
         clash = (set(labels.columns) & set(table.columns)) - {"identity"}
@@ -197,28 +208,36 @@ class Results:
         Raises:
             UserError: no finished run has probes, or there is no such column.
         """
-        labels, folders = self._finished(PROBES, columns)
+        labels, read = self._finished(PROBES, columns, RunDir.probes)
         kept = labels.drop("identity").to_dict(as_series=True)
-        datasets = [run.probes() for run in folders.values()]
-        return join_probes(datasets, list(folders), kept)
+        return join_probes(list(read.values()), list(read), kept)
 
     def _finished(
-        self, file: str, columns: Sequence[str] | None
-    ) -> tuple[pl.DataFrame, dict[str, RunDir]]:
-        """Identity and label columns, and directories, of the runs that hold a file."""
+        self, file: str, columns: Sequence[str] | None, reader: Callable[[RunDir], T]
+    ) -> tuple[pl.DataFrame, dict[str, T]]:
+        """Identity and label columns, and contents, of the runs that hold a file.
+
+        A damaged run is left out, and a warning names it.
+        """
         columns = (
             self.varying() if columns is None else [self.column(c) for c in columns]
         )
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         paths = zip(done["identity"], done["path"], strict=True)
-        folders = {identity: RunDir(Path(path)) for identity, path in paths}
-        folders = {key: run for key, run in folders.items() if run.has(file)}
-        if not folders:
+        read: dict[str, T] = {}
+        for identity, path in paths:
+            run = RunDir(Path(path))
+            try:
+                if run.has(file):
+                    read[identity] = reader(run)
+            except Damaged as error:
+                warnings.warn(f"one run is left out: {error}", stacklevel=3)
+        if not read:
             raise UserError(
                 f"none of the {len(self.runs)} runs is finished with {file}"
             )
-        labels = done.filter(pl.col("identity").is_in(list(folders)))
-        return labels.select(list(dict.fromkeys(["identity", *columns]))), folders
+        labels = done.filter(pl.col("identity").is_in(list(read)))
+        return labels.select(list(dict.fromkeys(["identity", *columns]))), read
 
 
 def _is_number(series: pl.Series) -> bool:

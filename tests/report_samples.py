@@ -12,8 +12,9 @@ from rnnjax.store.environment import Environment, Git
 from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import begin_run, finish_run
+from rnnjax.store.rundir import run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.writing import begin_run, finish_run
 
 
 ENVIRONMENT = Environment(
@@ -151,7 +152,7 @@ def store(
         source_digest="0123456789ab",
         created="2026-01-01T00:00:00.000+00:00",
     )
-    run = begin_run(pool.path, "sample", key, config, started)
+    run = begin_run(run_path(pool.path, "sample", key), config, started)
     ended = started.replace(status=status, results=results or {}, **fields)
     finish_run(run, ended, metrics, probes)
     pool.add(run)

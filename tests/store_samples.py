@@ -10,7 +10,8 @@ from rnnjax.store.environment import Environment
 from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import RunDir, begin_run, finish_run
+from rnnjax.store.rundir import RunDir, run_path
+from rnnjax.store.writing import begin_run, finish_run
 
 
 ENVIRONMENT = Environment(
@@ -58,10 +59,10 @@ def store_run(pool: Pool, cell: str = "lstm", seed: int = 0, **other: Any) -> Ru
     config = config_of(cell, seed, **other.pop("config", {}))
     key = identity(config, {})
     started = manifest_of(key)
-    run = begin_run(pool.path, "sample", key, config, started)
+    run = begin_run(run_path(pool.path, "sample", key), config, started)
     length = other.pop("length", 3)
     fields = {"status": "done", "results": {"accuracy": 0.5 + seed / 10}, **other}
-    finish_run(
+    run = finish_run(
         run, started.replace(**fields), metrics_of(seed), probes_of(length), b"weights"
     )
     pool.add(run)

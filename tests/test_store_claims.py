@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnjax.store import claims as claims_module
 from rnnjax.store.claims import CLAIMS, Claims
 
 
@@ -138,3 +139,51 @@ def test_no_claim_outlives_its_context(tmp_path: Path):
     with Claims(tmp_path) as one:
         assert one.take("a") and one.take("b")
     assert list((tmp_path / CLAIMS).iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "12x far away", "\x00\xff", "99999"])
+@pytest.mark.parametrize("years", [0, 1])
+def test_a_claim_that_nobody_renews_is_overtaken(
+    tmp_path: Path, text: str, years: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Of another host, without an owner, from the future, by a clock that stands."""
+    clock = [1000.0]
+    monkeypatch.setattr(claims_module.time, "monotonic", lambda: clock[0])
+    claim = tmp_path / CLAIMS / "run" / "4"
+    claim.parent.mkdir(parents=True)
+    claim.write_text(text)
+    when = time.time() + years * 3e7
+    os.utime(claim, (when, when))
+    with Claims(tmp_path, 60.0) as claims:
+        assert not claims.take("run") and claims.holder("run")
+        clock[0] += 50
+        assert not claims.take("run")
+        os.utime(claim, (when + 1, when + 1))  # a sign of life
+        clock[0] += 50
+        assert not claims.take("run")
+        clock[0] += 61
+        assert claims.take("run") and claims.holds("run")
+
+
+def test_processes_of_one_number_in_two_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A number is looked up where it counts, or a living process would be overtaken."""
+    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+        assert one.take("run")
+        sign = one.sign.read_text().split(" ")
+        one.sign.write_text(" ".join(["2999999", *sign[1:-1], "pid:[1]\n"]))
+        assert not other.take("run")
+        one.sign.write_text(" ".join(["2999999", *sign[1:]]))
+        assert other.take("run")
+
+
+def test_signs_of_processes_that_are_gone_are_removed(tmp_path: Path):
+    program = (
+        "import os, sys; from rnnjax.store.claims import Claims\n"
+        "Claims(sys.argv[1]).__enter__(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)])
+    (left,) = (tmp_path / CLAIMS).iterdir()
+    with Claims(tmp_path) as own:
+        assert list((tmp_path / CLAIMS).iterdir()) == [own.sign] != [left]

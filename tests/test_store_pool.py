@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
+from rnnjax.store import portable
 from rnnjax.store.identity import identity
-from rnnjax.store.index import Row, append_row, read_rows
+from rnnjax.store.index import Row, append_row, read_index
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import RunDir, begin_run, finish_run
+from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
 from rnnjax.store.table import series_of
-from tests.store_samples import config_of, metrics_of, store_run
+from rnnjax.store.writing import begin_run, finish_run
+from tests.store_samples import config_of, manifest_of, metrics_of, store_run
 
 
 @pytest.fixture
@@ -59,16 +61,21 @@ def test_find_and_index(pool: Pool):
 def test_the_later_row_of_a_run_counts(pool: Pool):
     run, other = store_run(pool), store_run(pool, seed=1)
     reopened = run.manifest().replace(results={"accuracy": 0.9})
-    begin_run(pool.path, "sample", reopened.identity, run.config(), reopened)
-    pool.add(run)
-    assert dict(pool.index().select("path", "status").iter_rows()) == {
-        str(run.path): "running",
-        str(other.path): "done",
-    }
-    finish_run(run, reopened.replace(status="done"), metrics_of())
-    # Killed before the index heard of it: the directory is the truth.
+    attempt = begin_run(run.path, run.config(), reopened)
+    assert pool.index()["status"].to_list() == ["done", "done"]
+    pool.add(finish_run(attempt, reopened.replace(status="done"), metrics_of()))
     row = pool.index().filter(pl.col("path") == str(run.path)).row(0, named=True)
     assert (row["status"], row["accuracy"]) == ("done", 0.9)
+    assert len(pool.index()) == 2 and str(other.path) in pool.index()["path"]
+
+
+def test_the_index_of_a_run_that_was_not_finished_is_not_asked(pool: Pool):
+    begun = begin_run(pool.path / "sample-ab", config_of(), manifest_of("ab"))
+    pool.add(begun)
+    assert pool.index()["status"].to_list() == ["running"]
+    finish_run(begun, manifest_of("ab", status="done", results={"accuracy": 0.9}))
+    # Killed before the index heard of it: the directory is the truth.
+    assert pool.index()["status"].to_list() == ["done"]
 
 
 @pytest.mark.parametrize("damage", ["lost", "torn", "noise", "no newline", "empty"])
@@ -147,7 +154,7 @@ def test_lines_of_several_writers_do_not_mix(tmp_path: Path):
     index = tmp_path / "index.jsonl"
     with ThreadPoolExecutor(4) as writers:  # Each line has a descriptor of its own.
         list(writers.map(partial(append_many, index), range(4)))
-    assert len(read_rows(index)) == 200
+    assert len(read_index(index).rows) == 200
     assert len(index.read_bytes().splitlines()) == 200
 
 
@@ -156,9 +163,11 @@ def test_a_pool_of_another_format_is_refused(pool: Pool):
     run = store_run(pool)
     index = pool.path / "index.jsonl"
     for file in (index, run.path / "manifest.json"):
-        entries = file.read_text().replace('"schema": 2', '"colour": "red"')
-        assert entries != file.read_text()
-        file.write_text(entries)
+        lines = file.read_text().splitlines() if file == index else [file.read_text()]
+        records = [portable.opened(line) for line in lines]
+        for record in records:
+            record["schema"] = 1
+        file.write_text("\n".join(map(portable.dumps, records)))
     with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .*out="):
         pool.rows()
     index.unlink()

@@ -12,8 +12,9 @@ from rnnjax.errors import UserError
 from rnnjax.results import Results
 from rnnjax.store.joined import join_probes
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import begin_run
+from rnnjax.store.rundir import run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.writing import begin_run
 from tests.store_samples import config_of, manifest_of, store_run
 
 
@@ -27,7 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pool = Pool(folder / "pool")
     runs = [store_run(pool, cell, seed, length=length) for cell, seed, length in RUNS]
     begun = manifest_of("feedfeedfeed")
-    pool.add(begin_run(pool.path, "sample", begun.identity, config_of("rnn", 9), begun))
+    path = run_path(pool.path, "sample", begun.identity)
+    pool.add(begin_run(path, config_of("rnn", 9), begun))
     keys = [run.manifest().identity for run in runs]
     chosen = (keys[2], "not-begun", keys[0])
     record = SweepRecord("two", "rnnjax", "2026", chosen, pool.path)

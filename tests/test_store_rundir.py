@@ -1,19 +1,21 @@
 """A run directory is finished when its manifest says so, and never half."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
-from rnnjax.store import atomic, rundir
+from rnnjax.store import atomic
 from rnnjax.store.identity import file_digest
-from rnnjax.store.rundir import RunDir, begin_run, finish_run
+from rnnjax.store.rundir import RunDir, run_path
+from rnnjax.store.writing import begin_run, finish_run, settle, write_source
 from tests.store_samples import config_of, manifest_of, metrics_of, probes_of
 
 
@@ -22,7 +24,7 @@ DONE = manifest_of(KEY, status="done", finished="later", results={"loss": float(
 
 
 def begun(pool: Path) -> RunDir:
-    return begin_run(pool, "sample", KEY, config_of(), manifest_of(KEY))
+    return begin_run(run_path(pool, "sample", KEY), config_of(), manifest_of(KEY))
 
 
 def test_a_run_from_begin_to_end(tmp_path: Path):
@@ -90,7 +92,9 @@ def test_configuration_round_trip(
     tmp_path_factory: pytest.TempPathFactory, config: dict
 ):
     pool = tmp_path_factory.getbasetemp() / "configs"
-    run = begin_run(pool, "sample", KEY, {"inner": config}, manifest_of(KEY))
+    path = run_path(pool, "sample", KEY)
+    shutil.rmtree(path, ignore_errors=True)
+    run = begin_run(path, {"inner": config}, manifest_of(KEY))
     assert run.config() == {"inner": config}
 
 
@@ -126,39 +130,117 @@ def test_killed_while_finishing(
         assert run.metrics().equals(metrics_of(1)) and run.probes().sizes["time"] == 5
 
 
-def test_an_extended_run_is_unfinished_until_sealed_again(tmp_path: Path):
-    run = begun(tmp_path)
-    finish_run(run, DONE, metrics_of(), probes_of(), b"w")
-    (run.path / ".probes.nc.99.tmp").write_bytes(b"left by a killed writer")
+LATER = manifest_of(KEY, status="done", finished="later", results={"loss": 0.5})
+KEPT = config_of() | {"steps": 40}
+
+
+def sealed(pool: Path) -> RunDir:
+    return finish_run(begun(pool), DONE, metrics_of(), probes_of(), b"w", best=b"b")
+
+
+def again(run: RunDir) -> RunDir:
+    """Begin a sealed run once more."""
+    return begin_run(run.path, KEPT, manifest_of(KEY))
+
+
+def assert_is_first(run: RunDir) -> None:
+    assert repr(run.manifest().results) == repr(DONE.results)
+    assert run.config() == config_of() and run.params_bytes() == b"w"
+    assert run.metrics().equals(metrics_of()) and run.probes().sizes["time"] == 3
+    assert run.best_params_bytes() == b"b"
+    run.check()
+
+
+def assert_is_second(run: RunDir) -> None:
+    assert run.manifest().results == LATER.results
+    assert run.config() == KEPT and run.params_bytes() == b"again"
+    assert run.metrics().equals(metrics_of(1))
+    assert not run.has("probes.nc") and not run.has("best.msgpack")
+    run.check()
+
+
+def finish_second(attempt: RunDir) -> RunDir:
+    return finish_run(attempt, LATER, metrics_of(1), params=b"again")
+
+
+def test_a_sealed_result_stays_until_the_later_one_is_sealed(tmp_path: Path):
+    run = sealed(tmp_path)
     with pytest.raises(ValueError, match="sealed"):
         finish_run(run, DONE, metrics_of(1))
-    longer = begin_run(
-        tmp_path, "sample", KEY, config_of() | {"steps": 40}, manifest_of(KEY)
-    )
-    assert longer == run and run.manifest().status == "running"
-    assert run.config()["steps"] == 40 and run.params_bytes() == b"w"
-    finish_run(run, DONE, metrics_of(1))
-    assert run.metrics().equals(metrics_of(1))
+    attempt = again(run)
+    assert attempt.home == run.path != attempt.path
+    assert_is_first(run)
+    assert finish_second(attempt) == run
+    assert_is_second(run)
     assert sorted(os.listdir(run.path)) == [
         "config.yaml",
         "manifest.json",
         "metrics.parquet",
+        "params.msgpack",
     ]
 
 
-def test_results_never_lie_sealed_beside_another_configuration(
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_later_attempt_that_ends_without_a_result_leaves_no_trace(
+    tmp_path: Path, status: str
+):
+    run = sealed(tmp_path)
+    before = contents(run)
+    assert finish_run(again(run), DONE.replace(status=status)) == run
+    assert contents(run) == before
+    # neither does one that is killed, once the run is begun anew
+    (again(run).path / "params.msgpack").write_bytes(b"half")
+    assert_is_first(run)
+    assert_is_second(finish_second(again(run)))
+
+
+def contents(run: RunDir) -> dict[str, bytes]:
+    files = (file for file in run.path.rglob("*") if file.is_file())
+    return {str(file.relative_to(run.path)): file.read_bytes() for file in files}
+
+
+def test_killed_at_any_step_of_replacing_a_sealed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    run = begun(tmp_path)
-    finish_run(run, DONE, metrics_of())
+    """One of both results can be read after every change of a name, all of it."""
+    steps = 0
+    while True:
+        run = sealed(tmp_path / str(steps))
+        attempt = again(run)
+        write_source(attempt, "cell", b"mine")
+        left = steps
 
-    def die(path: Path, text: str, durable: bool) -> None:
-        raise KeyboardInterrupt
+        def counted(real: Any) -> Any:
+            def call(*arguments: Any, **options: Any) -> Any:
+                nonlocal left
+                if left == 0:
+                    raise KeyboardInterrupt
+                left -= 1
+                return real(*arguments, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(rundir, "write_text", die)
-        begun(tmp_path)
-    assert not run.has("manifest.json")
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", counted(os.replace))
+            patch.setattr(Path, "unlink", counted(Path.unlink))
+            patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+            try:
+                finish_second(attempt)
+            except KeyboardInterrupt:
+                pass
+            else:
+                break
+        if run.manifest().results == LATER.results:
+            assert_is_second(run)
+            settle(run)
+            assert_is_second(run)
+            assert not [f for f in (run.path / "next").rglob("*") if f.is_file()]
+            assert (run.path / "source" / "cell.py").read_bytes() == b"mine"
+        else:
+            assert_is_first(run)
+            assert_is_second(finish_second(again(run)))
+        steps += 1
+    assert steps > 10
 
 
 @pytest.mark.parametrize("status", ["queued", "running"])
@@ -170,7 +252,7 @@ def test_a_run_that_goes_on_is_not_sealed(tmp_path: Path, status: str):
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a\nb", "a*"])
 def test_names_that_cannot_name_a_folder(tmp_path: Path, name: str):
     with pytest.raises(UserError, match="^name: "):
-        begin_run(tmp_path, name, KEY, {}, manifest_of(KEY))
+        run_path(tmp_path, name, KEY)
 
 
 def test_a_pool_that_cannot_be_written(tmp_path: Path):
@@ -182,12 +264,12 @@ def test_a_pool_that_cannot_be_written(tmp_path: Path):
 def test_a_full_disk_is_one_sentence_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def full(frame: pl.DataFrame, file: Path) -> None:
-        file.write_bytes(b"half")
+    def full(path: Path, content: bytes) -> int:
+        real(path, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    run = begun(tmp_path)
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    run, real = begun(tmp_path), Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"cannot write '.*parquet': No space left"):
         finish_run(run, DONE, metrics_of())
     assert sorted(os.listdir(run.path)) == ["config.yaml", "manifest.json"]

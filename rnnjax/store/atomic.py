@@ -38,9 +38,14 @@ def write_atomically(
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """`write_atomically` for bytes that are there already."""
+    write_atomically(path, lambda file: file.write_bytes(content), durable)
+
+
 def write_text(path: Path, text: str, durable: bool = True) -> None:
     """`write_atomically` for a text, in UTF-8."""
-    write_atomically(path, lambda file: file.write_bytes(text.encode()), durable)
+    write_bytes(path, text.encode(), durable)
 
 
 def make_folder(path: Path) -> None:

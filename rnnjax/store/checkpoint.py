@@ -1,11 +1,10 @@
 """Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
 
-import json
 import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,15 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
+from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+from rnnjax.store.identity import file_digest
+from rnnjax.store.manifest import Damaged
 
+
+PACKS = "packs"
+"""Folder of a pool with the checkpoints of its packs."""
 
 COMMIT = "commit.json"
 
@@ -44,14 +49,16 @@ class _Commit:
     members: list[str]
     parts: list[tuple[int, str]]
     wall_time: float
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of all that the save consists of, by path."""
 
 
 class PackCheckpoint:
     """The checkpoint of a pack, in a folder of its own.
 
     A save writes ``step-<tag>`` (Orbax, all runs stacked) and ``part-<tag>-<name>.npz``
-    (what is new in a history), then replaces ``commit.json``, which names what counts.
-    Whoever is killed in between finds the save before.
+    (what is new in a history), then replaces ``commit.json``, which names what counts,
+    with its digest. Whoever is killed in between finds the save before.
 
     Args:
         folder: made by the first save.
@@ -95,13 +102,18 @@ class PackCheckpoint:
             _save_step(self._step(tag), {"tag": np.asarray(tag), **leaves})
         for name, arrays in parts.items():
             write_atomically(self._part(tag, name), partial(_save_npz, arrays))
+        written = [self._part(tag, name) for name in parts]
+        written += [file for file in self._step(tag).rglob("*") if file.is_file()]
+        old = commit.files if commit else {}
+        kept = {name: sha for name, sha in old.items() if name.startswith("part-")}
         new = _Commit(
             tag,
             list(self._members or (commit.members if commit else ())),
             [*(commit.parts if commit else ()), *((tag, name) for name in parts)],
             time.time(),
+            kept | {self._name(file): file_digest(file) for file in written},
         )
-        write_text(self.folder / COMMIT, json.dumps(asdict(new), indent=1) + "\n")
+        write_text(self.folder / COMMIT, portable.sealed(asdict(new), indent=1) + "\n")
         self._prune(new)
 
     def restore(self, template: Any) -> Restored | None:
@@ -113,23 +125,47 @@ class PackCheckpoint:
 
         Raises:
             UserError: the checkpoint belongs to other runs or to another program.
+            Damaged: a part of it is missing, or is not what was saved.
         """
         commit = self._commit()
         if commit is None:
             return None
         if self._members and tuple(commit.members) != self._members:
             raise UserError(f"the checkpoint '{self.folder}' belongs to other runs")
-        saved = _load_step(self._step(commit.tag))
+        self._check(commit)
+        try:
+            saved = _load_step(self._step(commit.tag))
+            joined = self._histories(commit)
+        except Exception as error:
+            said = f"cannot read the checkpoint '{self.folder}': {one_line(error)}"
+            raise Damaged(said) from error
+        return Restored(commit.tag, self._fill(template, saved), joined)
+
+    def _histories(self, commit: _Commit) -> dict[str, dict[str, np.ndarray]]:
         parts: dict[str, dict[str, list[np.ndarray]]] = {}
         for tag, name in commit.parts:
             with np.load(self._part(tag, name), allow_pickle=False) as arrays:
                 for key in arrays.files:
                     parts.setdefault(name, {}).setdefault(key, []).append(arrays[key])
-        joined = {
+        return {
             name: {key: np.concatenate(pieces) for key, pieces in arrays.items()}
             for name, arrays in parts.items()
         }
-        return Restored(commit.tag, self._fill(template, saved), joined)
+
+    def check(self) -> None:
+        """Compare all files of the last save with their digests.
+
+        Raises:
+            Damaged: one is missing, or is not what was saved.
+        """
+        if commit := self._commit():
+            self._check(commit)
+
+    def _check(self, commit: _Commit) -> None:
+        for name, known in commit.files.items():
+            file = self.folder / name
+            if not file.is_file() or file_digest(file) != known:
+                raise Damaged(f"'{file}' is not what the checkpoint saved")
 
     def clear(self) -> None:
         """Remove the checkpoint, once its runs are exported."""
@@ -156,14 +192,14 @@ class PackCheckpoint:
 
     def _commit(self) -> _Commit | None:
         try:
-            entries = json.loads((self.folder / COMMIT).read_bytes())
+            entries = portable.opened((self.folder / COMMIT).read_bytes())
             parts = [(int(tag), str(name)) for tag, name in entries.pop("parts")]
             return _Commit(parts=parts, **entries)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             file = self.folder / COMMIT
-            raise UserError(f"cannot read the checkpoint '{file}': {error!r}") from None
+            raise Damaged(f"cannot read the checkpoint '{file}': {error!r}") from None
 
     def _prune(self, commit: _Commit | None) -> None:
         """Remove what the commit does not name: older steps, and torn saves."""
@@ -172,10 +208,13 @@ class PackCheckpoint:
             kept.add(self._step(commit.tag))
             kept.update(self._part(tag, name) for tag, name in commit.parts)
         for entry in set(self.folder.iterdir()) - kept:
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
 
     def _step(self, tag: int) -> Path:
         return self.folder / f"step-{tag}"

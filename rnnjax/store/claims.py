@@ -5,12 +5,15 @@ counts. It is made by linking a file of the claiming process there, which either
 or fails as one (on network file systems too), and it shows who holds it and, by its
 time, when that process last gave a sign of life: one touch renews all claims of a
 process. A stale claim is not removed, which could hit a newer one, but overtaken by the
-next generation.
+next generation. Its holder may have been stopped and go on, so it looks whether it
+still `Claims.holds` a run before it writes anything of it.
 """
 
+import functools
 import os
 import platform
 import threading
+import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +27,10 @@ STALE_SECONDS = 60.0
 """Silence after which a claim may be overtaken: six signs of life that did not come."""
 
 
+class Overtaken(Exception):
+    """Another process has taken over runs whose claims had become stale."""
+
+
 class Claims:
     """Those of this process on runs of one pool, held while the context is open.
 
@@ -35,15 +42,18 @@ class Claims:
     def __init__(self, pool: str | Path, stale_seconds: float = STALE_SECONDS) -> None:
         self.folder = Path(pool) / CLAIMS
         self.stale_seconds = stale_seconds
-        self.host = platform.node() or "unknown"
         self.sign = self.folder / f"{uuid.uuid4().hex}.sign"
         self._held: dict[str, Path] = {}
+        self._watched: dict[Path, tuple[int, float]] = {}
         self._over = threading.Event()
 
     def __enter__(self) -> "Claims":
         make_folder(self.folder)
         with writable(self.sign):
-            self.sign.write_text(f"{os.getpid()} {self.host}\n")
+            self.sign.write_text(f"{os.getpid()} {_where()}\n")
+            for sign in self.folder.glob("*.sign"):
+                if sign != self.sign and self.is_stale(sign):
+                    sign.unlink(missing_ok=True)
         threading.Thread(target=self._live, daemon=True).start()
         return self
 
@@ -66,7 +76,7 @@ class Claims:
         """
         folder = self.folder / identity
         latest = _latest(folder)
-        if latest is not None and not self._is_stale(folder / str(latest)):
+        if latest is not None and not self.is_stale(folder / str(latest)):
             return identity in self._held and self.holds(identity)
         own = folder / str(0 if latest is None else latest + 1)
         with writable(own):
@@ -106,19 +116,40 @@ class Claims:
         except OSError:
             pass  # somebody claimed the run again, or removed the folder first
 
-    def _is_stale(self, claim: Path) -> bool:
+    def holder(self, identity: str) -> str:
+        """Who works on a run, in words; empty if nobody does."""
+        latest = _latest(self.folder / identity)
         try:
-            pid, _, host = claim.read_text().strip().partition(" ")
-            if host == self.host and not _lives(int(pid)):
-                return True
-            # Both times by the clock of the file system.
-            os.utime(self.sign)
-            silence = self.sign.stat().st_mtime - claim.stat().st_mtime
+            sign = (self.folder / identity / str(latest)).read_text(errors="replace")
+        except OSError:
+            return ""
+        pid, _, where = sign.strip().partition(" ")
+        return f"process {pid} on {where.partition(' ')[0]}"
+
+    def is_stale(self, claim: Path) -> bool:
+        """Whether the process of a claim, or of a sign, is gone or has been silent.
+
+        It is gone if its number is free on this machine. It is silent by the clock of
+        the file system; a time from the future, or of a clock that stands, is watched
+        by the clock of this process.
+        """
+        try:
+            gone = _gone(claim.read_text(errors="replace"))
+            changed = claim.stat().st_mtime_ns
         except FileNotFoundError:
             return True  # released just now
-        except ValueError:
+        if gone:
+            return True
+        os.utime(self.sign)
+        limit = self.stale_seconds
+        if self.sign.stat().st_mtime_ns - changed > limit * 1e9:
+            return True
+        now = time.monotonic()
+        seen, since = self._watched.setdefault(claim, (changed, now))
+        if seen != changed:
+            self._watched[claim] = changed, now
             return False
-        return silence > self.stale_seconds
+        return now - since > limit
 
     def _live(self) -> None:
         while not self._over.wait(self.stale_seconds / 6):
@@ -126,6 +157,40 @@ class Claims:
                 os.utime(self.sign)
             except FileNotFoundError:
                 return
+
+
+def claimed(pool: Path) -> set[str]:
+    """Identities of the runs that a process works on; nothing is written.
+
+    By the clock of this machine: a claim from the future counts, too.
+    """
+    folders = (folder for folder in (pool / CLAIMS).glob("*") if folder.is_dir())
+    return {
+        folder.name
+        for folder in folders
+        if (latest := _latest(folder)) is not None and not _old(folder / str(latest))
+    }
+
+
+def stale_files(pool: Path) -> list[Path]:
+    """Claims and signs of processes that are gone or have been silent."""
+    files = [*(pool / CLAIMS).glob("*.sign"), *(pool / CLAIMS).glob("*/*")]
+    return sorted(file for file in files if file.is_file() and _old(file))
+
+
+def _old(claim: Path) -> bool:
+    try:
+        if _gone(claim.read_text(errors="replace")):
+            return True
+        return time.time() - claim.stat().st_mtime > STALE_SECONDS
+    except FileNotFoundError:
+        return True
+
+
+def _gone(sign: str) -> bool:
+    """Whether a claim or sign is of a process of this machine that has ended."""
+    pid, _, where = sign.strip().partition(" ")
+    return where == _where() and pid.isdecimal() and not lives(int(pid))
 
 
 def _generations(folder: Path) -> list[int]:
@@ -139,10 +204,34 @@ def _latest(folder: Path) -> int | None:
     return max(_generations(folder), default=None)
 
 
-def _lives(pid: int) -> bool:
+@functools.cache
+def _where() -> str:
+    """The machine, this start of it, and the space in which numbers of processes count.
+
+    Containers may share the name of their host and the pool, not their processes.
+    """
+    parts = [platform.node() or "unknown"]
+    for read in (_boot, _namespace):
+        try:
+            parts.append(read())
+        except OSError:  # Linux alone has them
+            pass
+    return " ".join(parts)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def lives(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

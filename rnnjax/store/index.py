@@ -1,8 +1,10 @@
 """The index of a pool: one line of JSON per event, the last of a run counts."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ class Row:
         facts: fields of the manifest that tables show (name, status, …).
         config: the configuration with dotted keys.
         results: final numbers.
+        manifest: SHA-256 of the manifest that all this was read from.
         schema: version of the record.
     """
 
@@ -38,6 +41,7 @@ class Row:
     facts: dict[str, Any]
     config: dict[str, Any]
     results: dict[str, Result]
+    manifest: str = ""
     schema: int = SCHEMA_VERSION
 
     @property
@@ -58,15 +62,17 @@ def row_of(run: RunDir) -> Row:
     Raises:
         UserError: its manifest or configuration cannot be read.
     """
-    manifest = run.manifest()
+    content = run.manifest_bytes()
+    manifest = run.manifest_of(content)
     facts = {name: getattr(manifest, name) for name in FACTS}
     return Row(
         manifest.identity,
         manifest.lineage,
-        run.path.name,
+        run.home.name,
         facts,
         dict(flatten(run.config())),
         manifest.results,
+        hashlib.sha256(content).hexdigest(),
     )
 
 
@@ -83,34 +89,36 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
+@dataclass(frozen=True)
+class Index:
+    """What an index file tells.
+
+    Attributes:
+        rows: by identity, the last one of each.
+        damaged: lines that could not be read; what they told, nobody knows.
+    """
+
+    rows: dict[str, Row]
+    damaged: int
+
+
 def append_row(index: Path, row: Row) -> None:
     """Append one line in one write, so that writers of several processes never mix.
-
-    A lock covers the look at the end of the file too: without it, half of a line that
-    another writer is at would pass for the line of one that was killed.
 
     Raises:
         UserError: the index cannot be written.
     """
-    line = (portable.dumps(asdict(row)) + "\n").encode()
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-    with writable(index):
-        descriptor = os.open(index, flags, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # Close the line of a writer that was killed in it.
-            if os.write(descriptor, line) != len(line):
-                raise OSError("the disk took only a part of a line")
-        finally:
-            os.close(descriptor)
+    line = _line(row)
+    with writable(index), _locked(index) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line  # Close the line of a writer that was killed in it.
+        if os.write(descriptor, line) != len(line):
+            raise OSError("the disk took only a part of a line")
 
 
-def read_rows(index: Path) -> dict[str, Row]:
-    """Rows by identity, the last one of each; none if there is no index.
-
-    A line that is torn is skipped: what it told is read from the run directory.
+def read_index(index: Path) -> Index:
+    """Read an index; it has no rows if there is no file.
 
     Raises:
         UserError: the index cannot be read.
@@ -119,22 +127,26 @@ def read_rows(index: Path) -> dict[str, Row]:
     try:
         lines = index.read_bytes().split(b"\n")
     except FileNotFoundError:
-        return {}
+        return Index({}, 0)
     except OSError as error:
         raise UserError(f"cannot read '{index}': {error.strerror}") from None
     rows: dict[str, Row] = {}
+    damaged = 0
     for line in filter(None, lines):
         try:
-            entries = portable.loads(line)
+            entries = portable.opened(line)
             check_schema(entries)
             row = Row(**entries)
+            if not (isinstance(row.folder, str) and isinstance(row.facts, dict)):
+                raise TypeError("a row holds other types")
         except OtherFormat as error:
             raise OtherFormat(f"'{index}': {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError):
+            damaged += 1
             continue
         rows.pop(row.identity, None)  # A dictionary keeps the place of the first entry.
         rows[row.identity] = row
-    return rows
+    return Index(rows, damaged)
 
 
 def write_rows(index: Path, rows: Iterable[Row]) -> None:
@@ -143,4 +155,36 @@ def write_rows(index: Path, rows: Iterable[Row]) -> None:
     Raises:
         UserError: the index cannot be written.
     """
-    write_text(index, "".join(portable.dumps(asdict(row)) + "\n" for row in rows))
+    with writable(index), _locked(index):
+        write_text(index, b"".join(map(_line, rows)).decode())
+
+
+def _line(row: Row) -> bytes:
+    return (portable.sealed(asdict(row)) + "\n").encode()
+
+
+@contextmanager
+def _locked(index: Path) -> Iterator[int]:
+    """The open index, which nobody else writes meanwhile.
+
+    Without the lock, half of a line that another writer is at would pass for the line
+    of one that was killed, and a line be lost that is appended to a file which is
+    being replaced.
+    """
+    while True:
+        descriptor = os.open(index, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is(index, descriptor):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is(index: Path, descriptor: int) -> bool:
+    """Whether the open file is still the index: it may have been replaced."""
+    try:
+        return os.path.samestat(os.stat(index), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

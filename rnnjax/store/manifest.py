@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.store import portable
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.identity import SCHEMA_VERSION
@@ -109,30 +109,36 @@ class Manifest:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Indented JSON; NaN and infinities survive (`rnnjax.store.portable`)."""
-        return portable.dumps(dataclasses.asdict(self), indent=1) + "\n"
+        """Indented JSON with its own digest; NaN survives (`rnnjax.store.portable`)."""
+        return portable.sealed(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
         """The inverse of `to_json`; fields of a later version are ignored.
 
         Raises:
-            UserError: the text is no manifest.
+            Damaged: the text is no manifest, or not the one that was written.
             OtherFormat: it is one of another `SCHEMA_VERSION`.
         """
         try:
-            entries = portable.loads(text)
+            entries = portable.opened(text)
             check_schema(entries)
             entries["environment"] = _build(Environment, entries["environment"])
             if entries.get("pack"):
                 entries["pack"] = _build(Slot, entries["pack"])
             return _build(cls, entries)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"this is not a manifest of a run: {error!r}") from None
+            raise Damaged(
+                f"this is not a manifest of a run: {one_line(error)}"
+            ) from None
 
 
 class OtherFormat(UserError):
     """A record of another `SCHEMA_VERSION`."""
+
+
+class Damaged(UserError):
+    """A file of a pool is missing, or is not what was written."""
 
 
 def check_schema(entries: Mapping[str, Any]) -> None:

@@ -2,15 +2,15 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import yaml
 
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder
-from rnnjax.store.index import INDEX, Row, append_row, read_rows, row_of, write_rows
+from rnnjax.store.index import INDEX, Row, append_row, read_index, row_of, write_rows
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.store.table import table_of
@@ -22,7 +22,7 @@ class Pool:
 
     The run directories are the truth. The index is a cache of them: a row that is
     missing or unfinished is read from its directory, a row without a directory is
-    dropped.
+    dropped. If a line of it is damaged, all is read from the directories.
 
     Attributes:
         path: the folder; it need not exist yet.
@@ -36,11 +36,11 @@ class Pool:
     def find(self, identity: str) -> RunDir | None:
         """The directory of a run, in whatever state it is; None if there is none.
 
-        Reads the names of the folders alone; for many runs at once, `rows`.
+        Reads the names of the folders alone; for many runs at once, `rows`. A folder
+        that was renamed by hand is found by `rows` only.
         """
         folders = [name for name in self._folders() if name.endswith(f"-{identity}")]
-        rows = filter(None, map(self._read, folders))
-        latest = max(rows, key=_by_time, default=None)
+        latest = max(self._read_all(folders), key=_by_rank, default=None)
         return RunDir(self.path / latest.folder) if latest else None
 
     def runs(self) -> list[RunDir]:
@@ -66,28 +66,31 @@ class Pool:
             UserError: the index cannot be written.
         """
         make_folder(self.path)
-        rows = filter(None, (self._read(folder) for folder in sorted(self._folders())))
-        latest = {row.identity: row for row in sorted(rows, key=_by_time)}
+        latest = _latest(self._read_all(sorted(self._folders())))
         write_rows(self.path / INDEX, latest.values())
 
     def rows(self) -> list[Row]:
         """Rows of the index, brought up to date with the run directories."""
         folders = self._folders()
-        indexed = read_rows(self.path / INDEX)
-        rows = [
-            row if row.is_finished else self._read(row.folder)
-            for row in indexed.values()
-            if row.folder in folders
-        ]
+        index = read_index(self.path / INDEX)
+        indexed = {} if index.damaged else index.rows
+        known = [row for row in indexed.values() if row.folder in folders]
+        rows = [row if row.is_finished else self._read(row.folder) for row in known]
+        there = {row.identity: row for row in rows if row}
+        # A run of the index may be there twice, or in a folder of another name now.
         unknown = folders - {row.folder for row in indexed.values()}
-        found = filter(None, (self._read(folder) for folder in unknown))
-        # A run of the index in another folder has been renamed: that one is superseded.
-        new = {
-            row.identity: row
-            for row in sorted(found, key=_by_time)
-            if row.identity not in indexed
-        }
-        return [*filter(None, rows), *new.values()]
+        found = self._read_all(sorted(unknown))
+        new = _latest(row for row in found if row.identity not in there)
+        order = dict.fromkeys([*indexed, *new])
+        both = there | new
+        return [both[identity] for identity in order if identity in both]
+
+    def places(self) -> dict[str, list[Path]]:
+        """Folders by the identity that ends their names; nothing is read."""
+        found: dict[str, list[Path]] = {}
+        for folder in self._folders():
+            found.setdefault(folder.rpartition("-")[2], []).append(self.path / folder)
+        return found
 
     def _folders(self) -> set[str]:
         try:
@@ -98,9 +101,12 @@ class Pool:
         except OSError as error:
             raise UserError(f"cannot read '{self.path}': {error.strerror}") from None
 
+    def _read_all(self, folders: Iterable[str]) -> list[Row]:
+        return [row for row in map(self._read, folders) if row]
+
     def _read(self, folder: str) -> Row | None:
         run = RunDir(self.path / folder)
-        if not _holds_run(run.path):
+        if not (run.path / MANIFEST).is_file():
             return None
         try:
             return row_of(run)
@@ -109,15 +115,13 @@ class Pool:
         except UserError as error:
             warnings.warn(f"left out of the pool: {error}", stacklevel=2)
             return None
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-            said = f"the configuration of '{run.path}' cannot be read: {error!r}"
-            warnings.warn(f"left out of the pool: {said}", stacklevel=2)
-            return None
 
 
-def _holds_run(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
+def _latest(rows: Iterable[Row]) -> dict[str, Row]:
+    """Of each run the row that counts, if it has several directories."""
+    return {row.identity: row for row in sorted(rows, key=_by_rank)}
 
 
-def _by_time(row: Row) -> str:
-    return row.facts["created"]
+def _by_rank(row: Row) -> tuple[bool, str]:
+    """A run that ended goes before one that did not, then the younger one."""
+    return row.is_finished, str(row.facts.get("created"))

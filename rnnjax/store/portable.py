@@ -1,12 +1,17 @@
-"""JSON that every reader accepts, and that keeps NaN and infinities."""
+"""JSON that every reader accepts, that keeps NaN and infinities, and shows damage."""
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 
 TAG = "$float"
+
+SEAL = "sha256"
+"""Last key of a sealed record: the digest of all of its text before that key."""
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
@@ -26,7 +31,51 @@ def loads(text: str | bytes) -> Any:
     Raises:
         ValueError: the text is not JSON, or not UTF-8.
     """
-    return json.loads(text, object_hook=_untagged)
+    try:
+        return json.loads(text, object_hook=_untagged)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def sealed(record: Mapping[str, Any], indent: int | None = None) -> str:
+    """`dumps` of a record that is not empty, with the digest of its own text.
+
+    >>> sealed({"steps": 3})[:32]
+    '{"steps": 3, "sha256": "0ff09234'
+    """
+    body = dumps(record, indent).removesuffix("}").rstrip()
+    return body + _end(body.encode()).decode()
+
+
+def opened(text: str | bytes) -> dict[str, Any]:
+    """The inverse of `sealed`; a line break may follow the text.
+
+    A record without a digest, as they were written before, is taken as it is.
+
+    Raises:
+        ValueError: the text is not the record that was written.
+    """
+    content = text.encode() if isinstance(text, str) else text
+    content = content.removesuffix(b"\n")
+    entries = loads(content)
+    if not isinstance(entries, dict):
+        raise ValueError("it is not a record")
+    body = content[:-_END]
+    if content[-_END:] == _end(body):
+        del entries[SEAL]
+        return entries
+    # One damaged letter may also stand in the key or in the digest.
+    last = str(next(reversed(entries.values()), ""))
+    if SEAL in entries or re.fullmatch("[0-9a-f]{64}", last):
+        raise ValueError("it is not what was written, by its own digest")
+    return entries
+
+
+def _end(body: bytes) -> bytes:
+    return f', "{SEAL}": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
+
+
+_END = len(_end(b""))
 
 
 def _tagged(value: Any) -> Any:

@@ -4,42 +4,41 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder, writable
-from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import OtherFormat
-from rnnjax.store.rundir import CONFIG, MANIFEST, RunDir
+from rnnjax.store.rundir import MANIFEST, METRICS, PARAMS, RunDir
 
 
 QUARANTINE = "quarantine"
 """The folder of a pool that receives it."""
 
 
-def damage(run: RunDir) -> str | None:
-    """Why the record of a run cannot be read, in a sentence; None: it can be.
+def damage(run: RunDir, ended: bool = False) -> str | None:
+    """What is wrong with a run, in a sentence; None: nothing.
 
-    Looks at its manifest, and at its configuration by its digest: a fraction of a
-    millisecond. Arrays are checked where they are read.
+    Its manifest is read, and every file that it knows compared with its digest.
+
+    Args:
+        run: the directory; one that is not there has no damage.
+        ended: whether the index has it as finished, so that a manifest must be there;
+            it must beside results, too.
 
     Raises:
         OtherFormat: the record is of another version.
     """
     if not run.has(MANIFEST):
-        return None
+        left = any((run.path / file).exists() for file in (METRICS, PARAMS))
+        lost = run.path.is_dir() and (ended or left)
+        return f"'{run.path / MANIFEST}' is missing" if lost else None
     try:
-        known = run.manifest().files.get(CONFIG)
-        if known is None:  # of a run that has not ended
-            run.config().items()
-        elif known != file_digest(run.path / CONFIG):
-            return f"'{run.path / CONFIG}' is not what the run left"
+        if not run.manifest().is_finished:
+            run.config()
+        run.check()
     except OtherFormat:
         raise
     except UserError as error:
         return str(error)
-    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
-        return f"the configuration of '{run.path}' cannot be read: {error!r}"
     return None
 
 

@@ -2,28 +2,18 @@
 
 import hashlib
 import io
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import xarray as xr
 import yaml
 
-from rnnjax.errors import UserError
-from rnnjax.store.atomic import (
-    make_folder,
-    sync,
-    writable,
-    write_atomically,
-    write_text,
-)
-from rnnjax.store.identity import file_digest
-from rnnjax.store.manifest import Manifest
+from rnnjax.errors import UserError, one_line
+from rnnjax.store.manifest import Damaged, Manifest
 
 
 CONFIG = "config.yaml"
@@ -36,14 +26,19 @@ BEST = "best.msgpack"
 STATE = "state.msgpack"
 SOURCES = "source"
 """Folder of the user's files that a run was made with, ``cell.py`` and ``task.py``."""
+NEXT = "next"
+"""Folder in which a sealed run is computed once more (`rnnjax.store.writing`)."""
+
+T = TypeVar("T")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(frozen=True)
 class RunDir:
     """Readers of a run directory; nothing is read before it is asked for.
+
+    What the manifest knows by its digest is compared with it on every read.
 
     Attributes:
         path: the directory, ``<pool>/<name>-<identity>``.
@@ -51,25 +46,52 @@ class RunDir:
 
     path: Path
 
+    @property
+    def home(self) -> Path:
+        """The directory of the run, for an attempt in `NEXT` that of the sealed one."""
+        return self.path.parent if self.path.name == NEXT else self.path
+
     def config(self) -> dict[str, Any]:
         """The resolved configuration, nested mappings of scalars and lists."""
-        return yaml.load(self._bytes(CONFIG), Loader=_Loader)
+
+        def parse(content: bytes) -> dict[str, Any]:
+            tree = yaml.load(content, Loader=_Loader)
+            if not isinstance(tree, dict):
+                raise ValueError("it is not a mapping")
+            return tree
+
+        return self._parsed(CONFIG, parse)
 
     def manifest(self) -> Manifest:
-        """The manifest; its status says whether the other files are complete."""
-        content = self._bytes(MANIFEST)
-        try:
-            return Manifest.from_json(content)
-        except UserError as error:
-            raise type(error)(f"'{self.path / MANIFEST}': {error}") from None
+        """The manifest; its status says whether the other files are complete.
+
+        Raises:
+            UserError: there is none.
+            Damaged: it cannot be read.
+            OtherFormat: it is of another version.
+        """
+        return self.manifest_of(self.manifest_bytes())
+
+    def manifest_bytes(self) -> bytes:
+        """The text of the manifest.
+
+        Raises:
+            UserError: there is none.
+        """
+        return self._next_manifest() or _read(self.path / MANIFEST, self.path)
 
     def metrics(self) -> pl.DataFrame:
         """One row per recorded training step, column ``step`` among them."""
-        return pl.read_parquet(self._bytes(METRICS))  # not a path: polars has patterns
+        # Not a path: polars has patterns.
+        return self._parsed(METRICS, pl.read_parquet)
 
     def probes(self) -> xr.Dataset:
         """Quantities of gradient flow, with named dimensions."""
-        return xr.load_dataset(io.BytesIO(self._bytes(PROBES)), engine="h5netcdf")
+
+        def parse(content: bytes) -> xr.Dataset:
+            return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
+
+        return self._parsed(PROBES, parse)
 
     def params_bytes(self) -> bytes:
         """Parameters as ``flax.serialization.to_bytes`` wrote them."""
@@ -92,26 +114,90 @@ class RunDir:
         return self.path / SOURCES / f"{kind}.py"
 
     def has(self, file: str) -> bool:
-        """Whether the directory holds one of its files (`METRICS`, `PROBES`, …)."""
-        return (self.path / file).is_file()
+        """Whether the run holds one of its files (`METRICS`, `PROBES`, …).
 
-    def _file(self, name: str) -> Path:
-        if not self.has(name):
-            raise UserError(f"the run '{self.path}' holds no {name}")
-        return self.path / name
+        Of a finished run its manifest says so: a file that was lost since then is no
+        file that never was, and reading it is an error.
+
+        Raises:
+            UserError: the manifest cannot be read.
+        """
+        if self._exists(MANIFEST) and file != MANIFEST:
+            manifest = self.manifest()
+            if manifest.is_finished and manifest.files:
+                return file in manifest.files
+        return self._exists(file)
+
+    def check(self) -> None:
+        """Compare all files of a finished run with their digests.
+
+        Raises:
+            Damaged: one is missing or was changed.
+        """
+        for name, digest in self.manifest().files.items():
+            self._checked(name, digest)
+
+    def _exists(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def _parsed(self, name: str, parse: Callable[[bytes], T]) -> T:
+        content = self._bytes(name)
+        try:
+            return parse(content)
+        except Exception as error:  # of a library; a sealed file's digest was right
+            said = one_line(error)
+            file = self.path / name
+            raise Damaged(f"'{file}' cannot be read: {said}") from error
 
     def _bytes(self, name: str) -> bytes:
-        """The content of a file, which a sealed run's manifest knows by its digest."""
-        content = self._file(name).read_bytes()
-        if name != MANIFEST and self.has(MANIFEST):
-            known = self.manifest().files.get(name)
-            if known is not None and hashlib.sha256(content).hexdigest() != known:
-                raise UserError(
-                    f"'{self.path / name}' is not what the run left: the file was "
-                    "changed or damaged; put it back, or remove the folder and train "
-                    "again"
-                )
+        try:
+            return self._checked(name, self.manifest().files.get(name))
+        except Damaged:
+            # Once more: a later attempt may have taken its place between the two reads.
+            return self._checked(name, self.manifest().files.get(name))
+
+    def _checked(self, name: str, digest: str | None) -> bytes:
+        """The content of a file; a digest that is known must be its."""
+        file = self.path / name
+        moved = self.path / NEXT / name
+        if self._next_manifest() and moved.is_file():
+            file = moved
+        try:
+            content = _read(file, self.path)
+        except UserError:
+            if digest is None:
+                raise
+            raise Damaged(f"'{file}' is missing, and the run had left it") from None
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise Damaged(
+                f"'{file}' is not what the run left: the file was changed or damaged; "
+                "put it back, or train again"
+            )
         return content
+
+    def manifest_of(self, content: bytes) -> Manifest:
+        """The manifest in `manifest_bytes`."""
+        try:
+            return Manifest.from_json(content)
+        except UserError as error:
+            raise type(error)(f"'{self.path / MANIFEST}': {error}") from None
+
+    def _next_manifest(self) -> bytes | None:
+        """The manifest of an attempt that was sealed and not yet moved to its place."""
+        try:
+            content = (self.path / NEXT / MANIFEST).read_bytes()
+            return content if Manifest.from_json(content).is_finished else None
+        except (OSError, UserError):
+            return None
+
+
+def _read(file: Path, run: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"the run '{run}' holds no {file.name}") from None
+    except OSError as error:
+        raise Damaged(f"cannot read '{file}': {error.strerror}") from None
 
 
 def run_path(pool: str | Path, name: str, identity: str) -> Path:
@@ -125,127 +211,3 @@ def run_path(pool: str | Path, name: str, identity: str) -> Path:
             f"name: '{name}' cannot name a folder; use letters, digits and -_.=,+@"
         )
     return Path(pool) / f"{name}-{identity}"
-
-
-def begin_run(
-    pool: str | Path,
-    name: str,
-    identity: str,
-    config: Mapping[str, Any],
-    manifest: Manifest,
-) -> RunDir:
-    """Make the directory of a run, with its configuration and status ``running``.
-
-    A directory that exists (the run was killed, or is computed again) becomes
-    unfinished; its older results stay until `finish_run` replaces them.
-
-    Raises:
-        UserError: the pool cannot be written, or the name cannot name a folder.
-    """
-    path = run_path(pool, name, identity)
-    make_folder(path)
-    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    with writable(path):
-        # Sealed results must not lie, even for a moment, beside a new configuration.
-        (path / MANIFEST).unlink(missing_ok=True)
-        for leftover in path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-    # Nothing is lost if these are: a run without a result is computed again.
-    write_text(path / CONFIG, text, durable=False)
-    opened = manifest.replace(status="running").to_json()
-    write_text(path / MANIFEST, opened, durable=False)
-    return RunDir(path)
-
-
-def write_source(run: RunDir, kind: str, content: bytes) -> None:
-    """Keep the user's file that defines the cell or task of a run.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    make_folder(run.path / SOURCES)
-    write_atomically(run.source(kind), partial(_write_bytes, content), durable=False)
-
-
-def finish_run(
-    run: RunDir | Path,
-    manifest: Manifest,
-    metrics: pl.DataFrame | None = None,
-    probes: xr.Dataset | None = None,
-    params: bytes | None = None,
-    params_at: bytes | None = None,
-    best: bytes | None = None,
-    state: bytes | None = None,
-) -> RunDir:
-    """Write the results of a run, each file whole, and seal them by the manifest.
-
-    Args:
-        run: a directory made by `begin_run`.
-        manifest: with a status that is neither queued nor running.
-        metrics: one row per recorded step.
-        probes: named dimensions; attributes None are left out, logical ones become
-            0 or 1 and mappings JSON text, as netCDF has none of them.
-        params: serialized parameters.
-        params_at: those of the probed training steps, by step.
-        best: those of the best validation metric, if they are others.
-        state: what a longer run can go on from.
-
-    What is None is absent from the finished directory.
-
-    Raises:
-        UserError: a file cannot be written.
-        ValueError: the run goes on, by its manifest, or was sealed already.
-    """
-    run = run if isinstance(run, RunDir) else RunDir(Path(run))
-    if manifest.status in ("queued", "running"):
-        raise ValueError(f"a finished run cannot be {manifest.status}")
-    if run.manifest().is_finished:
-        raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
-    contents = {PARAMS: params, PARAMS_AT: params_at, BEST: best, STATE: state}
-    writers: dict[str, Callable[[Path], object] | None] = {
-        METRICS: None if metrics is None else metrics.write_parquet,
-        PROBES: None if probes is None else partial(_write_netcdf, probes),
-    }
-    for name, content in contents.items():
-        writers[name] = None if content is None else partial(_write_bytes, content)
-    for name, write in writers.items():
-        if write is None:
-            (run.path / name).unlink(missing_ok=True)
-        else:
-            write_atomically(run.path / name, write, durable=False)
-    with writable(run.path):
-        for name in (CONFIG, *(name for name, write in writers.items() if write)):
-            sync(run.path / name)
-        sync(run.path)
-    digests = {
-        name: file_digest(run.path / name)
-        for name in (CONFIG, *(name for name, write in writers.items() if write))
-    }
-    sealed = manifest.replace(files=digests | manifest.files)
-    write_text(run.path / MANIFEST, sealed.to_json())
-    return run
-
-
-def _write_bytes(content: bytes, file: Path) -> None:
-    file.write_bytes(content)
-
-
-def _write_netcdf(dataset: xr.Dataset, file: Path) -> None:
-    clean = dataset.copy()
-    clean.attrs = _attributes(dataset.attrs)
-    for name, variable in dataset.variables.items():
-        clean[name].attrs = _attributes(variable.attrs)
-    clean.to_netcdf(file, engine="h5netcdf")
-
-
-def _attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return json.dumps(value)
-        if isinstance(value, list | tuple):
-            return [plain(entry) for entry in value]
-        return int(value) if isinstance(value, bool) else value
-
-    return {
-        str(key): plain(value) for key, value in attributes.items() if value is not None
-    }

@@ -1,15 +1,18 @@
 """What a sweep folder holds of its runs: their identities, and where the pool is."""
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rnnjax.errors import UserError
+from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_text
 
 
 SWEEP = "sweep.json"
+
+SWEEPS = "sweeps"
+"""Folder of a pool with a folder for each sweep."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
     make_folder(folder)
     pool = os.path.relpath(record.pool.resolve(), folder.resolve())
     entries = asdict(record) | {"pool": Path(pool).as_posix()}
-    write_text(folder / SWEEP, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / SWEEP, portable.sealed(entries, indent=1) + "\n")
     return folder / SWEEP
 
 
@@ -55,7 +58,7 @@ def read_sweep(folder: str | Path) -> SweepRecord:
     """
     file = Path(folder) / SWEEP
     try:
-        entries = json.loads(file.read_bytes())
+        entries = portable.opened(file.read_bytes())
         return SweepRecord(
             name=entries["name"],
             command=entries["command"],

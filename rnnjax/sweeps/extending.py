@@ -32,7 +32,14 @@ def with_starts(
     """The runs with the shorter run that each of `unfinished` can resume from.
 
     Of several the longest is taken whose state was kept by the same code and probes.
+    Each also gets the directory that the pool has of it.
     """
+    planned = [
+        dataclasses.replace(one, folder=rows[one.identity].folder)
+        if one.identity in rows
+        else one
+        for one in planned
+    ]
     shorter: dict[str, list[Row]] = {}
     for row in sorted(rows.values(), key=_steps, reverse=True):
         if row.facts["status"] == "done":

@@ -99,7 +99,7 @@ def write_folder(
     with writable(folder):
         (folder / CONFIG).write_bytes((run.path / CONFIG).read_bytes())
         (folder / "overrides.yaml").write_text(_yaml(list(overrides)), "utf-8")
-        text = node.text(number, overrides, run.path)
+        text = node.text(number, overrides, run.home)
         (folder / "hydra.yaml").write_text(text, "utf-8")
 
 

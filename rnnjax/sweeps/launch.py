@@ -1,16 +1,14 @@
 """Launch jobs: skip what is done, pack what is alike, keep every run's directory."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import RunDir, run_path
-from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.job_data import with_data
@@ -18,12 +16,9 @@ from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
 from rnnjax.sweeps.packing import Planned, clear_leftovers, plan, set_aside_checkpoints
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.progress import Progress, Warnings
 from rnnjax.sweeps.reuse import finished, without_damaged, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
-
-
-SWEEPS = "sweeps"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +53,7 @@ def launch(
         jobs: composed and validated.
         settings: pool, capacity, checkpoints, what to do with stale runs.
         command: the command line, for the record.
-        progress: told of every advance; None: silent.
+        progress: told of every advance; None: Python's warnings say what is wrong.
         callbacks: told of the jobs; whoever made them closes them.
 
     Raises:
@@ -69,11 +64,9 @@ def launch(
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
     planned = without_twins([plan(job) for job in with_data(jobs)])
-    told = progress or Progress()
-    # Who shows no progress (Python) is still warned.
-    warn = told.warn if progress else partial(warnings.warn, stacklevel=3)
-    rows = {row.identity: row for row in pool.rows()}
-    rows = without_damaged(pool, rows, planned, warn)
+    told = progress or Warnings()
+    warn = told.warn
+    rows = _whole(pool, planned)
     set_aside_checkpoints(pool.path, warn)
     there, stale = finished(pool, rows, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there
@@ -95,6 +88,15 @@ def launch(
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
 
 
+def _whole(pool: Pool, planned: Sequence[Planned]) -> dict[str, Row]:
+    """The rows of the pool by identity, without planned runs that are damaged."""
+    asked = {one.identity for one in planned}
+    rows = {row.identity: row for row in pool.rows()}
+    wanted = {key: row for key, row in rows.items() if key in asked}
+    lost = wanted.keys() - without_damaged(pool, wanted).keys()
+    return {key: row for key, row in rows.items() if key not in lost}
+
+
 def _paths(
     pool: Pool, planned: Sequence[Planned], rows: Mapping[str, Row]
 ) -> list[Path]:
@@ -102,7 +104,7 @@ def _paths(
     return [
         pool.path / rows[one.identity].folder
         if one.identity in rows
-        else run_path(pool.path, one.job.name, one.identity)
+        else one.path(pool.path)
         for one in planned
     ]
 

@@ -7,17 +7,16 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.index import Row
+from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import set_aside
+from rnnjax.store.rundir import run_path
 from rnnjax.sweeps.jobs import Job
 from rnnjax.training.build import signature
 from rnnjax.training.program import Signature
 from rnnjax.training.schedule import Schedule, schedule_of
-
-
-PACKS = "packs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Planned:
         data: digests of data and user files; equal in one pack.
         start: the updates of a shorter run that it resumes from; 0: none.
         start_folder: the directory of that run, in the pool.
+        folder: the directory of this run, where the pool has one already; it may have
+            another name.
     """
 
     job: Job
@@ -45,6 +46,13 @@ class Planned:
     data: tuple[tuple[str, str], ...]
     start: int = 0
     start_folder: str = ""
+    folder: str = ""
+
+    def path(self, pool: Path) -> Path:
+        """The directory of the run."""
+        if self.folder:
+            return pool / self.folder
+        return run_path(pool, self.job.name, self.identity)
 
     @property
     def shared(self) -> Hashable:
@@ -99,7 +107,10 @@ def make_packs(
     taken: set[str] = set()
     for folder in sorted((pool / PACKS).glob("*")):
         checkpoint = PackCheckpoint(folder)
-        members = checkpoint.members()
+        try:
+            members = checkpoint.members()
+        except Damaged:
+            continue
         fits = members and all(identity in known for identity in members)
         fits = fits and len(members) <= slots(known[members[0]])
         if not fits or not unfinished & set(members) or taken & set(members):
@@ -148,7 +159,10 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
     done = {identity for identity, row in rows.items() if row.is_finished}
     for folder in (pool.path / PACKS).glob("*"):
         checkpoint = PackCheckpoint(folder)
-        members = checkpoint.members()
+        try:
+            members = checkpoint.members()
+        except Damaged:  # of another launch, which sets it aside
+            continue
         if members and done.issuperset(members):
             checkpoint.clear()
 

@@ -1,6 +1,7 @@
 """What a launch tells while it works."""
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -55,6 +56,13 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         return None
+
+
+class Warnings(Progress):
+    """Shows nothing, and hands what the user should know to Python's warnings."""
+
+    def warn(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)
 
 
 class LiveProgress(Progress):

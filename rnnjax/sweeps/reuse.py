@@ -1,13 +1,18 @@
 """Which runs of a pool need not be computed again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from rnnjax.errors import UserError
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
-from rnnjax.store.quarantine import damage, set_aside
-from rnnjax.store.rundir import RunDir, run_path
+from rnnjax.store.quarantine import damage
+from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.packing import Planned
+
+
+READERS = 4
+"""Runs that are checked side by side."""
 
 
 def without_twins(planned: Sequence[Planned]) -> list[Planned]:
@@ -50,28 +55,24 @@ def finished(
     return (good | old, len(old)) if stale == "accept" else (good, 0)
 
 
-def without_damaged(
-    pool: Pool,
-    rows: Mapping[str, Row],
-    planned: Sequence[Planned],
-    tell: Callable[[str], object],
-) -> dict[str, Row]:
-    """The rows without planned runs whose record cannot be read.
+def without_damaged(pool: Pool, rows: Mapping[str, Row]) -> dict[str, Row]:
+    """The rows of runs that are whole, by identity.
 
-    Their folders go to quarantine, so that they are computed again.
+    A damaged one is left out, so that it is computed again; who begins that moves its
+    folder to quarantine (`rnnjax.sweeps.work`).
+
+    Args:
+        pool: where they are.
+        rows: of runs that a launch needs.
 
     Raises:
-        UserError: a folder cannot be moved, or a record is of another format.
+        OtherFormat: a record is of another version.
     """
-    known = dict(rows)
-    for one in planned:
-        row = known.get(one.identity)
-        own = run_path(pool.path, one.job.name, one.identity)
-        for folder in {own, pool.path / row.folder if row else own}:
-            if why := damage(RunDir(folder)):
-                set_aside(folder, pool.path, why, tell)
-                known.pop(one.identity, None)
-    return known
+    with ThreadPoolExecutor(READERS) as readers:
+        folders = [RunDir(pool.path / row.folder) for row in rows.values()]
+        found = readers.map(damage, folders, [r.is_finished for r in rows.values()])
+        checked = zip(rows.values(), found, strict=True)
+        return {row.identity: row for row, why in checked if not why}
 
 
 def held(

@@ -10,7 +10,8 @@ from rnnjax.probes.measure import labels, turned_layers
 from rnnjax.probes.trace import last_loss_step
 from rnnjax.store.joined import versions
 from rnnjax.store.manifest import Manifest, Slot, now
-from rnnjax.store.rundir import RunDir, finish_run
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.writing import finish_run
 from rnnjax.sweeps.extending import wrap
 from rnnjax.sweeps.packing import Planned
 from rnnjax.training.build import build_model, build_task, heldout

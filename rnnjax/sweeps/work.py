@@ -4,27 +4,21 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 
 from rnnjax.errors import UserError, one_line
-from rnnjax.store.claims import Claims
+from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
-from rnnjax.store.manifest import Manifest, now
+from rnnjax.store.manifest import Damaged, Manifest, now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import (
-    MANIFEST,
-    STATE,
-    RunDir,
-    begin_run,
-    finish_run,
-    run_path,
-    write_source,
-)
+from rnnjax.store.quarantine import damage, set_aside
+from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.writing import begin_run, finish_run, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
 from rnnjax.sweeps.hydra_node import write_folder
@@ -47,6 +41,10 @@ SEALERS = 8
 
 WAIT_SECONDS = 1.0
 """Between two looks at runs that another process works on."""
+
+
+Begun = tuple[RunDir, Manifest]
+"""A run directory, and the manifest that it was begun with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,24 +122,38 @@ class Work:
         self.progress.begin([_size(pack) for pack in packs], there)
         if not packs:
             return 0
-        failed = 0
+        failed, waiting = 0, ""
         with (
             Claims(self.pool.path) as claims,
             ThreadPoolExecutor(AHEAD) as workers,
             self.progress,
         ):
+            make_ready = partial(self._make_ready, claims)
             try:
                 while packs:
                     elsewhere: list[PlannedPack] = []
                     mine = self._claimed(packs, unfinished, claims, elsewhere)
-                    for pack, ready in prefetch(workers, mine, self._make_ready):
-                        failed += self._run(pack, ready, unfinished, claims)
+                    for pack, ready in prefetch(workers, mine, make_ready):
+                        lost, overtaken = self._run(pack, ready, unfinished, claims)
+                        failed += lost
+                        if overtaken:
+                            elsewhere.append(pack_of(overtaken, self.pool.path))
                     packs = elsewhere
                     if packs:
-                        time.sleep(WAIT_SECONDS)
+                        waiting = self._wait(packs, claims, waiting)
             finally:
                 workers.shutdown(wait=False, cancel_futures=True)
         return failed
+
+    def _wait(self, packs: Sequence[PlannedPack], claims: Claims, said: str) -> str:
+        """Say whose runs are waited for, if it was not said yet, and wait a while."""
+        runs = [identity for pack in packs for identity in pack.identities]
+        holders = sorted(set(filter(None, map(claims.holder, runs))))
+        text = f"waiting for {_runs(len(runs))} of {', '.join(holders)}"
+        if holders and text != said:
+            self.progress.say(text)
+        time.sleep(WAIT_SECONDS)
+        return text if holders else said
 
     def _claimed(
         self,
@@ -154,7 +166,8 @@ class Work:
         for pack in packs:
             wanted = [one for one in pack.members if one.identity in unfinished]
             taken = [one for one in wanted if claims.take(one.identity)]
-            left = [one for one in taken if not self._is_there(one)]
+            there = self._there(taken)
+            left = [one for one in taken if one.identity not in there]
             for one in taken:
                 if one not in left:  # made by another process meanwhile
                     claims.release(one.identity)
@@ -167,22 +180,43 @@ class Work:
             elif left:
                 yield pack_of(left, self.pool.path)
 
-    def _is_there(self, planned: Planned) -> bool:
-        """Whether the pool holds a run by now, made by this code and with all of it."""
-        run = RunDir(run_path(self.pool.path, planned.job.name, planned.identity))
-        if not run.has(MANIFEST):
-            return False
-        good, _ = held({planned.identity: row_of(run)}, [planned])
-        return bool(good)
+    def _there(self, planned: Sequence[Planned]) -> set[str]:
+        """Identities of what the pool holds by now, made by this code and whole.
 
-    def _make_ready(self, pack: PlannedPack) -> PackTraining:
+        Another process may have made a run under another name.
+        """
+        places = self.pool.places()
+        rows: dict[str, Row] = {}
+        for one in planned:
+            own = one.path(self.pool.path)
+            for run in map(RunDir, {own, *places.get(one.identity, ())}):
+                if run.has(MANIFEST) and not damage(run):
+                    row = row_of(run)
+                    if row.is_finished or one.identity not in rows:
+                        rows[one.identity] = row
+        good, _ = held(rows, planned)
+        return good
+
+    def _make_ready(self, claims: Claims, pack: PlannedPack) -> PackTraining:
         first = pack.members[0].signature
         key = first, *self.slots.places(pack.members)
         fresh = Compiled(*key, self.settings.pack.how)
         compiled = self.programs.setdefault(key, fresh)
-        saving = Saving(pack.checkpoint, self.settings.checkpoint.every_seconds)
+
+        def check() -> None:
+            if not all(map(claims.holds, pack.identities)):
+                raise Overtaken
+
+        every = self.settings.checkpoint.every_seconds
+        saving = Saving(pack.checkpoint, every, check)
         configs = [member.job.config for member in pack.members]
-        training = PackTraining(compiled, configs, saving, continued(self.pool, pack))
+        start = continued(self.pool, pack)
+        try:
+            training = PackTraining(compiled, configs, saving, start)
+        except Damaged as error:  # it begins again from its start
+            folder, pool = pack.checkpoint.folder, self.pool.path
+            set_aside(folder, pool, str(error), self.progress.warn)
+            training = PackTraining(compiled, configs, saving, start)
         training.warm()
         return training
 
@@ -192,81 +226,97 @@ class Work:
         ready: "Future[PackTraining]",
         unfinished: set[str],
         claims: Claims,
-    ) -> int:
-        """Train a pack and seal its runs, mirrored to W&B; counts failures.
+    ) -> tuple[int, list[Planned]]:
+        """Train a pack and seal its runs, mirrored to W&B.
 
-        A run whose folder cannot be made is one of them.
+        Returns:
+            How many failed, and those that another process has taken over. Nothing is
+            written of the latter.
         """
-        left: dict[int, tuple[RunDir, Manifest]] = {}
+        wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
+        left: dict[int, Begun] = {}
         lost = 0
+
+        def mine() -> dict[int, Begun]:
+            return {i: b for i, b in left.items() if claims.holds(wanted[i].identity)}
+
         try:
             with ThreadPoolExecutor(SEALERS) as sealers:
                 noted: list[Future[None]] = []
-                for i, member in enumerate(pack.members):
-                    if member.identity not in unfinished:
-                        continue
+                for i, member in list(wanted.items()):
+                    if not claims.holds(member.identity):
+                        raise Overtaken
                     try:
                         left[i] = self._begin(member)
                     except UserError as error:  # costs this run, not its pack
+                        del wanted[i]
                         lost += 1
                         self.progress.warn(f"1 run failed: {error}")
                         continue
                     noted.append(sealers.submit(_note, left[i][0], member.job))
                 if not left:
-                    return lost
+                    return lost, []
                 training = ready.result()
                 outcomes = training.run(self.progress.advance)
                 slots = slots_of(training)
                 for one in noted:
                     one.result()
                 keep = self.settings.checkpoint.keep
-                mine = [i for i in left if claims.holds(pack.members[i].identity)]
                 sealing = {
                     i: sealers.submit(
-                        seal,
-                        *left[i],
-                        pack.members[i],
-                        outcomes[i],
-                        slots[i],
-                        keep,
+                        seal, *begun, wanted[i], outcomes[i], slots[i], keep
                     )
-                    for i in mine
+                    for i, begun in mine().items()
                 }
-            left = {i: left[i] for i, done in sealing.items() if done.exception()}
             for i, done in sealing.items():
-                if i not in left:
+                if not done.exception():
+                    del left[i]
+                    tracker = wanted.pop(i).job.tracker
                     self.pool.add(done.result())
-                    tracker = pack.members[i].job.tracker
                     self.copies.add(done.result(), tracker, self.group)
-            for i in left:
+            for i in left.keys() & sealing.keys():
                 sealing[i].result()  # raises what went wrong with the first of them
+        except Overtaken:
+            pass
         except Exception as error:
             reason = one_line(error)
-            self._close(left, status="failed", error=reason)
-            self.progress.warn(f"{len(left)} runs failed: {reason}")
-            return lost + len(left)
+            ended = mine()
+            failed = self._close(ended, status="failed", error=reason)
+            if failed:
+                self.progress.warn(f"{_runs(failed)} failed: {reason}")
+            lost += failed
+            for i in ended:
+                del wanted[i]
         except KeyboardInterrupt:
-            self._close(left, status="interrupted")
+            self._close(mine(), status="interrupted")
             raise
         finally:
             for identity in pack.identities:
                 claims.release(identity)
-        if not lost:
+        if not lost and not wanted:
             pack.checkpoint.clear()
-        return lost
+        return lost, list(wanted.values())
 
-    def _close(self, runs: dict[int, tuple[RunDir, Manifest]], **changes: Any) -> None:
-        """Enter runs that ended without a result; what they go on from stays."""
+    def _close(self, runs: Mapping[int, Begun], **changes: Any) -> int:
+        """Enter runs that ended without a result, and count them.
+
+        An earlier result stays. Who was interrupted just after sealing has one.
+        """
+        without = 0
         for run, manifest in runs.values():
-            if run.manifest().is_finished:  # interrupted just after it was sealed
-                self.pool.add(run)
-                continue
-            state = run.state_bytes() if run.has(STATE) else None
-            ended = manifest.replace(finished=now(), **changes)
-            self.pool.add(finish_run(run, ended, state=state))
+            if not run.has(MANIFEST) or run.manifest().is_finished:
+                run = RunDir(run.home)
+            else:
+                run = finish_run(run, manifest.replace(finished=now(), **changes))
+                without += 1
+            self.pool.add(run)
+        return without
 
-    def _begin(self, planned: Planned) -> tuple[RunDir, Manifest]:
-        """Make the run directory, with status running."""
+    def _begin(self, planned: Planned) -> Begun:
+        """Make the run directory, with status running.
+
+        What is there and damaged goes to quarantine.
+        """
         job = planned.job
         manifest = Manifest(
             identity=planned.identity,
@@ -281,11 +331,17 @@ class Work:
             seeds={"seed": job.config.seed},
             metric=planned.signature.spec.metric,
         )
-        run = begin_run(
-            self.pool.path, job.name, planned.identity, job.stored, manifest
-        )
-        self.pool.add(run)
+        path = planned.path(self.pool.path)
+        if why := damage(RunDir(path)):
+            set_aside(path, self.pool.path, why, self.progress.warn)
+        run = begin_run(path, job.stored, manifest)
+        if run.path == path:  # what is sealed stays until the new attempt is
+            self.pool.add(run)
         return run, manifest
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
 
 
 def _size(pack: PlannedPack) -> PackSize:

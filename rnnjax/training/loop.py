@@ -31,10 +31,18 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """Where and how often a pack is saved."""
+    """Where and how often a pack is saved.
+
+    Attributes:
+        checkpoint: the place.
+        every_seconds: wall seconds between two saves.
+        check: called before each save; it raises where the pack is another process's
+            by now (`rnnjax.store.claims.Overtaken`).
+    """
 
     checkpoint: PackCheckpoint
     every_seconds: float = 60.0
+    check: Callable[[], None] = lambda: None
 
 
 class PackTraining:
@@ -147,6 +155,7 @@ class PackTraining:
 
     def _save(self, state: TrainState, at: int) -> None:
         assert self.saving is not None
+        self.saving.check()
         saved = {"train": self.pack.gather(state), "best": self.best.tree()}
         self.saving.checkpoint.save(at, saved, self.history.new_parts())
 

@@ -30,7 +30,8 @@ from joblib import Parallel, delayed
 from rnnjax.store import atomic, rundir
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
-from rnnjax.store.rundir import begin_run, finish_run
+from rnnjax.store.rundir import run_path
+from rnnjax.store.writing import begin_run, finish_run
 from rnnjax.sweeps import compose, work
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
@@ -334,7 +335,7 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
 
     environment = work.environment()
     metrics = pl.DataFrame({"step": [100, 200], "loss": [0.5, 0.25]})
-    real = atomic.sync, rundir.sync
+    real = atomic.sync, writing.sync
     atomic.sync = rundir.sync = lambda path: None
     try:
         for number, job in enumerate(jobs):
@@ -349,9 +350,8 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
                 seeds={"seed": job.config.seed},
                 metric="loss",
             )
-            run = begin_run(
-                there.path, job.name, manifest.identity, job.stored, manifest
-            )
+            path = run_path(there.path, job.name, manifest.identity)
+            run = begin_run(path, job.stored, manifest)
             write_folder(run, job.hydra, job.number, job.overrides)
             results = {"test_metric": (number % 100) / 100, "test_loss": 0.25}
             ended = manifest.replace(
@@ -365,4 +365,4 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
             finish_run(run, ended, metrics, params=b"weights")
             there.add(run)
     finally:
-        atomic.sync, rundir.sync = real
+        atomic.sync, writing.sync = real

@@ -10,7 +10,7 @@ from rnnjax.store.index import Row
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
-from rnnjax.sweeps.progress import PackSize, Progress
+from rnnjax.sweeps.progress import PackSize, Progress, Warnings
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.user_files import register
 from rnnjax.sweeps.work import Work
@@ -104,7 +104,7 @@ class Parcel:
         planned = [plan(job) for job in self.jobs]
         unfinished = {one.identity for one in planned}
         rows = {row.identity: row for row in self.rows}
-        return Work(self.settings, self.group).do(planned, rows, unfinished)
+        return Work(self.settings, self.group, Warnings()).do(planned, rows, unfinished)
 
     @property
     def updates(self) -> int:

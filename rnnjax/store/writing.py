@@ -1,0 +1,187 @@
+"""Write a run directory: begun, filled file by file, sealed by its manifest.
+
+A run that is sealed stays as it is until a later attempt (with other probes, or by
+changed code) is sealed too. The attempt is a run directory in the folder `NEXT` of the
+first. When its manifest is written it is the run: readers look there first, and its
+files move up, the manifest last. Who is killed in between has lost nothing, and the
+next `begin_run` or `settle` moves the rest.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import xarray as xr
+import yaml
+
+from rnnjax.errors import UserError
+from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
+from rnnjax.store.manifest import Manifest
+from rnnjax.store.netcdf import netcdf_bytes
+from rnnjax.store.rundir import (
+    BEST,
+    CONFIG,
+    MANIFEST,
+    METRICS,
+    NEXT,
+    PARAMS,
+    PARAMS_AT,
+    PROBES,
+    SOURCES,
+    STATE,
+    RunDir,
+)
+
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunDir:
+    """Make the directory of a run, with its configuration and status ``running``.
+
+    A directory of a run that did not end is used again. One that is sealed stays, and
+    the new attempt gets a directory inside it.
+
+    Args:
+        path: see `rnnjax.store.rundir.run_path`.
+        config: the resolved configuration.
+        manifest: of the run; its status becomes ``running``.
+
+    Raises:
+        UserError: the pool cannot be written, or the present manifest cannot be read.
+    """
+    run = RunDir(path)
+    make_folder(path)
+    settle(run)
+    if run.has(MANIFEST) and run.manifest().is_finished:
+        run = RunDir(path / NEXT)
+        make_folder(run.path)
+    with writable(run.path):
+        # An attempt that did not end leaves nothing for the next one.
+        for file in (MANIFEST, METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE):
+            (run.path / file).unlink(missing_ok=True)
+        for leftover in run.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    # Nothing is lost if these are: a run without a result is computed again.
+    write_text(run.path / CONFIG, text, durable=False)
+    digests = {CONFIG: _digest(text.encode())}
+    opened = manifest.replace(status="running", files=digests).to_json()
+    write_text(run.path / MANIFEST, opened, durable=False)
+    return run
+
+
+def write_source(run: RunDir, kind: str, content: bytes) -> None:
+    """Keep the user's file that defines the cell or task of a run.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    make_folder(run.path / SOURCES)
+    write_bytes(run.source(kind), content, durable=False)
+
+
+def finish_run(
+    run: RunDir,
+    manifest: Manifest,
+    metrics: pl.DataFrame | None = None,
+    probes: xr.Dataset | None = None,
+    params: bytes | None = None,
+    params_at: bytes | None = None,
+    best: bytes | None = None,
+    state: bytes | None = None,
+) -> RunDir:
+    """Write the results of a run, each file whole, and seal them by the manifest.
+
+    Args:
+        run: as `begin_run` returned it.
+        manifest: with a status that is neither queued nor running.
+        metrics: one row per recorded step.
+        probes: named dimensions; see `rnnjax.store.netcdf.netcdf_bytes`.
+        params: serialized parameters.
+        params_at: those of the probed training steps, by step.
+        best: those of the best validation metric, if they are others.
+        state: what a longer run can go on from.
+
+    What is None is absent from the finished directory.
+
+    Returns:
+        The run. An attempt that ended without a result is gone, and the run is the
+        sealed one.
+
+    Raises:
+        UserError: a file cannot be written.
+        ValueError: the run goes on, by its manifest, or was sealed already.
+    """
+    if manifest.status in ("queued", "running"):
+        raise ValueError(f"a finished run cannot be {manifest.status}")
+    begun = run.manifest()
+    if begun.is_finished:
+        raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
+    if run.path != run.home and not manifest.is_finished:
+        shutil.rmtree(run.path, ignore_errors=True)
+        return RunDir(run.home)
+    given = {
+        METRICS: None if metrics is None else _parquet(metrics),
+        PROBES: None if probes is None else netcdf_bytes(probes),
+        PARAMS: params,
+        PARAMS_AT: params_at,
+        BEST: best,
+        STATE: state,
+    }
+    contents = {name: content for name, content in given.items() if content is not None}
+    for name, content in contents.items():
+        write_bytes(run.path / name, content, durable=False)
+    with writable(run.path):
+        for name in (CONFIG, *contents):
+            sync(run.path / name)
+        sync(run.path)
+    digests = {name: _digest(content) for name, content in contents.items()}
+    seal = manifest.replace(files=begun.files | digests | manifest.files)
+    write_text(run.path / MANIFEST, seal.to_json())
+    home = RunDir(run.home)
+    settle(home)
+    return home
+
+
+def settle(run: RunDir) -> None:
+    """Move the files of a sealed attempt to their places, if there is one.
+
+    Raises:
+        UserError: one cannot be moved.
+    """
+    attempt = run.path / NEXT
+    try:
+        sealed = RunDir(attempt).manifest()
+    except UserError:
+        return
+    if not sealed.is_finished:
+        return
+    with writable(run.path):
+        for file in sorted(attempt.rglob("*")):
+            place = run.path / file.relative_to(attempt)
+            if file.is_file() and file != attempt / MANIFEST:
+                place.parent.mkdir(exist_ok=True)
+                os.replace(file, place)
+        for name in (METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE):
+            if name not in sealed.files:
+                (run.path / name).unlink(missing_ok=True)
+        sync(run.path)
+        os.replace(attempt / MANIFEST, run.path / MANIFEST)
+        shutil.rmtree(attempt, ignore_errors=True)
+        sync(run.path)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return content.getvalue()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
