@@ -31,6 +31,7 @@ examples:
   rnnjax runs runs --where "cell = 'lstm' and accuracy > .9" --sort accuracy -r
   rnnjax runs runs --by variant,task.distance   means over seeds, with intervals
   rnnjax compare runs/3fa9 runs/81c0            what differs, and both results
+  rnnjax fsck runs --repair                     find damaged runs, set them aside
 
 exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
 """
@@ -143,6 +144,10 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         return commands.show_list(chosen.what, chosen.config_dir)
     if chosen.command == "report":
         return commands.report(chosen.dir)
+    if chosen.command == "fsck":
+        from rnnjax.cli.fsck import fsck
+
+        return fsck(chosen.pool, chosen.repair)
     from rnnjax.cli import tables
 
     if chosen.command == "compare":
@@ -236,4 +241,11 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     for name in ("first", "second"):
         help = "directory of a run, or POOL/beginning of its identity"
         compare.add_argument(name, metavar="RUN", help=help)
+    check = command("fsck", "examine a pool of runs: damage, index, leftovers")
+    check.add_argument("pool", metavar="POOL", help="folder of the run directories")
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="move damage to POOL/quarantine, write the index anew, remove leftovers",
+    )
     return parser, dict(added.choices)

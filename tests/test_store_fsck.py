@@ -1,0 +1,217 @@
+"""`fsck` finds every kind of damage, names it, and puts the pool right."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnjax.cli.main import main
+from rnnjax.store.checkpoint import PACKS, PackCheckpoint
+from rnnjax.store.claims import CLAIMS, Claims
+from rnnjax.store.fsck import examine, repair
+from rnnjax.store.index import INDEX
+from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import QUARANTINE
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.writing import begin_run
+from tests.store_samples import store_run
+
+
+FILES = "config.yaml manifest.json metrics.parquet probes.nc params.msgpack".split()
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    pool = Pool(tmp_path / "pool")
+    runs = [store_run(pool, seed=seed) for seed in range(3)]
+    ids = tuple(run.manifest().identity for run in runs)
+    record = SweepRecord("one", "train", "2026-01-01", ids, pool.path)
+    write_sweep(pool.path / "sweeps" / "one", record)
+    return pool
+
+
+def kinds(pool: Pool) -> list[str]:
+    return sorted(finding.kind for finding in examine(pool.path).findings)
+
+
+def first(pool: Pool) -> RunDir:
+    return pool.runs()[0]
+
+
+def contents(pool: Pool) -> dict[Path, bytes]:
+    return {f: f.read_bytes() for f in pool.path.rglob("*") if f.is_file()}
+
+
+def test_a_sound_pool(pool: Pool, capsys: pytest.CaptureFixture[str]):
+    before = contents(pool)
+    assert main(["fsck", str(pool.path)]) == 0
+    out = capsys.readouterr().out
+    assert out == f"{pool.path}: 3 runs, 3 finished and whole, all sound\n"
+    assert contents(pool) == before
+
+
+def flip(content: bytes, at: float) -> bytes:
+    place = int(at * (len(content) - 1))
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+
+
+ATTACKS: dict[str, Callable[[bytes], bytes | None]] = {
+    "first byte": lambda content: flip(content, 0),
+    "middle": lambda content: flip(content, 0.5),
+    "last byte": lambda content: flip(content, 1),
+    "cut in half": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-2],
+    "empty": lambda content: b"",
+    "longer": lambda content: content + b"\n",
+    "gone": lambda content: None,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.filterwarnings("ignore:left out of the pool")
+def test_damage_to_a_file_is_found_named_and_set_aside(
+    pool: Pool, name: str, attack: str, capsys: pytest.CaptureFixture[str]
+):
+    run = first(pool)
+    file = run.path / name
+    content = ATTACKS[attack](file.read_bytes())
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    assert main(["fsck", str(pool.path)]) == 1
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.startswith("damaged: ")]
+    assert f"'{file}'" in line
+    assert main(["fsck", str(pool.path), "--repair"]) == 0
+    assert len(pool.runs()) == 2 and not run.path.exists()
+    assert (pool.path / QUARANTINE / run.path.name).is_dir()
+    assert kinds(pool) == ["note"]  # the sweep names it still, which is no damage
+
+
+@pytest.mark.filterwarnings("ignore:left out of the pool")
+def test_a_flipped_bit_of_a_manifest_and_of_an_index(pool: Pool):
+    """It is found wherever it is; in numbers, which stay readable, too."""
+    run, index = first(pool), pool.path / INDEX
+    generator = np.random.default_rng(0)
+    for file in (run.path / "manifest.json", index):
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 5):
+            bit = 1 << int(generator.integers(8))
+            turned = bytes([whole[place] ^ bit])
+            file.write_bytes(whole[:place] + turned + whole[place + 1 :])
+            found = kinds(pool)
+            assert found and found != ["note"], (file, place, bit)
+        file.write_bytes(whole)
+    assert kinds(pool) == []
+
+
+def test_an_index_that_tells_something_else(pool: Pool):
+    index = pool.path / INDEX
+    lines = index.read_bytes().splitlines(keepends=True)
+    for content in (b"", b"".join(lines[:-1]), b"".join(lines[2:]), None):
+        if content is None:
+            index.unlink()
+        else:
+            index.write_bytes(content)
+        assert kinds(pool) == ["index"]
+        repair(pool.path, examine(pool.path).findings)
+        assert kinds(pool) == [] and len(pool.runs()) == 3
+
+
+def test_numbers_of_a_damaged_line_are_never_shown(pool: Pool):
+    index = pool.path / INDEX
+    text = index.read_text()
+    assert '"results": {"accuracy": 0.5}' in text
+    index.write_text(text.replace('"accuracy": 0.5}', '"accuracy": 0.9}'))
+    assert sorted(pool.index()["accuracy"]) == [0.5, 0.6, 0.7]
+    assert kinds(pool) == ["index"]
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_killed_processes_are_removed(pool: Pool):
+    run = first(pool)
+    program = (
+        "import os, sys; from rnnjax.store.claims import Claims\n"
+        "claims = Claims(sys.argv[1]).__enter__(); claims.take('abc'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(pool.path)])
+    figures = pool.path / "sweeps" / "one" / "figures"
+    figures.mkdir()
+    (figures / ".photo.tmp").write_bytes(b"mine")
+    for place in (figures, run.path):
+        torn = place / f".lag.png.{dead_pid()}.tmp"
+        torn.write_bytes(b"half")
+        past = time.time() - 90
+        os.utime(torn, (past, past))
+    begin_run(run.path, run.config(), run.manifest())
+    done = PackCheckpoint(pool.path / PACKS / "old", [run.manifest().identity])
+    done.save(3, {"x": np.ones(2)})
+    # a sign and its claim, two figures, an attempt, a checkpoint
+    assert kinds(pool) == ["leftover"] * 6
+    assert main(["fsck", str(pool.path)]) == 0
+    repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == [] and len(pool.runs()) == 3
+    assert (figures / ".photo.tmp").exists()
+    assert list((pool.path / CLAIMS).rglob("*.sign")) == []
+
+
+def test_a_damaged_checkpoint_is_named(pool: Pool):
+    pack = PackCheckpoint(pool.path / PACKS / "ab", ["unfinished"])
+    pack.save(3, {"x": np.arange(400.0)}, {"metrics": {"step": np.arange(3)}})
+    assert kinds(pool) == []
+    files = [file for file in pack.folder.rglob("*") if file.is_file()]
+    for file in files:
+        whole = file.read_bytes()
+        for content in (flip(whole, 0.5) if whole else b"x", whole[:-2], b""):
+            if content != whole:
+                file.write_bytes(content)
+                (finding,) = examine(pool.path).findings
+                assert finding.kind == "damaged" and str(file) in finding.text
+        file.write_bytes(whole)
+    assert len(files) > 3
+
+
+def test_what_somebody_works_on_is_left_alone(pool: Pool):
+    run = first(pool)
+    with Claims(pool.path) as claims:
+        claims.take(run.manifest().identity)
+        (run.path / "params.msgpack").write_bytes(b"being written")
+        found = examine(pool.path)
+        assert found.findings == () and found.busy == 1
+    assert kinds(pool) == ["damaged"]
+
+
+@pytest.mark.filterwarnings("ignore:the pool .* lacks 1")
+def test_one_run_twice_and_a_sweep_without_its_run(pool: Pool):
+    run = first(pool)
+    shutil.copytree(run.path, pool.path / f"zcopy-{run.manifest().identity}")
+    assert kinds(pool) == ["leftover"]
+    repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == [] and len(pool.runs()) == 3
+    shutil.rmtree(run.path)
+    assert kinds(pool) == ["index", "note"]
+    (pool.path / "sweeps" / "one" / "sweep.json").write_text("{")
+    assert kinds(pool) == ["index", "note"]
+
+
+@pytest.mark.parametrize("name", ["none", "file", "empty"])
+def test_what_is_no_pool(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    assert main(["fsck", str(tmp_path / name)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("rnnjax: ") and err.count("\n") == 1
