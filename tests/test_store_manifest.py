@@ -125,6 +125,79 @@ def test_git_states(tmp_path: Path):
     assert two and three and two.diff and three.diff and two.diff != three.diff
 
 
+def hostile(checkout: Path, program: str) -> dict[str, str]:
+    """Ways in which the configuration of a checkout names a program."""
+    (checkout / ".gitattributes").write_text("*.py filter=f diff=d\n*.txt filter=p\n")
+    return {
+        "core.fsmonitor": program,
+        "core.hooksPath": str(checkout.parent),
+        "core.pager": program,
+        "diff.external": program,
+        "diff.d.command": program,
+        "diff.d.textconv": program,
+        "filter.f.clean": program,
+        "filter.f.required": "true",
+        "filter.p.process": program,
+        "filter.p.required": "true",
+        # of an object that is missing
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(checkout),
+        "remote.origin.uploadpack": program,
+    }
+
+
+@pytest.mark.parametrize("place", ["checkout", "submodule"])
+def test_git_starts_no_program_that_a_checkout_names(tmp_path: Path, place: str):
+    checkout, ran = tmp_path / "checkout", tmp_path / "ran"
+    program = tmp_path / "post-index-change"
+    program.write_text(f"#!/bin/sh\necho $0 $@ >> {ran}\ncat\n")
+    program.chmod(0o755)
+    package = checkout / "package"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", "data.txt", "missing.py"):
+        (package / name).write_text("a = 1\n")
+    git(tmp_path, "init", "-q", "checkout")
+    (package / "missing.py").write_text("b = 1\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "start")
+    target = checkout
+    if place == "submodule":
+        git(tmp_path, "clone", "-q", "checkout", "other")
+        allowed = "-c", "protocol.file.allow=always"
+        git(checkout, *allowed, "submodule", "--quiet", "add", "../other", "sub")
+        git(checkout, "commit", "-qm", "with a submodule")
+        target = checkout / "sub"
+        (target / "package" / "data.txt").write_text("changed\n")
+    else:
+        missing = git(checkout, "rev-parse", "HEAD:package/missing.py")
+        (checkout / ".git" / "objects" / missing[:2] / missing[2:]).unlink()
+    for name in ("__init__.py", "data.txt", "missing.py"):
+        (package / name).write_text("changed\n")
+    for key, value in hostile(target, str(program)).items():
+        git(target, "config", key, value)
+    found = git_state(package)
+    assert not ran.exists(), ran.read_text()
+    if place == "submodule":
+        assert found and found.dirty and found.diff
+
+
+def test_what_a_diff_is_does_not_depend_on_settings_of_git(tmp_path, monkeypatch):
+    (tmp_path / "__init__.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "start")
+    (tmp_path / "__init__.py").write_text("a = 2\n")
+    found = git_state(tmp_path)
+    for key, value in {"color.ui": "always", "diff.external": "/bin/true"}.items():
+        git(tmp_path, "config", key, value)
+    # settings of the user's that come by the environment are kept
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "filter.mine.clean")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "/bin/false")
+    assert found and git_state(tmp_path) == found
+
+
 def test_no_git_at_all(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     assert environments.git_state(Path(environments.__file__).parent) is None

@@ -101,24 +101,59 @@ def git_state(folder: Path) -> Git | None:
     try:
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         commit = _git(folder, "rev-parse", "HEAD").decode().strip()
-        dirty = bool(_git(folder, "status", "--porcelain").strip())
-        diff = _git(folder, "diff", "HEAD", "--binary")
+        # a submodule has a configuration of its own
+        alone = "--ignore-submodules=all"
+        dirty = bool(_git(folder, "status", "--porcelain", alone).strip())
+        plain = "--binary", "--no-ext-diff", "--no-textconv", "--no-color"
+        diff = _git(folder, "diff", "HEAD", *plain, alone)
     except (OSError, subprocess.SubprocessError):
         return None
     return Git(commit, dirty, hashlib.sha256(diff).hexdigest() if diff else None)
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
+    """What git prints, without any program that the checkout's configuration names.
+
+    A configuration can name programs that `git status` and `git diff` start, and where
+    a package lies in a folder from somebody else, so does ``.git/config``.
+    """
     return subprocess.run(
-        ["git", *arguments],
+        ["git", "-c", "core.fsmonitor=false", *arguments],
         cwd=folder,
-        # `git status` would otherwise take a lock that a user's own git waits for.
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        env=os.environ | _GIT_ALONE | _without_filters(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,
         timeout=20,
     ).stdout
+
+
+_GIT_ALONE = {
+    # `git status` would otherwise take a lock that a user's own git waits for.
+    "GIT_OPTIONAL_LOCKS": "0",
+    # an object that is not there would be fetched by a program of the configuration
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "",
+}
+
+
+def _without_filters(folder: Path) -> dict[str, str]:
+    """Variables that switch off the programs that convert files for git."""
+    listed = subprocess.run(
+        ["git", "config", "--null", "--name-only", "--get-regexp", r"^filter\."],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+    ).stdout
+    keys = [key for key in listed.decode(errors="surrogateescape").split("\0") if key]
+    count = os.environ.get("GIT_CONFIG_COUNT", "")  # of the user's own, which stay
+    settings = {}
+    for number, key in enumerate(keys, int(count) if count.isdecimal() else 0):
+        settings[f"GIT_CONFIG_KEY_{number}"] = key
+        settings[f"GIT_CONFIG_VALUE_{number}"] = "false" if "required" in key else ""
+        settings["GIT_CONFIG_COUNT"] = str(number + 1)
+    return settings
 
 
 def _versions() -> dict[str, str]:
