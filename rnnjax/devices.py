@@ -71,14 +71,27 @@ def keep_programs() -> None:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         folder = Path(base).expanduser() / "rnnjax" / f"programs-{processor()}"
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        make_private(folder.parent)
+        make_private(folder)
     except (OSError, RuntimeError):
         return
     mend_cache(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", KEPT_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else can write to; one that is there becomes so.
+
+    Raises:
+        OSError: it cannot be made, or it, or a link in its place, is somebody else's.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for owner in (folder.lstat().st_uid, folder.stat().st_uid):
+        if owner != os.getuid():  # root could change the mode all the same
+            raise PermissionError(f"'{folder}' belongs to user {owner}")
+    folder.chmod(0o700)
 
 
 def mend_cache(folder: Path) -> None:
