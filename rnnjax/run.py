@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from rnnjax.collecting import ask
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import BEST, RunDir
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import data_digest
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
-from rnnjax.sweeps.user_files import UserFile, register
+from rnnjax.sweeps.user_copies import Copy, copies_of
+from rnnjax.sweeps.user_files import KINDS
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.training.build import build_model, build_task, initial_params
@@ -35,11 +34,18 @@ from rnnjax.training.config import RunConfig
 class Run:
     """A finished run: its configuration, numbers, parameters and model.
 
+    Numbers and parameters are read without executing anything. A cell or task from a
+    file of the user's is code: `model` and `apply` use the copy that the run keeps of
+    it, if `run_code` allows it.
+
     Attributes:
         directory: where it lies.
+        run_code: whether that copy may be executed. It may without, if the user named
+            a file of the same content in this process, as `train` does.
     """
 
     directory: RunDir
+    run_code: bool = False
 
     @property
     def path(self) -> Path:
@@ -50,43 +56,42 @@ class Run:
     def config(self) -> RunConfig:
         """What was run.
 
-        A cell or task from a file of the user's is that of the copy in the run, under
-        the name ``NAME@digest``; a warning says so if the file has changed since.
+        A cell or task from a file of the user's has the name ``NAME@digest``. That of
+        the copy in the run is registered under it, if it may be executed; a warning
+        says so if the file has changed since.
 
         Raises:
-            UserError: the copy is not what the run was made with.
+            UserError: the copy may be executed and is not what the run was made with.
         """
         tree = self.directory.config()
-        for kind, reference in tree.get("paths", {}).items():
-            tree[kind]["name"] = self._use_copy(kind, reference)
+        for kind, copy in self._copies.items():
+            if kind not in self._refused:
+                copy.use()
+            tree[kind]["name"] = copy.known_as
         return run_config(tree)
 
-    def _use_copy(self, kind: str, reference: str) -> str:
-        """Register the class of a file as it was; the name that it has then."""
-        path, _, name = reference.rpartition(":")
-        digest = self.manifest.digests[kind]
-        place = self.directory.source(kind)
-        if not place.is_file() or file_digest(place) != digest:
-            raise UserError(
-                f"the {kind} {name} cannot be used: '{place}' is not the file that the "
-                "run was made with"
-            )
-        if Path(path).is_file() and file_digest(path) != digest:
-            warnings.warn(
-                f"{path} has changed since the run; {name} is used as it was ({place})",
-                stacklevel=4,
-            )
-        known_as = f"{name}@{digest[:8]}"
-        used = register(UserFile(kind, name, place, place.read_bytes()), known_as)
-        digests = self.manifest.digests.items()
-        known = {role: sha for role, sha in digests if role.split()[0] == kind}
-        if changed := {role for role, _ in known.items() ^ used.digests.items()}:
-            raise UserError(
-                f"the {kind} {name} cannot be used: the module "
-                f"{min(changed).removeprefix(f'{kind} imports ')} that it imports is "
-                "not what the run was made with; put that back, or train again"
-            )
-        return known_as
+    @functools.cached_property
+    def _copies(self) -> dict[str, Copy]:
+        return copies_of(self.directory)
+
+    @functools.cached_property
+    def _refused(self) -> frozenset[str]:
+        """The kinds whose copy may not be executed, settled once for this object."""
+        copies = {} if self.run_code else self._copies
+        return frozenset(kind for kind, copy in copies.items() if not copy.is_named)
+
+    def check_code(self, *kinds: str) -> None:
+        """Make sure that what builds the model and makes the data may be executed.
+
+        Args:
+            kinds: ``cell``, ``task``; none: both.
+
+        Raises:
+            UserError: one of them is of a file, and nobody allowed to execute that.
+        """
+        for kind in kinds or KINDS:
+            if kind in self._refused:
+                raise self._copies[kind].refused()
 
     @property
     def manifest(self) -> Manifest:
@@ -110,7 +115,12 @@ class Run:
 
     @functools.cached_property
     def params(self) -> Any:
-        """Final parameters, a nested dictionary as `flax.linen` uses them."""
+        """Final parameters, a nested dictionary as `flax.linen` uses them.
+
+        Raises:
+            UserError: its cell is of a file and learned its first state, whose type the
+                cell alone knows, and the file may not be executed.
+        """
         return self._parameters(self.directory.params_bytes())
 
     @functools.cached_property
@@ -144,6 +154,7 @@ class Run:
         """Parameters with learned first states of the types that their cells have."""
         if not self.directory.config()["model"]["learn_initial_state"]:
             return tree
+        self.check_code("cell")
         like = initial_params(self.config, self.spec)
         return flax.serialization.from_state_dict(like, tree)
 
@@ -157,15 +168,21 @@ class Run:
         """The model, ready for ``model.apply({"params": run.params}, …)``.
 
         It needs no data: sizes are those that the run recorded.
+
+        Raises:
+            UserError: its cell is of a file that may not be executed.
         """
+        self.check_code("cell")
         return build_model(self.config, self.spec)
 
     def check_data(self) -> None:
         """Make sure that the data of its task is what the run was trained on.
 
         Raises:
-            UserError: it cannot be read, or it is other data.
+            UserError: it cannot be read, it is other data, or the task is of a file
+                that may not be executed.
         """
+        self.check_code("task")
         _, data = build_task(self.config.task, self.config.task_options)
         known = self.manifest.digests.get("data")
         if (data_digest(data) if data else None) != known:
@@ -188,7 +205,8 @@ class Run:
 
         Raises:
             UserError: inputs or lengths that do not fit the task, such as a token that
-                the vocabulary lacks (see `rnnjax.tasks.inputs`).
+                the vocabulary lacks (see `rnnjax.tasks.inputs`); or its cell is of a
+                file that may not be executed.
         """
         return _apply(
             self.model, self.params, *checked_inputs(self.spec, inputs, lengths)
@@ -223,6 +241,12 @@ def train(*overrides: str, out: str | Path = "runs") -> Run:
     return run
 
 
-def open_run(path: str | Path) -> Run:
-    """The run in a directory."""
-    return Run(RunDir(Path(path).absolute()))
+def open_run(path: str | Path, *, run_code: bool = False) -> Run:
+    """The run in a directory.
+
+    Args:
+        path: of the run directory.
+        run_code: whether the copy of a cell or task that the directory holds may be
+            executed: what it is asked for then is up to whoever wrote it.
+    """
+    return Run(RunDir(Path(path).absolute()), run_code)

@@ -227,7 +227,7 @@ def test_a_run_uses_the_copy_of_its_cell(tmp_path, monkeypatch):
     np.testing.assert_array_equal(rnnjax.open_run(run.path).apply(x), expected)
     copy = run.path / "source" / "cell.py"
     copy.write_text(copy.read_text() + "\n")
-    again = rnnjax.open_run(run.path)
+    again = rnnjax.open_run(run.path, run_code=True)
     assert jax.tree.leaves(again.params)  # reading parameters needs no code
     with pytest.raises(UserError, match="Leaky cannot be used: '.*cell.py' is not"):
         _ = again.config

@@ -28,12 +28,14 @@ class Look:
 
     Attributes:
         run: folder of a run, or None for a network at initialisation.
+        run_code: whether the copy of a cell or task in that folder may be executed.
         step: number of updates before the look.
         sections: of the data set.
         weight: whose chain rule is to be written out.
     """
 
     run: str | None
+    run_code: bool
     step: int | None
     sections: tuple[str, ...]
     weight: str | None
@@ -56,7 +58,8 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
 
     Args:
         overrides: those of one training run, for a network at initialisation; or
-            ``run=DIR`` with perhaps ``step=N``, for a run's parameters. Beside either
+            ``run=DIR`` with perhaps ``step=N``, for a run's parameters, and
+            ``run_code=true`` if its cell or task is of a file. Beside either
             ``sections=flow,factors`` (``probe=light`` is ``sections=flow``), and
             ``weight=V[0,0]`` for the chain rule of that weight.
 
@@ -72,7 +75,7 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
         return _show(_untrained(rest, config_dir), look)
     if rest:
         raise UserError(f"'{rest[0]}' has no use beside run=DIR, which is configured")
-    return _show(_of_run(look.run, look.step), look)
+    return _show(_of_run(look.run, look.step, look.run_code), look)
 
 
 def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -124,7 +127,7 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
     rest = []
     for word in overrides:
         key, _, value = word.partition("=")
-        if key in ("run", "step", "sections", "weight"):
+        if key in ("run", "run_code", "step", "sections", "weight"):
             own[key] = value
         else:
             rest.append(word)
@@ -137,6 +140,11 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
         if name not in RUN_SECTIONS:
             hint = did_you_mean(name, RUN_SECTIONS)
             raise UserError(f"sections={name} is unknown; {hint}")
+    allowed = own.get("run_code", "false").lower()
+    if allowed not in ("true", "false"):
+        raise UserError(f"run_code={own['run_code']} must be true or false")
+    if "run_code" in own and "run" not in own:
+        raise UserError("run_code needs run=DIR, the run whose code may be executed")
     if "step" in own and "run" not in own:
         raise UserError("step needs run=DIR: an untrained network has one step, 0")
     if not own.get("step", "0").isdecimal():
@@ -144,7 +152,8 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
     if "weight" in own:
         parse_weight(own["weight"])
     step = int(own["step"]) if "step" in own else None
-    return Look(own.get("run"), step, sections, own.get("weight")), rest
+    run, weight = own.get("run"), own.get("weight")
+    return Look(run, allowed == "true", step, sections, weight), rest
 
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
@@ -166,14 +175,15 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     )
 
 
-def _of_run(folder: str, step: int | None) -> Network:
+def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
     from rnnjax.run import open_run
 
     if not Path(folder).is_dir():
         raise UserError(f"run={folder}: no such folder")
-    run = open_run(folder)
+    run = open_run(folder, run_code=run_code)
     if not run.manifest.is_finished:
         raise UserError(f"run={folder} is {run.manifest.status}, not finished")
+    run.check_code()
     run.check_data()
     at = run.manifest.steps if step is None else step
     return Network(

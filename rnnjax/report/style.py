@@ -117,10 +117,18 @@ class Drawing:
     folded: bool = False
 
 
+_PLAIN: dict[Any, Any] = {
+    key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+}
+"""Matplotlib also reads ``matplotlibrc`` where it is started, which may be a folder
+from somebody else, and which can have every label set by LaTeX."""
+
+
 @contextmanager
 def style(name: str = "") -> Iterator[None]:
     """The look, for drawing and for saving; `name` makes the marks in an SVG unique."""
-    with matplotlib.rc_context({**RC, "svg.hashsalt": name}):
+    look: dict[Any, Any] = {**_PLAIN, **RC, "svg.hashsalt": name}
+    with matplotlib.rc_context(look):
         yield
 
 

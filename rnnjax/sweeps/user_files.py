@@ -66,6 +66,9 @@ class UserFile:
 
 _LOADED: dict[tuple[str, str], UserFile] = {}
 
+_NAMED: set[str] = set()
+"""SHA-256 of the files that the user named in this process."""
+
 
 def reference(value: Any) -> tuple[str, str] | None:
     """Path and name of ``path/file.py:Name``; None for any other value.
@@ -83,6 +86,11 @@ def file_of(kind: str, name: str) -> UserFile | None:
     return _LOADED.get((kind, name)) if _is_users(registry[name]) else None
 
 
+def is_named(digest: str) -> bool:
+    """Whether the user named a file of this SHA-256 in this process (`load`)."""
+    return digest in _NAMED
+
+
 def load(kind: str, path: str, name: str) -> UserFile:
     """Read and execute a file, and register its class `name` as a cell or task.
 
@@ -93,7 +101,9 @@ def load(kind: str, path: str, name: str) -> UserFile:
     place = Path(path).expanduser().resolve()
     if not place.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
-    return register(UserFile(kind, name, place, place.read_bytes()))
+    file = register(UserFile(kind, name, place, place.read_bytes()))
+    _NAMED.add(file.digests[kind])
+    return file
 
 
 def register(file: UserFile, known_as: str | None = None) -> UserFile:

@@ -1,0 +1,114 @@
+"""The user's files as a run keeps them: copies in ``source/``, which are code.
+
+Whoever hands over a run folder chooses what is in it. So a copy is executed where the
+user allows it, or has named a file of the very same bytes in this process.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnjax.errors import UserError
+from rnnjax.store.identity import file_digest
+from rnnjax.store.rundir import RunDir
+from rnnjax.sweeps.user_files import KINDS, UserFile, is_named, reference, register
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The copy of one file in a run.
+
+    Attributes:
+        kind: ``cell`` or ``task``.
+        name: of the class in it.
+        original: path of the user's file when the run was made.
+        place: of the copy.
+        digests: SHA-256 of the file and its imports, as `UserFile.digests`, by the
+            manifest of the run.
+    """
+
+    kind: str
+    name: str
+    original: Path
+    place: Path
+    digests: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that the copy must have."""
+        return self.digests[self.kind]
+
+    @property
+    def known_as(self) -> str:
+        """The name of the class here: two versions of a file live side by side."""
+        return f"{self.name}@{self.digest[:8]}"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named a file of this content in this process."""
+        return is_named(self.digest)
+
+    def refused(self) -> UserError:
+        """What is said where the copy may not be executed."""
+        return UserError(
+            f"the {self.kind} {self.name} of this run is code, '{self.place}', which "
+            "is not executed unless you say so: read it, then give "
+            "open_run(…, run_code=True), or run_code=true to rnnjax probe"
+        )
+
+    def use(self) -> None:
+        """Execute the copy and register its class as `known_as`.
+
+        Warns:
+            UserWarning: the user's file has changed since the run.
+
+        Raises:
+            UserError: the copy, or a module that it imports, is not what the run was
+                made with.
+        """
+        content = self.place.read_bytes() if self.place.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != self.digest:
+            raise UserError(
+                f"the {self.kind} {self.name} cannot be used: '{self.place}' is not "
+                "the file that the run was made with"
+            )
+        if self.original.is_file() and file_digest(self.original) != self.digest:
+            warnings.warn(
+                f"{self.original} has changed since the run; {self.name} is used as it "
+                f"was ({self.place})",
+                stacklevel=4,
+            )
+        file = UserFile(self.kind, self.name, self.place, content)
+        used = register(file, self.known_as).digests
+        if changed := {role for role, _ in self.digests.items() ^ used.items()}:
+            module = min(changed).removeprefix(f"{self.kind} imports ")
+            raise UserError(
+                f"the {self.kind} {self.name} cannot be used: the module {module} that "
+                "it imports is not what the run was made with; put that back, or train "
+                "again"
+            )
+
+
+def copies_of(run: RunDir) -> dict[str, Copy]:
+    """The copies of a run by kind, as its configuration and manifest tell of them.
+
+    Raises:
+        UserError: they contradict each other.
+    """
+    paths, known = run.config().get("paths") or {}, run.manifest().digests
+    found = {}
+    for kind in KINDS:
+        if kind not in paths:
+            continue
+        place = reference(paths[kind])
+        digests = {role: sha for role, sha in known.items() if role.split()[0] == kind}
+        if place is None or kind not in digests:
+            raise UserError(
+                f"'{run.path}' says that its {kind} is of a file, {paths[kind]}, but "
+                "not of which content"
+            )
+        original, name = place
+        found[kind] = Copy(kind, name, Path(original), run.source(kind), digests)
+    return found
