@@ -333,3 +333,24 @@ def test_an_interrupted_report_is_written_again(sweep: Path, tmp_path: Path) -> 
     (pool / "runs.csv").write_bytes(b"half")
     build(pool)
     assert (pool / "runs.csv").read_bytes() == whole
+
+
+@pytest.mark.parametrize("way", ["up", "absolute", "link"])
+def test_a_record_of_somebody_else_removes_nothing_outside(
+    sweep: Path, tmp_path: Path, way: str
+) -> None:
+    """A pool that was handed over may hold any record of a report."""
+    pool, precious = tmp_path / "pool", tmp_path / "mine" / "precious.txt"
+    shutil.copytree(sweep, pool)
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    (pool / "linked").symlink_to(precious.parent)
+    names = {
+        "up": "../mine/precious.txt",
+        "absolute": str(precious),
+        "link": "linked/precious.txt",
+    }
+    record = {"files": {**noted(pool), names[way]: ""}, "writing": [names[way]]}
+    (pool / ".report.json").write_text(json.dumps(record))
+    build(pool)
+    assert precious.read_text() == "mine"

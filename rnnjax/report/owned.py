@@ -33,8 +33,9 @@ class Owned:
         self.folder = folder
         try:
             noted = json.loads((folder / RECORD).read_bytes())
-            self.known = {str(k): str(v) for k, v in noted["files"].items()}
-            self.begun = set(map(str, noted["writing"]))
+            files = {str(k): str(v) for k, v in noted["files"].items()}
+            self.known = {k: v for k, v in files.items() if self._is_inside(k)}
+            self.begun = set(filter(self._is_inside, map(str, noted["writing"])))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.known, self.begun = {}, set()
         self.unnoted = not self.known and _is_page(folder / page)
@@ -73,6 +74,14 @@ class Owned:
     def _note(self, files: dict[str, str], writing: list[str]) -> None:
         text = json.dumps({"files": files, "writing": writing}, indent=1)
         write_text(self.folder / RECORD, text + "\n")
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether a file is of this folder: a record may come from somebody else."""
+        try:
+            place = (self.folder / name).parent.resolve()
+        except (OSError, ValueError, RuntimeError):  # a loop of links, no name at all
+            return False
+        return place.is_relative_to(self.folder.resolve())
 
     def _is_ours(self, name: str) -> bool:
         file = self.folder / name
