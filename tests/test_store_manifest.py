@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnjax.devices import processor
 from rnnjax.errors import UserError
 from rnnjax.store import environment as environments
 from rnnjax.store import portable
@@ -95,6 +96,7 @@ def test_environment_of_this_machine():
     assert here.versions.keys() >= {"python", "jaxlib", "flax", "optax"}
     assert here.device_count == len(jax.devices()) and here.cpu_count >= 1
     assert here.x64 == (jax.numpy.zeros(()).dtype == "float64")
+    assert here.processor == processor()
 
 
 def git(folder: Path, *arguments: str) -> str:

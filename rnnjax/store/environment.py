@@ -45,6 +45,8 @@ class Environment:
         prng: JAX's generator of random numbers.
         matmul_precision: what JAX was asked for in products (``jax_default_matmul_``
             ``precision``); None: its default, which on a GPU may round factors to TF32.
+        processor: digest of what its processor can do (`rnnjax.devices.processor`),
+            which decides the last bits of a run on a CPU; None in older records.
         git: state of the checkout; None for an installed package.
     """
 
@@ -56,12 +58,15 @@ class Environment:
     x64: bool
     prng: str | None = None
     matmul_precision: str | None = None
+    processor: str | None = None
     git: Git | None = None
 
 
 def environment() -> Environment:
     """Collect what can be known; what cannot be known is left out, never an error."""
     import jax
+
+    from rnnjax.devices import processor
 
     devices, decided = jax.devices(), numerics()
     return Environment(
@@ -73,6 +78,7 @@ def environment() -> Environment:
         x64=decided["x64"],
         prng=decided["prng"],
         matmul_precision=getattr(jax.config, "jax_default_matmul_precision", None),
+        processor=processor(),
         git=git_state(Path(rnnjax.__file__).parent),
     )
 
