@@ -18,13 +18,14 @@ import rnnjax
 from rnnjax.devices import processor
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.launch import launch
+from rnnjax.sweeps.promises import UPDATES
 
 
 FOLDER = Path(__file__).parent / "golden"
 RECORD = FOLDER / "record.json"
 
 SEEDS = (0, 1)
-FIRST = 20
+FIRST = UPDATES
 """Updates over which machines that round differently are compared."""
 
 PROBED_EARLY = 2

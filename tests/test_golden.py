@@ -10,11 +10,8 @@ import itertools
 import numpy as np
 import pytest
 
+from rnnjax.sweeps.promises import TOLERANCE
 from tests import golden_runs as golden
-
-
-TOLERANCE = 2e-3
-"""Largest difference, relative to the largest number of the array (or 1 decade)."""
 
 
 ALWAYS = {("elman", "full")}

@@ -32,8 +32,9 @@ examples:
   rnnjax runs runs --by variant,task.distance   means over seeds, with intervals
   rnnjax compare runs/3fa9 runs/81c0            what differs, and both results
   rnnjax fsck runs --repair                     find damaged runs, set them aside
+  rnnjax verify runs/3fa9                       run it again: the same bits?
 
-exit status: 0 done; 1 a run failed; 2 wrong input; 130 interrupted
+exit status: 0 done; 1 a run failed, or differs; 2 wrong input; 130 interrupted
 """
 
 LISTS = (
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words behind the name of the program; None: those of this process.
 
     Returns:
-        0 done; 1 a run failed; 2 wrong input, one sentence on stderr; 130 interrupted.
+        0 done; 1 a run failed, or differs from its record; 2 wrong input, one sentence
+        on stderr; 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -148,6 +150,10 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         from rnnjax.cli.fsck import fsck
 
         return fsck(chosen.pool, chosen.repair)
+    if chosen.command == "verify":
+        from rnnjax.cli.verifying import verify
+
+        return verify(chosen.run, chosen.all, chosen.run_code)
     from rnnjax.cli import tables
 
     if chosen.command == "compare":
@@ -238,9 +244,14 @@ def _parsers() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     for kind in ("csv", "parquet"):
         files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
     compare = command("compare", "show what differs between two runs")
-    for name in ("first", "second"):
+    verify = command("verify", "run again, compare: 1 if it differs, 2 if not possible")
+    for one, name in ((compare, "first"), (compare, "second"), (verify, "run")):
         help = "directory of a run, or POOL/beginning of its identity"
-        compare.add_argument(name, metavar="RUN", help=help)
+        one.add_argument(name, metavar="RUN", help=help)
+    help = "RUN is a pool or the folder of a sweep: every finished run in it"
+    verify.add_argument("--all", action="store_true", help=help)
+    help = "execute the run's copy of a cell or task of your own"
+    verify.add_argument("--run-code", action="store_true", help=help)
     check = command("fsck", "examine a pool of runs: damage, index, leftovers")
     check.add_argument("pool", metavar="POOL", help="folder of the run directories")
     check.add_argument(

@@ -1,0 +1,152 @@
+"""Every number that a run left, each with the training step that it is of."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.serialization import msgpack_restore
+
+from rnnjax.errors import one_line
+from rnnjax.store.index import flatten
+from rnnjax.store.rundir import (
+    BEST,
+    METRICS,
+    PARAMS,
+    PARAMS_AT,
+    PROBES,
+    STATE,
+    RunDir,
+)
+
+
+PARTS = (
+    "manifest",
+    "metrics",
+    "probes",
+    "probed parameters",
+    "parameters",
+    "best parameters",
+    "state",
+    "results",
+)
+"""What a run leaves, in the order in which it is looked at."""
+
+
+class Place(NamedTuple):
+    """Where an array stands in the record of a run.
+
+    Attributes:
+        step: updates after which it was taken.
+        part: one of `PARTS`.
+        name: a column, a probe variable, the path of a parameter.
+    """
+
+    step: int
+    part: str
+    name: str
+
+
+Numbers = dict[Place, np.ndarray]
+
+
+def files_of(run: RunDir) -> set[str]:
+    """Files with numbers that a run should hold by its manifest, or does hold."""
+    return {file for file in READERS if file in run.manifest().files or run.has(file)}
+
+
+def recorded(run: RunDir, files: Collection[str]) -> tuple[Numbers, dict[str, str]]:
+    """All numbers of a finished run, and what keeps files from being read.
+
+    Args:
+        run: its directory.
+        files: those of its files that are read, beside the manifest.
+
+    Returns:
+        Arrays by place; and a sentence for each file that is missing or damaged.
+
+    Raises:
+        UserError: the manifest cannot be read.
+    """
+    found, damage = dict(_manifest(run)), {}
+    for file, read in READERS.items():
+        if file in files:
+            try:
+                found.update(read(run))
+            except Exception as error:  # of whatever library reads it
+                damage[file] = f"{file}: {one_line(error)}"
+    return found, damage
+
+
+def _manifest(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    manifest = run.manifest()
+    for name in ("status", "steps", "diverged_at"):
+        value = getattr(manifest, name)
+        yield Place(manifest.steps, "manifest", name), np.asarray(value)
+    for field in ("metric", "seeds", "task", "definitions"):
+        for name, value in flatten({field: getattr(manifest, field)}):
+            yield Place(0, "manifest", name), np.asarray(value)
+    for name, value in manifest.results.items():
+        yield Place(manifest.steps, "results", name), np.asarray(value)
+
+
+def _metrics(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    frame = run.metrics()
+    steps = frame["step"].to_list()
+    yield Place(run.manifest().steps, "metrics", "rows"), np.asarray(len(steps))
+    for name in frame.columns:
+        for step, value in zip(steps, frame[name].to_numpy(), strict=True):
+            yield Place(step, "metrics", name), np.asarray(value)
+
+
+def _probes(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    data = run.probes()
+    steps = data["train_step"].values.tolist()
+    for name, variable in data.variables.items():
+        if "train_step" not in variable.dims:  # words, names of layers
+            yield Place(0, "probes", str(name)), variable.values
+            continue
+        values = variable.transpose("train_step", ...).values
+        for step, value in zip(steps, values, strict=True):
+            yield Place(step, "probes", str(name)), np.asarray(value)
+
+
+def _params_at(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    kept: Any = msgpack_restore(run.params_at_bytes())
+    for step, params in kept.items():
+        yield from _leaves(int(step), "probed parameters", params)
+
+
+def _params(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    params = msgpack_restore(run.params_bytes())
+    yield from _leaves(run.manifest().steps, "parameters", params)
+
+
+def _best(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    # Which step was the best one is known at the end only.
+    best = msgpack_restore(run.best_params_bytes())
+    yield from _leaves(run.manifest().steps, "best parameters", best)
+
+
+def _state(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+    """The state without the digest of the code, which the manifest holds as well."""
+    entries: Any = msgpack_restore(run.state_bytes())
+    kept: Any = msgpack_restore(entries["run"])
+    yield from _leaves(int(kept["step"]), "state", kept | {"probe": entries["probe"]})
+
+
+def _leaves(step: int, part: str, tree: Any) -> Iterator[tuple[Place, np.ndarray]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        yield Place(step, part, name), np.asarray(leaf)
+
+
+READERS: dict[str, Callable[[RunDir], Iterator[tuple[Place, np.ndarray]]]] = {
+    METRICS: _metrics,
+    PROBES: _probes,
+    PARAMS_AT: _params_at,
+    PARAMS: _params,
+    BEST: _best,
+    STATE: _state,
+}
+"""By file."""
