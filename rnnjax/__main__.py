@@ -2,8 +2,8 @@
 
 import sys
 
-from rnnjax.cli.main import main
+from rnnjax.cli.main import program
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that help is immediate.
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import os
 import shlex
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from rnnjax import interrupts
 from rnnjax.errors import UserError, did_you_mean, unknown
 
 
@@ -34,7 +36,8 @@ examples:
   rnnjax fsck runs --repair                     find damaged runs, set them aside
   rnnjax verify runs/3fa9                       run it again: the same bits?
 
-exit status: 0 done; 1 a run failed, or differs; 2 wrong input; 130 interrupted
+exit status: 0 done; 1 a run failed, or differs; 2 wrong input;
+130 interrupted; 143 terminated
 """
 
 LISTS = (
@@ -79,11 +82,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("rnnjax: interrupted", file=sys.stderr)
-        return 130
+        return interrupts.status() or 130
     except BrokenPipeError:
         # The reader went away (`| head`); Python would complain again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def program() -> int:
+    """The command line as a process of its own; see `main`."""
+    with interrupts.watched():
+        status = main()
+    if interrupts.noted():
+        # Python would wait for the threads that compile.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    return status
 
 
 def _dispatch(words: list[str]) -> int:

@@ -74,6 +74,11 @@ class PackCheckpoint:
         commit = self._commit()
         return tuple(commit.members) if commit else ()
 
+    def tag(self) -> int | None:
+        """That of the last save."""
+        commit = self._commit()
+        return commit.tag if commit else None
+
     def save(self, tag: int, state: Any, parts: Parts | None = None) -> None:
         """Save the state of the whole pack and what is new in its histories.
 

@@ -63,6 +63,10 @@ class Claims:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all runs back."""
         self._over.set()
         for identity in list(self._held):
             self.release(identity)

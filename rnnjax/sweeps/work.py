@@ -11,6 +11,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from rnnjax.errors import UserError, one_line
+from rnnjax.interrupts import closing
 from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
@@ -123,11 +124,9 @@ class Work:
         if not packs:
             return 0
         failed, waiting = 0, ""
-        with (
-            Claims(self.pool.path) as claims,
-            ThreadPoolExecutor(AHEAD) as workers,
-            self.progress,
-        ):
+        # Not left through its context, which would wait for what it compiles.
+        workers = ThreadPoolExecutor(AHEAD)
+        with Claims(self.pool.path) as claims, closing(claims.close), self.progress:
             make_ready = partial(self._make_ready, claims)
             try:
                 while packs:
@@ -289,6 +288,7 @@ class Work:
                 del wanted[i]
         except KeyboardInterrupt:
             self._close(mine(), status="interrupted")
+            self.progress.warn(_kept(pack, len(wanted)))
             raise
         finally:
             for identity in pack.identities:
@@ -338,6 +338,16 @@ class Work:
         if run.path == path:  # what is sealed stays until the new attempt is
             self.pool.add(run)
         return run, manifest
+
+
+def _kept(pack: PlannedPack, runs: int) -> str:
+    """What an interruption leaves of a pack."""
+    tag, steps = pack.checkpoint.tag(), pack.members[0].schedule.steps
+    saved = f"saved after {tag} of {steps} updates" if tag else "not saved yet"
+    return (
+        f"interrupted: what is sealed stays, {_runs(runs)} {saved}; "
+        "the same command goes on from there"
+    )
 
 
 def _runs(number: int) -> str:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax.serialization import from_state_dict, to_state_dict
 
+from rnnjax import interrupts
 from rnnjax.probes.measure import Measurement
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.tasks.base import Split
@@ -24,6 +25,11 @@ from rnnjax.training.schedule import Schedule, schedule_of
 from rnnjax.training.state import TrainState, Until
 from rnnjax.types import Batch
 
+
+FIRST_STRIDE, STRIDE_SECONDS = 64, 0.5
+"""Updates of the first call of a program, and what a call is to take at most: between
+two of them a pack can be saved and a program be asked to end. Where a loop is left and
+entered again decides no bit."""
 
 Progress = Callable[[int, int], None]
 """Called with (updates made or spared since the last call, runs that ended)."""
@@ -120,7 +126,17 @@ class PackTraining:
             self.compiled.prepare("probe", self.pack, pair, self.probe_batch)
 
     def run(self, progress: Progress | None = None) -> list[Outcome]:
-        """Train to the end; one outcome per run, in the order of the configurations."""
+        """Train to the end; one outcome per run, in the order of the configurations.
+
+        A program that is asked to end saves the pack at the next stop.
+
+        Raises:
+            KeyboardInterrupt: after that.
+        """
+        with interrupts.deferred():
+            return self._run(progress)
+
+    def _run(self, progress: Progress | None) -> list[Outcome]:
         state, at, began = self.state, self.at, time.perf_counter()
         del self.state  # or the start would be kept beside all that follows
         saved = time.perf_counter()
@@ -129,18 +145,25 @@ class PackTraining:
         tell(int(self._spent(at)), 0)
         if not self.looked:
             self._look(state, at)
+        stride = FIRST_STRIDE
         while at < self.schedule.steps and self.history.active.any():
-            stop = self.schedule.next_stop(at)
-            before, active = self._spent(at), self.history.active.sum()
-            state = self.advance(state, at, stop)
-            at = stop
+            stop, start = self.schedule.next_stop(at), time.perf_counter()
+            before, active, first = self._spent(at), self.history.active.sum(), at
+            at = min(stop, at + stride)
+            state = jax.block_until_ready(self.advance(state, first, at))
+            pace = (time.perf_counter() - start) / (at - first)
+            stride = int(min(2 * stride, max(1, STRIDE_SECONDS / pace)))
             if at == self.schedule.steps:
                 kept = self._keep(state, at)
-            self._look(state, at)
-            tell(int(self._spent(at) - before), int(active - self.history.active.sum()))
-            if self.saving and self._due(saved):
+            if at == stop:
+                self._look(state, at)
+            ended = int(active - self.history.active.sum())
+            tell(int(self._spent(at) - before), ended)
+            if self.saving and (self._due(saved) or interrupts.noted()):
                 self._save(state, at)
                 saved = time.perf_counter()
+            if interrupts.noted():
+                raise KeyboardInterrupt
         return self._finish(state, kept, began)
 
     def _spent(self, at: int) -> int:

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from rnnjax.sweeps.launchers.order import Order, Parcel
 
@@ -23,9 +24,13 @@ def joblib(order: Order) -> int:
         tasks = (delayed(_done)(parcel) for parcel in parcels)
         results: Any = Parallel(workers, **one_by_one)(tasks)
         failed = 0
-        for parcel, lost in results:
-            order.progress.advance(parcel.updates, len(parcel.jobs))
-            failed += lost
+        try:
+            for parcel, lost in results:
+                order.progress.advance(parcel.updates, len(parcel.jobs))
+                failed += lost
+        except KeyboardInterrupt:
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
     return failed
 
 
