@@ -1,9 +1,11 @@
 """Labelled sentences: the UCI form, CSV, vocabulary, padding, and bad files."""
 
 import hashlib
+import io
 import logging
 import re
 import unicodedata
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from rnnjax.errors import UserError
 from rnnjax.tasks import Reviews, bag_of_words_accuracy, length_buckets
 from rnnjax.tasks.labelled import read_labelled
 from rnnjax.tasks.reviews import FIRST_WORD, NEUTRAL
-from rnnjax.tasks.sentiment_files import SHA256, sentence_files
+from rnnjax.tasks.sentiment_files import ARCHIVE, SHA256, sentence_files
 from rnnjax.tasks.vocabulary import UNKNOWN, words_and_marks, words_of
 
 
@@ -331,25 +333,116 @@ def test_without_network_the_place_for_files_is_named(
     assert "yelp_labelled.txt into the folder sentiment of $RNNJAX_DATA" in message
 
 
-def test_downloaded_files_are_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = [write(tmp_path, name, UCI + name) for name in SHA256]
-    rubbish = write(tmp_path, "._yelp_labelled.txt", "resource fork")
-    unpacked = [str(file) for file in (rubbish, *files)]
+PORTAL = b"<html><title>Sign in to use this network</title></html>"
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    """A zip archive such as the one that is downloaded, in a folder of its own."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"sentiment labelled sentences/{name}", text)
+            archive.writestr(f"__MACOSX/._{name}", b"resource fork")
+    return content.getvalue()
+
+
+class Site:
+    """Stands for the site: `answers` one after the other, the last one for ever."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self.files = {name: f"{UCI}{name}\t1\n".encode() for name in SHA256}
+        self.answers = [archive_of(self.files)]
+        self.asked = 0
+
+    def fetch(self, _: object, url: str, file: str, *__: object) -> None:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        Path(file).write_bytes(answer)
+
+    def kept(self) -> set[str]:
+        return {file.name for file in self.cache.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """No data folder, an empty cache, and a site with other files of the same names."""
+    site = Site(tmp_path / "cache")
     monkeypatch.delenv("RNNJAX_DATA", raising=False)
-    monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: unpacked)
-    with pytest.raises(UserError, match="amazon_cells.* has an unknown checksum"):
-        sentence_files(None, "all")
-    for file in files:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        monkeypatch.setitem(SHA256, file.name, digest)
-    assert sentence_files(None, "all") == files
-    assert sentence_files(None, "imdb") == [files[1]]
-    unpacked.pop()
-    with pytest.raises(UserError, match="has no yelp_labelled.txt"):
-        sentence_files(None, "all")
+    monkeypatch.setattr(pooch, "os_cache", lambda _: site.cache)
+    monkeypatch.setattr(
+        pooch.HTTPDownloader, "__call__", lambda *given, **_: site.fetch(*given)
+    )
+    for name, content in site.files.items():
+        monkeypatch.setitem(SHA256, name, hashlib.sha256(content).hexdigest())
+    return site
+
+
+def test_a_download_is_kept_once_it_is_checked(site: Site) -> None:
+    files = sentence_files(None, "all")
+    assert {file.name: file.read_bytes() for file in files} == site.files
+    assert sentence_files(None, "imdb") == [files[1]] and site.asked == 1
     assert pooch.get_logger().level == logging.WARNING
+    files[1].write_bytes(b"torn")  # mended from the archive, without a network
+    assert sentence_files(None, "imdb")[0].read_bytes() == site.files[files[1].name]
+    assert site.asked == 1
+
+
+def bad_answers(files: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
+    """What a site may answer instead, and what is said of it."""
+    whole, some = archive_of(files), dict(files)
+    name, content = some.popitem()
+    changed = bytes([content[0] ^ 1]) + content[1:]
+    return {
+        "portal": (PORTAL, "not a zip archive.*Sign in"),
+        "empty": (b"", "not a zip archive, it begins with ''"),
+        "torn": (whole[: len(whole) // 2], "not a zip archive"),
+        "flipped": (whole.replace(b"works", b"workz"), "not a zip archive"),
+        "without": (archive_of(some), f"an archive without {name}"),
+        "other": (
+            archive_of(some | {name: changed}),
+            f"{name} has an unknown checksum",
+        ),
+        "huge": (archive_of(some | {name: b"0" * 2**21}), f"archive without {name}"),
+    }
+
+
+KINDS_OF_ANSWERS = tuple(bad_answers({"a": b"some text"}))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ANSWERS)
+def test_another_answer_is_named_and_not_kept(kind: str, site: Site) -> None:
+    wrong, message = bad_answers(site.files)[kind]
+    site.answers = [wrong, archive_of(site.files)]
+    with pytest.raises(UserError, match=message) as caught:
+        sentence_files(None, "all")
+    assert "\n" not in str(caught.value) and "set task.path" in str(caught.value)
+    assert not site.kept()
+    assert len(sentence_files(None, "all")) == 3 and site.asked == 2
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ANSWERS)
+def test_what_an_older_version_kept_is_removed(kind: str, site: Site) -> None:
+    wrong, _ = bad_answers(site.files)[kind]
+    site.cache.mkdir()
+    (site.cache / ARCHIVE).write_bytes(wrong)
+    with pytest.warns(UserWarning, match=f"removed .*{ARCHIVE}"):
+        files = sentence_files(None, "all")
+    assert {file.name: file.read_bytes() for file in files} == site.files
+    (site.cache / ARCHIVE).write_bytes(PORTAL)
+    assert sentence_files(None, "all") == files and site.asked == 1
+
+
+@pytest.mark.parametrize("place", ["file", "loop", "long"])
+def test_a_cache_that_cannot_be_made(
+    place: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "loop").symlink_to("loop")
+    inside = tmp_path / ("x" * 300 if place == "long" else place) / "rnnjax"
+    monkeypatch.setattr(pooch, "os_cache", lambda _: inside)
+    with pytest.raises(UserError, match=f"cannot download .*{place[:1]}.*task.path"):
+        sentence_files(None, "all")
 
 
 def test_the_real_files(rnnjax_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,11 @@ def write_atomically(
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
-    """`write_atomically` for bytes that are there already."""
+    """`write_atomically` for bytes, which are made in memory before anything is opened.
+
+    A library that writes to a file by itself meets a full disk in ways of its own: HDF5
+    ends the process, polars raises errors that are no `OSError`.
+    """
     write_atomically(path, lambda file: file.write_bytes(content), durable)
 
 

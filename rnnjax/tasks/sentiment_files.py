@@ -1,13 +1,18 @@
 """Where the sentences of `reviews` come from: the user, the data folder, a download."""
 
+import hashlib
 import logging
+import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pooch
 
 from rnnjax.errors import UserError
+from rnnjax.store.atomic import make_folder, writable, write_bytes
 from rnnjax.tasks.files import DATA_VARIABLE, data_folder, user_path
 
 
@@ -23,7 +28,11 @@ SHA256: dict[str, str] = {
         "b565b1eeb864d76842588c3a256731b08bcdd9faf6de507bfe211a96f8b81912"
     ),
 }
-"""Checksums of the three files of Kotzias et al. 2015, checked after unpacking."""
+"""Checksums of the three files of Kotzias et al. 2015, checked before they are kept."""
+
+ARCHIVE = "sentiment_labelled_sentences.zip"
+LARGEST = 2**20
+"""Bytes of an unpacked file; the longest of the three has 85 187."""
 
 CHOICES = ("all", "amazon", "imdb", "yelp")
 SUFFIXES = (".txt", ".tsv", ".csv")
@@ -73,31 +82,88 @@ def _keep(found: Sequence[Path], files: str) -> list[Path]:
 
 
 def download() -> list[Path]:
-    """The three UCI files, from the cache of `pooch` or the archive, checked.
+    """The three UCI files from the user's cache, filled by a download, checked.
+
+    Nothing is kept that was not checked: the page of a captive portal, say, is refused
+    before it gets a name. What lies in the cache and is something else is removed.
 
     Raises:
-        UserError: no network, or content with another checksum.
+        UserError: no network, or an answer that does not hold the three files.
     """
-    advice = (
-        f"put {', '.join(SHA256)} into the folder sentiment of ${DATA_VARIABLE}, "
-        "or set task.path"
-    )
     pooch.get_logger().setLevel(logging.WARNING)
     try:
-        unpacked = pooch.retrieve(
-            URL,
-            known_hash=None,
-            fname="sentiment_labelled_sentences.zip",
-            path=pooch.os_cache("rnnjax"),
-            processor=pooch.Unzip(),
-        )
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return _cached(Path(pooch.os_cache("rnnjax")))
+    except (OSError, ValueError, RuntimeError) as error:  # the last: a loop of links
         reason = str(error).partition("\n")[0]
-        raise UserError(f"cannot download {URL} ({reason}); {advice}") from None
-    by_name = {Path(file).name: Path(file) for file in unpacked}
+        raise UserError(
+            f"cannot download {URL} ({reason}); put {', '.join(SHA256)} into the "
+            f"folder sentiment of ${DATA_VARIABLE}, or set task.path"
+        ) from None
+
+
+def _cached(cache: Path) -> list[Path]:
+    files = [cache / "sentiment" / name for name in SHA256]
+    if not all(map(_is_right, files)):
+        contents = _kept(cache / ARCHIVE) or _downloaded(cache)
+        make_folder(cache / "sentiment")
+        for file in files:
+            write_bytes(file, contents[file.name])
+    return files
+
+
+def _is_right(file: Path) -> bool:
+    return file.is_file() and pooch.file_hash(str(file)) == SHA256[file.name]
+
+
+def _kept(archive: Path) -> dict[str, bytes] | None:
+    """The files in an archive that was kept; anything else is removed, with a word."""
+    if not archive.is_file():
+        return None
+    try:
+        return unpacked(archive)
+    except ValueError as error:
+        with writable(archive):
+            archive.unlink(missing_ok=True)
+        warnings.warn(f"removed {archive}: {error}", stacklevel=2)
+        return None
+
+
+def _downloaded(cache: Path) -> dict[str, bytes]:
+    fetch: Any = _Checked()  # pooch's type of a downloader names other arguments
+    archive = pooch.retrieve(URL, None, ARCHIVE, cache, downloader=fetch)
+    return unpacked(Path(archive))
+
+
+class _Checked(pooch.HTTPDownloader):
+    """Looks at a download before pooch gives it its name, or drops it."""
+
+    def __call__(self, url: str, output_file: Any, *given: Any, **named: Any) -> Any:
+        super().__call__(url, output_file, *given, **named)
+        unpacked(Path(output_file))
+
+
+def unpacked(archive: Path) -> dict[str, bytes]:
+    """The content of the three files in an archive, by name.
+
+    Raises:
+        ValueError: it is no archive, or one without these files.
+    """
+    try:
+        with zipfile.ZipFile(archive) as members:
+            found = {
+                Path(member.filename).name: members.read(member)
+                for member in members.infolist()
+                if Path(member.filename).name in SHA256 and member.file_size <= LARGEST
+            }
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        with archive.open("rb") as file:
+            begin = file.read(40).decode("utf-8", "replace")
+        raise ValueError(f"not a zip archive, it begins with {begin!r}") from error
+    except (NotImplementedError, RuntimeError) as error:  # packed otherwise, or locked
+        raise ValueError(f"not an archive that can be read: {error}") from error
     for name, checksum in SHA256.items():
-        if name not in by_name:
-            raise UserError(f"the archive {URL} has no {name}; {advice}")
-        if pooch.file_hash(str(by_name[name])) != checksum:
-            raise UserError(f"{by_name[name]} has an unknown checksum; {advice}")
-    return [by_name[name] for name in SHA256]
+        if name not in found:
+            raise ValueError(f"an archive without {name}")
+        if hashlib.sha256(found[name]).hexdigest() != checksum:
+            raise ValueError(f"its {name} has an unknown checksum")
+    return found
