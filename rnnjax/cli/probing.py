@@ -93,7 +93,8 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.cli.commands import console
     from rnnjax.devices import use_every_core
     from rnnjax.report.explosion import exploded_points
-    from rnnjax.store.atomic import make_folder, write_atomically
+    from rnnjax.store.atomic import make_folder, write_bytes
+    from rnnjax.store.netcdf import netcdf_bytes
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.landscape import landscape
@@ -111,7 +112,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     folder = Path(made.settings.out) / PROBES / f"{name}-{digest}"
     make_folder(folder)
     file = folder / "probes.nc"
-    write_atomically(file, lambda path: data.to_netcdf(path, engine="h5netcdf"))
+    write_bytes(file, netcdf_bytes(data))
     sizes = " × ".join(f"{n} {key}" for key, n in data["loss"].sizes.items())
     pace = f"{len(jobs)} points in {seconds:.1f} s, {len(jobs) / seconds:.3g} a second"
     lines = [f"{pace}: {sizes}", *exploded_points(data), f"data: {file}"]
@@ -203,13 +204,15 @@ def _show(network: Network, look: Look) -> int:
     from rnnjax.laboratory.runs import examine_run, write_out
     from rnnjax.report.probe_page import write_page
     from rnnjax.report.probe_summary import legend, summary
-    from rnnjax.store.atomic import make_folder, write_atomically
+    from rnnjax.store.atomic import make_folder, write_bytes
+    from rnnjax.store.frames import csv_bytes
+    from rnnjax.store.netcdf import netcdf_bytes
 
     if look.weight is not None:
         rule = write_out(network.config, network.params, look.weight)
         make_folder(network.folder)
         file = network.folder / "chain_rule.csv"
-        write_atomically(file, rule.table().write_csv)
+        write_bytes(file, csv_bytes(rule.table()))
         lines = rule.text(), "", rule.legend(), "", f"table: {file}"
         console().print(*lines, sep="\n", soft_wrap=True, markup=False)
         return 0
@@ -217,7 +220,7 @@ def _show(network: Network, look: Look) -> int:
     data.attrs = {"title": network.title, "configuration": network.subtitle}
     make_folder(network.folder)
     file = network.folder / "probe.nc"
-    write_atomically(file, lambda path: data.to_netcdf(path, engine="h5netcdf"))
+    write_bytes(file, netcdf_bytes(data))
     table = Table("quantity", "value", title=network.title)
     for row in summary(data):
         table.add_row(row.quantity, row.value)

@@ -29,7 +29,8 @@ def search(
 
     from rnnjax.cli.tables import print_table
     from rnnjax.devices import use_every_core
-    from rnnjax.store.atomic import make_folder, write_atomically
+    from rnnjax.store.atomic import make_folder, write_bytes
+    from rnnjax.store.frames import csv_bytes
     from rnnjax.sweeps.progress import LiveProgress
 
     try:
@@ -52,7 +53,7 @@ def search(
     folder = Path(made.out) / SEARCHES
     make_folder(folder)
     file = folder / f"{made.name or 'search'}-{digest}.csv"
-    write_atomically(file, found.trials.write_csv)
+    write_bytes(file, csv_bytes(found.trials))
     count = len(found.trials)
     print_table(found.trials.head(SHOWN), f"the best of {count} trials; all: {file}")
     return 0 if found.trials["value"].count() else 1

@@ -51,8 +51,7 @@ def runs(folder: str, view: View = View()) -> int:
     results = load(folder)
     if view.where is not None:
         results = results.select(view.where)
-    files = [(view.csv, "write_csv"), (view.parquet, "write_parquet")]
-    whole = any(file for file, _ in files)
+    whole = bool(view.csv or view.parquet)
     if view.by is not None:
         frame = _groups(results, view.by.split(","))
     else:
@@ -61,13 +60,9 @@ def runs(folder: str, view: View = View()) -> int:
         frame = _sorted(frame, view)
         if view.by is None and not whole:
             frame = frame.select(_shown(results).columns)
-    for file, write in files:
-        if file:
-            from rnnjax.store.atomic import write_atomically
-
-            write_atomically(Path(file), getattr(frame, write))
-            console().print(f"{len(frame)} rows written: {file}", soft_wrap=True)
-    if not whole:
+    if whole:
+        _write_out(frame, view)
+    else:
         table = _merged(frame) if view.by is not None else frame
         legend = f"{len(results.runs)} runs in {folder}"
         if len(table) > SHOWN:
@@ -116,6 +111,21 @@ def find_run(name: str) -> "RunDir":
     if not path.parent.is_dir():
         raise UserError(f"there is no folder '{path.parent}'")
     return load(path.parent).run(path.name)
+
+
+def _write_out(frame: "pl.DataFrame", view: View) -> None:
+    """Write the file that is asked for; what is a device or a pipe stays one."""
+    from rnnjax.store.atomic import writable, write_bytes
+    from rnnjax.store.frames import csv_bytes, parquet_bytes
+
+    file = Path(view.csv or view.parquet or "")
+    content = csv_bytes(frame) if view.csv else parquet_bytes(frame)
+    with writable(file):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            file.write_bytes(content)
+        else:
+            write_bytes(file, content)
+    console().print(f"{len(frame)} rows written: {file}", soft_wrap=True)
 
 
 def _shown(results: "Results") -> "pl.DataFrame":

@@ -32,7 +32,8 @@ from rnnjax.report.tables import (
     length_table,
     outcomes,
 )
-from rnnjax.store.atomic import make_folder, write_atomically, write_text
+from rnnjax.store.atomic import make_folder, write_bytes, write_text
+from rnnjax.store.frames import csv_bytes
 
 
 REPORT, FIGURES, RUNS = "report.html", "figures", "runs.csv"
@@ -60,7 +61,7 @@ def build(sweep_dir: str | Path) -> Path:
     names = [REPORT, RUNS, *files_of(drawn)]
     owned.begin(names)
     table = study.runs.frame.drop("path")
-    write_atomically(folder / RUNS, table.write_csv)
+    write_bytes(folder / RUNS, csv_bytes(table))
     figures = [(one, save(one, folder / FIGURES)) for one in drawn]
     page = Page(
         origin=provenance(folder, study.record, study.runs.frame),

@@ -13,7 +13,8 @@ import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rnnjax.store.atomic import write_atomically
+from rnnjax.store.atomic import write_bytes
+from rnnjax.store.frames import csv_bytes
 
 
 INK, SOFT, GRID, PAPER = "#1b1f24", "#667080", "#d9dde3", "#ffffff"
@@ -147,8 +148,8 @@ def save(drawing: Drawing, folder: Path) -> str:
         paged = io.BytesIO()
         dateless = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(paged, format="pdf", metadata=dateless)
-        write_atomically(folder / f"{name}.pdf", _writer(paged))
-    write_atomically(folder / f"{name}.csv", drawing.data.write_csv)
+        write_bytes(folder / f"{name}.pdf", paged.getvalue())
+    write_bytes(folder / f"{name}.csv", csv_bytes(drawing.data))
     return element
 
 
@@ -159,14 +160,10 @@ def save_figure(figure: Figure, name: str, folder: Path) -> str:
     with style(name):
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(vector, format="svg", metadata=metadata)
-        write_atomically(folder / f"{name}.svg", _writer(vector))
+        write_bytes(folder / f"{name}.svg", vector.getvalue())
         figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
-        write_atomically(folder / f"{name}.png", _writer(raster))
+        write_bytes(folder / f"{name}.png", raster.getvalue())
     return inline(vector.getvalue().decode(), name)
-
-
-def _writer(content: io.BytesIO):
-    return lambda file: file.write_bytes(content.getvalue())
 
 
 def inline(svg: str, name: str) -> str:

@@ -10,7 +10,8 @@ from rnnjax.errors import UserError
 from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import portable
-from rnnjax.store.atomic import make_folder, write_atomically, write_text
+from rnnjax.store.atomic import make_folder, write_bytes, write_text
+from rnnjax.store.netcdf import netcdf_bytes
 
 
 RESULTS, RECORD = ".nc", ".json"
@@ -73,10 +74,7 @@ class Shelf:
             for name, array in results.data_vars.items()
             if array.ndim and array.dtype.kind in "fiub"
         }
-        write_atomically(
-            self.file(preset, RESULTS),
-            lambda file: results.to_netcdf(file, engine="h5netcdf", encoding=packed),
-        )
+        write_bytes(self.file(preset, RESULTS), netcdf_bytes(results, packed))
 
     def results(self, preset: str) -> xr.Dataset:
         """Results as they were stored.
