@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+import tempfile
+import warnings
 from pathlib import Path
 
 import jax
@@ -12,6 +14,9 @@ from rnnjax.errors import UserError
 
 KEPT_BYTES = 2**31
 """Of compiled programs; those that were not used for the longest time go first."""
+
+PROGRAM_BYTES = 2**18
+"""Of a compiled program of middle size."""
 
 
 def use_every_core() -> int:
@@ -62,9 +67,11 @@ def keep_programs() -> None:
 
     They are code that will be executed, so nobody else may write there; and code for
     this processor, so each kind of processor has its folder. A setting of
-    ``JAX_COMPILATION_CACHE_DIR`` or of `jax.config` wins. Where no folder can be made,
-    programs are compiled anew.
+    ``JAX_COMPILATION_CACHE_DIR`` or of `jax.config` wins. Where nothing can be kept,
+    programs are compiled anew, with one warning; JAX's own would be one for each
+    program that it cannot write or read.
     """
+    warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")
     known: str | None = getattr(jax.config, "jax_compilation_cache_dir", None)
     if known is not None:
         return
@@ -73,9 +80,14 @@ def keep_programs() -> None:
         folder = Path(base).expanduser() / "rnnjax" / f"programs-{processor()}"
         make_private(folder.parent)
         make_private(folder)
-    except (OSError, RuntimeError):
+        mend_cache(folder)
+        _check_room(folder)
+    except (OSError, RuntimeError) as error:
+        warnings.warn(
+            f"compiled programs are not kept: {error}; XDG_CACHE_HOME chooses a folder",
+            stacklevel=2,
+        )
         return
-    mend_cache(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", KEPT_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -95,15 +107,24 @@ def make_private(folder: Path) -> None:
 
 
 def mend_cache(folder: Path) -> None:
-    """Add what a process that was killed while it wrote a program left out.
+    """Remove what a process that was killed, or a full disk, left half-written.
 
-    Beside ``…-cache`` JAX keeps the time of use in ``…-atime``; where one is missing it
-    writes no program any more.
+    After ``…-cache`` JAX writes the time of its use to ``…-atime``. Where one is missing
+    the program may be torn, and JAX writes no further program.
+
+    Raises:
+        OSError: it cannot be removed.
     """
     for program in folder.glob("*-cache"):
         used = program.with_name(program.name.removesuffix("-cache") + "-atime")
         if not used.exists():
-            used.write_bytes(program.stat().st_mtime_ns.to_bytes(8, "little"))
+            program.unlink(missing_ok=True)
+
+
+def _check_room(folder: Path) -> None:
+    """Raise an `OSError` if a program could not be written now."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(os.urandom(PROGRAM_BYTES))
 
 
 def processor() -> str:

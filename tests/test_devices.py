@@ -38,7 +38,6 @@ def test_programs_are_kept_in_a_folder_of_the_user_alone(tmp_path):
     own = {"JAX_COMPILATION_CACHE_DIR": "/else", "XDG_CACHE_HOME": str(tmp_path)}
     assert folder_of(**own) == "/else"
     (tmp_path / "file").touch()
-    assert folder_of(XDG_CACHE_HOME=str(tmp_path / "file")) == "None"
 
 
 @pytest.mark.parametrize("planted", ["folder", "link", "target"])
@@ -69,9 +68,67 @@ def test_without_a_folder_of_ones_own_no_program_is_kept(tmp_path):
     assert [*tmp_path.rglob("*")] == [tmp_path / "rnnjax"]
 
 
-def test_a_cache_that_lost_a_time_is_mended(tmp_path):
+def test_programs_that_may_be_torn_are_removed(tmp_path):
     for name in ("a-cache", "a-atime", "b-cache"):
         (tmp_path / name).write_bytes(b"12345678")
     mend_cache(tmp_path)
-    assert (tmp_path / "a-atime").read_bytes() == b"12345678"
-    assert len((tmp_path / "b-atime").read_bytes()) == 8
+    assert {file.name for file in tmp_path.iterdir()} == {"a-cache", "a-atime"}
+
+
+COMPUTE = """
+import resource, sys, jax, jax.numpy as jnp
+from rnnjax.devices import keep_programs
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+early, late = sys.argv[1:]
+if early: limit(int(early))
+keep_programs()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+if late: limit(int(late))
+print(jax.jit(lambda x: (x @ x).sum())(jnp.ones((8, 8))))
+"""
+
+
+def computed(cache: Path, early: int | None = None, late: int | None = None) -> str:
+    """What is said while a program is compiled, with files of at most so many bytes."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPIL")}
+    root = {"PYTHONPATH": str(Path(__file__).parents[1]), "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPUTE, str(early or ""), str(late or "")],
+        env=plain | root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "512.0\n"
+    return done.stderr
+
+
+def test_a_full_disk_costs_the_cache_and_one_warning(tmp_path):
+    said = computed(tmp_path, early=5000)
+    assert said.count("Warning") == 1, said
+    assert "compiled programs are not kept" in said and "File too large" in said
+    assert not list(tmp_path.rglob("*-cache"))
+
+
+def test_a_disk_that_fills_meanwhile_leaves_nothing_torn(tmp_path):
+    assert computed(tmp_path, late=100) == ""
+    assert list(tmp_path.rglob("*-cache"))
+    assert computed(tmp_path) == ""
+    assert all(file.stat().st_size > 100 for file in tmp_path.rglob("*-cache"))
+    assert all(mended_pairs(tmp_path))
+
+
+def mended_pairs(cache: Path) -> list[bool]:
+    """For each program, whether the time of its use is noted."""
+    files = {file.name for file in cache.rglob("*")}
+    programs = [name for name in files if name.endswith("-cache")]
+    return [name.replace("-cache", "-atime") in files for name in programs]
+
+
+@pytest.mark.parametrize("place", ["file", "loop", "x" * 300])
+def test_no_folder_for_programs(place, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    said = computed(tmp_path / place)
+    assert said.count("Warning") == 1 and "compiled programs are not kept" in said
