@@ -109,8 +109,8 @@ def make_private(folder: Path) -> None:
 def mend_cache(folder: Path) -> None:
     """Remove what a process that was killed, or a full disk, left half-written.
 
-    After ``…-cache`` JAX writes the time of its use to ``…-atime``. Where one is missing
-    the program may be torn, and JAX writes no further program.
+    JAX writes ``…-cache``, then the time of its use to ``…-atime``. A program without a
+    time may be torn, and keeps JAX from writing any other.
 
     Raises:
         OSError: it cannot be removed.

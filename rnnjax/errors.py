@@ -1,7 +1,19 @@
 """Errors meant for the person at the keyboard: one sentence, no traceback."""
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
+
+
+LONGEST_WORD, LONGEST_MESSAGE = 400, 4000
+"""Letters of a word, and of a message, that a terminal is given."""
+
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""Kinds of characters that steer a terminal, turn text round, or show nothing."""
+
+_JOINERS = "\u200c\u200d"
+"""Show nothing, but words of some scripts, and some pictures, need them."""
 
 
 class UserError(Exception):
@@ -49,3 +61,41 @@ def one_line(error: Exception) -> str:
     if first.endswith(":"):  # a heading, not a sentence
         first = " ".join(lines[:2])
     return ": ".join(part for part in (kind, first) if part)
+
+
+def shown(text: str, keep: str = "", longest: int = LONGEST_MESSAGE) -> str:
+    """Text as a terminal or a picture can show it: harmless, and not too long.
+
+    Control characters are written as Python writes them; of a word or a text that is
+    too long the beginning and the end are left. Whatever a user, a file or a library
+    put into a message goes through here before it is printed.
+
+    Args:
+        text: anything.
+        keep: control characters that stand as they are: line ends of our own.
+        longest: letters of the whole.
+
+    >>> shown("lr=\\x1b[31m1"), shown("a\\nb"), shown("a\\nb", keep="\\n")
+    ('lr=\\\\x1b[31m1', 'a\\\\nb', 'a\\nb')
+    >>> len(shown("x" * 10_000)), shown("größe ∂h₁")
+    (400, 'größe ∂h₁')
+    """
+    plain = "".join(
+        repr(c)[1:-1] if _is_hidden(c) and c not in keep else c
+        for c in _shortened(text, 2 * longest)
+    )
+    words = re.sub(r"\S+", lambda word: _shortened(word[0], LONGEST_WORD), plain)
+    return _shortened(words, longest)
+
+
+def _is_hidden(character: str) -> bool:
+    if character.isprintable() or character in _JOINERS:
+        return False
+    return unicodedata.category(character) in _HIDDEN
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 1]}…{text[-end:]}"

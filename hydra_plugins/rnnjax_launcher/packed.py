@@ -105,11 +105,10 @@ class PackedLauncher(Launcher):
 
     def _train(self, configs: Sequence[DictConfig]) -> None:
         """Compute what the first calls of `rnnjax.train` ask for, packed."""
-        from rich.console import Console
-
         from rnnjax.collecting import collect, train_together
         from rnnjax.errors import UserError
         from rnnjax.sweeps.progress import LiveProgress
+        from rnnjax.terminal import error_screen
 
         requests = []
         outer = HydraConfig.instance().cfg
@@ -122,7 +121,7 @@ class PackedLauncher(Launcher):
                 with collect() as found:
                     self._call(task)
                 requests += found
-            console = Console(stderr=True)
+            console = error_screen()
             command = str(self.config.hydra.job.name)
             train_together(requests, command, lambda: LiveProgress(console))
         except UserError as error:

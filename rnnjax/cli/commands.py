@@ -4,16 +4,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from rnnjax.store.rundir import RunDir
+from rnnjax.terminal import Screen, error_screen
 
 
-def console() -> Console:
+def console() -> Screen:
     """Standard output; wide enough for tables where it is not a terminal."""
     width = None if sys.stdout.isatty() else 140
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return Screen(width=width, highlight=False, markup=False, emoji=False)
 
 
 def train(
@@ -42,7 +42,7 @@ def train(
     from rnnjax.sweeps.progress import LiveProgress
 
     callbacks = HydraCallbacks(made.jobs[0].hydra)
-    progress = LiveProgress(Console(stderr=True))
+    progress = LiveProgress(error_screen())
     result = launch(made.jobs, made.settings, command, progress, callbacks)
     if multirun:
         from rnnjax.report import summary

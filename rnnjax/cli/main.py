@@ -4,16 +4,18 @@ Nothing heavy is imported before a command needs it, so that help is immediate.
 """
 
 import argparse
-import contextlib
+import errno
 import importlib.metadata
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from rnnjax import interrupts
-from rnnjax.errors import UserError, did_you_mean, unknown
+from rnnjax.errors import UserError, did_you_mean, shown, unknown
 
 
 EXAMPLES = """\
@@ -46,6 +48,9 @@ LISTS = (
 )
 
 
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What the operating system says when standard output takes no more."""
+
 METHODS = ("random", "grid", "tpe", "halving")
 
 SEARCH_NUMBERS = {
@@ -76,17 +81,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        with _plain_warnings():
+            return _dispatch(words)
     except UserError as error:
-        print(f"rnnjax: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("rnnjax: interrupted", file=sys.stderr)
         return interrupts.status() or 130
     except BrokenPipeError:
-        # The reader went away (`| head`); Python would complain again while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()  # the reader went away (`| head`)
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            return _refuse(f"cannot use '{error.filename}': {error.strerror}")
+        if error.errno not in FULL:
+            raise
+        _silence()
+        return _refuse(f"cannot write: {error.strerror}")
+
+
+def _refuse(sentence: str) -> int:
+    print(f"rnnjax: {shown(sentence)}", file=sys.stderr)
+    return 2
+
+
+def _silence() -> None:
+    """Write no more to standard output; Python would complain again while it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings as sentences, without the line of code that they come from."""
+
+    def sentence(message: Warning | str, *_: Any, **__: Any) -> str:
+        return f"rnnjax: warning: {shown(str(message))}\n"
+
+    before, warnings.formatwarning = warnings.formatwarning, sentence
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def program() -> int:
@@ -96,7 +131,7 @@ def program() -> int:
     if interrupts.noted():
         # Python would wait for the threads that compile.
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 stream.flush()
         os._exit(status)
     return status

@@ -25,13 +25,12 @@ def search(
     Raises:
         UserError: optuna is missing, or anything wrong with the search.
     """
-    from rich.console import Console
-
     from rnnjax.cli.tables import print_table
     from rnnjax.devices import use_every_core
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.frames import csv_bytes
     from rnnjax.sweeps.progress import LiveProgress
+    from rnnjax.terminal import error_screen
 
     try:
         from rnnjax.sweeps import search as searching
@@ -45,7 +44,7 @@ def search(
         searching.SearchConfig(**options),
         config_dir,
         command,
-        LiveProgress(Console(stderr=True)),
+        LiveProgress(error_screen()),
     )
     made = found.settings
     words = " ".join([*sorted(overrides), *map(str, options.items())])

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.run import Run, open_run
 from rnnjax.sweeps.compose import compose_sweep, plan
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import LiveProgress
+from rnnjax.terminal import error_screen
 from rnnjax.training.build import initial_params
 from rnnjax.training.config import RunConfig
 
@@ -37,7 +36,7 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
     own = [f"out={pool}", "stale=rerun"]
     made = [plan([*overrides, *own], multirun=True) for overrides in sweeps]
     jobs = [job for one in made for job in one.jobs]
-    progress = LiveProgress(Console(stderr=True))
+    progress = LiveProgress(error_screen())
     runs = [
         open_run(run.path)
         for run in launch(jobs, made[0].settings, progress=progress).runs

@@ -19,6 +19,8 @@ from rich.progress import (
     Progress as Bar,
 )
 
+from rnnjax.errors import shown
+
 
 class PackSize(NamedTuple):
     """A pack to come: updates of each run, how many runs, the update they resume from.
@@ -119,11 +121,15 @@ class LiveProgress(Progress):
             )
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            shown(message), markup=False, highlight=False, soft_wrap=True
+        )
 
     def warn(self, message: str) -> None:
         # An error may show shapes in brackets, which are markup to rich.
-        self.console.print(message, style="yellow", markup=False, highlight=False)
+        self.console.print(
+            shown(message), style="yellow", markup=False, highlight=False
+        )
 
     def __enter__(self) -> "Progress":
         self.bar.start()
