@@ -12,6 +12,7 @@ import polars as pl
 import xarray as xr
 
 from rnnjax.errors import UserError, unknown
+from rnnjax.paths import user_path
 from rnnjax.store import aggregate
 from rnnjax.store.aggregate import Range
 from rnnjax.store.identity import COSMETIC
@@ -34,7 +35,7 @@ def load(path: str | Path) -> "Results":
     Raises:
         UserError: the folder holds none of them.
     """
-    folder = Path(path).resolve()
+    folder = user_path(path, f"'{path}' is no folder").resolve()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{path}'")
     pool = Pool(folder)

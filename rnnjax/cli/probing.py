@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnjax.errors import UserError, did_you_mean
+from rnnjax.paths import user_path
 
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     Raises:
         UserError: anything wrong with any job; nothing has been written then.
     """
-    from rich.console import Console
-
     from rnnjax.cli.commands import console
     from rnnjax.devices import use_every_core
     from rnnjax.report.explosion import exploded_points
@@ -99,13 +98,14 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.landscape import landscape
     from rnnjax.sweeps.progress import LiveProgress
+    from rnnjax.terminal import error_screen
 
     use_every_core()
     made = plan(overrides, multirun=True, config_dir=config_dir)
     jobs = with_data(made.jobs)
     runs = [job.identity for job in jobs]
     began = time.perf_counter()
-    data = landscape(jobs, made.varied, LiveProgress(Console(stderr=True), "points"))
+    data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
     seconds = time.perf_counter() - began
     name = made.settings.name or "sweep"
     digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
@@ -179,7 +179,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
 def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
     from rnnjax.run import open_run
 
-    if not Path(folder).is_dir():
+    if not user_path(folder, f"run={folder}").is_dir():
         raise UserError(f"run={folder}: no such folder")
     run = open_run(folder, run_code=run_code)
     if not run.manifest.is_finished:

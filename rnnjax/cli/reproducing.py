@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnjax.errors import UserError, unknown
+from rnnjax.paths import user_path
 
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
             raise UserError(
                 "--from redraws one figure: rnnjax reproduce NAME --from DIR"
             )
-        figure, shelf = catalogue.find(names[0]), Shelf(Path(stored))
+        figure, shelf = (
+            catalogue.find(names[0]),
+            Shelf(user_path(stored, f"--from {stored}")),
+        )
         try:
             record = redraw(figure, options["preset"], shelf)
         except (AttributeError, KeyError, ValueError, IndexError) as error:
@@ -83,6 +87,8 @@ def _parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
             raise unknown("key", key, DEFAULTS)
         else:
             options[key] = value
+    for key in ("out", "pool"):
+        user_path(options[key], f"{key}={options[key]} cannot be a folder")
     return names, options
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnjax.cli.commands import cell_text, console
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def find_run(name: str) -> "RunDir":
     from rnnjax.results import load
     from rnnjax.store.rundir import MANIFEST, RunDir
 
-    path = Path(name)
+    path = user_path(name, f"'{name}' is no run")
     if (path / MANIFEST).is_file():
         return RunDir(path.resolve())
     if path.is_dir() or not path.name:

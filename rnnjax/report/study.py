@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from rnnjax import results
+from rnnjax.paths import user_path
 from rnnjax.report.flow import KEYS, Flow, read_flow
 from rnnjax.report.provenance import sweep_record
 from rnnjax.report.runs import Runs, tidy
@@ -73,7 +74,7 @@ def read_study(folder: str | Path) -> Study:
     Raises:
         UserError: the folder holds none of them.
     """
-    folder = Path(folder).resolve()
+    folder = user_path(folder, f"'{folder}' is no folder").resolve()
     found = results.load(folder)
     record = sweep_record(folder)
     runs = _readable(tidy(found, record.groups if record else None))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 
 
 Mode = Literal["offline", "online", "disabled"]
@@ -76,17 +77,17 @@ def place(
         environ: the environment.
 
     Raises:
-        UserError: ``WANDB_MODE`` is none of its values.
+        UserError: ``WANDB_MODE`` is none of its values, or ``WANDB_DIR`` no path.
     """
     given = {name: text for name, text in environ.items() if text}
     chosen, disabled_by = (mode, None) if mode else _mode(given)
-    tags = given.get("WANDB_TAGS")
+    tags, root = given.get("WANDB_TAGS"), given.get("WANDB_DIR", pool)
     return Place(
         mode=chosen,
         project=project or given.get("WANDB_PROJECT", "rnnjax"),
         entity=given.get("WANDB_ENTITY"),
         group=given.get("WANDB_RUN_GROUP", group),
-        root=Path(given.get("WANDB_DIR", pool)).expanduser().absolute(),
+        root=user_path(root, f"WANDB_DIR={root}").absolute(),
         name=given.get("WANDB_NAME"),
         notes=given.get("WANDB_NOTES"),
         tags=tuple(tag for tag in tags.split(",") if tag) if tags else None,

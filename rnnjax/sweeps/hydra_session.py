@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import rnnjax
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.quoting import quoted
@@ -152,7 +153,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
     """
     folders = (config_folder(),)
     if config_dir is not None:
-        own = Path(config_dir).expanduser().resolve()
+        own = user_path(config_dir, f"'{config_dir}' is no folder").resolve()
         if not own.is_dir():
             raise UserError(f"there is no folder {config_dir}")
         folders = (own, *folders)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
+from rnnjax.paths import user_path
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
@@ -22,10 +23,9 @@ from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
-from rnnjax.sweeps.settings import TrackerConfig
+from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
-from rnnjax.tasks.files import user_path
 from rnnjax.tasks.user import where_in
 from rnnjax.training.build import build_cell
 from rnnjax.training.config import (
@@ -255,11 +255,7 @@ def _name(stem: str, point: Point) -> str:
         for path, value in leaves({key: point.values[key]}).items():
             parts.append(f"{path.rpartition('.')[2]}={as_text(value)}")
     name = re.sub(r"[^\w.=,+@-]+", "_", "-".join(parts)).strip("_.-")
-    return name[:LONGEST_NAME] or "run"
-
-
-LONGEST_NAME = 120
-"""Characters of a name; a file system takes 255 with the identity behind it."""
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "run"
 
 
 def _rest(node: Mapping[str, Any]) -> dict[str, Any]:

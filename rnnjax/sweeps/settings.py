@@ -8,11 +8,15 @@ import re
 from typing import Literal
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.training.config import check_range
 from rnnjax.training.pack import PLACES, How
 
 
 FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"
+
+LONGEST_NAME = 120
+"""Bytes of a name; a file system takes 255 with what is put behind it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +143,11 @@ class LaunchSettings:
     def __post_init__(self) -> None:
         if not self.out:
             raise UserError("out is empty; name a folder")
+        user_path(self.out, f"out={self.out} cannot be a folder")
         if self.name is not None and not re.fullmatch(FOLDER_NAME, self.name):
             permitted = "letters, digits and -_.=,+@"
             raise UserError(f"name={self.name} cannot name a folder; use {permitted}")
+        if self.name is not None and len(self.name.encode()) > LONGEST_NAME:
+            raise UserError(
+                f"name={self.name} is too long; use at most {LONGEST_NAME} bytes"
+            )

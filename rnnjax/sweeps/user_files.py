@@ -13,6 +13,7 @@ from typing import Any
 from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError, unknown
+from rnnjax.paths import user_path
 from rnnjax.registry import Registry
 from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
@@ -98,7 +99,7 @@ def load(kind: str, path: str, name: str) -> UserFile:
         UserError: no such file or class, not a cell or task, an error in the file, or
             a name that is taken.
     """
-    place = Path(path).expanduser().resolve()
+    place = user_path(path, f"{kind}={path}:{name}").resolve()
     if not place.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
     file = register(UserFile(kind, name, place, place.read_bytes()))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.tasks.array_files import checked, read_csv, read_npz
 from rnnjax.tasks.base import (
     TASKS,
@@ -19,7 +20,6 @@ from rnnjax.tasks.base import (
 )
 from rnnjax.tasks.checks import SEEDS, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
-from rnnjax.tasks.files import user_path
 from rnnjax.tasks.masks import last_step, valid_steps
 from rnnjax.types import Batch
 

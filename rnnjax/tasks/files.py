@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 
 
 DATA_VARIABLE = "RNNJAX_DATA"
@@ -11,21 +12,15 @@ Stamp = tuple[str, int, int]
 """Path, time of change and size of a file: the key under which its content is kept."""
 
 
-def user_path(text: str) -> Path:
-    """The path that a user wrote, with ``~`` and ``~name`` for a home folder.
-
-    Nothing else is special in it, and a ``~`` that names no user is a plain character.
-    """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        return Path(text)
-
-
 def data_folder(part: str) -> Path | None:
-    """The folder of one data set under the data folder, or None if it is not there."""
+    """The folder of one data set under the data folder, or None if it is not there.
+
+    Raises:
+        UserError: the variable holds no path.
+    """
     root = os.environ.get(DATA_VARIABLE)
-    folder = user_path(root) / part if root else None
+    said = f"{DATA_VARIABLE}={root}"
+    folder = user_path(root, said) / part if root else None
     return folder if folder is not None and folder.is_dir() else None
 
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data
 from rnnjax.tasks.checks import check_choice, check_path
 from rnnjax.tasks.dataset import split_rows
-from rnnjax.tasks.files import DATA_VARIABLE, data_folder, user_path
+from rnnjax.tasks.files import DATA_VARIABLE, data_folder
 from rnnjax.tasks.idx import read_idx
 from rnnjax.tasks.pixels import DIGITS, PixelTask, pixel_rows
 

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec, best_constant
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import entropy
@@ -21,7 +22,6 @@ from rnnjax.tasks.files import (
     data_folder,
     read_text,
     stamp,
-    user_path,
 )
 from rnnjax.tasks.vocabulary import (
     SPECIAL,

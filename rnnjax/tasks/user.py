@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from rnnjax.errors import UserError, unknown
+from rnnjax.paths import user_path
 from rnnjax.tasks.base import Task
-from rnnjax.tasks.files import user_path
 
 
 MODULE = "rnnjax_user_"

@@ -1,0 +1,49 @@
+"""Paths that a user wrote: on the command line, in a configuration, in a variable."""
+
+import errno
+import os
+from pathlib import Path
+
+from rnnjax.errors import UserError
+
+
+LONGEST_PART = 255
+"""Bytes of the name of a file or folder, on every common file system."""
+
+_NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""What the system says of a path at which nothing is and nothing can be made."""
+
+
+def user_path(text: str | Path, said: str | None = None) -> Path:
+    """The path that a user wrote, with ``~`` and ``~name`` for a home folder.
+
+    Nothing else is special in it, and a ``~`` that names no user is a plain character.
+
+    Args:
+        text: as it was written.
+        said: how an error begins; None: ``cannot read`` and the path.
+
+    Raises:
+        UserError: nothing can have that path: a loop of links, a name that is too long,
+            a file in the place of a folder, a NUL character.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        path = Path(text)
+    if reason := _reason(path):
+        raise UserError(f"{said or f'cannot read {path}'}: {reason}")
+    return path
+
+
+def _reason(path: Path) -> str | None:
+    """Why nothing can be at a path; None if something is or could be."""
+    try:
+        if any(len(os.fsencode(part)) > LONGEST_PART for part in path.parts):
+            return os.strerror(errno.ENAMETOOLONG)
+        os.stat(path)
+    except OSError as error:
+        return error.strerror if error.errno in _NEVER else None
+    except ValueError as error:  # a NUL character, or half of a surrogate pair
+        return str(error)
+    return None
