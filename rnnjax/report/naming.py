@@ -1,7 +1,10 @@
 """How names and numbers are written for people."""
 
+import hashlib
 import math
 import re
+
+from rnnjax.errors import shown
 
 
 SPELLING = {
@@ -23,7 +26,7 @@ SPELLING = {
 }
 
 MINUS = "−"
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUPERSCRIPTS = str.maketrans("-−0123456789.", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")
 
 
 def display(name: str) -> str:
@@ -36,6 +39,39 @@ def display(name: str) -> str:
     """
     words = re.split(r"[_\-]+", name)
     return " ".join(SPELLING.get(word, word) for word in words)
+
+
+NAME, WORD = 120, 24
+"""Letters of a name, and of a word of a sentence, that a figure has room for."""
+
+
+def label(text: str, longest: int = NAME) -> str:
+    """A name or a word of the user's as a figure can show it, for one line.
+
+    Control characters are escaped. A text that is too long ends in a digest of it, so
+    that two of them stay two.
+
+    >>> label("$x$\\n"), label("x" * 99, 16)
+    ('$x$\\\\n', 'xxxxxxxxx…44a0e7')
+    """
+    plain = shown(text)
+    if len(plain) <= longest and len(text) <= longest:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain[: longest - 7]}…{digest[:6]}"
+
+
+def slug(text: str) -> str:
+    """A text as part of the name of a file.
+
+    >>> slug("form=next_word, 2")
+    'form_next_word__2'
+    """
+    plain = "".join(c if c.isalnum() else "_" for c in text).strip("_")
+    if len(plain.encode()) <= 100:
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{plain.encode()[:90].decode(errors='ignore')}_{digest[:6]}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -107,7 +143,16 @@ def power(exponent: float) -> str:
     >>> power(-44.9)
     '10⁻⁴⁵'
     """
-    return "10" + f"{exponent:.0f}".replace("-0", "0").translate(_SUPERSCRIPTS)
+    return "10" + superscript(f"{exponent:.0f}".replace("-0", "0"))
+
+
+def superscript(number: str) -> str:
+    """Digits and a minus sign, raised.
+
+    >>> superscript("-12")
+    '⁻¹²'
+    """
+    return number.translate(_SUPERSCRIPTS)
 
 
 def whole(value: float | None) -> str:

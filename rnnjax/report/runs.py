@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from rnnjax.report.naming import display, whole
+from rnnjax.report.naming import display, label, whole
 from rnnjax.results import Results
 
 
@@ -79,10 +79,12 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
     kept = _needed(frame, ["__label", *of_task], others)
     split = _needed(frame, ["__label", *([axis] if axis else [])], of_task)
     variant = [
-        " ".join([row["__label"], *_pairs(row, kept)])
+        label(" ".join([row["__label"], *_pairs(row, kept)]))
         for row in frame.iter_rows(named=True)
     ]
-    setting = [", ".join(_pairs(row, split)) for row in frame.iter_rows(named=True)]
+    setting = [
+        label(", ".join(_pairs(row, split))) for row in frame.iter_rows(named=True)
+    ]
     distance = runs[axis].cast(pl.Float64) if axis else [None] * len(runs)
     table = pl.DataFrame(
         {

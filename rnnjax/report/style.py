@@ -12,7 +12,9 @@ import matplotlib
 import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, LogFormatterMathtext
 
+from rnnjax.report.naming import superscript
 from rnnjax.store.atomic import write_bytes
 from rnnjax.store.frames import csv_bytes
 
@@ -60,9 +62,10 @@ RC: dict[Any, Any] = {
     "image.interpolation": "nearest",
     "lines.linewidth": 1.4,
     "lines.solid_capstyle": "round",
-    "mathtext.default": "regular",
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
+    # What stands between two $ is a word or a name of the user's, not mathematics.
+    "text.parse_math": False,
     "text.color": INK,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,
@@ -156,6 +159,7 @@ def save(drawing: Drawing, folder: Path) -> str:
 def save_figure(figure: Figure, name: str, folder: Path) -> str:
     """Write PNG and SVG alone; otherwise as `save`."""
     FigureCanvasAgg(figure)
+    _write_powers_plainly(figure)
     vector, raster = io.BytesIO(), io.BytesIO()
     with style(name):
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -164,6 +168,32 @@ def save_figure(figure: Figure, name: str, folder: Path) -> str:
         figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
         write_bytes(folder / f"{name}.png", raster.getvalue())
     return inline(vector.getvalue().decode(), name)
+
+
+def _write_powers_plainly(figure: Figure) -> None:
+    """Label logarithmic axes in characters; matplotlib would write mathematics."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            major, minor = axis.get_major_formatter(), axis.get_minor_formatter()
+            if isinstance(major, LogFormatterMathtext):
+                axis.set_major_formatter(_Plain(major))
+            if isinstance(minor, LogFormatterMathtext):
+                axis.set_minor_formatter(_Plain(minor))
+
+
+class _Plain(Formatter):
+    """Writes what another formatter says in mathematics as ``2×10⁻³``."""
+
+    def __init__(self, inner: LogFormatterMathtext) -> None:
+        self.inner = inner
+
+    def set_locs(self, locs: Any) -> None:
+        self.inner.set_locs(locs)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = self.inner(x, pos).replace(r"\times", "×")
+        raised = re.sub(r"\^\{([^}]*)\}", lambda found: superscript(found[1]), text)
+        return re.sub(r"\$|\\mathdefault|[{}]", "", raised)
 
 
 def inline(svg: str, name: str) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rnnjax.report.aggregate import least, most
 from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
 from rnnjax.report.layout import Size, blank, panels, title
-from rnnjax.report.naming import power, whole
+from rnnjax.report.naming import power, slug, whole
 from rnnjax.report.places import Place, in_order, places
 from rnnjax.report.style import Drawing, Palette, style
 
@@ -77,7 +77,7 @@ def _draw(
         "each measurement during training. The number beside a row is that of the "
         f"first word. The colours end at {power(scale.vmin or 0)}; grey: exactly zero."
     )
-    suffix = f"_{_slug(place.setting)}" if place.setting else ""
+    suffix = f"_{slug(place.setting)}" if place.setting else ""
     said = "Absolute size of the gradient" if size else "Gradient"
     return Drawing(
         f"{'gradient_size' if size else 'adjoint'}_over_training{suffix}",
@@ -136,7 +136,3 @@ def _bar(figure: Figure, scale: Normalize, clipped: bool) -> None:
     bar.set_ticks(sorted(set(ticks)), labels=[power(t) for t in sorted(set(ticks))])
     bar.ax.spines["outline"].set_visible(False)
     bar.ax.tick_params(length=0, labelsize=6.5)
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in text).strip("_")

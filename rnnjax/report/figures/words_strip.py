@@ -1,5 +1,7 @@
 """Share per word of the update that an example sentence alone would make."""
 
+import re
+
 import matplotlib
 import numpy as np
 import polars as pl
@@ -10,7 +12,7 @@ from rnnjax.probes.trace import EMBEDDING
 from rnnjax.report.aggregate import most
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title
-from rnnjax.report.naming import number, whole
+from rnnjax.report.naming import WORD, label, number, slug, whole
 from rnnjax.report.places import Place, in_order, places
 from rnnjax.report.style import Drawing, Palette, style
 
@@ -56,7 +58,8 @@ def _draw(
     if one.is_empty() or not one["share"].is_finite().any():
         return None
     names = in_order(one, list(palette))
-    words = one.filter(variant=names[0]).unique("time").sort("time")["word"].to_list()
+    read = one.filter(variant=names[0]).unique("time").sort("time")["word"]
+    words = [label(word, WORD) for word in read]
     few = len(words) <= READABLE
     stages = [stage for stage in STAGES if (one["stage"] == stage).any()]
     width = max(1.9, 0.5 * len(words)) if len(words) <= NUMBERED else 4.6
@@ -104,9 +107,9 @@ def _draw(
         f"{'' if few else ' and grow with the root of the share'}."
     )
     where = place.title(axis)
-    slug = "_".join("".join(c if c.isalnum() else " " for c in where).split())
+    suffix = re.sub("_+", "_", f"_{slug(where)}") if where else ""
     return Drawing(
-        f"share_per_word{'_' + slug if slug else ''}",
+        f"share_per_word{suffix}",
         f"Share of one sentence's update per word{': ' + where if where else ''}",
         caption,
         figure,

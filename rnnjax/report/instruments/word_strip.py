@@ -15,7 +15,7 @@ from rnnjax.report.figures.heat import ZERO
 from rnnjax.report.figures.words_strip import DARK, LIGHT, kernel_name
 from rnnjax.report.instruments.numbers import brief, labels, latest
 from rnnjax.report.layout import Size, panels, title
-from rnnjax.report.naming import number
+from rnnjax.report.naming import WORD, label, number
 from rnnjax.report.style import SERIES, SOFT, style
 
 
@@ -183,7 +183,7 @@ def words(data: xr.Dataset, sentence: int) -> list[str]:
     if "word" not in data:
         return [str(t) for t in range(length)]
     found = data["word"].isel(sentence=sentence).to_numpy()
-    return [str(word) or str(t) for t, word in enumerate(found[:length])]
+    return [label(str(word), WORD) or str(t) for t, word in enumerate(found[:length])]
 
 
 def _length(data: xr.Dataset, sentence: int) -> int:
@@ -234,9 +234,9 @@ def _names(
     options = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
     slant = max(map(len, texts)) > 5
     axes.set_xticks(range(len(steps)), texts, **(options if slant else {}))
-    for step, label in zip(steps, axes.get_xticklabels(), strict=True):
+    for step, tick in zip(steps, axes.get_xticklabels(), strict=True):
         if step in marked:
-            label.set_color(MARKED)
-            label.set_fontweight("bold")
+            tick.set_color(MARKED)
+            tick.set_fontweight("bold")
         elif step < 0:
-            label.set_color(SOFT)
+            tick.set_color(SOFT)
