@@ -83,8 +83,10 @@ def keep_programs() -> None:
         mend_cache(folder)
         _check_room(folder)
     except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
         warnings.warn(
-            f"compiled programs are not kept: {error}; XDG_CACHE_HOME chooses a folder",
+            f"compiled programs are not kept in {base}: {reason}; XDG_CACHE_HOME "
+            "chooses another folder",
             stacklevel=2,
         )
         return
