@@ -52,7 +52,7 @@ def label(text: str, longest: int = NAME) -> str:
     that two of them stay two.
 
     >>> label("$x$\\n"), label("x" * 99, 16)
-    ('$x$\\\\n', 'xxxxxxxxx…44a0e7')
+    ('$x$\\\\n', 'xxxxxxxxx…d0621f')
     """
     plain = shown(text)
     if len(plain) <= longest and len(text) <= longest:
