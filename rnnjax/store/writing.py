@@ -8,7 +8,6 @@ next `begin_run` or `settle` moves the rest.
 """
 
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import yaml
 
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
+from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.rundir import (
@@ -127,7 +127,7 @@ def finish_run(
         shutil.rmtree(run.path, ignore_errors=True)
         return RunDir(run.home)
     given = {
-        METRICS: None if metrics is None else _parquet(metrics),
+        METRICS: None if metrics is None else parquet_bytes(metrics),
         PROBES: None if probes is None else netcdf_bytes(probes),
         PARAMS: params,
         PARAMS_AT: params_at,
@@ -175,12 +175,6 @@ def settle(run: RunDir) -> None:
         os.replace(attempt / MANIFEST, run.path / MANIFEST)
         shutil.rmtree(attempt, ignore_errors=True)
         sync(run.path)
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    return content.getvalue()
 
 
 def _digest(content: bytes) -> str:

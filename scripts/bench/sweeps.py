@@ -27,7 +27,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from rnnjax.store import atomic, rundir
+from rnnjax.store import atomic, writing
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import run_path
@@ -336,7 +336,7 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
     environment = work.environment()
     metrics = pl.DataFrame({"step": [100, 200], "loss": [0.5, 0.25]})
     real = atomic.sync, writing.sync
-    atomic.sync = rundir.sync = lambda path: None
+    atomic.sync = writing.sync = lambda path: None
     try:
         for number, job in enumerate(jobs):
             manifest = Manifest(
