@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_text
 
@@ -70,4 +70,5 @@ def read_sweep(folder: str | Path) -> SweepRecord:
     except OSError as error:
         raise UserError(f"cannot read '{file}': {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"'{file}' is not the record of a sweep: {error!r}") from None
+        said = one_line(error)
+        raise UserError(f"'{file}' is not the record of a sweep: {said}") from None

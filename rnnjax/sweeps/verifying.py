@@ -14,7 +14,6 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.run import Run
 from rnnjax.store.environment import numerics
 from rnnjax.store.manifest import Manifest
-from rnnjax.store.quarantine import damage
 from rnnjax.store.rundir import STATE, RunDir, run_path
 from rnnjax.sweeps.differences import Difference, differences
 from rnnjax.sweeps.job_data import with_data
@@ -111,8 +110,6 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
         UserError: it is not finished, needs code or data that is not given, or its
             record contradicts itself.
     """
-    if why := damage(run):
-        raise UserError(why)
     manifest, tree = run.manifest(), run.config()
     if not manifest.is_finished:
         raise UserError(f"it is {manifest.status}, not finished")
