@@ -70,7 +70,8 @@ def watched() -> Iterator[None]:
     over = threading.Event()
     older = {number: signal.signal(number, _handle) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader, over), daemon=True).start()
+    watcher = threading.Thread(target=_watch, args=(reader, over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
@@ -79,6 +80,8 @@ def watched() -> Iterator[None]:
         for number, handler in older.items():
             signal.signal(number, handler)
         os.close(writer)
+        watcher.join()
+        os.close(reader)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,168 @@
+"""A program that is asked to end saves, says what is kept, and ends within seconds."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import pytest
+
+from rnnjax import interrupts
+from rnnjax.results import load
+from rnnjax.store.claims import CLAIMS
+from tests.launch_samples import SIZES, Witness, jobs, params_of, start
+
+
+SECONDS = 5.0
+
+PROGRAM = """
+import sys, time
+from rnnjax import interrupts
+
+def busy():
+    with interrupts.watched():
+        {work}
+
+try:
+    busy()
+except KeyboardInterrupt:
+    print("interrupted", interrupts.status(), flush=True)
+"""
+
+READY = 'print("ready", flush=True)'
+WAITS_FOREVER = f"""
+        import threading
+        {READY}
+        threading.Event().wait()
+"""
+DEFERS = f"""
+        with interrupts.closing(lambda: print("closed", flush=True)):
+            with interrupts.deferred():
+                {READY}
+                while True:
+                    time.sleep(.01)
+"""
+LOOKS = f"""
+        with interrupts.deferred():
+            {READY}
+            while not interrupts.noted():
+                time.sleep(.01)
+        print("saved", flush=True)
+        raise KeyboardInterrupt
+"""
+
+
+def run(work: str, *signals: signal.Signals) -> tuple[str, int, float]:
+    """Output, exit status and seconds of a program that gets signals."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(work=work.strip())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return out, process.returncode, time.monotonic() - began
+
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@BOTH
+def test_what_can_be_interrupted_is(number):
+    out, status, _ = run(WAITS_FOREVER, number)
+    assert (out, status) == (f"interrupted {128 + number}\n", 0)
+
+
+@BOTH
+def test_what_looks_by_itself_ends_by_itself(number):
+    out, _, _ = run(LOOKS, number)
+    assert out == f"saved\ninterrupted {128 + number}\n"
+
+
+@BOTH
+def test_what_does_not_end_is_ended_after_it_closed(number):
+    out, status, seconds = run(DEFERS, number)
+    assert status == 128 + number and out.splitlines()[0] == "closed"
+    assert interrupts.GRACE_SECONDS < seconds
+
+
+def test_a_second_signal_does_not_wait():
+    out, status, seconds = run(DEFERS, signal.SIGINT, signal.SIGINT)
+    assert status == 130 and seconds < interrupts.GRACE_SECONDS
+
+
+def test_other_signals_and_handlers_stay_as_they_are():
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    with interrupts.watched():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
+    assert not interrupts.noted() and interrupts.status() is None
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if "_watch" in name]
+
+
+LONG = [*SIZES, "probe=off", "task.distance=5", "steps=400000", "seed=0,1"]
+LONG += ["log_every=100000", "eval.every=400000", "checkpoint.every_seconds=1e9"]
+
+
+@pytest.mark.rare
+@BOTH
+def test_a_launch_that_is_asked_to_end_saves_and_says_so(tmp_path, number):
+    cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnjax", "train", "-m", *LONG, f"out={tmp_path}/pool"],
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        time.sleep(25)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number and "Traceback" not in said
+    said = " ".join(said.split())
+    assert re.search(r"2 runs saved after \d+ of 400000 updates", said)
+    assert set(load(tmp_path / "pool").runs["status"]) == {"interrupted"}
+    assert list((tmp_path / "pool" / CLAIMS).iterdir()) == []
+
+
+def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
+    """Between two looks of the host, and what goes on from there has the same bits."""
+    planned = jobs("seed=0,1", "steps=200", "log_every=200", "eval.every=200")
+    whole = start(tmp_path / "whole", planned).runs
+    asked = iter([False, False, True])
+
+    class Slow(Witness):
+        def advance(self, updates: int, runs_ended: int) -> None:
+            super().advance(updates, runs_ended)
+            if updates and next(asked, False):
+                monkeypatch.setattr(interrupts, "_noted", [signal.SIGINT])
+
+    monkeypatch.setattr("rnnjax.training.loop.FIRST_STRIDE", 16)
+    witness = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path / "parts", planned, witness)
+    (said,) = witness.warnings
+    assert re.fullmatch(r"interrupted: .* 2 runs saved after \d+ of 200 .*", said)
+    monkeypatch.setattr(interrupts, "_noted", [])
+    again = start(tmp_path / "parts", planned)
+    assert again.computed == 2
+    for one, other in zip(whole, again.runs, strict=True):
+        assert str(params_of(one)) == str(params_of(other))
+        assert one.params_bytes() == other.params_bytes()
+        assert one.metrics().equals(other.metrics())
