@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rnnjax.errors import UserError
 from rnnjax.report import build
 from rnnjax.results import load
 from rnnjax.run import open_run
@@ -118,7 +119,11 @@ def test_a_report_names_the_damaged_run_and_shows_the_others(pool):
     file("manifest.json", b"")(pool, run)
     with pytest.warns(UserWarning, match=f"left out of the report: .{run}"):
         page = build(pool)
-    assert "1 run" in page.read_text()
+    assert "1 damaged run is left out of every number here" in page.read_text()
+    other = pool / sorted(params(pool))[1]
+    (other / "metrics.parquet").unlink()
+    with pytest.raises(UserError, match="^no run is whole; '.*"):
+        build(pool)
 
 
 CHECKPOINTS = {

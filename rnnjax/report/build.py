@@ -138,6 +138,7 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
             [
                 *words.seeds_remark(ended),
                 *words.mishaps(failures(runs.frame), axis),
+                *words.left_out(study.lost),
             ],
         ),
     ]

@@ -7,12 +7,14 @@ from pathlib import Path
 import polars as pl
 
 from rnnjax import results
+from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.report.flow import KEYS, Flow, read_flow
 from rnnjax.report.provenance import sweep_record
 from rnnjax.report.runs import Runs, tidy
 from rnnjax.report.style import Palette, palette
 from rnnjax.results import Results
+from rnnjax.store.manifest import FINISHED
 from rnnjax.store.quarantine import damage
 from rnnjax.store.rundir import METRICS, RunDir
 from rnnjax.store.sweep_record import SweepRecord
@@ -32,6 +34,7 @@ class Study:
         runs: one tidy row per run.
         flow: gradients.
         palette: one fixed colour per variant.
+        lost: what is wrong with each run that is left out.
     """
 
     folder: Path
@@ -40,6 +43,7 @@ class Study:
     runs: Runs
     flow: Flow
     palette: Palette
+    lost: tuple[str, ...] = ()
 
     def metrics(self) -> pl.DataFrame:
         """Training curves of all finished runs, with the keys of the other tables."""
@@ -72,23 +76,28 @@ def read_study(folder: str | Path) -> Study:
     """Read a sweep folder, a pool of runs, or a single run directory.
 
     Raises:
-        UserError: the folder holds none of them.
+        UserError: the folder holds none of them, or no run that is whole.
     """
     folder = user_path(folder, f"'{folder}' is no folder").resolve()
     found = results.load(folder)
     record = sweep_record(folder)
-    runs = _readable(tidy(found, record.groups if record else None))
-    flow = read_flow(runs.frame)
-    return Study(folder, record, found, runs, flow, palette(runs.variants))
+    runs = tidy(found, record.groups if record else None)
+    lost = _damaged(runs)
+    for why in lost.values():
+        warnings.warn(f"left out of the report: {why}", stacklevel=2)
+    whole = runs.frame.filter(~pl.col("path").is_in(list(lost)))
+    if lost and whole.is_empty():
+        raise UserError(f"no run is whole; {next(iter(lost.values()))}")
+    runs, colours = dataclasses.replace(runs, frame=whole), palette(runs.variants)
+    reasons = tuple(lost.values())
+    return Study(folder, record, found, runs, read_flow(whole), colours, reasons)
 
 
-def _readable(runs: Runs) -> Runs:
-    """The runs without those whose record is damaged; each is named in a warning."""
-    lost = []
-    for path in runs.frame["path"]:
-        if why := damage(RunDir(Path(path))):
-            warnings.warn(f"left out of the report: {why}", stacklevel=3)
-            lost.append(path)
-    return dataclasses.replace(
-        runs, frame=runs.frame.filter(~pl.col("path").is_in(lost))
-    )
+def _damaged(runs: Runs) -> dict[str, str]:
+    """What is wrong with runs of which a file is missing or was changed, by path."""
+    ended = runs.frame["status"].is_in(list(FINISHED))
+    found = {
+        path: damage(RunDir(Path(path)), finished)
+        for path, finished in zip(runs.frame["path"], ended, strict=True)
+    }
+    return {path: why for path, why in found.items() if why}

@@ -6,6 +6,7 @@ sentence, and all, some or none is said as it was counted. The tables are those 
 """
 
 import math
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -210,6 +211,17 @@ def mishaps(failures: pl.DataFrame, axis: str) -> list[str]:
         verb = "was interrupted" if status == "interrupted" and len(rows) == 1 else verb
         found.append(f"{count(len(rows), 'run')} {verb}: {'; '.join(names)}{more}.")
     return found
+
+
+def left_out(lost: Sequence[str]) -> list[str]:
+    """Runs of which a file is damaged, and the first reason."""
+    if not lost:
+        return []
+    verb = "is" if len(lost) == 1 else "are"
+    return [
+        f"{count(len(lost), 'damaged run')} {verb} left out of every number here: "
+        f"{lost[0].rstrip('.')}{'; …' if len(lost) > 1 else '.'}"
+    ]
 
 
 def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
