@@ -262,9 +262,9 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
         "differs",
         ["differs first at step 6 in metrics 'loss'", "; at step 12 in parameters"],
     ),
-    "metrics gone": (missing(METRICS), "differs", ["holds no metrics.parquet"]),
-    "probes gone": (missing(PROBES), "differs", ["holds no probes.nc"]),
-    "best gone": (missing(BEST), "differs", ["holds no best.msgpack"]),
+    "metrics gone": (missing(METRICS), "differs", ["metrics.parquet' is missing"]),
+    "probes gone": (missing(PROBES), "differs", ["probes.nc' is missing"]),
+    "best gone": (missing(BEST), "differs", ["best.msgpack' is missing"]),
     "probes forgotten": (forgotten(PROBES), "differs", ["in probes '", "none stored"]),
     "state not kept": (forgotten(STATE), "equal", ["equal, bit by bit"]),
     "torn": (torn, "differs", ["params.msgpack' is not what the run left"]),
@@ -355,7 +355,7 @@ LONG_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "late file, elsewhere": (
         both(elsewhere, missing(PARAMS)),
         "differs",
-        ["holds no params.msgpack"],
+        ["params.msgpack' is missing"],
     ),
 }
 
