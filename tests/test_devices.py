@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from jax.sharding import Mesh
 
+from rnnjax import devices
 from rnnjax.devices import make_private, mend_cache
+from rnnjax.training import rehearse
 
 
 CODE = """
@@ -132,3 +137,19 @@ def test_no_folder_for_programs(place, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     said = computed(tmp_path / place)
     assert said.count("Warning") == 1 and "compiled programs are not kept" in said
+
+
+def test_without_what_linux_alone_has(tmp_path, monkeypatch):
+    """No `/proc`, no affinity: all cores, an architecture, unbounded memory."""
+    elsewhere = lambda name: tmp_path / name.removeprefix("/")
+    for module in (devices, rehearse):
+        monkeypatch.setattr(module, "Path", elsewhere)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    asked = []
+    monkeypatch.setattr(devices, "use_devices", asked.append)
+    monkeypatch.setattr(devices, "keep_programs", lambda: None)
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    devices.use_every_core()
+    assert asked == [os.cpu_count()]
+    assert len(devices.processor()) == 8
+    assert rehearse.free_memory(Mesh(np.array(jax.devices()), ("runs",))) > 0
