@@ -1,6 +1,7 @@
 """When the host looks: rows, evaluations, probes, and runs that end early."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -39,12 +40,14 @@ def test_schedules(steps, log_every, evaluate, probed):
         for preset in ("off", "light", "full")
     }
     off, light, full = found.values()
-    assert off.rows == light.rows == full.rows
-    assert off.evaluations == light.evaluations == full.evaluations
     logged = set(range(log_every, steps + 1, log_every))
     evaluated = {*range(evaluate, steps + 1, evaluate), steps}
-    assert off.evaluations == evaluated
-    assert off.rows == (logged | evaluated) - {0}
+    rows = (logged | evaluated) - {0}
+    for schedule in found.values():
+        every = range(steps + 3)
+        assert set(filter(schedule.evaluates, every)) == evaluated
+        assert set(filter(schedule.closes_row, every)) == rows
+        assert (schedule.evaluations, schedule.rows) == (len(evaluated), len(rows))
     within = {step for step in probed if step <= steps} | {steps}
     assert off.probes == set() and full.probes == within
     # The norms of the light probe come with the update that starts there.
@@ -54,8 +57,20 @@ def test_schedules(steps, log_every, evaluate, probed):
         while at < steps:
             at = schedule.next_stop(at)
             stops.append(at)
-        looked = schedule.rows | schedule.evaluations | schedule.probes | {steps}
+        looked = rows | evaluated | schedule.probes | {steps}
         assert stops == sorted(looked - {0})
+
+
+def test_a_schedule_of_any_length_takes_no_memory():
+    """One of 10⁹ rows, and one whose list of rows would be walked at every stop."""
+    tracemalloc.start()
+    for log_every in (1, 3):
+        schedule = schedule_of(config(10**9, log_every, 10**6, ProbeConfig("off")))
+        assert schedule.next_stop(999_999_998) in (999_999_999, 10**9)
+        assert schedule.rows >= 10**9 // log_every
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_rows_average_over_the_updates_since_the_last_one():

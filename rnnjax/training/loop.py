@@ -202,7 +202,7 @@ class PackTraining:
         return self.compiled.chunk(self.pack, runs, self.data)
 
     def _until(self, at: int, stop: int) -> list[Until]:
-        fresh = at in self.schedule.rows or at == 0
+        fresh = at == 0 or self.schedule.closes_row(at)
         ride_at = stop - 1 if stop in self.schedule.probes else -1
         return [
             Until(
@@ -219,12 +219,12 @@ class PackTraining:
         pair = (state.params, self.hyper)
         going = active & self.pack.gather(state.alive)
         scores = None
-        if at in self.schedule.evaluations:
+        if self.schedule.evaluates(at):
             found = self.compiled.evaluate(self.pack, pair, self.validation)
             scores = self.pack.unstack(found)
             metrics = np.array([float(metric) for _, metric, _ in scores])
             self.best.offer(at, metrics, self.pack.gather(state.params), going)
-        if at in self.schedule.rows:
+        if self.schedule.closes_row(at):
             meters = self.pack.unstack(state.meter)
             self.history.add_row(at, meters, scores, active)
             # Only now: a probe between two rows must not cost a run its last row.

@@ -111,6 +111,11 @@ def free_memory(mesh: Mesh) -> float:
     if first.platform != "cpu":
         limit = (first.memory_stats() or {}).get("bytes_limit", math.inf)
         return limit * mesh.devices.size
+    return free_host_memory()
+
+
+def free_host_memory() -> float:
+    """The same of the host, whatever the devices are."""
     limits = [math.inf]
     with contextlib.suppress(ImportError):
         resource = importlib.import_module("resource")
@@ -131,7 +136,7 @@ def _seconds_of(training: PackTraining, updates: int) -> float:
     chunk = lambda: training.advance(training.state, 0, updates)
     evaluate = lambda: compiled.evaluate(pack, pair, training.validation)
     probe = lambda: compiled.probe(pack, pair, training.probe_batch)
-    seconds = len(schedule.evaluations) * _seconds(evaluate)
+    seconds = schedule.evaluations * _seconds(evaluate)
     if updates:
         seconds += schedule.steps * _seconds(chunk) / updates
     if training.configs[0].probe.preset == "full":

@@ -1,6 +1,9 @@
 """When a run is looked at: rows of the metrics, evaluations, probes."""
 
+import bisect
 import dataclasses
+import functools
+import math
 
 from rnnjax.training.config import RunConfig
 
@@ -9,32 +12,61 @@ from rnnjax.training.config import RunConfig
 class Schedule:
     """The steps at which the host takes part; runs of one pack share it.
 
+    Rows and evaluations are told by rules, not listed: a run may have 10⁹ of them.
+
     Attributes:
         steps: last step.
-        rows: steps that close a row of the metrics.
-        evaluations: steps of held-out evaluation, the last one included.
+        log_every: updates of a row of the metrics.
+        eval_every: updates between two evaluations.
         probes: steps of a probe.
     """
 
     steps: int
-    rows: frozenset[int]
-    evaluations: frozenset[int]
+    log_every: int
+    eval_every: int
     probes: frozenset[int]
+
+    def evaluates(self, step: int) -> bool:
+        """Whether there is a held-out evaluation at a step; at the last there is."""
+        return (
+            step == self.steps or 0 < step < self.steps and not (step % self.eval_every)
+        )
+
+    def closes_row(self, step: int) -> bool:
+        """Whether a row of the metrics ends at a step; each evaluation ends one."""
+        logged = 0 < step <= self.steps and not step % self.log_every
+        return step > 0 and (logged or self.evaluates(step))
+
+    @property
+    def rows(self) -> int:
+        """How many rows the metrics get."""
+        a, b = self.log_every, self.eval_every
+        regular = self.steps // a + self.steps // b - self.steps // math.lcm(a, b)
+        return regular + (self.steps > 0 and bool(self.steps % a and self.steps % b))
+
+    @property
+    def evaluations(self) -> int:
+        """How many evaluations there are."""
+        return self.steps // self.eval_every + (
+            self.steps == 0 or self.steps % self.eval_every > 0
+        )
 
     def next_stop(self, step: int) -> int:
         """The next step after `step` at which the host looks."""
-        later = (self.rows | self.evaluations | self.probes | {self.steps}) - {0}
-        return min((s for s in later if s > step), default=self.steps)
+        regular = [step - step % n + n for n in (self.log_every, self.eval_every)]
+        place = bisect.bisect_right(self._probes, step)
+        return min(*regular, *self._probes[place : place + 1], self.steps)
+
+    @functools.cached_property
+    def _probes(self) -> list[int]:
+        return sorted(self.probes)
 
 
 def schedule_of(config: RunConfig) -> Schedule:
     """The schedule of a run; the rows do not depend on its probes."""
     steps = config.steps
-    evaluations = frozenset(range(config.eval.every, steps + 1, config.eval.every))
-    evaluations |= {steps}
-    rows = frozenset(range(config.log_every, steps + 1, config.log_every))
     probes = frozenset(config.probe_steps)
     if config.probe.preset == "light":
         # norms come with the backward pass of the update that follows
         probes = frozenset(min(s + 1, steps) for s in probes) - {0}
-    return Schedule(steps, rows | evaluations - {0}, evaluations, probes)
+    return Schedule(steps, config.log_every, config.eval.every, probes)
