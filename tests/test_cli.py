@@ -151,7 +151,7 @@ MISTAKES = [
     ("train -m seed=[range(3)]", ["inside another one"]),
     ("train seed=" + "[" * 3000, ["cannot read"]),
     ("search lr=interval(0,inf)", ["lr=interval(0,inf)", "finite"]),
-    ("search lr=interval(0,1) --trials 1000000000", ["trials", "at most 100000"]),
+    ("search lr=interval(0,1) --trials 1000000000", ["1,000,000,000 jobs"]),
     ("train out=O'Brien", ["out=O'Brien", """'out="O'"'"'Brien"'"""]),
     ("train out=runs[v2]", ["out=runs[v2]", """'out="runs[v2]"'"""]),
     ("train out=a,b", ["add -m", """'out="a,b"'"""]),

@@ -14,9 +14,9 @@ from rnnjax.sweeps.settings import LaunchSettings, PackConfig
 from rnnjax.sweeps.slots import ROOM, Slots
 from rnnjax.training import rehearse
 from rnnjax.training.build import signature
-from rnnjax.training.capacity import state_bytes
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import PLACES, RUNS, Pack, run_mesh
+from rnnjax.training.sizes import state_bytes
 from tests.launch_samples import jobs
 from tests.training_samples import compiled, differing, tiny, train, trained
 
@@ -46,7 +46,7 @@ def test_the_bytes_of_a_state_are_those_of_its_arrays():
     config = tiny()
     (outcome,) = train(config)
     numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(outcome.params))
-    found = state_bytes(config, signature(config))
+    found = state_bytes(signature(config))
     assert 3 * 4 * numbers < found < 3 * 4 * numbers + 100
 
 

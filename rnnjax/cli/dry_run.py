@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from rnnjax.cli.commands import console
+from rnnjax.sweeps.appetite import in_a_line
 from rnnjax.sweeps.compose import Plan
 from rnnjax.sweeps.forecast import Group, forecast
 
@@ -27,7 +28,10 @@ def show(made: Plan) -> int:
     table = Table("group", "task", "program", *heads)
     for group in groups:
         table.add_row(*_cells(group))
-    console().print(jobs, table, _legend(made, groups), sep="\n")
+    memory = max((group.least[0] for group in groups), default=0)
+    disk = sum(group.least[1] for group in groups)
+    takes = in_a_line(memory, disk, made.settings)
+    console().print(jobs, table, _legend(made, groups), takes, sep="\n")
     return 0
 
 

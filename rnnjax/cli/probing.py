@@ -94,6 +94,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.report.explosion import exploded_points
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.netcdf import netcdf_bytes
+    from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.landscape import landscape
@@ -103,6 +104,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     use_every_core()
     made = plan(overrides, multirun=True, config_dir=config_dir)
     jobs = with_data(made.jobs)
+    check_looking(jobs, made.settings, stored=True)
     runs = [job.identity for job in jobs]
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
@@ -158,6 +160,7 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
 
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
+    from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.training.build import initial_params
@@ -166,6 +169,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     job = with_data(made.jobs)[0]
     if job.config.probe.preset == "off":
         raise UserError("probe=off measures nothing; probe=full or probe=light")
+    check_looking([job], made.settings, stored=False)
     name = f"{job.name}-{job.identity}"
     return Network(
         config=job.config,

@@ -23,22 +23,27 @@ from hydra.errors import HydraException
 
 from rnnjax.errors import UserError, one_line, unknown
 from rnnjax.sweeps.hydra_session import Session, sentence
+from rnnjax.sweeps.job_count import check_count, check_list
 from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.quoting import as_typed, quote_references
 from rnnjax.sweeps.schema import as_text, unknown_key
+from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.user_files import KINDS, reference
 from rnnjax.sweeps.zipped import ZIP, entries, refuse_twice
 
 
-MOST_JOBS = 100_000
-"""Of one command: composing a job takes .8 ms and 8 KB."""
-
-
-def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
+def parse_axes(
+    overrides: Sequence[str], session: Session, most: int = LaunchSettings.most_jobs
+) -> dict[str, Axis]:
     """Axes by key in Hydra's grammar: commas, ``range()``, ``choice()``, ``glob()``.
 
     A key that is given twice has its last values. A cell or task in a file of the
     user's, ``cell=file.py:Mine``, is loaded, and its value is the name of the class.
+
+    Args:
+        overrides: ``key=value``.
+        session: that knows the groups.
+        most: values of one axis; from `most_jobs`.
 
     Raises:
         UserError: a word that is no override, a prefix ~, an unknown option of a group,
@@ -46,9 +51,10 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
     """
     axes: dict[str, Axis] = {}
     for text in map(_plainly, overrides):
+        check_list(text, most)
         override = _read(text, session)
         try:
-            axis = _axis(override, text)
+            axis = _axis(override, text, most)
         except HydraException as error:
             raise UserError(f"cannot read '{text}': {sentence(error)}") from None
         if axis.key == ZIP:
@@ -61,14 +67,6 @@ def parse_axes(overrides: Sequence[str], session: Session) -> dict[str, Axis]:
         axes[axis.key] = axis
     refuse_twice(axes)
     return axes
-
-
-def check_count(count: int) -> None:
-    """Raise a `UserError` if a command asks for more than `MOST_JOBS` jobs."""
-    if count > MOST_JOBS:
-        raise UserError(
-            f"the sweep has {count:,} jobs; one command takes at most {MOST_JOBS:,}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +140,7 @@ def _parts(axis: Axis) -> list[Axis]:
     return [Axis(key, (value,)) for one in axis.values for key, value in one.items()]
 
 
-def _axis(override: Override, text: str) -> Axis:
+def _axis(override: Override, text: str, most: int) -> Axis:
     key = override.key_or_group
     if override.is_delete() or override.package is not None:
         raise UserError(f"'{text}': a key can be set, not removed or moved")
@@ -158,7 +156,7 @@ def _axis(override: Override, text: str) -> Axis:
         _refuse_path(key, text)
     sweep = override.value()
     if isinstance(sweep, RangeSweep):
-        _check_range(sweep, text)
+        _check_range(sweep, text, most)
     values = tuple(_plain(value, text) for value in override.sweep_iterator())
     if not values:
         raise UserError(f"'{text}' holds no value")
@@ -175,7 +173,7 @@ def _refuse_path(key: str, text: str) -> None:
         )
 
 
-def _check_range(sweep: RangeSweep, text: str) -> None:
+def _check_range(sweep: RangeSweep, text: str, most: int) -> None:
     """Raise a `UserError` where a range has no end or too many values."""
     low, high, step = sweep.start, sweep.stop, sweep.step
     if low is None or high is None or not _finite(low, high, step):
@@ -183,19 +181,11 @@ def _check_range(sweep: RangeSweep, text: str) -> None:
     if step == 0:
         raise UserError(f"'{text}' never ends: its step is 0")
     count = math.ceil((Fraction(high) - Fraction(low)) / Fraction(step))
-    if count > MOST_JOBS:
-        raise UserError(
-            f"'{text}' has {_in_words(count)} values; one command takes at most "
-            f"{MOST_JOBS:,} jobs"
-        )
+    check_count(count, most, f"'{text}'", "values")
 
 
 def _finite(*numbers: float) -> bool:
     return all(isinstance(n, int) or math.isfinite(n) for n in numbers)
-
-
-def _in_words(count: int) -> str:
-    return f"{count:,}" if count < 10**15 else f"about 1e{len(str(count)) - 1}"
 
 
 def _plain(value: Any, text: str) -> Any:

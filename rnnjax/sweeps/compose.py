@@ -12,10 +12,11 @@ from typing import Any
 from rnnjax.devices import check_settings
 from rnnjax.errors import UserError
 from rnnjax.sweeps import zipped
-from rnnjax.sweeps.axes import check_count, parse_axes
+from rnnjax.sweeps.axes import parse_axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
+from rnnjax.sweeps.job_count import check_count, most_jobs
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.points import Axis, Point
 from rnnjax.sweeps.products import product, size
@@ -86,12 +87,14 @@ def plan(
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
     with session(config_dir) as hydra:
-        given = parse_axes(rest, hydra)
+        most = most_jobs(rest)
+        given = parse_axes(rest, hydra, most)
         experiments = given.get("experiment", Axis("experiment", ("none",)))
         sweeps = [
-            _with_experiment(str(name), given, hydra) for name in experiments.values
+            _with_experiment(str(name), given, hydra, most)
+            for name in experiments.values
         ]
-        check_count(sum(map(size, sweeps)))
+        check_count(sum(map(size, sweeps)), most)
         points = [point for axes in sweeps for point in product(axes)]
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
@@ -108,8 +111,9 @@ def plan(
                     _refuse_sweep(sweeps[0], given)
                 hint = _hint(given["out"]) if "out" in point.varied else ""
                 raise UserError(
-                    "out, name, launcher, pack, checkpoint, stale and dry_run hold for "
-                    f"a whole sweep and cannot differ between its jobs{hint}"
+                    "out, name, launcher, pack, checkpoint, most_jobs, stale and "
+                    "dry_run hold for a whole sweep and cannot differ between its "
+                    f"jobs{hint}"
                 )
             settings = asked
             jobs.setdefault(job.key, job)
@@ -121,7 +125,7 @@ def plan(
 
 
 def _with_experiment(
-    name: str, given: Mapping[str, Axis], hydra: Session
+    name: str, given: Mapping[str, Axis], hydra: Session, most: int
 ) -> dict[str, Axis]:
     """The axes that an experiment states, then those given beside it."""
     if name == "none":
@@ -136,7 +140,7 @@ def _with_experiment(
             raise UserError(f"experiment {name}: {key} of its sweep holds no value")
         several = values if isinstance(values, list) else [values]
         words.append(f"{key}={','.join(map(quoted_unless_call, several))}")
-    axes = parse_axes(words, hydra)
+    axes = parse_axes(words, hydra, most)
     if zipped.ZIP in axes:  # what is given goes before what an experiment states
         axes[zipped.ZIP] = zipped.without(axes[zipped.ZIP], given)
     if zipped.ZIP in given:

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
+from rnnjax.sweeps.appetite import needs, totals
 from rnnjax.sweeps.extending import with_starts
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
@@ -34,6 +35,8 @@ class Group:
             other numeric code.
         packs: programs that run for the rest.
         steps: updates of all runs that are to come.
+        least: memory of the largest pack and disk of all new runs, in bytes; both are
+            lower bounds from shapes alone.
         bytes: memory of the largest pack; None: nothing was compiled.
         seconds: of all packs; None: not known.
         compile_seconds: None where nothing was compiled.
@@ -47,6 +50,7 @@ class Group:
     stale: int
     packs: int
     steps: int
+    least: tuple[int, int]
     bytes: int | None
     seconds: float | None
     compile_seconds: float | None
@@ -73,8 +77,7 @@ def forecast(
     fresh, stale = held(rows, planned)
     done = fresh if settings.stale == "rerun" else fresh | stale
     unfinished = {one.identity for one in planned} - done
-    mesh = run_mesh(settings.pack.devices)
-    slots = Slots(mesh, settings.pack)
+    slots = Slots(run_mesh(settings.pack.devices), settings.pack)
     planned = with_starts(pool, planned, rows, unfinished)
     packs = make_packs(planned, unfinished, pool.path, slots)
     groups: dict[Signature, list[Planned]] = {}
@@ -83,8 +86,9 @@ def forecast(
     found = []
     for signature, members in groups.items():
         own = [pack for pack in packs if pack.members[0].signature == signature]
+        least = totals(needs(members, unfinished, rows, settings))
         tried = _tried(own, slots, settings) if full else None
-        found.append(_group(members, own, unfinished, stale, rows, tried))
+        found.append(_group(members, own, unfinished, stale, rows, least, tried))
     return found
 
 
@@ -109,6 +113,7 @@ def _group(
     unfinished: set[str],
     stale: set[str],
     rows: dict[str, Row],
+    least: tuple[int, int],
     tried: Sequence[Rehearsal] | None,
 ) -> Group:
     left = [one for one in members if one.identity in unfinished]
@@ -134,6 +139,7 @@ def _group(
         stale=len(stale & {one.identity for one in members}),
         packs=len(packs),
         steps=steps,
+        least=least,
         bytes=size,
         seconds=seconds,
         compile_seconds=compiling,

@@ -14,6 +14,8 @@ from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.user import where_in
 from rnnjax.training.build import forget_data
+from rnnjax.training.rehearse import free_host_memory
+from rnnjax.training.sizes import in_bytes
 
 
 def with_data(jobs: Sequence[Job]) -> list[Job]:
@@ -36,6 +38,7 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
         except Exception as error:
             where = where_in(TASKS[name], error, "sample")
             raise UserError(f"{where}task={name} fails: {one_line(error)}") from error
+        _check_size(name, data)
         found = data_digest(data) if data else None
         if _READ.setdefault((TASKS[name], fields), found) != found:
             forget_data()  # a file was changed while this process lives
@@ -49,6 +52,23 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
     return bound
 
 
+def _check_size(name: str, data: Mapping[str, Any]) -> None:
+    """Raise a `UserError` if an array of a task cannot be copied, as training does.
+
+    NumPy's zeros take no memory until they are read.
+    """
+    sizes = {jax.tree_util.keystr(path): leaf for path, leaf in _leaves(data)}
+    largest = max(sizes, key=lambda key: sizes[key].nbytes, default=None)
+    if largest is None:
+        return
+    needed, free = sizes[largest].nbytes, free_host_memory()
+    if needed > free:
+        raise UserError(
+            f"task={name}: its data{largest} of shape {sizes[largest].shape} takes "
+            f"{in_bytes(needed)} of memory and {in_bytes(free)} are free"
+        )
+
+
 _READ: dict[Hashable, str | None] = {}
 """Digests of the data of tasks when this process last read them."""
 
@@ -56,9 +76,13 @@ _READ: dict[Hashable, str | None] = {}
 def data_digest(data: Mapping[str, Any]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all arrays."""
     total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(data)):
+    for path, leaf in _leaves(data):
         array = np.ascontiguousarray(leaf)
         head = f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n"
         total.update(head.encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+def _leaves(data: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(dict(data))

@@ -9,6 +9,7 @@ from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
+from rnnjax.sweeps.appetite import check_needs, needs
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.job_data import with_data
@@ -58,8 +59,8 @@ def launch(
 
     Raises:
         UserError: a library is missing, the pool cannot be written, data cannot be
-            read, two jobs are one run, or finished runs of other numeric code are in
-            the way.
+            read, two jobs are one run, finished runs of other numeric code are in the
+            way, or memory or disk do not suffice.
     """
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
@@ -67,9 +68,10 @@ def launch(
     told = progress or Warnings()
     warn = told.warn
     rows = _whole(pool, planned)
-    set_aside_checkpoints(pool.path, warn)
     there, stale = finished(pool, rows, planned, settings.stale)
     unfinished = {one.identity for one in planned} - there
+    check_needs(needs(planned, unfinished, rows, settings), settings)
+    set_aside_checkpoints(pool.path, warn)
     sweep = record_sweep(pool, planned, settings, command)
     copies = Copies()
     order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told, copies)

@@ -20,14 +20,13 @@ import polars as pl
 from rnnjax.errors import UserError, unknown
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.axes import (
-    MOST_JOBS,
     Interval,
-    check_count,
     parse_axes,
     split_intervals,
 )
 from rnnjax.sweeps.compose import Plan, plan
 from rnnjax.sweeps.hydra_session import session
+from rnnjax.sweeps.job_count import check_count, most_jobs
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.progress import Progress
@@ -68,8 +67,8 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_range("trials", self.trials, 1, MOST_JOBS)
-        check_range("points", self.points, 2, MOST_JOBS)
+        check_range("trials", self.trials, 1)
+        check_range("points", self.points, 2)
         check_range("factor", self.factor, 2)
         check_range("rounds", self.rounds, 1)
 
@@ -93,6 +92,13 @@ class Space:
         for key, axis in self.lists.items():
             found[key] = kinds.CategoricalDistribution(range(len(axis.values)))
         return found
+
+    def trials(self, config: SearchConfig) -> int:
+        """How many trials a search makes."""
+        if config.method != "grid":
+            return config.trials
+        lists = math.prod(len(axis.values) for axis in self.lists.values())
+        return lists * config.points ** len(self.intervals)
 
     def grid(self, points: int) -> dict[str, list[Any]]:
         """Values of each key."""
@@ -150,6 +156,7 @@ def search(
         UserError: nothing to search, or anything wrong with a trial.
     """
     space = _space(overrides, config_dir)
+    check_count(space.trials(config), most_jobs(overrides))
     trials = _Trials(space, config, config_dir, command, progress or Progress())
     trials.run()
     return Searched(trials.table(), trials.settings)
@@ -160,7 +167,7 @@ def _space(overrides: Sequence[str], config_dir: str | None) -> Space:
         raise UserError("a search takes no zip; give each key its values")
     with session(config_dir) as hydra:
         intervals, rest = split_intervals(overrides, hydra)
-        axes = parse_axes(rest, hydra)
+        axes = parse_axes(rest, hydra, most_jobs(rest))
     lists = {
         key: axis
         for key, axis in axes.items()
@@ -203,6 +210,7 @@ class _Trials:
         self.steps = first.jobs[0].config.steps
         self.seeds = len(first.jobs)
         self.settings = first.settings
+        check_count(space.trials(config) * self.seeds, self.settings.most_jobs)
         self.larger = _larger_is_better(config.objective, first)
         self.known: list[_Trial] = []
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -230,7 +238,6 @@ class _Trials:
             count = config.trials
             if config.method == "grid":
                 grid = self.space.grid(config.points)
-                check_count(math.prod(map(len, grid.values())) * self.seeds)
                 points = list(itertools.product(*grid.values()))
                 for point in points:
                     self.study.enqueue_trial(dict(zip(grid, point, strict=True)))

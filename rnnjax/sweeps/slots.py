@@ -8,10 +8,11 @@ from jax.sharding import Mesh
 from rnnjax.store.manifest import Slot
 from rnnjax.sweeps.packing import Planned
 from rnnjax.sweeps.settings import PackConfig
-from rnnjax.training.capacity import places_for, state_bytes
+from rnnjax.training.capacity import places_for
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import RUNS, TOLERANCE, how_for, mesh_for
 from rnnjax.training.program import Signature
+from rnnjax.training.sizes import state_bytes
 
 
 SPARE = 2**27
@@ -34,7 +35,6 @@ class Slots:
     mesh: Mesh
     config: PackConfig
     _found: dict[Signature, int] = dataclasses.field(default_factory=dict)
-    _states: dict[Signature, int] = dataclasses.field(default_factory=dict)
 
     @property
     def side_by_side(self) -> bool:
@@ -49,7 +49,7 @@ class Slots:
                 if self.side_by_side:
                     places = places_for(planned.job.config, signature, self.mesh)
                 else:
-                    places = min(places, max(2, ROOM // self._state_of(planned)))
+                    places = min(places, max(2, ROOM // state_bytes(signature)))
             known[signature] = places * self.mesh.devices.size
         return known[signature]
 
@@ -62,7 +62,8 @@ class Slots:
         first, mesh = members[0], self.mesh
         whole = self.config.places * mesh.devices.size
         spare = not self.side_by_side and (
-            self.config.capacity is not None or whole * self._state_of(first) <= SPARE
+            self.config.capacity is not None
+            or whole * state_bytes(first.signature) <= SPARE
         )
         if not spare and len(members) == 1:
             mesh = Mesh(mesh.devices[:1], (RUNS,))
@@ -70,12 +71,6 @@ class Slots:
             mesh = mesh_for(self.mesh, len(members), first.signature.shards)
         fewest = max(2, -(-len(members) // mesh.shape[RUNS]))
         return mesh, max(fewest, self.config.places) if spare else fewest
-
-    def _state_of(self, planned: Planned) -> int:
-        known, signature = self._states, planned.signature
-        if signature not in known:
-            known[signature] = state_bytes(planned.job.config, signature)
-        return known[signature]
 
 
 def slots_of(training: PackTraining) -> list[Slot]:

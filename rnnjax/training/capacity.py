@@ -5,17 +5,15 @@ are mapped one after the other share the memory of an update; side by side each 
 its own of that too, and a device is full sooner or later.
 """
 
-import math
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
 from rnnjax.training.pack import PLACES, RUNS
 from rnnjax.training.program import Signature
-from rnnjax.training.rehearse import prepare, shapes
+from rnnjax.training.rehearse import prepare
 
 
 MOST = 256
@@ -38,13 +36,6 @@ def bytes_of_a_run(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
     small = Compiled(signature, Mesh(mesh.devices.flat[:1], (RUNS,)), 2, "vmap")
     prepare(small, config)
     return max(1, small.memory() // 2)
-
-
-def state_bytes(config: RunConfig, signature: Signature) -> int:
-    """What the state of one run takes; nothing is computed."""
-    state, _ = shapes(config, signature)
-    leaves = jax.tree.leaves(state)
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 
 def places_for(config: RunConfig, signature: Signature, mesh: Mesh) -> int:

@@ -48,6 +48,10 @@ class Hyper:
     lag: Int[Array, ""] | None = None
 
 
+MOMENTS = {"sgd": 0, "momentum": 1, "adam": 2, "rmsprop": 1, "rmsprop_outside": 1}
+"""Arrays of the size of the parameters that each rule keeps."""
+
+
 def transformation(name: str, hyper: Hyper) -> optax.GradientTransformation:
     """The update rule `name` with the numbers of `hyper`.
 

@@ -1,0 +1,73 @@
+"""How many jobs a command may have, asked before any of them is made."""
+
+from collections.abc import Sequence
+
+from rnnjax.errors import UserError
+from rnnjax.sweeps.schema import Field
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.zipped import ZIP
+from rnnjax.training.config import check_range
+from rnnjax.training.rehearse import free_host_memory
+from rnnjax.training.sizes import in_bytes
+
+
+JOB_BYTES = 8_000
+"""What a composed job takes."""
+
+LONGEST_LIST = 10_000
+"""Entries of a list on the command line, ``[…]``: reading it takes time in proportion
+to the square of their number, 20 s for so many."""
+
+
+def most_jobs(overrides: Sequence[str]) -> int:
+    """How many jobs a command may have: as its last ``most_jobs=N`` says.
+
+    Raises:
+        UserError: that is no whole number from 1 on.
+    """
+    given = [text for text in overrides if text.partition("=")[0] == "most_jobs"]
+    if not given:
+        return LaunchSettings.most_jobs
+    most = Field("most_jobs", int).check(given[-1].partition("=")[2])
+    check_range("most_jobs", most, 1)
+    return most
+
+
+def check_count(
+    count: int,
+    most: int = LaunchSettings.most_jobs,
+    who: str = "the command",
+    what: str = "jobs",
+) -> None:
+    """Refuse a command with too many jobs, before any of them is made.
+
+    Raises:
+        UserError: there are more than `most`, or more than the free memory holds.
+    """
+    if count > most:
+        raise UserError(
+            f"{who} has {_in_words(count)} {what}; one command takes at most {most:,} "
+            "jobs, or most_jobs=N"
+        )
+    if (needed := count * JOB_BYTES) > (free := free_host_memory()):
+        raise UserError(
+            f"{who} has {_in_words(count)} {what}, which need at least "
+            f"{in_bytes(needed)} of memory, and {in_bytes(free)} are free"
+        )
+
+
+def check_list(text: str, most: int) -> None:
+    """Raise a `UserError` where a word is too long a list to be read."""
+    key, _, value = text.partition("=")
+    count = value.count(",") + 1
+    if key != ZIP and value.startswith("[") and count > LONGEST_LIST:
+        raise UserError(
+            f"'{value[:20]}…' is a list of {count:,} entries for {key}; a list in a "
+            f"word has at most {LONGEST_LIST:,}"
+        )
+    if value[:1] not in ("[", "{"):
+        check_count(count, most, f"'{text[:20]}…'", "values")
+
+
+def _in_words(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else f"about 1e{len(str(count)) - 1}"
