@@ -19,6 +19,7 @@ from rnnjax.sweeps import jobs as jobs_module
 from rnnjax.sweeps import packing, work
 from rnnjax.sweeps.progress import LiveProgress, PackSize
 from rnnjax.sweeps.settings import CheckpointConfig, PackConfig
+from rnnjax.training.loop import PackTraining
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing, tiny, train
 
@@ -189,16 +190,41 @@ def test_a_resumed_run_that_is_interrupted_goes_on(pool, tmp_path):
     short = start(pool, jobs("seed=0,1")).runs
     before = [everything(run) for run in short]
     longer = jobs("seed=0,1", "steps=20")
-    for interrupt_at in (1, 3):  # before its first save, and later
+    for interrupt_at in (1, 2):  # before its first save, and later
         with pytest.raises(KeyboardInterrupt):
             start(pool, longer, Witness(interrupt_at))
     witness = Witness()
     result = start(pool, longer, witness)
-    assert witness.advances[0] == (2 * 18, 0)
+    assert witness.advances[0] == (2 * 15, 0)
     whole = start(tmp_path / "whole", longer)
     for one, other in zip(result.runs, whole.runs, strict=True):
         assert everything(one) == everything(other)
     assert [everything(run) for run in short] == before
+
+
+@pytest.mark.parametrize(
+    ("probe", "overrides"),
+    [("off", []), ("full", ["lr=0.3", "eval.every=4"]), ("light", ["steps=10"])],
+)
+def test_interrupted_behind_the_last_update(
+    pool, tmp_path, monkeypatch, probe, overrides
+):
+    """Between the last save and the seal: a longer run can go on from it, too."""
+    planned = jobs("seed=0,1", *overrides, probe=probe)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PackTraining, "_finish", interrupt)
+        start(pool, planned)
+    witness = Witness()
+    found = start(pool, planned, witness).runs
+    steps = planned[0].config.steps
+    assert witness.advances[0] == (2 * steps, 0)
+    whole = start(tmp_path / "whole", planned).runs
+    for one, other in zip(found, whole, strict=True):
+        assert one.has(STATE) and everything(one) == everything(other)
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("cause", ["not kept", "damaged", "other code", "probes"])

@@ -102,7 +102,9 @@ class PackTraining:
             template = {"train": self.pack.gather(state), "best": self.best.tree()}
             restored = self.saving.checkpoint.restore(template)
             if restored is not None:
-                self.at, self.looked = restored.tag, True
+                # The save of the last step is from before its look; see `_run`.
+                self.at = restored.tag
+                self.looked = self.at < self.schedule.steps
                 self.history = History.resumed(len(self.configs), restored.parts)
                 self.best.restore(restored.state["best"])
                 return self.pack.stack(self.pack.split(restored.state["train"]))
@@ -144,6 +146,8 @@ class PackTraining:
         tell = progress or (lambda updates, ended: None)
         tell(int(self._spent(at)), 0)
         if not self.looked:
+            if at == self.schedule.steps:
+                kept = self._keep(state, at)
             self._look(state, at)
         stride = FIRST_STRIDE
         while at < self.schedule.steps and self.history.active.any():
@@ -154,16 +158,15 @@ class PackTraining:
             pace = (time.perf_counter() - start) / (at - first)
             stride = int(min(2 * stride, max(1, STRIDE_SECONDS / pace)))
             if at == self.schedule.steps:
+                # Before the look, after which nobody knows what a run goes on from.
+                self._pause(state, at, saved)
                 kept = self._keep(state, at)
             if at == stop:
                 self._look(state, at)
             ended = int(active - self.history.active.sum())
             tell(int(self._spent(at) - before), ended)
-            if self.saving and (self._due(saved) or interrupts.noted()):
-                self._save(state, at)
-                saved = time.perf_counter()
-            if interrupts.noted():
-                raise KeyboardInterrupt
+            if at < self.schedule.steps:
+                saved = self._pause(state, at, saved)
         return self._finish(state, kept, began)
 
     def _spent(self, at: int) -> int:
@@ -172,9 +175,23 @@ class PackTraining:
         ended = len(self.configs) - active
         return active * at + ended * self.schedule.steps
 
-    def _due(self, saved: float) -> bool:
-        assert self.saving is not None
-        return time.perf_counter() - saved >= self.saving.every_seconds
+    def _pause(self, state: TrainState, at: int, saved: float) -> float:
+        """Save if it is time to, and leave if the program was asked to end.
+
+        Returns:
+            When the pack was saved last; `saved` is when it was before.
+
+        Raises:
+            KeyboardInterrupt: after a save.
+        """
+        if self.saving:
+            due = time.perf_counter() - saved >= self.saving.every_seconds
+            if due or interrupts.noted():
+                self._save(state, at)
+                saved = time.perf_counter()
+        if interrupts.noted():
+            raise KeyboardInterrupt
+        return saved
 
     def _save(self, state: TrainState, at: int) -> None:
         assert self.saving is not None
