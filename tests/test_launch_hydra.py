@@ -17,7 +17,7 @@ import rnnjax.report
 from rnnjax.cli import commands
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.sweeps import work
+from rnnjax.sweeps import pack_run, work
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.hydra_node import HYDRA
 from tests.launch_samples import OPINION, SIZES, jobs, start
@@ -140,14 +140,14 @@ def test_a_sweep_tells_of_its_jobs_in_their_order(seen, monkeypatch):
     """Jobs that take turns in two packs, which are trained one after the other."""
     axes = ["seed=0,1", "eval.stop_when_solved=false,true"]
     words = ["-m", *axes, f"{MINE}=notes.Notes", "+hydra.callbacks.mine.word=mine"]
-    real = work.seal
+    real = pack_run.seal
 
     def seal(run, begun, planned, *rest):
         if planned.job.number == 2:
             raise RuntimeError("no luck")
         return real(run, begun, planned, *rest)
 
-    monkeypatch.setattr(work, "seal", seal)
+    monkeypatch.setattr(pack_run, "seal", seal)
     assert command(*words) == 1
     first, *between, last = seen
     expected = []
@@ -159,7 +159,7 @@ def test_a_sweep_tells_of_its_jobs_in_their_order(seen, monkeypatch):
     assert first[:2] == ("mine", "multirun start") and first[2][-2:] == axes
     assert len(list(Path("runs").glob(f"*/{HYDRA}"))) == 4
     # Started again: the one that failed trains, and all four are told of.
-    monkeypatch.setattr(work, "seal", real)
+    monkeypatch.setattr(pack_run, "seal", real)
     seen.clear()
     assert command(*words) == 0
     assert [told[-1] for told in seen if told[1] == "end"] == ["COMPLETED"] * 4

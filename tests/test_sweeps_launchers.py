@@ -14,6 +14,7 @@ from rnnjax.store.claims import Claims
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import work
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LauncherConfig
 from tests.launch_samples import Witness, contents, jobs, params_of, start
@@ -97,9 +98,9 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
 def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):
     """Each run is begun once; both launches end with all of them."""
     begun = []
-    begin = work.Work._begin
+    begin = PackRun._begin
     monkeypatch.setattr(
-        work.Work, "_begin", lambda self, one: (begun.append(one), begin(self, one))[1]
+        PackRun, "_begin", lambda self, one: (begun.append(one), begin(self, one))[1]
     )
     monkeypatch.setattr(work, "WAIT_SECONDS", 0.01)
     basic = LauncherConfig("basic")

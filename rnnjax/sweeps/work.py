@@ -3,49 +3,37 @@
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from jax.sharding import Mesh
 
-from rnnjax.errors import UserError, one_line
 from rnnjax.interrupts import closing
 from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
-from rnnjax.store.manifest import Damaged, Manifest, now
+from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
-from rnnjax.store.writing import begin_run, finish_run, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
-from rnnjax.sweeps.hydra_node import write_folder
-from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.pack_run import PackRun, counted
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.reuse import held
-from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.slots import Slots, slots_of
+from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining, Saving
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
 
 
-SEALERS = 8
-"""Runs that are sealed side by side: most of it is waiting for the disk."""
-
 WAIT_SECONDS = 1.0
 """Between two looks at runs that another process works on."""
-
-
-Begun = tuple[RunDir, Manifest]
-"""A run directory, and the manifest that it was begun with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +75,13 @@ class Work:
     def environment(self) -> Environment:
         """Collected once: the state of a checkout takes a while."""
         return environment()
+
+    @property
+    def _pack_run(self) -> PackRun:
+        keep = self.settings.checkpoint.keep
+        return PackRun(
+            *(self.pool, self.group, self.environment, keep, self.progress, self.copies)
+        )
 
     def do(
         self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
@@ -133,7 +128,9 @@ class Work:
                     elsewhere: list[PlannedPack] = []
                     mine = self._claimed(packs, unfinished, claims, elsewhere)
                     for pack, ready in prefetch(workers, mine, make_ready):
-                        lost, overtaken = self._run(pack, ready, unfinished, claims)
+                        lost, overtaken = self._pack_run.run(
+                            pack, ready, unfinished, claims
+                        )
                         failed += lost
                         if overtaken:
                             elsewhere.append(pack_of(overtaken, self.pool.path))
@@ -148,7 +145,7 @@ class Work:
         """Say whose runs are waited for, if it was not said yet, and wait a while."""
         runs = [identity for pack in packs for identity in pack.identities]
         holders = sorted(set(filter(None, map(claims.holder, runs))))
-        text = f"waiting for {_runs(len(runs))} of {', '.join(holders)}"
+        text = f"waiting for {counted(len(runs))} of {', '.join(holders)}"
         if holders and text != said:
             self.progress.say(text)
         time.sleep(WAIT_SECONDS)
@@ -219,148 +216,7 @@ class Work:
         training.warm()
         return training
 
-    def _run(
-        self,
-        pack: PlannedPack,
-        ready: "Future[PackTraining]",
-        unfinished: set[str],
-        claims: Claims,
-    ) -> tuple[int, list[Planned]]:
-        """Train a pack and seal its runs, mirrored to W&B.
-
-        Returns:
-            How many failed, and those that another process has taken over. Nothing is
-            written of the latter.
-        """
-        wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
-        left: dict[int, Begun] = {}
-        lost = 0
-
-        def mine() -> dict[int, Begun]:
-            return {i: b for i, b in left.items() if claims.holds(wanted[i].identity)}
-
-        try:
-            with ThreadPoolExecutor(SEALERS) as sealers:
-                noted: list[Future[None]] = []
-                for i, member in list(wanted.items()):
-                    if not claims.holds(member.identity):
-                        raise Overtaken
-                    try:
-                        left[i] = self._begin(member)
-                    except UserError as error:  # costs this run, not its pack
-                        del wanted[i]
-                        lost += 1
-                        self.progress.warn(f"1 run failed: {error}")
-                        continue
-                    noted.append(sealers.submit(_note, left[i][0], member.job))
-                if not left:
-                    return lost, []
-                training = ready.result()
-                outcomes = training.run(self.progress.advance)
-                slots = slots_of(training)
-                for one in noted:
-                    one.result()
-                keep = self.settings.checkpoint.keep
-                sealing = {
-                    i: sealers.submit(
-                        seal, *begun, wanted[i], outcomes[i], slots[i], keep
-                    )
-                    for i, begun in mine().items()
-                }
-            for i, done in sealing.items():
-                if not done.exception():
-                    del left[i]
-                    tracker = wanted.pop(i).job.tracker
-                    self.pool.add(done.result())
-                    self.copies.add(done.result(), tracker, self.group)
-            for i in left.keys() & sealing.keys():
-                sealing[i].result()  # raises what went wrong with the first of them
-        except Overtaken:
-            pass
-        except Exception as error:
-            reason = one_line(error)
-            ended = mine()
-            failed = self._close(ended, status="failed", error=reason)
-            if failed:
-                self.progress.warn(f"{_runs(failed)} failed: {reason}")
-            lost += failed
-            for i in ended:
-                del wanted[i]
-        except KeyboardInterrupt:
-            self._close(mine(), status="interrupted")
-            self.progress.warn(_kept(pack, len(wanted)))
-            raise
-        finally:
-            for identity in pack.identities:
-                claims.release(identity)
-        if not lost and not wanted:
-            pack.checkpoint.clear()
-        return lost, list(wanted.values())
-
-    def _close(self, runs: Mapping[int, Begun], **changes: Any) -> int:
-        """Enter runs that ended without a result, and count them.
-
-        An earlier result stays. Who was interrupted just after sealing has one.
-        """
-        without = 0
-        for run, manifest in runs.values():
-            if not run.has(MANIFEST) or run.manifest().is_finished:
-                run = RunDir(run.home)
-            else:
-                run = finish_run(run, manifest.replace(finished=now(), **changes))
-                without += 1
-            self.pool.add(run)
-        return without
-
-    def _begin(self, planned: Planned) -> Begun:
-        """Make the run directory, with status running.
-
-        What is there and damaged goes to quarantine.
-        """
-        job = planned.job
-        manifest = Manifest(
-            identity=planned.identity,
-            lineage=planned.lineage,
-            name=job.name,
-            status="running",
-            environment=self.environment,
-            source_digest=planned.source,
-            digests=job.digests,
-            task=dataclasses.asdict(planned.signature.spec),
-            created=now(),
-            seeds={"seed": job.config.seed},
-            metric=planned.signature.spec.metric,
-        )
-        path = planned.path(self.pool.path)
-        if why := damage(RunDir(path)):
-            set_aside(path, self.pool.path, why, self.progress.warn)
-        run = begin_run(path, job.stored, manifest)
-        if run.path == path:  # what is sealed stays until the new attempt is
-            self.pool.add(run)
-        return run, manifest
-
-
-def _kept(pack: PlannedPack, runs: int) -> str:
-    """What an interruption leaves of a pack."""
-    tag, steps = pack.checkpoint.tag(), pack.members[0].schedule.steps
-    saved = f"saved after {tag} of {steps} updates" if tag else "not saved yet"
-    return (
-        f"interrupted: what is sealed stays, {_runs(runs)} {saved}; "
-        "the same command goes on from there"
-    )
-
-
-def _runs(number: int) -> str:
-    return "1 run" if number == 1 else f"{number} runs"
-
 
 def _size(pack: PlannedPack) -> PackSize:
     first = pack.members[0]
     return PackSize(first.schedule.steps, len(pack.members), first.start)
-
-
-def _note(run: RunDir, job: Job) -> None:
-    """Hydra's files and the user's, of a run that begins, while it trains."""
-    write_folder(run, job.hydra, job.number, job.overrides)
-    for file in job.files:
-        write_source(run, file.kind, file.content)

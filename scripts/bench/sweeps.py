@@ -28,6 +28,7 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from rnnjax.store import atomic, writing
+from rnnjax.store import environment as environments
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import run_path
@@ -333,7 +334,7 @@ def pool(only: str = "", runs: int = 10_000) -> Iterator[dict[str, Any]]:
 def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
     import polars as pl
 
-    environment = work.environment()
+    environment = environments.environment()
     metrics = pl.DataFrame({"step": [100, 200], "loss": [0.5, 0.25]})
     real = atomic.sync, writing.sync
     atomic.sync = writing.sync = lambda path: None

@@ -1,0 +1,200 @@
+"""One pack: its runs begun, trained and sealed, or closed without a result."""
+
+import dataclasses
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rnnjax.errors import UserError, one_line
+from rnnjax.store.claims import Claims, Overtaken
+from rnnjax.store.environment import Environment
+from rnnjax.store.manifest import Manifest, now
+from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import damage, set_aside
+from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.writing import begin_run, finish_run, write_source
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.hydra_node import write_folder
+from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import Planned, PlannedPack
+from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.sealing import seal
+from rnnjax.sweeps.slots import slots_of
+from rnnjax.training.loop import PackTraining
+
+
+SEALERS = 8
+"""Runs that are sealed side by side: most of it is waiting for the disk."""
+
+Begun = tuple[RunDir, Manifest]
+"""A run directory, and the manifest that it was begun with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PackRun:
+    """How the runs of a pack get into a pool.
+
+    Attributes:
+        pool: where they go.
+        group: the name of the sweep.
+        environment: of this process.
+        keep: whether a run keeps the state that it can be extended from.
+        progress: told of every advance.
+        copies: of the runs, if they ask for any.
+    """
+
+    pool: Pool
+    group: str
+    environment: Environment
+    keep: bool
+    progress: Progress
+    copies: Copies
+
+    def run(
+        self,
+        pack: PlannedPack,
+        ready: "Future[PackTraining]",
+        unfinished: set[str],
+        claims: Claims,
+    ) -> tuple[int, list[Planned]]:
+        """Train a pack and seal its runs, mirrored to W&B.
+
+        Returns:
+            How many failed, and those that another process has taken over. Nothing is
+            written of the latter.
+        """
+        wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
+        left: dict[int, Begun] = {}
+        lost = 0
+
+        def mine() -> dict[int, Begun]:
+            return {i: b for i, b in left.items() if claims.holds(wanted[i].identity)}
+
+        try:
+            with ThreadPoolExecutor(SEALERS) as sealers:
+                noted: list[Future[None]] = []
+                for i, member in list(wanted.items()):
+                    if not claims.holds(member.identity):
+                        raise Overtaken
+                    try:
+                        left[i] = self._begin(member)
+                    except UserError as error:  # costs this run, not its pack
+                        del wanted[i]
+                        lost += 1
+                        self.progress.warn(f"1 run failed: {error}")
+                        continue
+                    noted.append(sealers.submit(_note, left[i][0], member.job))
+                if not left:
+                    return lost, []
+                training = ready.result()
+                outcomes = training.run(self.progress.advance)
+                slots = slots_of(training)
+                for one in noted:
+                    one.result()
+                sealing = {
+                    i: sealers.submit(
+                        seal, *begun, wanted[i], outcomes[i], slots[i], self.keep
+                    )
+                    for i, begun in mine().items()
+                }
+            for i, done in sealing.items():
+                if not done.exception():
+                    del left[i]
+                    tracker = wanted.pop(i).job.tracker
+                    self.pool.add(done.result())
+                    self.copies.add(done.result(), tracker, self.group)
+            for i in left.keys() & sealing.keys():
+                sealing[i].result()  # raises what went wrong with the first of them
+        except Overtaken:
+            pass
+        except Exception as error:
+            reason = one_line(error)
+            ended = mine()
+            failed = self._close(ended, status="failed", error=reason)
+            if failed:
+                self.progress.warn(f"{counted(failed)} failed: {reason}")
+            lost += failed
+            for i in ended:
+                del wanted[i]
+        except KeyboardInterrupt:
+            self._close(mine(), status="interrupted")
+            self.progress.warn(_kept(pack, len(wanted)))
+            raise
+        finally:
+            for identity in pack.identities:
+                claims.release(identity)
+        if not lost and not wanted:
+            pack.checkpoint.clear()
+        return lost, list(wanted.values())
+
+    def _close(self, runs: Mapping[int, Begun], **changes: Any) -> int:
+        """Enter runs that ended without a result, and count them.
+
+        An earlier result stays. Who was interrupted just after sealing has one.
+        """
+        without = 0
+        for run, manifest in runs.values():
+            if not run.has(MANIFEST) or run.manifest().is_finished:
+                run = RunDir(run.home)
+            else:
+                run = finish_run(run, manifest.replace(finished=now(), **changes))
+                without += 1
+            self.pool.add(run)
+        return without
+
+    def _begin(self, planned: Planned) -> Begun:
+        """Make the run directory, with status running.
+
+        What is there and damaged goes to quarantine.
+        """
+        job = planned.job
+        manifest = Manifest(
+            identity=planned.identity,
+            lineage=planned.lineage,
+            name=job.name,
+            status="running",
+            environment=self.environment,
+            source_digest=planned.source,
+            digests=job.digests,
+            task=dataclasses.asdict(planned.signature.spec),
+            created=now(),
+            seeds={"seed": job.config.seed},
+            metric=planned.signature.spec.metric,
+        )
+        path = planned.path(self.pool.path)
+        if why := damage(RunDir(path)):
+            set_aside(path, self.pool.path, why, self.progress.warn)
+        run = begin_run(path, job.stored, manifest)
+        if run.path == path:  # what is sealed stays until the new attempt is
+            self.pool.add(run)
+        return run, manifest
+
+
+def _kept(pack: PlannedPack, runs: int) -> str:
+    """What an interruption leaves of a pack."""
+    steps = pack.members[0].schedule.steps
+    try:
+        tag = pack.checkpoint.tag()
+    except UserError:  # damaged: the next launch sets it aside
+        tag = None
+    saved = f"saved after {tag} of {steps} updates" if tag else "not saved yet"
+    return (
+        f"interrupted: what is sealed stays, {counted(runs)} {saved}; "
+        "the same command goes on from there"
+    )
+
+
+def counted(number: int) -> str:
+    """A number of runs, in words.
+
+    >>> counted(1), counted(3)
+    ('1 run', '3 runs')
+    """
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _note(run: RunDir, job: Job) -> None:
+    """Hydra's files and the user's, of a run that begins, while it trains."""
+    write_folder(run, job.hydra, job.number, job.overrides)
+    for file in job.files:
+        write_source(run, file.kind, file.content)
