@@ -1,0 +1,1 @@
+"""Long trials of what rnnjax promises: kills, damage, full disks, generated inputs."""

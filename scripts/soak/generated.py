@@ -1,0 +1,190 @@
+"""Generated command lines, data files and pool files, and what comes of each.
+
+    python -m scripts.soak.generated [--inputs N] [--seed S] [--show K]
+
+Each input is drawn from a generator of its own, of the seed and its number, and is
+done in a process that does a block of them, with bounded memory; a process that dies or
+hangs costs one input. An input is right or refused in one sentence; anything else is a
+fault, is printed, and makes the exit status 1. `--show K` does the input K alone and
+prints what it is.
+"""
+
+import argparse
+import faulthandler
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from scripts.soak.generated_case import Input, judged
+
+
+BLOCK = 250
+"""Inputs of a process, which takes seconds to begin."""
+
+SECONDS = 90
+"""After so long without an answer an input hangs."""
+
+MEMORY = 5 * 2**30
+"""Bytes of addresses of a process, of which JAX takes half."""
+
+KINDS = {"command lines": 26, "data files": 14, "pool files": 10}
+"""So many of each fifty."""
+
+Line = tuple[int, str, str, list[str], str]
+"""Number, verdict and kind of an input, its words, and what was said."""
+
+
+def run(inputs: int, seed: int) -> str:
+    """Do so many inputs; prints the faults and returns a line of counts."""
+    counts: Counter[str] = Counter()
+    blocks = range(0, inputs, BLOCK)
+    with tempfile.TemporaryDirectory() as ground, ThreadPoolExecutor(2) as workers:
+        _child(["--prepare"], seed, Path(ground)).wait()
+        ends = [(low, min(low + BLOCK, inputs)) for low in blocks]
+        for lines in workers.map(lambda b: list(_block(*b, seed, Path(ground))), ends):
+            for number, verdict, kind, words, said in lines:
+                counts[kind] += 1
+                counts[verdict] += 1
+                if verdict not in ("right", "refused"):
+                    print(f"{number} {verdict}: {words}\n  {said}", flush=True)
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
+    names = {"traceback": "tracebacks", "hang": "hangs"}
+    ended = [f"{counts[one]} {one}" for one in ("right", "refused")]
+    ended += [f"{counts[one]} {name}" for one, name in names.items()]
+    others = inputs - sum(counts[one] for one in ("right", "refused", *names))
+    ended += [f"{others} other faults"] * bool(others)
+    return f"generated: {inputs} inputs ({kinds}), {', '.join(ended)}"
+
+
+def _block(low: int, high: int, seed: int, ground: Path) -> Iterator[Line]:
+    """The outcomes of a block; a process that dies is followed by another."""
+    while low < high:
+        child = _child(["--low", str(low), "--high", str(high)], seed, ground)
+        assert child.stdout is not None and child.stderr is not None
+        begun: Line = (low, "crash", "command lines", [], "before it began")
+        is_open = True
+        for text in child.stdout:
+            if not text.startswith("["):
+                continue
+            number, verdict, kind, words, said = json.loads(text)
+            begun = (number, verdict, kind, words, said)
+            is_open = verdict == "begun"
+            if not is_open:
+                yield begun
+                low = number + 1
+        complaint = child.stderr.read()
+        child.wait()
+        if is_open:
+            verdict = "hang" if "Timeout (" in complaint else "crash"
+            yield (low, verdict, *begun[2:4], complaint[-2500:])
+            low += 1
+
+
+def _child(words: list[str], seed: int, ground: Path) -> subprocess.Popen[str]:
+    """A process of inputs, which knows no network, no home and no data of the user."""
+    nowhere = {f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")}
+    own = {
+        "HOME": str(ground),
+        "XDG_CACHE_HOME": str(ground / "cache"),
+        "RNNJAX_DATA": str(ground / "data"),
+        "WANDB_MODE": "disabled",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "JAX_PLATFORMS": "cpu",
+        # Programs run for moments only, so that XLA's effort on them is lost.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    line = [sys.executable, "-m", "scripts.soak.generated", "--ground", str(ground)]
+    return subprocess.Popen(
+        [*line, "--seed", str(seed), *words],
+        stdout=subprocess.PIPE if "--low" in words else None,
+        stderr=subprocess.PIPE if "--low" in words else None,
+        text=True,
+        errors="replace",
+        env={**os.environ, **nowhere, **own},
+    )
+
+
+def made(number: int, seed: int, ground: Path) -> Input:
+    """Input `number`, whose files are written into the present folder."""
+    from scripts.soak import generated_data, generated_pools, generated_words
+
+    rng = np.random.default_rng([seed, number])
+    place = number * 7 % sum(KINDS.values())  # the kinds mixed
+    makers: dict[str, Callable[..., Input]] = {
+        "command lines": generated_words.command,
+        "data files": generated_data.command,
+        "pool files": generated_pools.command,
+    }
+    for kind, share in KINDS.items():
+        if place < share:
+            return makers[kind](rng, ground)
+        place -= share
+    raise AssertionError("the shares are exhausted")
+
+
+def _do(low: int, high: int, seed: int, ground: Path) -> None:
+    """Do inputs in this process; a line of JSON as each begins, and as it ends."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+
+    def say(number: int, verdict: str, given: Input, said: str = "") -> None:
+        line = number, verdict, given.kind, list(given.words), said
+        print(json.dumps(line), file=out, flush=True)
+
+    for number in range(low, high):
+        known: list[Input] = []
+
+        def tell(given: Input, number: int = number, known: list[Input] = known):
+            known.append(given)
+            say(number, "begun", given)
+
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        outcome = judged(partial(made, number, seed, ground), tell)
+        faulthandler.cancel_dump_traceback_later()
+        say(number, outcome.verdict, known[0], outcome.words)
+
+
+def main() -> int:
+    """Do the inputs and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", type=int, metavar="K")
+    parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
+    for name, kind in (("low", int), ("high", int), ("ground", Path)):
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.prepare:
+        from scripts.soak import generated_pools
+
+        generated_pools.prepare(given.ground)
+        return 0
+    if given.low is not None:
+        _do(given.low, given.high, given.seed, given.ground)
+        return 0
+    if given.show is not None:
+        with tempfile.TemporaryDirectory() as ground:
+            _child(["--prepare"], given.seed, Path(ground)).wait()
+            low = given.show
+            for line in _block(low, low + 1, given.seed, Path(ground)):
+                print(*line, sep="\n")
+        return 0
+    line = run(given.inputs, given.seed)
+    print(line)
+    clean = "0 tracebacks, 0 hangs" in line and "other" not in line
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
