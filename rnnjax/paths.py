@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 from rnnjax.errors import UserError
@@ -34,6 +35,27 @@ def user_path(text: str | Path, said: str | None = None) -> Path:
     if reason := _reason(path):
         raise UserError(f"{said or f'cannot read {path}'}: {reason}")
     return path
+
+
+def read_file(path: str | Path) -> bytes:
+    """The content of a file that ends: a pipe or a device is not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        ValueError: nothing can have that path.
+    """
+    # Without O_NONBLOCK, to open a pipe that nobody writes to takes for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            known = os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file"
+            raise OSError(number, known, str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _reason(path: Path) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import xarray as xr
 
 from rnnjax.errors import UserError
+from rnnjax.paths import read_file
 from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import portable
@@ -111,7 +112,7 @@ class Shelf:
         """
         file = self.file(preset, RECORD)
         try:
-            tree = portable.loads(file.read_bytes())
+            tree = portable.loads(read_file(file))
             verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
             lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
             record = Record(**tree, verdicts=verdicts, compared=lines)

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rnnjax.errors import UserError, one_line
+from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
 from rnnjax.store.identity import file_digest
@@ -197,7 +198,7 @@ class PackCheckpoint:
 
     def _commit(self) -> _Commit | None:
         try:
-            entries = portable.opened((self.folder / COMMIT).read_bytes())
+            entries = portable.opened(read_file(self.folder / COMMIT))
             parts = [(int(tag), str(name)) for tag, name in entries.pop("parts")]
             return _Commit(parts=parts, **entries)
         except (FileNotFoundError, NotADirectoryError):

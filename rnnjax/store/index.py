@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import UserError
+from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION
@@ -125,7 +126,7 @@ def read_index(index: Path) -> Index:
         OtherFormat: it is of another `SCHEMA_VERSION`.
     """
     try:
-        lines = index.read_bytes().split(b"\n")
+        lines = read_file(index).split(b"\n")
     except FileNotFoundError:
         return Index({}, 0)
     except OSError as error:

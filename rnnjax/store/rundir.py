@@ -13,6 +13,7 @@ import xarray as xr
 import yaml
 
 from rnnjax.errors import UserError, one_line
+from rnnjax.paths import read_file
 from rnnjax.store.manifest import Damaged, Manifest
 
 
@@ -185,7 +186,7 @@ class RunDir:
     def _next_manifest(self) -> bytes | None:
         """The manifest of an attempt that was sealed and not yet moved to its place."""
         try:
-            content = (self.path / NEXT / MANIFEST).read_bytes()
+            content = read_file(self.path / NEXT / MANIFEST)
             return content if Manifest.from_json(content).is_finished else None
         except (OSError, UserError):
             return None
@@ -193,7 +194,7 @@ class RunDir:
 
 def _read(file: Path, run: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_file(file)
     except FileNotFoundError:
         raise UserError(f"the run '{run}' holds no {file.name}") from None
     except OSError as error:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rnnjax.errors import UserError, one_line
+from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_text
 
@@ -58,7 +59,7 @@ def read_sweep(folder: str | Path) -> SweepRecord:
     """
     file = Path(folder) / SWEEP
     try:
-        entries = portable.opened(file.read_bytes())
+        entries = portable.opened(read_file(file))
         return SweepRecord(
             name=entries["name"],
             command=entries["command"],
