@@ -1,8 +1,12 @@
 """What a process asks of JAX: a device per core, and to keep compiled programs."""
 
+import contextlib
 import hashlib
+import importlib
+import math
 import os
 import platform
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -127,6 +131,19 @@ def _check_room(folder: Path) -> None:
     """Raise an `OSError` if a program could not be written now."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(os.urandom(PROGRAM_BYTES))
+
+
+def free_host_memory() -> float:
+    """Bytes that this process may take now, as far as they are known."""
+    limits = [math.inf]
+    with contextlib.suppress(ImportError):
+        resource = importlib.import_module("resource")
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limits.append(soft if soft != resource.RLIM_INFINITY else math.inf)
+    with contextlib.suppress(OSError):  # Linux alone has it
+        known = Path("/proc/meminfo").read_text()
+        limits += [1024 * int(n) for n in re.findall(r"MemAvailable:\s*(\d+)", known)]
+    return min(limits)
 
 
 def processor() -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 
+from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned
@@ -20,7 +21,7 @@ from rnnjax.sweeps.slots import Slots
 from rnnjax.training.build import signature
 from rnnjax.training.demand import Part, demand_of
 from rnnjax.training.pack import run_mesh
-from rnnjax.training.rehearse import free_host_memory, free_memory
+from rnnjax.training.rehearse import free_memory
 from rnnjax.training.sizes import in_bytes
 
 

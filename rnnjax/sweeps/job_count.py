@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.schema import Field
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.zipped import ZIP
 from rnnjax.training.config import check_range
-from rnnjax.training.rehearse import free_host_memory
 from rnnjax.training.sizes import in_bytes
 
 

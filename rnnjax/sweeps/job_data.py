@@ -35,6 +35,9 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
             task.spec(data)
         except UserError:
             raise
+        except MemoryError as error:
+            message = f"task={name}: its data need more memory than there is"
+            raise UserError(message) from error
         except Exception as error:
             where = where_in(TASKS[name], error, "sample")
             raise UserError(f"{where}task={name} fails: {one_line(error)}") from error

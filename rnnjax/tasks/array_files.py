@@ -1,5 +1,8 @@
 """Reading a user's sequences from .npz and .csv files."""
 
+import io
+import math
+import re
 import zipfile
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from rnnjax.errors import UserError, unknown
-from rnnjax.tasks.files import read_bytes, read_text
+from rnnjax.tasks.files import check_room, read_bytes, read_text
 from rnnjax.tasks.numbers import check_kind, ids, refuse_where, values
 
 
@@ -18,18 +21,54 @@ def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:
         path: an archive written by `numpy.savez`.
         target: name of the targets, ``targets`` if None.
     """
-    read_bytes(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}") from None
+    content = io.BytesIO(read_bytes(path))
     name = target or "targets"
-    for wanted in ("inputs", name):
-        if wanted not in arrays:
-            raise unknown(f"array in {path}", wanted, arrays)
-    found = {"inputs": arrays["inputs"], "targets": arrays[name]}
-    return found | {"lengths": arrays["lengths"]} if "lengths" in arrays else found
+    try:
+        with zipfile.ZipFile(content) as archive:
+            members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+            for wanted in ("inputs", name):
+                if wanted not in members:
+                    raise unknown(f"array in {path}", wanted, members)
+            named = {"inputs": "inputs", "targets": name, "lengths": "lengths"}
+            chosen = {k: members[n] for k, n in named.items() if n in members}
+            check_room(path, sum(member.file_size for member in chosen.values()))
+            return {key: _array(archive, member) for key, member in chosen.items()}
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, its decoders and NumPy raise many kinds
+        reason = re.sub("<.* at 0x.*>", "…", str(error).partition("\n")[0])
+        kind = f": {reason}" if reason else ""
+        raise UserError(f"{path} is not a readable .npz file{kind}") from None
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One array; nothing is reserved for what its header tells and it does not hold.
+
+    Raises:
+        ValueError: header and content do not fit, or it holds objects.
+    """
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"'{member.filename}' is an array of format {version}")
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject:
+            raise ValueError(f"'{member.filename}' holds Python objects, not numbers")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or file.tell() + size != member.file_size:
+            raise ValueError(
+                f"'{member.filename}' announces {size} bytes of data and holds "
+                f"{member.file_size - file.tell()}"
+            )
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+"""Readers by version of the format; 3.0 is for records with names beyond ASCII."""
 
 
 def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:

@@ -3,11 +3,15 @@
 import os
 from pathlib import Path
 
+from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
-from rnnjax.paths import user_path
+from rnnjax.paths import read_file, user_path
 
 
 DATA_VARIABLE = "RNNJAX_DATA"
+COPIES = 4
+"""How often the content of a file is in memory while it is checked and converted."""
+
 Stamp = tuple[str, int, int]
 """Path, time of change and size of a file: the key under which its content is kept."""
 
@@ -28,10 +32,10 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        UserError: it is missing, a folder, not readable, or empty.
+        UserError: it is missing, no regular file, not readable, or empty.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
     if not content.strip():
@@ -56,6 +60,22 @@ def read_text(path: Path) -> str:
         raise UserError(
             f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text"
         ) from None
+
+
+def check_room(path: Path, size: int) -> None:
+    """Refuse a file that announces more than the memory at hand, before it is unpacked.
+
+    Args:
+        path: of the file.
+        size: bytes that it announces; tasks need them some four times.
+
+    Raises:
+        UserError: see above.
+    """
+    if COPIES * size > free_host_memory():
+        raise UserError(
+            f"{path} announces {size / 2**30:.3g} GiB of data, more than memory holds"
+        )
 
 
 def stamp(path: Path) -> Stamp:

@@ -1,6 +1,7 @@
 """The idx file format of MNIST, plain or gzipped."""
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.files import read_bytes
+from rnnjax.tasks.files import check_room, read_bytes
 
 
 BYTES = 8
@@ -26,18 +27,29 @@ def read_idx(path: Path, axes: int) -> UInt8[np.ndarray, "..."]:
         UserError: the file is missing, cut off, or something else.
     """
     content = read_bytes(path)
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path} is a broken gzip file: {error}") from None
     start = 4 + 4 * axes
-    if len(content) < start or content[:4] != bytes([0, 0, BYTES, axes]):
+    packed = content[:2] == b"\x1f\x8b"
+    head = _unpacked(path, content, start) if packed else content
+    if len(head) < start or head[:4] != bytes([0, 0, BYTES, axes]):
         raise UserError(f"{path} is not an idx file of bytes with {axes} axes")
-    shape = tuple(np.frombuffer(content, ">u4", axes, 4).tolist())
-    if len(content) - start != math.prod(shape):
+    shape = tuple(np.frombuffer(head, ">u4", axes, 4).tolist())
+    size = math.prod(shape)
+    if packed:  # what is announced and no more, so that no file unpacks without end
+        check_room(path, size)
+        content = _unpacked(path, content, start + size + 1)
+    if len(content) - start != size:
+        more = "more" if packed and len(content) - start > size else None
         raise UserError(
-            f"{path} announces {math.prod(shape)} bytes of data and holds "
-            f"{len(content) - start}"
+            f"{path} announces {size} bytes of data and holds "
+            f"{more or len(content) - start}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _unpacked(path: Path, content: bytes, size: int) -> bytes:
+    """At most `size` bytes from the beginning of a gzip file."""
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            return file.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is a broken gzip file: {error}") from None

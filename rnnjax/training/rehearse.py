@@ -4,20 +4,17 @@ Compiling needs shapes alone, so that a demand which no memory meets is known be
 anything is allocated.
 """
 
-import contextlib
 import dataclasses
-import importlib
 import math
-import re
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from rnnjax.devices import free_host_memory
 from rnnjax.tasks.base import Data, Split
 from rnnjax.training.build import build_hyper, build_task, draw_params
 from rnnjax.training.compiled import Compiled
@@ -112,19 +109,6 @@ def free_memory(mesh: Mesh) -> float:
         limit = (first.memory_stats() or {}).get("bytes_limit", math.inf)
         return limit * mesh.devices.size
     return free_host_memory()
-
-
-def free_host_memory() -> float:
-    """The same of the host, whatever the devices are."""
-    limits = [math.inf]
-    with contextlib.suppress(ImportError):
-        resource = importlib.import_module("resource")
-        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-        limits.append(soft if soft != resource.RLIM_INFINITY else math.inf)
-    with contextlib.suppress(OSError):  # Linux alone has it
-        known = Path("/proc/meminfo").read_text()
-        limits += [1024 * int(n) for n in re.findall(r"MemAvailable:\s*(\d+)", known)]
-    return min(limits)
 
 
 def _seconds_of(training: PackTraining, updates: int) -> float:
