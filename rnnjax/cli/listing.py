@@ -4,12 +4,11 @@ import dataclasses
 import re
 from pathlib import Path
 
-import yaml
-
 from rnnjax.activations import ACTIVATIONS
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.schema import MISSING, as_text, leaves
+from rnnjax.sweeps.yaml_files import read_yaml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +77,15 @@ def _generated(name: str, option: Option) -> Entry:
 
 def _written(name: str, file: Path) -> Entry:
     """The first comment of a yaml file, and the keys that it sets."""
-    text = file.read_text(encoding="utf-8")
+    text, tree = read_yaml(file)
     comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     doc = next((line for line in comments if not line.startswith("@")), "")
-    tree = yaml.safe_load(text) or {}
+    if not isinstance(tree, dict):
+        return Entry(name, doc, "")
+    stated = tree.pop("defaults", None)
     defaults = [
-        f"{key.removeprefix('override /')}={value}"
-        for entry in tree.pop("defaults", [])
+        f"{str(key).removeprefix('override /')}={as_text(value)}"
+        for entry in (stated if isinstance(stated, list) else [])
         if isinstance(entry, dict)
         for key, value in entry.items()
     ]

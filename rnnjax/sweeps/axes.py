@@ -112,7 +112,9 @@ def _read(text: str, session: Session) -> Override:
     except HydraException as error:
         reason = _advice(text) or sentence(error)
         raise UserError(f"cannot read '{text}': {reason}") from None
-    except (ArithmeticError, RecursionError, ValueError) as error:
+    except RecursionError:
+        raise UserError(f"cannot read '{text}': it is nested too deeply") from None
+    except (ArithmeticError, ValueError) as error:
         raise UserError(f"cannot read '{text}': {one_line(error)}") from None
     return override
 

@@ -17,12 +17,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import rnnjax
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.paths import user_path
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.user_files import UserFile, load
+from rnnjax.sweeps.yaml_files import check_yaml
 
 
 YAML_GROUPS = ("variant", "experiment")
@@ -127,6 +128,14 @@ class Session:
             tree = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(sentence(error)) from None
+        except Exception as error:  # of Hydra, where a file says something unforeseen
+            deep = isinstance(error, RecursionError)
+            said = "it is nested too deeply, or includes itself" if deep else ""
+            files = [f"{key}={choices[key]}" for key in YAML_GROUPS if key in choices]
+            what = " ".join(files) or "the configuration"
+            raise UserError(
+                f"cannot compose {what}: {said or one_line(error)}"
+            ) from error
         assert isinstance(tree, dict)
         node = tree.pop("hydra")
         # Who computes a sweep is a group of ours, whatever Hydra's own default is.
@@ -149,7 +158,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
         config_dir: a folder of the user's own variants and experiments.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or a file of it must not be opened.
     """
     folders = (config_folder(),)
     if config_dir is not None:
@@ -157,6 +166,9 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
         if not own.is_dir():
             raise UserError(f"there is no folder {config_dir}")
         folders = (own, *folders)
+        for group in YAML_GROUPS:
+            for file in sorted((own / group).glob("*.yaml")):
+                check_yaml(file)
     with _ALONE:
         options = group_options()
         store = ConfigStore.instance()

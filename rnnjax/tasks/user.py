@@ -65,7 +65,7 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         exec(compile(content, str(path), "exec"), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         del sys.modules[spec.name]
         raise UserError(f"{_place(path, error)}: {_one_line(error)}") from error
     return module
@@ -94,7 +94,7 @@ def where_in(kind: type, error: Exception, method: str) -> str:
     return f"{found}: "
 
 
-def _place(path: Path, error: Exception) -> str:
+def _place(path: Path, error: BaseException) -> str:
     """The file, and the last of its lines that the error passed through."""
     if isinstance(error, SyntaxError):
         return f"{error.filename or path}:{error.lineno}"
@@ -103,6 +103,6 @@ def _place(path: Path, error: Exception) -> str:
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}".partition("\n")[0].rstrip(": ")
