@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -49,9 +49,9 @@ def run(inputs: int, seed: int) -> str:
     counts: Counter[str] = Counter()
     blocks = range(0, inputs, BLOCK)
     with tempfile.TemporaryDirectory() as ground, ThreadPoolExecutor(2) as workers:
-        _child(["--prepare"], seed, Path(ground)).wait()
-        ends = [(low, min(low + BLOCK, inputs)) for low in blocks]
-        for lines in workers.map(lambda b: list(_block(*b, seed, Path(ground))), ends):
+        _prepare(Path(ground))
+        do = partial(_block, inputs=inputs, seed=seed, ground=Path(ground))
+        for lines in workers.map(do, blocks):
             for number, verdict, kind, words, said in lines:
                 counts[kind] += 1
                 counts[verdict] += 1
@@ -66,34 +66,53 @@ def run(inputs: int, seed: int) -> str:
     return f"generated: {inputs} inputs ({kinds}), {', '.join(ended)}"
 
 
-def _block(low: int, high: int, seed: int, ground: Path) -> Iterator[Line]:
+def _block(low: int, inputs: int, seed: int, ground: Path) -> list[Line]:
     """The outcomes of a block; a process that dies is followed by another."""
+    found: list[Line] = []
+    high = min(low + BLOCK, inputs)
     while low < high:
-        child = _child(["--low", str(low), "--high", str(high)], seed, ground)
-        assert child.stdout is not None and child.stderr is not None
-        begun: Line = (low, "crash", "command lines", [], "before it began")
-        is_open = True
-        for text in child.stdout:
-            if not text.startswith("["):
-                continue
-            number, verdict, kind, words, said = json.loads(text)
-            begun = (number, verdict, kind, words, said)
-            is_open = verdict == "begun"
-            if not is_open:
-                yield begun
-                low = number + 1
-        complaint = child.stderr.read()
-        child.wait()
-        if is_open:
+        words = ["--low", str(low), "--high", str(high), "--seed", str(seed)]
+        lines, complaint = _lines(words, ground)
+        ended = [line for line in lines if line[1] != "begun"]
+        found += ended
+        low += len(ended)
+        if low < high:
             verdict = "hang" if "Timeout (" in complaint else "crash"
-            yield (low, verdict, *begun[2:4], complaint[-2500:])
+            kind, words = lines[-1][2:4] if lines else ("command lines", [])
+            found.append((low, verdict, kind, words, complaint[-2500:]))
             low += 1
+    return found
 
 
-def _child(words: list[str], seed: int, ground: Path) -> subprocess.Popen[str]:
-    """A process of inputs, which knows no network, no home and no data of the user."""
-    nowhere = {f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")}
-    own = {
+def _lines(words: list[str], ground: Path) -> tuple[list[Line], str]:
+    """What a process of inputs says of each, and on standard error."""
+    done = _child(words, ground)
+    texts = [text for text in done.stdout.splitlines() if text.startswith("[")]
+    return [tuple(json.loads(text)) for text in texts], done.stderr
+
+
+def _child(words: list[str], ground: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "scripts.soak.generated", "--ground", str(ground)]
+    return subprocess.run(
+        [*line, *words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=_environment(ground),
+    )
+
+
+def _prepare(ground: Path) -> None:
+    """Make what inputs start from, in a process of its own."""
+    made = _child(["--prepare"], ground)
+    if made.returncode:
+        raise RuntimeError(f"no pool to start from: {made.stderr[-1000:]}")
+
+
+def _environment(ground: Path) -> dict[str, str]:
+    """Variables of a process of inputs: no network, no home, no data of the user."""
+    own = {f"{name}_proxy": "http://127.0.0.1:9" for name in ("http", "https")}
+    own |= {
         "HOME": str(ground),
         "XDG_CACHE_HOME": str(ground / "cache"),
         "RNNJAX_DATA": str(ground / "data"),
@@ -103,15 +122,7 @@ def _child(words: list[str], seed: int, ground: Path) -> subprocess.Popen[str]:
         # Programs run for moments only, so that XLA's effort on them is lost.
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
-    line = [sys.executable, "-m", "scripts.soak.generated", "--ground", str(ground)]
-    return subprocess.Popen(
-        [*line, "--seed", str(seed), *words],
-        stdout=subprocess.PIPE if "--low" in words else None,
-        stderr=subprocess.PIPE if "--low" in words else None,
-        text=True,
-        errors="replace",
-        env={**os.environ, **nowhere, **own},
-    )
+    return {**os.environ, **own}
 
 
 def made(number: int, seed: int, ground: Path) -> Input:
@@ -175,9 +186,8 @@ def main() -> int:
         return 0
     if given.show is not None:
         with tempfile.TemporaryDirectory() as ground:
-            _child(["--prepare"], given.seed, Path(ground)).wait()
-            low = given.show
-            for line in _block(low, low + 1, given.seed, Path(ground)):
+            _prepare(Path(ground))
+            for line in _block(given.show, given.show + 1, given.seed, Path(ground)):
                 print(*line, sep="\n")
         return 0
     line = run(given.inputs, given.seed)

@@ -130,7 +130,9 @@ def _damage(rng: Rng, pool: Path) -> None:
     files = [file for file in sorted(pool.rglob("*")) if file.is_file()]
     kinds = ("manifest.json", "config.yaml", "index.jsonl", "sweep.json", "commit.json")
     named = [file for file in files if file.name in kinds]
-    others = [file for file in files if file.name not in kinds and ".hydra" not in str(file)]
+    others = [
+        file for file in files if file.name not in kinds and ".hydra" not in str(file)
+    ]
     file = pick(rng, (named if rng.random() < 0.6 else others) or files)
     way = rng.random()
     if way < 0.1:
@@ -180,7 +182,9 @@ def _changed_yaml(rng: Rng, content: bytes) -> bytes:
 def _stored(rng: Rng, ground: Path) -> Input:
     """Results of a figure, drawn again."""
     shutil.copytree(ground / FIGURE, FIGURE)
-    file = pick(rng, [Path(FIGURE) / f"quick.{kind}" for kind in ("nc", "json", "json")])
+    file = pick(
+        rng, [Path(FIGURE) / f"quick.{kind}" for kind in ("nc", "json", "json")]
+    )
     if rng.random() < 0.15:
         replaced(rng, file)
     elif file.suffix == ".nc":

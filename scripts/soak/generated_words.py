@@ -15,18 +15,94 @@ Words = list[str]
 LISTS = "cells activations tasks variants inits experiments figures launchers".split()
 
 CONDITIONS = (
-    *("seed = 0", "cell = 'lstm'", "accuracy > .9", "seed", "seed >", "1", "null", "true"),
-    *("seed = 'x'", "name like '%a%'", "seed in (0,1)", "seed between 0 and", "lr / 0 > 1"),
-    *("nothing = 1", '"seed" = 0', "seed = 0; drop table x", "abs(seed) < 2", "nope(seed)"),
-    *("(" * 300, "seed = 0 or " * 200 + "seed = 1", "'", '"', "seed = 1e400", "a.b.c = 1"),
-    *("seed = \x00", "status = \x1b[31m", "sum(seed) > 0", "seed over ()", "--", "/*", "*"),
-    *("cast(seed as int) = 0", "seed is null", "not seed", "seed + 'a' = 1", "", "seed::x"),
-    *("exists (select 1)", "regexp_like(name, '(')", "name ~ '['", "case when 1 then 2 end"),
+    *(
+        "seed = 0",
+        "cell = 'lstm'",
+        "accuracy > .9",
+        "seed",
+        "seed >",
+        "1",
+        "null",
+        "true",
+    ),
+    *(
+        "seed = 'x'",
+        "name like '%a%'",
+        "seed in (0,1)",
+        "seed between 0 and",
+        "lr / 0 > 1",
+    ),
+    *(
+        "nothing = 1",
+        '"seed" = 0',
+        "seed = 0; drop table x",
+        "abs(seed) < 2",
+        "nope(seed)",
+    ),
+    *(
+        "(" * 300,
+        "seed = 0 or " * 200 + "seed = 1",
+        "'",
+        '"',
+        "seed = 1e400",
+        "a.b.c = 1",
+    ),
+    *(
+        "seed = \x00",
+        "status = \x1b[31m",
+        "sum(seed) > 0",
+        "seed over ()",
+        "--",
+        "/*",
+        "*",
+    ),
+    *(
+        "cast(seed as int) = 0",
+        "seed is null",
+        "not seed",
+        "seed + 'a' = 1",
+        "",
+        "seed::x",
+    ),
+    *(
+        "exists (select 1)",
+        "regexp_like(name, '(')",
+        "name ~ '['",
+        "case when 1 then 2 end",
+    ),
 )
 COLUMNS = (
-    *("seed", "cell", "distance", "seed,cell", "seed,seed", "nothing", "", ",", "name,"),
-    *("*", "^.*$", "path", "accuracy", "status,lr", "\x1b", "é", "config.steps", "steps"),
-    *("identity", "cell.name,cell", "^s", "seed ", "results", "run_seconds", "test_metric"),
+    *(
+        "seed",
+        "cell",
+        "distance",
+        "seed,cell",
+        "seed,seed",
+        "nothing",
+        "",
+        ",",
+        "name,",
+    ),
+    *(
+        "*",
+        "^.*$",
+        "path",
+        "accuracy",
+        "status,lr",
+        "\x1b",
+        "é",
+        "config.steps",
+        "steps",
+    ),
+    *(
+        "identity",
+        "cell.name,cell",
+        "^s",
+        "seed ",
+        "results",
+        "run_seconds",
+        "test_metric",
+    ),
 )
 YAML = (
     "lr: 0.5\n",
@@ -216,7 +292,11 @@ def _code(rng: Rng, ground: Path) -> Words:
 def _search(rng: Rng, ground: Path) -> Words:
     """Searches of two trials at most, nearly all of which are refused."""
     intervals = (
-        *("lr=interval(1e-4,1e-1)", "lr=tag(log,interval(1e-4,1))", "lr=interval(0,inf)"),
+        *(
+            "lr=interval(1e-4,1e-1)",
+            "lr=tag(log,interval(1e-4,1))",
+            "lr=interval(0,inf)",
+        ),
         *("lr=interval(1,0)", "lr=tag(log,interval(0,1))", "seed=interval(0,10)"),
         *("cell=interval(0,1)", "lr=interval(nan,1)", "steps=interval(0,1)", "lr=0,1"),
         *("nope=interval(0,1)", "model.hidden=interval(1,1e30)", "lr=interval(a,b)"),
@@ -258,7 +338,16 @@ def _runs(rng: Rng, ground: Path) -> Words:
     if rng.random() < 0.4:
         words += ["--sort", pick(rng, COLUMNS)]
     if rng.random() < 0.4:
-        out = ("a.csv", "", ".", "no/such/a.csv", "/dev/full", "/dev/null", "\x00", "pool")
+        out = (
+            "a.csv",
+            "",
+            ".",
+            "no/such/a.csv",
+            "/dev/full",
+            "/dev/null",
+            "\x00",
+            "pool",
+        )
         words += [pick(rng, ("--csv", "--parquet")), pick(rng, out)]
     return words
 
@@ -269,9 +358,25 @@ def _of_pool(rng: Rng, ground: Path) -> Words:
     Path("empty").mkdir()
     Path("loop").symlink_to("loop")
     names = [run.name for run in Path("pool").glob("*-*")]
-    pools = ("empty", "loop", "nothing", "a\x00b", "", "/dev/null", "~", "x" * 300, odd(rng))
+    pools = (
+        "empty",
+        "loop",
+        "nothing",
+        "a\x00b",
+        "",
+        "/dev/null",
+        "~",
+        "x" * 300,
+        odd(rng),
+    )
     run = pick(rng, names)
-    runs = (f"pool/{run}", f"pool/{run.rpartition('-')[2][:4]}", "pool/", "pool", "pool/zz")
+    runs = (
+        f"pool/{run}",
+        f"pool/{run.rpartition('-')[2][:4]}",
+        "pool/",
+        "pool",
+        "pool/zz",
+    )
     one, other = (pick(rng, runs if rng.random() < 0.6 else pools) for _ in range(2))
     return pick(
         rng,
@@ -298,7 +403,9 @@ def _reproduce(rng: Rng, ground: Path) -> Words:
 
 
 def _nothing(rng: Rng, ground: Path) -> Words:
-    return pick(rng, ([], ["nope"], [odd(rng)], ["train", "--help"], ["--version"], ["-h"]))
+    return pick(
+        rng, ([], ["nope"], [odd(rng)], ["train", "--help"], ["--version"], ["-h"])
+    )
 
 
 _COMMANDS: tuple[tuple[Callable[[Rng, Path], Words], float], ...] = (

@@ -1,4 +1,4 @@
-"""Changes to the content of a file: of bytes, of JSON, and of what stands in its place."""
+"""Changes to a file: of its bytes, of its JSON, and of what stands in its place."""
 
 import hashlib
 import json
@@ -155,7 +155,13 @@ _CHANGES: tuple[Callable[[Rng, bytes], bytes], ...] = (
 )
 _PIECES = (
     *(b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b"\t", b",", b'"', b"'"),
-    *(b"\xc2\x85", b"\xe2\x80\xae", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"${oc.env:A}"),
+    *(
+        b"\xc2\x85",
+        b"\xe2\x80\xae",
+        b"\xf0\x9f\x98\x80",
+        b"\xed\xa0\x80",
+        b"${oc.env:A}",
+    ),
     *(b"{", b"}", b"[" * 3000, b"&a [*a]", b"!!python/object/apply:os.abort []", b"%"),
     *(b"1e999", b"NaN", b"-0", b"1" * 5000, b"x" * 3000),
 )
