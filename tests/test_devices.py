@@ -142,8 +142,7 @@ def test_no_folder_for_programs(place, tmp_path):
 def test_without_what_linux_alone_has(tmp_path, monkeypatch):
     """No `/proc`, no affinity: all cores, an architecture, unbounded memory."""
     elsewhere = lambda name: tmp_path / name.removeprefix("/")
-    for module in (devices, rehearse):
-        monkeypatch.setattr(module, "Path", elsewhere)
+    monkeypatch.setattr(devices, "Path", elsewhere)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     asked = []
     monkeypatch.setattr(devices, "use_devices", asked.append)
