@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from rnnjax.cli.main import main
+from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, Claims
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.index import INDEX
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import NEXT, RunDir
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
-from rnnjax.store.writing import begin_run
-from tests.store_samples import store_run
+from rnnjax.store.writing import begin_run, finish_run
+from tests.store_samples import metrics_of, probes_of, store_run
 
 
 FILES = "config.yaml manifest.json metrics.parquet probes.nc params.msgpack".split()
@@ -215,3 +216,41 @@ def test_what_is_no_pool(tmp_path: Path, name: str, capsys: pytest.CaptureFixtur
     assert main(["fsck", str(tmp_path / name)]) == 2
     err = capsys.readouterr().err
     assert err.startswith("rnnjax: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_later_result_of_which_a_part_is_in_its_place(
+    pool: Pool, moved: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Wherever the move ended, both are one result; a repair loses no half of it."""
+    run, real = first(pool), os.replace
+    count = 0
+
+    def replace(source: Path, target: Path) -> None:
+        nonlocal count
+        if source.parent.name == NEXT and not source.name.startswith("."):
+            count += 1
+            if count > moved:
+                raise OSError(28, "No space left on device")
+        real(source, target)
+
+    attempt = begin_run(run.path, run.config(), run.manifest())
+    ended = attempt.manifest().replace(status="done", results={"accuracy": 0.9})
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="No space"):
+        patch.setattr(os, "replace", replace)
+        finish_run(attempt, ended, metrics_of(7), probes_of(5), b"later")
+    pool.add(run)
+    assert count == moved + 1 and kinds(pool) == ["unsettled"]
+    repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == [] and not (run.path / NEXT).exists()
+    assert first(pool).params_bytes() == b"later"
+    assert first(pool).manifest().results == {"accuracy": 0.9}
+
+
+def test_an_attempt_with_a_damaged_manifest_is_a_leftover(pool: Pool):
+    run = first(pool)
+    attempt = begin_run(run.path, run.config(), run.manifest())
+    (attempt.path / "manifest.json").write_bytes(b"{")
+    assert kinds(pool) == ["leftover"]
+    repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == [] and first(pool).params_bytes() == b"weights"

@@ -133,13 +133,21 @@ def _attempts(run: RunDir) -> Iterator[Finding]:
     attempt = run.path / NEXT
     if not attempt.is_dir():
         return
-    if RunDir(attempt).has(MANIFEST) and not damage(RunDir(attempt)):
-        if RunDir(attempt).manifest().is_finished:
-            text = f"a later result of '{run.path}' is sealed and not in its place"
-            yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
-            return
+    # The run was found whole: files of a sealed attempt that are not in its folder any
+    # more are in their places already.
+    if _is_sealed(RunDir(attempt)):
+        text = f"a later result of '{run.path}' is sealed and not in its place"
+        yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
+        return
     text = f"'{attempt}' is an attempt that did not end; repair removes it"
     yield Finding("leftover", text, partial(_remove, attempt))
+
+
+def _is_sealed(attempt: RunDir) -> bool:
+    try:
+        return attempt.manifest().is_finished
+    except UserError:
+        return False
 
 
 def _twice(run: RunDir, other: RunDir, pool: Path) -> Finding:
