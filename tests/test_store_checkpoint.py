@@ -1,6 +1,8 @@
 """One save per pack: every bit comes back, and a kill costs one save at most."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,35 @@ def test_saves_that_are_refused(tmp_path: Path):
         PackCheckpoint(tmp_path / "file").save(1, state_of(1))
     restored = pack.restore(state_of(0))
     assert restored is not None and restored.tag == 3
+
+
+ROOT = Path(__file__).parents[1]
+
+FAILING = """
+import errno, sys
+from pathlib import Path
+import numpy as np
+from rnnjax.errors import UserError
+from rnnjax.store.checkpoint import PackCheckpoint
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+
+def full(event, arguments):
+    if event == "open" and Path(str(arguments[0])).name == name and arguments[2] & 1:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+sys.addaudithook(full)
+try:
+    PackCheckpoint(folder, ["a"]).save(1, {"w": np.ones(3)}, {})
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "_CHECKPOINT_METADATA"])
+def test_a_full_disk_is_one_sentence_and_no_traceback(tmp_path: Path, name: str):
+    """Whichever thread of Orbax meets it."""
+    words = [sys.executable, "-c", FAILING, str(tmp_path / "pack"), name]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert "cannot write" in done.stdout and "No space left" in done.stdout, done
+    assert done.stderr == ""

@@ -1,9 +1,11 @@
 """Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
 
+import logging
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -242,13 +244,28 @@ def _leaves(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(folder, leaves)
 
 
 def _load_step(folder: Path) -> dict[str, np.ndarray]:
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
         return checkpointer.restore(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs no traceback of an error that one of its threads also raises here."""
+
+    def silent(record: logging.LogRecord) -> bool:
+        return False
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(silent)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silent)
 
 
 def _save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
