@@ -12,7 +12,7 @@ ARGS ?=
 WHY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test golden lint format bench lock wheel clean
+.PHONY: help setup demo test golden lint format bench soak lock wheel clean
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ $(PEERS_STAMP): | $(STAMP)
 
 bench: setup $(PEERS_STAMP) ## ratios of speed beside PyTorch and flax, into build/bench
 	@$(PEERS)/bin/python -m scripts.bench $(ARGS)
+
+soak: setup ## attack files, disks and processes for half an hour (ARGS='kills disks')
+	@$(BIN)/python -m scripts.soak $(ARGS)
 
 lock: ## write requirements.lock anew (UPGRADE=1: newest versions)
 	@PYTHON='$(PYTHON)' UPGRADE='$(UPGRADE)' sh scripts/lock.sh

@@ -1,1 +1,1 @@
-"""Long trials of what rnnjax promises: kills, damage, full disks, generated inputs."""
+"""Long attacks on what rnnjax promises of its files; see ``RELIABILITY.md``."""

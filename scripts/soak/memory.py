@@ -1,0 +1,110 @@
+"""`rnnjax.train` again and again in one process: memory, descriptors, threads stay.
+
+After a warm-up three configurations take turns, each time with another seed, so that
+every call trains. What the process holds is looked at after each round of three.
+"""
+
+import gc
+import os
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scripts.soak.children import Child
+from scripts.soak.part import Limit, Outcome, Tally
+from scripts.soak.samples import FULL, LIGHT, OFF, SIZES
+
+
+CALLS = 200
+
+WARM_UP = 30
+"""Calls before the first look; after it allocators and caches have their size."""
+
+GROWTH = 0.05
+"""Of memory that is allowed between the first looks and the last."""
+
+CONFIGURATIONS = (
+    (*OFF, "cell=elman"),
+    (*LIGHT, "cell=gru", "task=adding", "task.length=6"),
+    (*FULL, "cell=lstm"),
+)
+
+
+def soak(limit: Limit) -> Outcome:
+    """Call `rnnjax.train`, `CALLS` times after the warm-up."""
+    calls = max(9, round(CALLS * limit.share))
+    warm_up = max(6, round(WARM_UP * limit.share))
+    until = None if limit.seconds is None else limit.seconds
+    child = Child(limit.home, calling, limit.home / "runs", warm_up, calls, until)
+    looks: list[tuple[int, int, int]] = []
+    while (held := child.told()) is not None:
+        looks.append(held)
+    ended = child.end()
+    tally = Tally()
+    if ended.status or len(looks) < 2:
+        tally.fault("ended", f"status {ended.status}: {ended.text}")
+        text = f"memory: it ended after {3 * len(looks)} calls"
+        return Outcome(text, tuple(tally.wrong))
+    size = max(1, len(looks) // 8)
+    first, last = looks[:size], looks[-size:]
+    before, after = (
+        statistics.median(one[0] for one in part) for part in (first, last)
+    )
+    growth = after / before - 1
+    if growth > GROWTH and limit.share == 1:
+        tally.fault("memory", f"{growth:+.1%}, from {before / 2**20:.0f} MiB")
+    for name, column in (("descriptors", 1), ("threads", 2)):
+        if looks[-1][column] > looks[0][column]:
+            tally.fault(name, f"{looks[0][column]} became {looks[-1][column]}")
+    summary = (
+        f"memory: {3 * len(looks)} calls of rnnjax.train after {warm_up}, "
+        f"{before / 2**20:.0f} MiB and {growth:+.1%}, descriptors {looks[0][1]} to "
+        f"{looks[-1][1]}, threads {looks[0][2]} to {looks[-1][2]}"
+    )
+    return Outcome(summary, tuple(tally.wrong))
+
+
+def calling(
+    out: Path,
+    warm_up: int,
+    calls: int,
+    seconds: float | None,
+    *,
+    tell: Callable[[Any], None],
+) -> int:
+    """Train, and tell after each third call what the process holds."""
+    import time
+
+    import rnnjax
+
+    began, seed = time.monotonic(), 0
+    for call in range(warm_up + calls):
+        words = CONFIGURATIONS[call % len(CONFIGURATIONS)]
+        seed += 1
+        sizes = [word for word in SIZES if not word.startswith("task.")]
+        run = rnnjax.train(*sizes, *words, f"seed={seed}", out=out)
+        if run.manifest.status != "done":
+            return 1
+        if call >= warm_up and (call - warm_up) % 3 == 2:
+            gc.collect()
+            tell((resident(), descriptors(), threads()))
+        if seconds is not None and time.monotonic() - began > seconds:
+            break
+    return 0
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors() -> int:
+    """Open files, the one that looks left out."""
+    return len(os.listdir("/proc/self/fd")) - 1
+
+
+def threads() -> int:
+    """Threads of this process, those of libraries too."""
+    return len(os.listdir("/proc/self/task"))
