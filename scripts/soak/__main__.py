@@ -8,7 +8,8 @@ Parts by name; without one, all of them:
 - *disks*: a full or a failing disk at each operation on a file, and size limits;
 - *damage*: every kind of file flipped, cut, emptied, lost, swapped, of another version;
 - *crowd*: four launches on one pool, one of them killed and one stopped for a while;
-- *memory*: `rnnjax.train` again and again in one process.
+- *memory*: `rnnjax.train` again and again in one process;
+- *generated*: command lines, data files and pool files from a generator.
 
 A part prints one line of counts, and a sentence for each promise that was not kept,
 which makes the exit status 1. The pools of those stay in ``build/soak``.
@@ -25,7 +26,7 @@ from pathlib import Path
 from scripts.soak.part import Limit, Outcome
 
 
-PARTS = "kills disks damage crowd memory".split()
+PARTS = "kills disks damage crowd memory generated".split()
 
 HOME = Path("build/soak")
 

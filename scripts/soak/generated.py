@@ -26,7 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from scripts.soak.generated_case import Input, judged
+from scripts.soak.part import Limit, Outcome
 
+
+INPUTS = 5000
 
 BLOCK = 250
 """Inputs of a process, which takes seconds to begin."""
@@ -64,6 +67,17 @@ def run(inputs: int, seed: int) -> str:
     others = inputs - sum(counts[one] for one in ("right", "refused", *names))
     ended += [f"{others} other faults"] * bool(others)
     return f"generated: {inputs} inputs ({kinds}), {', '.join(ended)}"
+
+
+def soak(limit: Limit) -> Outcome:
+    """Do `Limit.share` of `INPUTS`; the part of ``python -m scripts.soak``."""
+    line = run(round(INPUTS * limit.share), limit.seed)
+    return Outcome(line, () if is_clean(line) else ("see the inputs above",))
+
+
+def is_clean(line: str) -> bool:
+    """Whether the counts of `run` tell of no fault."""
+    return "0 tracebacks, 0 hangs" in line and "other" not in line
 
 
 def _block(low: int, inputs: int, seed: int, ground: Path) -> list[Line]:
@@ -169,7 +183,7 @@ def _do(low: int, high: int, seed: int, ground: Path) -> None:
 def main() -> int:
     """Do the inputs and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--inputs", type=int, default=INPUTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, metavar="K")
     parser.add_argument("--prepare", action="store_true", help=argparse.SUPPRESS)
@@ -192,8 +206,7 @@ def main() -> int:
         return 0
     line = run(given.inputs, given.seed)
     print(line)
-    clean = "0 tracebacks, 0 hangs" in line and "other" not in line
-    return 0 if clean else 1
+    return 0 if is_clean(line) else 1
 
 
 if __name__ == "__main__":
