@@ -10,12 +10,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
 GRACE_SECONDS = 4.0
 """Between a signal and the end of a program that does not end by itself."""
+
+LAST_SECONDS = 0.5
+"""For closing and a last line, when the process is ended."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -114,11 +117,16 @@ def _next(reader: int) -> int | None:
 def _end(number: int, over: threading.Event) -> None:
     if over.is_set():
         return
+    # A disk that hangs, or a pipe that nobody reads, must not keep the process.
+    last = threading.Thread(target=_last_words, daemon=True)
+    last.start()
+    last.join(LAST_SECONDS)
+    os._exit(128 + number)
+
+
+def _last_words() -> None:
     for close in reversed(_closers):
-        try:
+        with suppress(Exception):  # the process ends whatever happens
             close()
-        except Exception:  # the process ends whatever happens
-            pass
     text = "rnnjax: ended; what was sealed or saved is kept\n"
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())
-    os._exit(128 + number)

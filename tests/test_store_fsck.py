@@ -254,3 +254,83 @@ def test_an_attempt_with_a_damaged_manifest_is_a_leftover(pool: Pool):
     assert kinds(pool) == ["leftover"]
     repair(pool.path, examine(pool.path).findings)
     assert kinds(pool) == [] and first(pool).params_bytes() == b"weights"
+
+
+def exchange(one: Path, other: Path) -> None:
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def test_folders_that_were_exchanged_keep_their_numbers(pool: Pool):
+    """A row of the index is of a manifest, not of whatever has the folder's name now."""
+    first, second, _ = pool.runs()
+    before = {row.identity: row.results for row in pool.rows()}
+    exchange(first.path, second.path)
+    assert {row.identity: row.results for row in pool.rows()} == before
+    for row in pool.rows():
+        assert RunDir(pool.path / row.folder).manifest().identity == row.identity
+
+
+def test_an_older_state_of_a_run_is_not_taken_for_its_result(pool: Pool):
+    run = first(pool)
+    begun = run.manifest().replace(status="running", results={})
+    (run.path / "manifest.json").write_text(begun.to_json())
+    rows = {row.identity: row for row in pool.rows()}
+    assert not rows[begun.identity].is_finished
+
+
+def test_of_two_copies_the_finished_one_stays(pool: Pool):
+    run = first(pool)
+    copy = RunDir(pool.path / f"a-copy-{run.manifest().identity}")
+    shutil.copytree(run.path, copy.path)
+    begun = run.manifest().replace(status="running", results={})
+    (copy.path / "manifest.json").write_text(begun.to_json())
+    (pool.path / "a-link").symlink_to(run.path)
+    assert main(["fsck", str(pool.path), "--repair"]) == 0
+    assert run.path.is_dir() and not copy.path.exists()
+    assert len(pool.runs()) == 3 and run in pool.runs()
+
+
+def test_an_attempt_of_another_run_is_none(pool: Pool):
+    first, second, _ = pool.runs()
+    shutil.copytree(second.path, first.path / NEXT)
+    assert first.manifest().identity != second.manifest().identity
+    repair(pool.path, examine(pool.path).findings)
+    assert len(pool.runs()) == 3 and not (first.path / NEXT).exists()
+    assert kinds(pool) == []
+
+
+def test_what_was_mended_meanwhile_is_left_alone(pool: Pool):
+    run = first(pool)
+    whole = (run.path / "params.msgpack").read_bytes()
+    (run.path / "params.msgpack").write_bytes(b"torn")
+    found = examine(pool.path)
+    (run.path / "params.msgpack").write_bytes(whole)
+    repair(pool.path, found.findings)
+    assert run.path.is_dir() and kinds(pool) == []
+
+
+def test_what_is_begun_under_another_name_is_left_alone(pool: Pool):
+    run = first(pool)
+    identity = run.manifest().identity
+    best = RunDir(run.path.rename(pool.path / "best"))
+    with Claims(pool.path) as claims:
+        claims.take(identity)
+        attempt = begin_run(best.path, best.config(), best.manifest())
+        repair(pool.path, examine(pool.path).findings)
+        assert attempt.path.is_dir()
+
+
+def test_a_copy_of_the_users_file_is_part_of_the_run(tmp_path: Path):
+    pool = Pool(tmp_path / "pool")
+    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    run = store_run(pool, digests={"cell": digest})
+    (run.path / "source").mkdir()
+    (run.path / "source" / "cell.py").write_bytes(b"")
+    assert kinds(pool) == []
+    (run.path / "source" / "cell.py").write_bytes(b"other = 1")
+    assert kinds(pool) == ["damaged"]
+    (run.path / "source" / "cell.py").unlink()
+    assert kinds(pool) == ["damaged"]

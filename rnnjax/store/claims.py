@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -50,9 +51,10 @@ class Claims:
     def __enter__(self) -> "Claims":
         make_folder(self.folder)
         with writable(self.sign):
-            self.sign.write_text(f"{os.getpid()} {_where()}\n")
+            self._renew()
             for sign in self.folder.glob("*.sign"):
-                if sign != self.sign and self.is_stale(sign):
+                # Not of one that is silent: it may have been stopped, and go on.
+                if sign != self.sign and _gone(_text(sign)):
                     sign.unlink(missing_ok=True)
         threading.Thread(target=self._live, daemon=True).start()
         return self
@@ -85,15 +87,15 @@ class Claims:
         own = folder / str(0 if latest is None else latest + 1)
         with writable(own):
             while True:
+                self._renew()
                 folder.mkdir(exist_ok=True)
                 try:
                     os.link(self.sign, own)
                     break
                 except FileExistsError:
                     return False
-                except FileNotFoundError:  # the folder was removed after a release
-                    if not self.sign.exists():
-                        raise
+                except FileNotFoundError:
+                    pass  # the folder was removed after a release, or all claims were
         if _latest(folder) != int(own.name):
             # The first look was long ago: a younger claim has come and is alive.
             own.unlink(missing_ok=True)
@@ -138,13 +140,13 @@ class Claims:
         by the clock of this process.
         """
         try:
-            gone = _gone(claim.read_text(errors="replace"))
+            gone = _gone(_text(claim))
             changed = claim.stat().st_mtime_ns
         except FileNotFoundError:
             return True  # released just now
         if gone:
             return True
-        os.utime(self.sign)
+        self._renew()
         limit = self.stale_seconds
         if self.sign.stat().st_mtime_ns - changed > limit * 1e9:
             return True
@@ -155,12 +157,18 @@ class Claims:
             return False
         return now - since > limit
 
+    def _renew(self) -> None:
+        """Give a sign of life, a new one if somebody has removed it."""
+        try:
+            os.utime(self.sign)
+        except FileNotFoundError:
+            self.folder.mkdir(exist_ok=True)
+            self.sign.write_text(f"{os.getpid()} {_where()}\n")
+
     def _live(self) -> None:
         while not self._over.wait(self.stale_seconds / 6):
-            try:
-                os.utime(self.sign)
-            except FileNotFoundError:
-                return
+            with suppress(OSError):
+                self._renew()
 
 
 def claimed(pool: Path) -> set[str]:
@@ -184,11 +192,15 @@ def stale_files(pool: Path) -> list[Path]:
 
 def _old(claim: Path) -> bool:
     try:
-        if _gone(claim.read_text(errors="replace")):
+        if _gone(_text(claim)):
             return True
         return time.time() - claim.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:
         return True
+
+
+def _text(claim: Path) -> str:
+    return claim.read_text(errors="replace")
 
 
 def _gone(sign: str) -> bool:

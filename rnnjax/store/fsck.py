@@ -14,9 +14,9 @@ from rnnjax.errors import UserError
 from rnnjax.store.atomic import writable
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, STALE_SECONDS, claimed, lives, stale_files
-from rnnjax.store.index import INDEX, read_index
+from rnnjax.store.index import INDEX, read_index, row_of
 from rnnjax.store.manifest import OtherFormat
-from rnnjax.store.pool import Pool
+from rnnjax.store.pool import Pool, by_rank
 from rnnjax.store.quarantine import QUARANTINE, damage, set_aside
 from rnnjax.store.rundir import CONFIG, MANIFEST, NEXT, RunDir
 from rnnjax.store.sweep_record import SWEEP, SWEEPS, read_sweep
@@ -79,22 +79,28 @@ def examine(path: str | Path) -> Examination:
         raise UserError(f"'{path}' is no pool of runs: it holds no index and no run")
     busy = claimed(folder)
     findings: list[Finding] = []
-    known: dict[str, RunDir] = {}
+    same: dict[str, list[RunDir]] = {}
     finished = 0
     for run in runs:
-        if run.path.name.rpartition("-")[2] in busy:
+        if run.path.is_symlink():
+            text = f"'{run.path}' is a link; what it leads to is looked at in its place"
+            findings.append(Finding("note", text))
+            continue
+        if _identity(run) in busy:
             continue
         if why := damage(run):
-            findings.append(_damaged(run.path, folder, why))
+            findings.append(_damaged(run, folder, why))
             continue
         if not run.has(MANIFEST):  # killed as it began
             continue
         manifest = run.manifest()
         finished += manifest.is_finished
-        findings += _attempts(run)
-        if other := known.get(manifest.identity):
-            findings.append(_twice(run, other, folder))
-        known.setdefault(manifest.identity, run)
+        findings += _attempts(run, folder)
+        same.setdefault(manifest.identity, []).append(run)
+    known = {identity: max(several, key=_rank) for identity, several in same.items()}
+    for identity, several in same.items():
+        others = [run for run in several if run != known[identity]]
+        findings += [_twice(run, known[identity], folder) for run in others]
     findings += _checkpoints(folder, known, bool(busy))
     findings += _index(folder, known, bool(busy))
     named = {run.path.name.rpartition("-")[2] for run in runs}
@@ -124,23 +130,51 @@ def _holds_run(entry: Path) -> bool:
     return (entry / MANIFEST).is_file() or (entry / CONFIG).is_file()
 
 
-def _damaged(path: Path, pool: Path, why: str) -> Finding:
-    mend = partial(set_aside, path, pool, why, lambda text: None)
+def _identity(run: RunDir) -> str:
+    """That of the manifest, or of a damaged one by the name of the folder."""
+    try:
+        return run.manifest().identity
+    except UserError:
+        return run.path.name.rpartition("-")[2]
+
+
+def _rank(run: RunDir) -> tuple[bool, str]:
+    return by_rank(row_of(run))
+
+
+def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
+    """Move a run to quarantine if nobody has begun or mended it since it was seen."""
+    if _identity(run) not in claimed(pool) and still():
+        set_aside(run.path, pool, why, lambda text: None)
+
+
+def _damaged(run: RunDir, pool: Path, why: str) -> Finding:
+    mend = partial(_aside, run, pool, why, partial(damage, run))
     return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
 
 
-def _attempts(run: RunDir) -> Iterator[Finding]:
+def _attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
     attempt = run.path / NEXT
     if not attempt.is_dir():
         return
     # The run was found whole: files of a sealed attempt that are not in its folder any
     # more are in their places already.
     if _is_sealed(RunDir(attempt)):
+        if _identity(RunDir(attempt)) != _identity(run):
+            why = f"'{attempt}' is another run, copied there"
+            mend = partial(set_aside, attempt, pool, why, lambda text: None)
+            yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+            return
         text = f"a later result of '{run.path}' is sealed and not in its place"
         yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
         return
     text = f"'{attempt}' is an attempt that did not end; repair removes it"
-    yield Finding("leftover", text, partial(_remove, attempt))
+
+    def remove() -> None:
+        if _identity(run) not in claimed(pool) and not _is_sealed(RunDir(attempt)):
+            _remove(attempt)
+
+    yield Finding("leftover", text, remove)
 
 
 def _is_sealed(attempt: RunDir) -> bool:
@@ -152,7 +186,7 @@ def _is_sealed(attempt: RunDir) -> bool:
 
 def _twice(run: RunDir, other: RunDir, pool: Path) -> Finding:
     why = f"'{run.path}' is the run of '{other.path}' once more"
-    mend = partial(set_aside, run.path, pool, why, lambda text: None)
+    mend = partial(_aside, run, pool, why, lambda: _rank(other) >= _rank(run))
     return Finding("leftover", f"{why}; repair moves it to quarantine", mend)
 
 
@@ -168,12 +202,22 @@ def _checkpoints(
             checkpoint.check()
             members = checkpoint.members()
         except UserError as error:
-            yield _damaged(folder, pool, str(error))
+            yield _torn(folder, pool, str(error))
             continue
         runs = [known.get(member) for member in members]
         if not members or all(run and run.manifest().is_finished for run in runs):
             text = f"no run goes on from the checkpoint '{folder}'; repair removes it"
             yield Finding("leftover", text, partial(_remove, folder))
+
+
+def _torn(folder: Path, pool: Path, why: str) -> Finding:
+    def mend() -> None:
+        try:
+            PackCheckpoint(folder).check()
+        except UserError as error:
+            set_aside(folder, pool, str(error), lambda text: None)
+
+    return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
 
 
 def _index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION
 from rnnjax.store.manifest import FINISHED, OtherFormat, Result, check_schema
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import MANIFEST, RunDir
 
 
 INDEX = "index.jsonl"
@@ -33,6 +33,8 @@ class Row:
         config: the configuration with dotted keys.
         results: final numbers.
         manifest: SHA-256 of the manifest that all this was read from.
+        stamp: time of change in ns and size of its file then; a file that has the same
+            now need not be read.
         schema: version of the record.
     """
 
@@ -43,6 +45,7 @@ class Row:
     config: dict[str, Any]
     results: dict[str, Result]
     manifest: str = ""
+    stamp: Sequence[int] = ()
     schema: int = SCHEMA_VERSION
 
     @property
@@ -63,6 +66,7 @@ def row_of(run: RunDir) -> Row:
     Raises:
         UserError: its manifest or configuration cannot be read.
     """
+    stamp = stamp_of(run)
     content = run.manifest_bytes()
     manifest = run.manifest_of(content)
     facts = {name: getattr(manifest, name) for name in FACTS}
@@ -74,7 +78,32 @@ def row_of(run: RunDir) -> Row:
         dict(flatten(run.config())),
         manifest.results,
         hashlib.sha256(content).hexdigest(),
+        stamp,
     )
+
+
+def stamp_of(run: RunDir) -> list[int]:
+    """See `Row.stamp`; empty without a manifest."""
+    try:
+        found = os.stat(run.path / MANIFEST)
+    except OSError:
+        return []
+    return [found.st_mtime_ns, found.st_size]
+
+
+def tells_of(row: Row, run: RunDir) -> bool:
+    """Whether a row was read from the manifest that a directory has now.
+
+    Another run may have been moved there, or an older state of the run be restored. A
+    manifest that is lost is found where the files of the run are checked.
+    """
+    stamp = stamp_of(run)
+    if not stamp or stamp == list(row.stamp):
+        return True
+    try:
+        return row.manifest == hashlib.sha256(run.manifest_bytes()).hexdigest()
+    except UserError:
+        return False
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,15 @@ import polars as pl
 
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder
-from rnnjax.store.index import INDEX, Row, append_row, read_index, row_of, write_rows
+from rnnjax.store.index import (
+    INDEX,
+    Row,
+    append_row,
+    read_index,
+    row_of,
+    tells_of,
+    write_rows,
+)
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.store.table import table_of
@@ -21,8 +29,8 @@ class Pool:
     """Runs by identity.
 
     The run directories are the truth. The index is a cache of them: a row that is
-    missing or unfinished is read from its directory, a row without a directory is
-    dropped. If a line of it is damaged, all is read from the directories.
+    missing, unfinished or of another manifest is read from its directory, a row without
+    a directory is dropped. If a line of it is damaged, all is read from there.
 
     Attributes:
         path: the folder; it need not exist yet.
@@ -40,7 +48,7 @@ class Pool:
         that was renamed by hand is found by `rows` only.
         """
         folders = [name for name in self._folders() if name.endswith(f"-{identity}")]
-        latest = max(self._read_all(folders), key=_by_rank, default=None)
+        latest = max(self._read_all(folders), key=by_rank, default=None)
         return RunDir(self.path / latest.folder) if latest else None
 
     def runs(self) -> list[RunDir]:
@@ -74,12 +82,15 @@ class Pool:
         folders = self._folders()
         index = read_index(self.path / INDEX)
         indexed = {} if index.damaged else index.rows
-        known = [row for row in indexed.values() if row.folder in folders]
-        rows = [row if row.is_finished else self._read(row.folder) for row in known]
-        there = {row.identity: row for row in rows if row}
-        # A run of the index may be there twice, or in a folder of another name now.
-        unknown = folders - {row.folder for row in indexed.values()}
-        found = self._read_all(sorted(unknown))
+        there = {
+            row.identity: row
+            for row in indexed.values()
+            if row.is_finished
+            and row.folder in folders
+            and tells_of(row, RunDir(self.path / row.folder))
+        }
+        # The others may be unfinished, changed, renamed or exchanged.
+        found = self._read_all(sorted(folders - {row.folder for row in there.values()}))
         new = _latest(row for row in found if row.identity not in there)
         order = dict.fromkeys([*indexed, *new])
         both = there | new
@@ -95,11 +106,12 @@ class Pool:
     def _folders(self) -> set[str]:
         try:
             with os.scandir(self.path) as entries:
-                return {entry.name for entry in entries if entry.is_dir()}
+                names = [entry.name for entry in entries if entry.is_dir()]
         except FileNotFoundError:
             return set()
         except OSError as error:
             raise UserError(f"cannot read '{self.path}': {error.strerror}") from None
+        return {name for name in names if _is_text(name)}
 
     def _read_all(self, folders: Iterable[str]) -> list[Row]:
         return [row for row in map(self._read, folders) if row]
@@ -117,11 +129,20 @@ class Pool:
             return None
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name is one that a table can show; no run is ever called otherwise."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _latest(rows: Iterable[Row]) -> dict[str, Row]:
     """Of each run the row that counts, if it has several directories."""
-    return {row.identity: row for row in sorted(rows, key=_by_rank)}
+    return {row.identity: row for row in sorted(rows, key=by_rank)}
 
 
-def _by_rank(row: Row) -> tuple[bool, str]:
+def by_rank(row: Row) -> tuple[bool, str]:
     """A run that ended goes before one that did not, then the younger one."""
     return row.is_finished, str(row.facts.get("created"))

@@ -50,7 +50,8 @@ class RunDir:
     @property
     def home(self) -> Path:
         """The directory of the run, for an attempt in `NEXT` that of the sealed one."""
-        return self.path.parent if self.path.name == NEXT else self.path
+        inside = self.path.name == NEXT and (self.path.parent / MANIFEST).is_file()
+        return self.path.parent if inside else self.path
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration, nested mappings of scalars and lists."""
@@ -135,8 +136,13 @@ class RunDir:
         Raises:
             Damaged: one is missing or was changed.
         """
-        for name, digest in self.manifest().files.items():
+        manifest = self.manifest()
+        for name, digest in manifest.files.items():
             self._checked(name, digest)
+        for kind in ("cell", "task"):
+            if manifest.is_finished and kind in manifest.digests:
+                source = self.source(kind).relative_to(self.path).as_posix()
+                self._checked(source, manifest.digests[kind])
 
     def _exists(self, name: str) -> bool:
         return (self.path / name).is_file()
@@ -187,9 +193,12 @@ class RunDir:
         """The manifest of an attempt that was sealed and not yet moved to its place."""
         try:
             content = read_file(self.path / NEXT / MANIFEST)
-            return content if Manifest.from_json(content).is_finished else None
+            later = Manifest.from_json(content)
+            own = Manifest.from_json(read_file(self.path / MANIFEST))
         except (OSError, UserError):
             return None
+        fits = later.is_finished and later.identity == own.identity
+        return content if fits else None
 
 
 def _read(file: Path, run: Path) -> bytes:

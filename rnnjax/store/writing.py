@@ -20,6 +20,7 @@ import yaml
 
 from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
+from rnnjax.store.claims import Overtaken
 from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
@@ -117,10 +118,12 @@ def finish_run(
     Raises:
         UserError: a file cannot be written.
         ValueError: the run goes on, by its manifest, or was sealed already.
+        Overtaken: another process has begun the run anew, or sealed it, meanwhile.
     """
     if manifest.status in ("queued", "running"):
         raise ValueError(f"a finished run cannot be {manifest.status}")
-    begun = run.manifest()
+    opened = run.manifest_bytes()
+    begun = run.manifest_of(opened)
     if begun.is_finished:
         raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
     if run.path != run.home and not manifest.is_finished:
@@ -136,6 +139,7 @@ def finish_run(
     }
     contents = {name: content for name, content in given.items() if content is not None}
     for name, content in contents.items():
+        _check_own(run, opened)
         write_bytes(run.path / name, content, durable=False)
     with writable(run.path):
         for name in (CONFIG, *contents):
@@ -143,10 +147,24 @@ def finish_run(
         sync(run.path)
     digests = {name: _digest(content) for name, content in contents.items()}
     seal = manifest.replace(files=begun.files | digests | manifest.files)
+    _check_own(run, opened)
     write_text(run.path / MANIFEST, seal.to_json())
     home = RunDir(run.home)
     settle(home)
     return home
+
+
+def _check_own(run: RunDir, opened: bytes) -> None:
+    """Raise `Overtaken` unless the manifest is still the one that was begun with.
+
+    A process may have been stopped for any time at all.
+    """
+    try:
+        if run.manifest_bytes() == opened:
+            return
+    except UserError:
+        pass
+    raise Overtaken(f"'{run.path}' is another process's by now")
 
 
 def settle(run: RunDir) -> None:
@@ -157,10 +175,10 @@ def settle(run: RunDir) -> None:
     """
     attempt = run.path / NEXT
     try:
-        sealed = RunDir(attempt).manifest()
+        sealed, own = RunDir(attempt).manifest(), run.manifest()
     except UserError:
         return
-    if not sealed.is_finished:
+    if not sealed.is_finished or sealed.identity != own.identity:
         return
     with writable(run.path):
         for file in sorted(attempt.rglob("*")):

@@ -80,6 +80,8 @@ def _usable(run: RunDir, planned: Planned) -> Continuation | None:
     if not run.has(STATE):
         return None
     try:
+        if run.manifest().lineage != planned.lineage:
+            return None
         entries: Any = msgpack_restore(run.state_bytes())
         source, probe = entries["source"], ProbeConfig(**json.loads(entries["probe"]))
         kept = Continuation.from_bytes(entries["run"])

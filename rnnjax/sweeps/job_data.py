@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.user import where_in
-from rnnjax.training.build import forget_data
+from rnnjax.training.build import build_task, forget_data
 from rnnjax.training.rehearse import free_host_memory
 from rnnjax.training.sizes import in_bytes
 
@@ -53,6 +53,24 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
         found = digest(job.config.task, job.config.task_options)
         bound.append(dataclasses.replace(job, data=found))
     return bound
+
+
+def check_loaded(jobs: Iterable[Job]) -> None:
+    """Make sure that what this process trains on is what the jobs are known by.
+
+    A file may change between the two, most of all in the queue of another process.
+
+    Raises:
+        UserError: the data of a task have other contents by now.
+    """
+    digests = {(job.config.task, job.config.task_options): job.data for job in jobs}
+    for (name, fields), known in digests.items():
+        _, data = build_task(name, fields)
+        if (data_digest(data) if data else None) != known:
+            raise UserError(
+                f"the data of task={name} have changed since the launch began; "
+                "launch it again"
+            )
 
 
 def _check_size(name: str, data: Mapping[str, Any]) -> None:

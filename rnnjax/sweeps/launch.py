@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rnnjax.store.atomic import make_folder, writable
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
@@ -119,10 +120,16 @@ def record_sweep(
     stamp = created[:19].replace(":", "").replace("-", "")
     name = settings.name or "sweep"
     folder = pool.path / SWEEPS / f"{name}-{stamp}"
+    make_folder(folder.parent)
     tries = 1
-    while folder.exists():
-        tries += 1
-        folder = pool.path / SWEEPS / f"{name}-{stamp}-{tries}"
+    with writable(folder):
+        while True:
+            try:
+                folder.mkdir()  # of two launches in one second, one has it
+                break
+            except FileExistsError:
+                tries += 1
+                folder = pool.path / SWEEPS / f"{name}-{stamp}-{tries}"
     groups: dict[str, tuple[str, ...]] = {}
     for one in planned:
         groups[one.job.label] = (*groups.get(one.job.label, ()), one.identity)

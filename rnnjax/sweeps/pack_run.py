@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import UserError, one_line
@@ -11,7 +12,7 @@ from rnnjax.store.environment import Environment
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
-from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.rundir import MANIFEST, RunDir, run_path
 from rnnjax.store.writing import begin_run, finish_run, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
@@ -134,13 +135,24 @@ class PackRun:
         """
         without = 0
         for run, manifest in runs.values():
-            if not run.has(MANIFEST) or run.manifest().is_finished:
+            if _is_sealed(run, manifest):
                 run = RunDir(run.home)
             else:
-                run = finish_run(run, manifest.replace(finished=now(), **changes))
                 without += 1
-            self.pool.add(run)
+                if run.has(MANIFEST):
+                    run = finish_run(run, manifest.replace(finished=now(), **changes))
+            if run.has(MANIFEST):
+                self.pool.add(run)
         return without
+
+    def _place(self, planned: Planned) -> Path:
+        """The directory of a run; not one that holds another run, moved by hand."""
+        path, number = planned.path(self.pool.path), 1
+        while _holds_another(RunDir(path), planned.identity):
+            number += 1
+            name = f"{planned.job.name}.{number}"
+            path = run_path(self.pool.path, name, planned.identity)
+        return path
 
     def _begin(self, planned: Planned) -> Begun:
         """Make the run directory, with status running.
@@ -161,13 +173,30 @@ class PackRun:
             seeds={"seed": job.config.seed},
             metric=planned.signature.spec.metric,
         )
-        path = planned.path(self.pool.path)
+        path = self._place(planned)
         if why := damage(RunDir(path)):
             set_aside(path, self.pool.path, why, self.progress.warn)
         run = begin_run(path, job.stored, manifest)
         if run.path == path:  # what is sealed stays until the new attempt is
             self.pool.add(run)
         return run, manifest
+
+
+def _holds_another(run: RunDir, identity: str) -> bool:
+    try:
+        return run.has(MANIFEST) and run.manifest().identity != identity
+    except UserError:  # damaged, and to be set aside
+        return False
+
+
+def _is_sealed(run: RunDir, begun: Manifest) -> bool:
+    """Whether a run that was begun has its result; an attempt has moved then."""
+    home = RunDir(run.home if run.has(MANIFEST) else run.path.parent)
+    place = run if run.has(MANIFEST) else home
+    if not place.has(MANIFEST):
+        return False
+    found = place.manifest()
+    return found.is_finished and found.created == begun.created
 
 
 def _kept(pack: PlannedPack, runs: int) -> str:

@@ -19,6 +19,7 @@ from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
+from rnnjax.sweeps.job_data import check_loaded
 from rnnjax.sweeps.pack_run import PackRun, counted
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
@@ -100,6 +101,8 @@ class Work:
         self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
     ) -> list[PlannedPack]:
         """The packs that `do` would run."""
+        left = [one.job for one in planned if one.identity in unfinished]
+        check_loaded(left)
         started = with_starts(self.pool, planned, rows, unfinished)
         return make_packs(started, unfinished, self.pool.path, self.slots)
 
@@ -188,6 +191,8 @@ class Work:
             for run in map(RunDir, {own, *places.get(one.identity, ())}):
                 if run.has(MANIFEST) and not damage(run):
                     row = row_of(run)
+                    if row.identity != one.identity:
+                        continue  # of another run that was moved there
                     if row.is_finished or one.identity not in rows:
                         rows[one.identity] = row
         good, _ = held(rows, planned)

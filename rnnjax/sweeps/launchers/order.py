@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rnnjax.devices import keep_programs, use_devices
+from rnnjax.errors import UserError
 from rnnjax.store.index import Row
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
@@ -100,7 +101,11 @@ class Parcel:
         os.chdir(self.folder)
         for job in self.jobs:
             for file in job.files:
-                register(file)
+                if register(file).digests != file.digests:
+                    raise UserError(
+                        f"'{file.path}' imports a module that has changed since the "
+                        "launch began; launch it again"
+                    )
         planned = [plan(job) for job in self.jobs]
         unfinished = {one.identity for one in planned}
         rows = {row.identity: row for row in self.rows}
