@@ -33,6 +33,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     'known: relu, tanh'
     """
     names = sorted(map(str, known))
+    if not names:
+        return "there is none"
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"

@@ -151,7 +151,8 @@ class Results:
         Raises:
             UserError: no such column, or one that holds no numbers.
         """
-        keys = self.settings() if by is None else [self.column(name) for name in by]
+        named = self.settings() if by is None else map(self.column, by)
+        keys = list(dict.fromkeys(named))
         if values is None:
             wanted = [c for c in self.result_columns if _is_number(self.runs[c])]
         else:
@@ -162,7 +163,7 @@ class Results:
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         wanted = [name for name in wanted if name not in keys]
         ranges = self._ranges(done, wanted)
-        return aggregate.aggregate(done, list(keys), wanted, confidence, ranges)
+        return aggregate.aggregate(done, keys, wanted, confidence, ranges)
 
     @staticmethod
     def _ranges(runs: pl.DataFrame, values: Sequence[str]) -> dict[str, Range | None]:

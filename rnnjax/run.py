@@ -14,10 +14,10 @@ from jaxtyping import Array
 
 from rnnjax.collecting import ask
 from rnnjax.devices import use_every_core
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.store.manifest import Manifest
-from rnnjax.store.rundir import BEST, RunDir
+from rnnjax.store.manifest import Damaged, Manifest
+from rnnjax.store.rundir import BEST, PARAMS, PARAMS_AT, RunDir
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import data_digest
 from rnnjax.sweeps.jobs import run_config
@@ -121,7 +121,7 @@ class Run:
             UserError: its cell is of a file and learned its first state, whose type the
                 cell alone knows, and the file may not be executed.
         """
-        return self._parameters(self.directory.params_bytes())
+        return self._typed(self._restored(PARAMS, self.directory.params_bytes()))
 
     @functools.cached_property
     def best_params(self) -> Any:
@@ -131,7 +131,7 @@ class Run:
         """
         if not self.directory.has(BEST):
             return self.params
-        return self._parameters(self.directory.best_params_bytes())
+        return self._typed(self._restored(BEST, self.directory.best_params_bytes()))
 
     def params_at(self, step: int | None = None) -> Any:
         """Parameters after `step` updates, one of the probed steps; None: the final.
@@ -141,14 +141,26 @@ class Run:
         """
         if step is None or step == self.manifest.steps:
             return self.params
-        kept = flax.serialization.msgpack_restore(self.directory.params_at_bytes())
+        kept = self._restored(PARAMS_AT, self.directory.params_at_bytes())
         if str(step) not in kept:
             known = ", ".join(sorted(kept, key=int))
             raise UserError(f"step={step} was not stored; there are {known}")
         return self._typed(kept[str(step)])
 
-    def _parameters(self, stored: bytes) -> Any:
-        return self._typed(flax.serialization.msgpack_restore(stored))
+    def _restored(self, name: str, stored: bytes) -> dict[str, Any]:
+        """The tree in the content of one of the files.
+
+        Raises:
+            Damaged: there is none, though the content is what the run left.
+        """
+        try:
+            tree = flax.serialization.msgpack_restore(stored)
+            if not isinstance(tree, dict):
+                raise TypeError("it is not a mapping")
+            return tree
+        except Exception as error:  # of msgpack and NumPy, which raise many kinds
+            message = f"'{self.path / name}' cannot be read: {one_line(error)}"
+            raise Damaged(message) from error
 
     def _typed(self, tree: Any) -> Any:
         """Parameters with learned first states of the types that their cells have."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rnnjax.errors import UserError
 from rnnjax.store import portable
 from rnnjax.store.identity import identity
-from rnnjax.store.index import Row, append_row, read_index
+from rnnjax.store.index import FACTS, Row, append_row, read_index
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
@@ -34,8 +34,9 @@ def same_runs(a: pl.DataFrame, b: pl.DataFrame) -> bool:
 
 def append_many(index: Path, writer: int) -> None:
     config = {"x": "y" * 5000}
+    facts = {name: getattr(manifest_of("ab"), name) for name in FACTS}
     for number in range(50):
-        append_row(index, Row(f"{writer}-{number}", "l", "f", {}, config, {}))
+        append_row(index, Row(f"{writer}-{number}", "l", "f", facts, config, {}))
 
 
 def test_an_empty_pool(pool: Pool):

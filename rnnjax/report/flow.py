@@ -107,7 +107,7 @@ def read_flow(runs: pl.DataFrame) -> Flow:
         except (UserError, OSError, ValueError) as error:
             warnings.warn(f"no gradients of one run: {error}", stacklevel=2)
             continue
-        if "log10_adjoint" not in data or not data.sizes["train_step"]:
+        if "log10_adjoint" not in data or not data.sizes.get("train_step"):
             continue
         keys = [pl.lit(row[key], runs.schema[key]).alias(key) for key in KEYS]
         curves = _curves(data)

@@ -21,6 +21,7 @@ from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
 from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Damaged
+from rnnjax.store.typed import check_types
 
 
 PACKS = "packs"
@@ -201,6 +202,7 @@ class PackCheckpoint:
     def _commit(self) -> _Commit | None:
         try:
             entries = portable.opened(read_file(self.folder / COMMIT))
+            check_types(_Commit, entries)
             parts = [(int(tag), str(name)) for tag, name in entries.pop("parts")]
             return _Commit(parts=parts, **entries)
         except (FileNotFoundError, NotADirectoryError):

@@ -14,8 +14,9 @@ from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION
-from rnnjax.store.manifest import FINISHED, OtherFormat, Result, check_schema
+from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
 from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.typed import check_types
 
 
 INDEX = "index.jsonl"
@@ -166,9 +167,9 @@ def read_index(index: Path) -> Index:
         try:
             entries = portable.opened(line)
             check_schema(entries)
+            check_types(Row, entries)
+            check_types(Manifest, {name: entries["facts"][name] for name in FACTS})
             row = Row(**entries)
-            if not (isinstance(row.folder, str) and isinstance(row.facts, dict)):
-                raise TypeError("a row holds other types")
         except OtherFormat as error:
             raise OtherFormat(f"'{index}': {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError):

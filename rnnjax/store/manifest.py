@@ -10,6 +10,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.store import portable
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.identity import SCHEMA_VERSION
+from rnnjax.store.typed import check_types
 
 
 Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
@@ -168,4 +169,5 @@ def _build(kind: type[Any], entries: dict[str, Any]) -> Any:
     kept = {key: value for key, value in entries.items() if key in known}
     if kind is Environment and kept.get("git"):
         kept["git"] = _build(Git, kept["git"])
+    check_types(kind, kept)
     return kind(**kept)

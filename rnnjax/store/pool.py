@@ -106,7 +106,7 @@ class Pool:
     def _folders(self) -> set[str]:
         try:
             with os.scandir(self.path) as entries:
-                names = [entry.name for entry in entries if entry.is_dir()]
+                names = [entry.name for entry in entries if _is_folder(entry)]
         except FileNotFoundError:
             return set()
         except OSError as error:
@@ -136,6 +136,13 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, say, which is not the pool's
+        return False
 
 
 def _latest(rows: Iterable[Row]) -> dict[str, Row]:

@@ -8,6 +8,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_text
+from rnnjax.store.typed import check_types
 
 
 SWEEP = "sweep.json"
@@ -60,6 +61,7 @@ def read_sweep(folder: str | Path) -> SweepRecord:
     file = Path(folder) / SWEEP
     try:
         entries = portable.opened(read_file(file))
+        check_types(SweepRecord, entries | {"pool": Path(entries["pool"])})
         return SweepRecord(
             name=entries["name"],
             command=entries["command"],

@@ -1,0 +1,150 @@
+"""Records whose seal is right and whose fields are not: damage, by the field's name."""
+
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.cli.main import main
+from rnnjax.errors import UserError
+from rnnjax.store import portable
+from rnnjax.store.checkpoint import PACKS, PackCheckpoint
+from rnnjax.store.index import INDEX, read_index
+from rnnjax.store.manifest import Damaged
+from rnnjax.store.pool import Pool
+from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
+from scripts.soak.mutations import forge
+from tests.store_samples import store_run
+
+
+ODD: tuple[Any, ...] = (None, 3, "text", [1], {"a": {"b": []}}, True, float("nan"))
+
+
+def reseal(file: Path, change: dict[str, Any]) -> None:
+    """Replace fields of a record and seal it anew, as a forger would."""
+    record = portable.opened(file.read_bytes())
+    file.write_text(portable.sealed({**record, **change}) + "\n")
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Pool:
+    pool = Pool(tmp_path / "pool")
+    run = store_run(pool)
+    manifest = run.path / "manifest.json"
+    reseal(manifest, {})
+    pool.rebuild()
+    return pool
+
+
+FIELDS = {
+    "files": dict,
+    "results": dict,
+    "environment": dict,
+    "name": str,
+    "status": str,
+    "steps": int,
+    "digests": dict,
+    "seeds": dict,
+    "created": str,
+    "identity": str,
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.filterwarnings("ignore:left out of the pool")
+def test_a_manifest(field: str, pool: Pool, capsys: pytest.CaptureFixture[str]) -> None:
+    run = pool.runs()[0]
+    (pool.path / INDEX).unlink()
+    sound = (run.path / "manifest.json").read_bytes()
+    for value in ODD:
+        if type(value) is FIELDS[field] and field not in ("status", "seeds"):
+            continue
+        (run.path / "manifest.json").write_bytes(sound)
+        reseal(run.path / "manifest.json", {field: value})
+        with pytest.raises(Damaged, match="manifest.json': this is not a manifest"):
+            rnnjax.open_run(run.path).manifest  # noqa: B018
+        for command in ("runs", "fsck", "verify --all", "report"):
+            assert main([*command.split(), str(pool.path)]) in (0, 1, 2)
+            assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("field", ("facts", "config", "results", "folder", "lineage"))
+def test_a_line_of_the_index(field: str, pool: Pool) -> None:
+    """It counts as damaged, and the run is read from its directory."""
+    index = pool.path / INDEX
+    sound, row = index.read_bytes(), pool.rows()[0]
+    for value in (None, 3, [1], "text" if field != "folder" else {}, {"name": 3}):
+        if isinstance(value, dict) and field == "config":
+            continue
+        if isinstance(value, str) and field == "lineage":
+            continue
+        index.write_bytes(sound)
+        reseal(index, {field: value})
+        damaged = read_index(index).damaged
+        assert damaged == (0 if field == "results" and value == {"name": 3} else 1)
+        if damaged:
+            assert pool.rows() == [row]
+
+
+@pytest.mark.parametrize("field", ("runs", "pool", "groups", "name"))
+def test_a_sweep(field: str, pool: Pool) -> None:
+    folder = pool.path / "sweeps" / "one"
+    write_sweep(folder, SweepRecord("one", "train", "2026-01-01", ("a",), pool.path))
+    record = portable.opened((folder / "sweep.json").read_bytes())
+    for value in (None, 3, {"a": 3}, [[1]]):
+        text = portable.sealed({**record, field: value})
+        (folder / "sweep.json").write_text(text + "\n")
+        with pytest.raises(UserError, match="is not the record of a sweep"):
+            read_sweep(folder)
+
+
+@pytest.mark.parametrize("field", ("members", "tag", "parts", "files"))
+def test_a_checkpoint(field: str, pool: Pool) -> None:
+    checkpoint = PackCheckpoint(pool.path / PACKS / "one", ["a"])
+    checkpoint.save(1, {"w": np.ones(2)}, {})
+    for value in (None, 3.5, "text", [[1]], {"a": 1}):
+        reseal(checkpoint.folder / "commit.json", {field: value})
+        with pytest.raises(Damaged, match="commit.json"):
+            PackCheckpoint(checkpoint.folder).check()
+
+
+PARAMS = {
+    "no tree": flax.serialization.msgpack_serialize([1, 2]),
+    "more than a tree": flax.serialization.msgpack_serialize({"a": np.ones(2)}) + b"x",
+    "half of one": flax.serialization.msgpack_serialize({"a": np.ones(200)})[:90],
+    "an array of another shape": flax.serialization.msgpack_serialize(
+        {"a": np.ones(2)}
+    ).replace(b"\x91\x02", b"\x91\x07"),
+    "nothing": b"",
+    "noise": bytes(range(256)),
+}
+
+
+@pytest.mark.parametrize("case", PARAMS)
+def test_parameters_with_the_right_digest(case: str, pool: Pool) -> None:
+    run = pool.runs()[0].path
+    (run / "params.msgpack").write_bytes(PARAMS[case])
+    forge(run, "params.msgpack")
+    with pytest.raises(Damaged, match="params.msgpack' cannot be read"):
+        rnnjax.open_run(run).params  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ("loop", "sweeps", "packs/x", "claims"))
+def test_a_link_that_leads_to_itself(
+    name: str, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pool.path / name).parent.mkdir(exist_ok=True)
+    (pool.path / name).symlink_to(Path(name).name)
+    for command in ("runs", "fsck", "verify --all", "report"):
+        assert main([*command.split(), str(pool.path)]) in (0, 1, 2)
+        assert "Traceback" not in capsys.readouterr().err
+    assert len(pool.runs()) == 1
+
+
+def test_a_column_that_is_named_twice(pool: Pool, capsys: pytest.CaptureFixture[str]):
+    for by in ("seed,seed", "cell,cell.name", "seed,cell,seed"):
+        assert main(["runs", str(pool.path), "--by", by]) == 0
+        assert "1 runs" in capsys.readouterr().out
