@@ -105,6 +105,7 @@ def test_aliases_and_merges_are_right(
         "import sys; sys.exit('bye')",
         "raise SystemExit(3)",
         "raise GeneratorExit",
+        "raise BaseException('base')",
         "exit()",
     ),
 )
@@ -116,3 +117,36 @@ def test_a_file_of_code_that_leaves(
     Path("mine.py").write_text(f"x = 1\n{code}\n")
     status, line = said(f"train -n {kind}=mine.py:X", capsys)
     assert status == 2 and "mine.py:2: " in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    (
+        "${st\\ps}",
+        "${o(.select:lr}",
+        "[${a b},1]",
+        "{a: '${x'}",
+        "${" * 300 + "}" * 300,
+        "${${lr}}",
+        "${oc.decode:'[1'}",
+    ),
+)
+def test_an_interpolation_that_is_none(
+    value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "variant" / "x.yaml").write_text(f"# @package _global_\nlr: {value!r}\n")
+    status, line = said("train -n variant=x", capsys)
+    assert status == 2 and line.startswith("rnnjax: ") and line.count("\n") == 1
+    assert main(["train", "-n", f"seed='{value}'"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "value", ("[" * 900 + "]" * 900, "{a:" * 300 + "1" + "}" * 300)
+)
+def test_a_value_that_is_nested_too_deeply(
+    value: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in ("seed", "probe.steps", "zip"):
+        status, line = said(f"train -n {key}={value}", capsys)
+        assert status == 2 and line.endswith("nested too deeply\n")

@@ -92,7 +92,7 @@ class Shelf:
             )
         try:
             return xr.load_dataset(file, engine="h5netcdf")
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # HDF5 and its readers raise many kinds
             raise UserError(f"'{file}' is no file of results, or damaged") from error
 
     def note(self, record: Record) -> None:

@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -124,16 +125,28 @@ def _interpolated(tree: dict[str, Any]) -> dict[str, Any]:
     found = {key: text for key, text in leaves(tree).items() if "${" in as_text(text)}
     if not found:
         return tree
+    for key, text in found.items():
+        with _naming(key, text):  # what cannot be parsed has no place in a tree
+            OmegaConf.create([text])
     config = OmegaConf.create(tree)
     for key, text in found.items():
-        try:
+        with _naming(key, text):
             value = OmegaConf.select(config, key, throw_on_missing=True)
             if OmegaConf.is_config(value):
                 value = OmegaConf.to_container(value, resolve=True)
-        except OmegaConfBaseException as error:
-            raise UserError(f"{key}={as_text(text)}: {sentence(error)}") from None
         _set(tree, key, value)
     return tree
+
+
+@contextmanager
+def _naming(key: str, text: Any) -> Iterator[None]:
+    """Turn what is wrong with an interpolation into a sentence with its key."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}={as_text(text)}: {sentence(error)}") from None
+    except RecursionError:
+        raise UserError(f"{key}={as_text(text)}: it is nested too deeply") from None
 
 
 def _one_of(first: str, second: str, entries: Mapping[str, Any]) -> None:

@@ -65,7 +65,9 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         exec(compile(content, str(path), "exec"), vars(module))
-    except (Exception, SystemExit, GeneratorExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may leave, too
         del sys.modules[spec.name]
         raise UserError(f"{_place(path, error)}: {_one_line(error)}") from error
     return module
