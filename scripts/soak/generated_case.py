@@ -130,8 +130,8 @@ def _steers(character: str) -> bool:
 
 
 def _library_words(line: str) -> str:
-    """The type of an exception that a sentence to a user names; Hydra's own may."""
-    if "Error parsing override" in line:
+    """The type of an exception that a sentence names; not of others' code."""
+    if "Error parsing override" in line or "mine.py" in line:
         return ""
     found = re.search(
         r"\b(fails|failed): ?\w*(Error|Exception)\b|<[\w.]+ object at 0x|"

@@ -219,8 +219,8 @@ def override(rng: Rng) -> list[str]:
     key = pick(rng, [*fields()])
     field, choice = pick(rng, fields()[key])
     kind = field.annotation
-    value = right_value(rng, kind) if rng.random() < 0.4 else odd(rng)
-    sign = pick(rng, ("=", "=", "=", "=", "=", "= ", " = ", "==", ":="))
+    value = right_value(rng, kind) if rng.random() < 0.5 else odd(rng)
+    sign = pick(rng, ("= ", " = ", "==", ":=")) if rng.random() < 0.05 else "="
     needed = [choice] if choice and rng.random() < 0.8 else []
     if rng.random() < 0.1 and field.default != MISSING:
         value = f"{value},{as_text(field.default)}"
