@@ -128,6 +128,7 @@ def test_a_file_of_code_that_leaves(
         "{a: '${x'}",
         "${" * 300 + "}" * 300,
         "${${lr}}",
+        "${oc.env:NOT_SET_ANYWHERE}",
         "${oc.decode:'[1'}",
     ),
 )
@@ -137,6 +138,7 @@ def test_an_interpolation_that_is_none(
     (folder / "variant" / "x.yaml").write_text(f"# @package _global_\nlr: {value!r}\n")
     status, line = said("train -n variant=x", capsys)
     assert status == 2 and line.startswith("rnnjax: ") and line.count("\n") == 1
+    assert "raised while" not in line
     assert main(["train", "-n", f"seed='{value}'"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -264,7 +264,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def test_folders_that_were_exchanged_keep_their_numbers(pool: Pool):
-    """A row of the index is of a manifest, not of whatever has the folder's name now."""
+    """A row of the index is of a manifest, not of what has the folder's name now."""
     first, second, _ = pool.runs()
     before = {row.identity: row.results for row in pool.rows()}
     exchange(first.path, second.path)

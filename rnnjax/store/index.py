@@ -3,9 +3,9 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class Row:
     config: dict[str, Any]
     results: dict[str, Result]
     manifest: str = ""
-    stamp: Sequence[int] = ()
+    stamp: list[int] = field(default_factory=list)
     schema: int = SCHEMA_VERSION
 
     @property
@@ -99,7 +99,7 @@ def tells_of(row: Row, run: RunDir) -> bool:
     manifest that is lost is found where the files of the run are checked.
     """
     stamp = stamp_of(run)
-    if not stamp or stamp == list(row.stamp):
+    if not stamp or stamp == row.stamp:
         return True
     try:
         return row.manifest == hashlib.sha256(run.manifest_bytes()).hexdigest()

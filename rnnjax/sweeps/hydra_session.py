@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.resources
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -204,4 +205,5 @@ def sentence(error: Exception) -> str:
         if line.startswith(stop):
             break
         kept.append(line)
-    return "; ".join(kept).replace(":; ", ": ") or type(error).__name__
+    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", "; ".join(kept))
+    return said.replace(":; ", ": ") or type(error).__name__
