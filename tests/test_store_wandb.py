@@ -237,3 +237,27 @@ def test_online_goes_on_behind_the_last_step_of_the_server(
     monkeypatch.setattr(wandb, "init", lambda **settings: Session())
     assert mirror(run, place(run.path.parent, "online"))
     assert logged == [20]
+
+
+LITTLE_ROOM = """
+import resource, sys
+from pathlib import Path
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.wandb_mirror import mirror
+from rnnjax.store.wandb_place import place
+
+run, size = RunDir(Path(sys.argv[1])), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    mirror(run, place(run.path.parent))
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 400])
+def test_a_disk_without_room_for_logs_is_no_traceback(run: RunDir, size: int):
+    words = [sys.executable, "-c", LITTLE_ROOM, str(run.path), str(size)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=root)
+    assert "Traceback" not in done.stderr and "Logging error" not in done.stderr

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -92,16 +93,27 @@ def _holds(copy: Path, wanted: dict[str, Any], place: Place) -> bool:
 @contextlib.contextmanager
 def _session(manifest: Manifest, config: dict[str, Any], place: Place) -> Iterator[Any]:
     """A run of W&B, closed whatever happens."""
+    with _unlogged():
+        try:
+            session = _open(manifest, config, place)
+        except Exception as error:
+            raise Unreachable(_sentence(error)) from error
+        try:
+            yield session
+        except BaseException:
+            session.finish(exit_code=1)
+            raise
+        session.finish(exit_code=0 if manifest.is_finished else 1)
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """W&B's logs that do not fit on the disk are no tracebacks on the terminal."""
+    before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
-        session = _open(manifest, config, place)
-    except Exception as error:
-        raise Unreachable(_sentence(error)) from error
-    try:
-        yield session
-    except BaseException:
-        session.finish(exit_code=1)
-        raise
-    session.finish(exit_code=0 if manifest.is_finished else 1)
+        yield
+    finally:
+        logging.raiseExceptions = before
 
 
 def _open(manifest: Manifest, config: dict[str, Any], place: Place) -> Any:
