@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from rnnjax.store.index import INDEX
+from rnnjax.store.rundir import PARAMS
 from scripts.soak import crowd, damage, disks, kills, memory
 from scripts.soak.part import Limit, Outcome, Tally
 from scripts.soak.samples import differences, look
-from scripts.soak.wounds import Wound, cut
+from scripts.soak.wounds import OF_A_RUN, Wound, cut
 from tests.launch_samples import jobs, start
 
 
@@ -18,16 +20,18 @@ def kept(outcome: Outcome) -> str:
 
 
 def test_a_few_kills(tmp_path: Path):
-    summary = kept(kills.soak(Limit(tmp_path, kills=4)))
+    summary = kept(kills.soak(Limit(tmp_path, kills=3)))
     assert "0 lost, 0 half-read, 0 other faults, same bits" in summary
 
 
+@pytest.mark.rare
 def test_a_few_failing_disks(tmp_path: Path):
     scene = {"other probes": disks.SCENES["other probes"]}
     summary = kept(disks.soak(Limit(tmp_path, share=0.03), scene))
     assert "0 lost, 0 tracebacks" in summary
 
 
+@pytest.mark.rare
 def test_some_damage(tmp_path: Path):
     summary = kept(damage.soak(Limit(tmp_path, share=0.02)))
     assert "0 not found, 0 not named, 0 wrong numbers" in summary
@@ -46,13 +50,24 @@ def test_calls_in_one_process(tmp_path: Path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pool = tmp_path_factory.mktemp("soak") / "pool"
-    assert start(pool, jobs("seed=0,1")).failed == 0
+    assert start(pool, jobs("seed=0,1", probe="full")).failed == 0
     return pool
 
 
 @pytest.fixture
 def pool(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "pool"))
+
+
+def test_a_little_damage(pool: Path, tmp_path: Path):
+    """Of the files of a run and the index."""
+    runs = sorted(file.parent.relative_to(pool) for file in pool.glob(f"*/{PARAMS}"))
+    names = [name for name in OF_A_RUN if (pool / runs[0] / name).is_file()]
+    kinds = [(runs[0] / name, runs[1] / name) for name in names]
+    limit = Limit(tmp_path, share=0.005)
+    for do in (damage.every_byte, damage.everything_read):
+        report = do(pool, [*kinds, (Path(INDEX), None)], limit)
+        assert report.faults == [] and report.counts.total() > len(names)
 
 
 def chain(pool: Path, tally: Tally, stages: list[dict[str, str]]) -> kills.Chain:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -86,27 +86,32 @@ class Child:
             TimeoutError: it did not come; the process is killed.
         """
         told: list[Any] = []
-        deadline = time.monotonic() + seconds
+        text, deadline = "", time.monotonic() + seconds
         # A full pipe would keep it from ending.
-        while time.monotonic() < deadline:
-            try:
-                if not self._messages.poll(max(deadline - time.monotonic(), 0)):
-                    break
-                told.append(self._messages.recv())
-            except EOFError:
-                break
-        self._process.join(max(deadline - time.monotonic(), 1))
+        while self._process.exitcode is None and time.monotonic() < deadline:
+            wait([self._output, self._process.sentinel], 0.2)
+            self._take(told)
+            text += _printed(self._output)
+            self._process.join(0.02)
+        self._take(told)
         hangs = self._process.exitcode is None
         if hangs:
             self.send(signal.SIGCONT)
             self._process.kill()
             self._process.join()
-        status, text = self._process.exitcode or 0, _printed(self._output)
+        status = self._process.exitcode or 0
+        text += _printed(self._output)
         for one in (self._messages, self._output, self._process):
             one.close()
         if hangs:
             raise TimeoutError(f"it did not end within {seconds:.0f} s: {text}")
         return Ended(status, text, told)
+
+    def _take(self, told: list[Any]) -> None:
+        """All messages that are there."""
+        with contextlib.suppress(EOFError):
+            while self._messages.poll():
+                told.append(self._messages.recv())
 
 
 def ask(home: Path, do: Callable[..., Any], *arguments: Any) -> Any:

@@ -204,7 +204,7 @@ class Stage:
             said = differences(found.get(key), expected)
             tally.require(not said, "other bits", f"{where}: {key}: {said}")
         kinds, findings = ask(self.limit.home, mended, pool)
-        sound = not kinds - {"leftover", "note"}
+        sound = not kinds - {"leftover", "note", "unsettled"}
         tally.require(sound, "not completed", f"{where}, by fsck: {findings}")
         if len(tally.wrong) == wrong:
             shutil.rmtree(pool)

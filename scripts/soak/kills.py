@@ -269,7 +269,7 @@ class Chain:
         if self.seen != self.expected[-1]:
             self._fault("other bits", f"{self.name}, {self.pool}: at its end")
         kinds, text = ask(self.limit.home, mended, self.pool)
-        if kinds - {"leftover"}:
+        if kinds - {"leftover", "unsettled"}:
             self._fault("damage", f"{self.name}, {self.pool}: {text}")
         if (self.pool / QUARANTINE).exists():
             self._fault("damage", f"{self.name}, {self.pool}: something in quarantine")
