@@ -92,7 +92,8 @@ def _block(low: int, inputs: int, seed: int, ground: Path) -> list[Line]:
         low += len(ended)
         if low < high:
             verdict = "hang" if "Timeout (" in complaint else "crash"
-            kind, words = lines[-1][2:4] if lines else ("command lines", [])
+            begun = [line for line in lines if line[1] == "begun" and line[0] == low]
+            kind, words = begun[0][2:4] if begun else ("command lines", [])
             found.append((low, verdict, kind, words, complaint[-2500:]))
             low += 1
     return found

@@ -58,7 +58,7 @@ def _array(rng: Rng, shape: tuple[int, ...], low: int = 0) -> bytes:
     values: Any = rng.integers(low, STEPS + 1, shape)
     if rng.random() < 0.3:
         values = values.astype(pick(rng, _DTYPES))
-    if rng.random() < 0.1:
+    elif rng.random() < 0.15:
         values = values.astype(float)
         values.flat[0] = pick(rng, (np.nan, np.inf, 1e300, -1e-320, 2.0**63, -1))
     content = io.BytesIO()
