@@ -17,7 +17,7 @@ from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError, one_line
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.store.manifest import Damaged, Manifest
-from rnnjax.store.rundir import BEST, PARAMS, PARAMS_AT, RunDir
+from rnnjax.store.rundir import BEST, CONFIG, MANIFEST, PARAMS, PARAMS_AT, RunDir
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import data_digest
 from rnnjax.sweeps.jobs import run_config
@@ -61,14 +61,24 @@ class Run:
         says so if the file has changed since.
 
         Raises:
-            UserError: the copy may be executed and is not what the run was made with.
+            UserError: the copy may be executed and is not what the run was made with,
+                or there is no configuration of a run.
         """
         tree = self.directory.config()
-        for kind, copy in self._copies.items():
+        copies = self._copies
+        for kind, copy in copies.items():
             if kind not in self._refused:
                 copy.use()
-            tree[kind]["name"] = copy.known_as
-        return run_config(tree)
+        try:
+            for kind, copy in copies.items():
+                tree[kind]["name"] = copy.known_as
+            return run_config(tree)
+        except UserError:
+            raise
+        except Exception as error:  # of another version, or of another's making
+            file = self.path / CONFIG
+            message = f"'{file}' is no configuration of a run: {one_line(error)}"
+            raise Damaged(message) from error
 
     @functools.cached_property
     def _copies(self) -> dict[str, Copy]:
@@ -173,7 +183,11 @@ class Run:
     @functools.cached_property
     def spec(self) -> TaskSpec:
         """Sizes, loss and metric of its task, as the run recorded them."""
-        return TaskSpec(**self.manifest.task)
+        try:
+            return TaskSpec(**self.manifest.task)
+        except TypeError as error:
+            message = f"'{self.path / MANIFEST}' knows no task: {one_line(error)}"
+            raise Damaged(message) from error
 
     @functools.cached_property
     def model(self) -> SequenceModel:

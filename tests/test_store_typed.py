@@ -1,5 +1,7 @@
 """Records whose seal is right and whose fields are not: damage, by the field's name."""
 
+import gc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from rnnjax.store import portable
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.index import INDEX, read_index
 from rnnjax.store.manifest import Damaged
+from rnnjax.store.netcdf import dataset_of
 from rnnjax.store.pool import Pool
 from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
 from scripts.soak.mutations import forge
@@ -148,3 +151,45 @@ def test_a_column_that_is_named_twice(pool: Pool, capsys: pytest.CaptureFixture[
     for by in ("seed,seed", "cell,cell.name", "seed,cell,seed"):
         assert main(["runs", str(pool.path), "--by", by]) == 0
         assert "1 runs" in capsys.readouterr().out
+
+
+CONFIGS = ("init: 3", "model: {hidden: x}", "optimizer: {lr: []}", "cell: lstm", "a: 1")
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_a_configuration_with_the_right_digest(text: str, pool: Pool) -> None:
+    run = pool.runs()[0].path
+    (run / "config.yaml").write_text(text + "\n")
+    forge(run, "config.yaml")
+    opened = rnnjax.open_run(run)
+    with pytest.raises(Damaged, match="config.yaml' is no configuration of a run"):
+        opened.config  # noqa: B018
+    with pytest.raises(Damaged, match="manifest.json' knows no task"):
+        opened.spec  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "words", ("fsck loop", "fsck a\0b", "runs {} --csv a\0", "runs {} --parquet loop/x")
+)
+def test_paths_that_nothing_can_have(
+    words: str,
+    pool: Pool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert main(words.format(pool.path).split(" ")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_damaged_netcdf_is_one_error(pool: Pool) -> None:
+    """Nothing more is printed when what was half-read is collected."""
+    content = bytearray((pool.runs()[0].path / "probes.nc").read_bytes())
+    for place in (8, 219):  # at others HDF5 itself may never end
+        damaged = bytes(content[:place]) + bytes(40) + bytes(content[place + 40 :])
+        with suppress(Exception):
+            dataset_of(damaged)
+    gc.collect()

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnjax.cli.commands import cell_text, console
@@ -119,7 +118,8 @@ def _write_out(frame: "pl.DataFrame", view: View) -> None:
     from rnnjax.store.atomic import writable, write_bytes
     from rnnjax.store.frames import csv_bytes, parquet_bytes
 
-    file = Path(view.csv or view.parquet or "")
+    name = view.csv or view.parquet or ""
+    file = user_path(name, f"cannot write '{name}'")
     content = csv_bytes(frame) if view.csv else parquet_bytes(frame)
     with writable(file):
         if file.exists() and not (file.is_file() or file.is_dir()):

@@ -12,7 +12,7 @@ from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_bytes, write_text
-from rnnjax.store.netcdf import netcdf_bytes
+from rnnjax.store.netcdf import dataset_of, netcdf_bytes
 
 
 RESULTS, RECORD = ".nc", ".json"
@@ -91,7 +91,7 @@ class Shelf:
                 f"'{self.folder}' holds no results of preset {preset}{there}"
             )
         try:
-            return xr.load_dataset(file, engine="h5netcdf")
+            return dataset_of(read_file(file))
         except Exception as error:  # HDF5 and its readers raise many kinds
             raise UserError(f"'{file}' is no file of results, or damaged") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from rnnjax.errors import UserError
+from rnnjax.paths import user_path
 from rnnjax.store.atomic import writable
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, STALE_SECONDS, claimed, lives, stale_files
@@ -71,7 +72,7 @@ def examine(path: str | Path) -> Examination:
         UserError: the folder is no pool.
         OtherFormat: its runs are of another version.
     """
-    folder = Path(path).resolve()
+    folder = user_path(path, f"'{path}' is no folder").resolve()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{path}'")
     runs = [RunDir(entry) for entry in sorted(folder.iterdir()) if _holds_run(entry)]

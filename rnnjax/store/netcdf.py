@@ -4,11 +4,13 @@ HDF5 writes files by itself, and ends the whole process where the disk is full. 
 are written like those of every other file.
 """
 
+import io
 import json
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+import h5py
 import xarray as xr
 
 
@@ -32,6 +34,19 @@ def netcdf_bytes(
         clean[name].attrs = _attributes(variable.attrs)
     with _ONE:
         return bytes(clean.to_netcdf(None, engine="h5netcdf", encoding=encoding))
+
+
+def dataset_of(content: bytes) -> xr.Dataset:
+    """The inverse of `netcdf_bytes`, all of it in memory; libraries raise many errors.
+
+    HDF5 looks first: where it fails inside of h5netcdf, that complains again when its
+    half-made file is collected.
+    """
+    with _ONE:
+        with h5py.File(io.BytesIO(content)) as file:
+            for name in file:
+                file[name]
+        return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
 
 
 def _attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:

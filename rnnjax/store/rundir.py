@@ -1,7 +1,6 @@
 """A run directory: a few files, sealed by the manifest, which is written last."""
 
 import hashlib
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import yaml
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store.manifest import Damaged, Manifest
+from rnnjax.store.netcdf import dataset_of
 
 
 CONFIG = "config.yaml"
@@ -89,11 +89,7 @@ class RunDir:
 
     def probes(self) -> xr.Dataset:
         """Quantities of gradient flow, with named dimensions."""
-
-        def parse(content: bytes) -> xr.Dataset:
-            return xr.load_dataset(io.BytesIO(content), engine="h5netcdf")
-
-        return self._parsed(PROBES, parse)
+        return self._parsed(PROBES, dataset_of)
 
     def params_bytes(self) -> bytes:
         """Parameters as ``flax.serialization.to_bytes`` wrote them."""
