@@ -99,6 +99,29 @@ def test_what_does_not_end_is_ended_after_it_closed(number):
     assert interrupts.GRACE_SECONDS < seconds
 
 
+def test_a_pipe_that_nobody_reads_keeps_no_process():
+    fills = """with interrupts.deferred():
+            while True:
+                os.write(2, bytes(999))"""
+    program = PROGRAM.replace("import sys, time", "import os, sys, time")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program.format(work=f"{READY}\n        {fills}")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_second_signal_does_not_wait():
     out, status, seconds = run(DEFERS, signal.SIGINT, signal.SIGINT)
     assert status == 130 and seconds < interrupts.GRACE_SECONDS

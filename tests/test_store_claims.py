@@ -1,6 +1,7 @@
 """Claims: several processes share a pool, and each run is made by one of them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -187,3 +188,16 @@ def test_signs_of_processes_that_are_gone_are_removed(tmp_path: Path):
     (left,) = (tmp_path / CLAIMS).iterdir()
     with Claims(tmp_path) as own:
         assert list((tmp_path / CLAIMS).iterdir()) == [own.sign] != [left]
+
+
+@pytest.mark.parametrize("what", ["sign", "all"])
+def test_claims_that_somebody_removed_are_made_anew(two, what):
+    one, other = two
+    assert one.take("a")
+    if what == "sign":
+        one.sign.unlink()
+    else:
+        shutil.rmtree(one.folder)
+    assert one.holds("a") == (what == "sign")
+    assert one.take("b") and not other.take("b")
+    assert other.take("a") == (what == "all")

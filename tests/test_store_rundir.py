@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.store import atomic
+from rnnjax.store.claims import Overtaken
 from rnnjax.store.identity import file_digest
 from rnnjax.store.rundir import RunDir, run_path
-from rnnjax.store.writing import begin_run, finish_run, settle, write_source
+from rnnjax.store.writing import (
+    begin_run,
+    check_own,
+    finish_run,
+    settle,
+    write_source,
+)
 from tests.store_samples import config_of, manifest_of, metrics_of, probes_of
 
 
@@ -310,3 +317,19 @@ def test_a_file_that_changed_after_the_run_is_not_read(tmp_path: Path, name: str
         (run.path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}' is not what the run left"):
             readers[name]()
+
+
+@pytest.mark.parametrize("by", ["begun again", "sealed", "removed"])
+def test_who_was_overtaken_writes_nothing(tmp_path: Path, by: str):
+    run = begun(tmp_path)
+    later = begin_run(run.path, KEPT, manifest_of(KEY, created="later"))
+    if by == "sealed":
+        finish_second(later)
+    elif by == "removed":
+        shutil.rmtree(run.path)
+        run.path.mkdir()
+    before = contents(run)
+    stale = manifest_of(KEY, status="running").to_json().encode()
+    with pytest.raises(Overtaken):
+        check_own(run, stale)
+    assert contents(run) == before

@@ -14,9 +14,12 @@ from rnnjax.store.claims import Claims
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import work
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.job_data import check_loaded, with_data
+from rnnjax.sweeps.launchers.order import Parcel
 from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.progress import PackSize
-from rnnjax.sweeps.settings import LauncherConfig
+from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings
+from rnnjax.training.build import forget_data
 from tests.launch_samples import Witness, contents, jobs, params_of, start
 from tests.training_samples import compiled, differing
 
@@ -93,6 +96,23 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
         assert hydra_of(run) == hydra_of(other)
     again = start(tmp_path, planned, launcher=launcher)
     assert again.computed == 0 and again.runs == found.runs
+
+
+def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):
+    """Data and imported modules are known by what they were when the launch began."""
+    file = tmp_path / "pairs.txt"
+    lines = [f"a good film {i}\t1\na bad film {i}\t0" for i in range(30)]
+    file.write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    (job,) = with_data(jobs("seed=0", task=["task=reviews", f"task.path={file}"]))
+    pool = LaunchSettings(out=str(tmp_path / "pool"))
+    parcel = Parcel((job,), (), pool, "sweep", str(tmp_path))
+    check_loaded([job])
+    file.write_text("\n".join(lines).replace("bad film 3\t0", "bad film 3\t1"))
+    forget_data()
+    with pytest.raises(UserError, match="data of task=reviews have changed"):
+        parcel()
+    assert not (tmp_path / "pool").exists()
 
 
 def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):

@@ -139,7 +139,7 @@ def finish_run(
     }
     contents = {name: content for name, content in given.items() if content is not None}
     for name, content in contents.items():
-        _check_own(run, opened)
+        check_own(run, opened)
         write_bytes(run.path / name, content, durable=False)
     with writable(run.path):
         for name in (CONFIG, *contents):
@@ -147,14 +147,14 @@ def finish_run(
         sync(run.path)
     digests = {name: _digest(content) for name, content in contents.items()}
     seal = manifest.replace(files=begun.files | digests | manifest.files)
-    _check_own(run, opened)
+    check_own(run, opened)
     write_text(run.path / MANIFEST, seal.to_json())
     home = RunDir(run.home)
     settle(home)
     return home
 
 
-def _check_own(run: RunDir, opened: bytes) -> None:
+def check_own(run: RunDir, opened: bytes) -> None:
     """Raise `Overtaken` unless the manifest is still the one that was begun with.
 
     A process may have been stopped for any time at all.
