@@ -11,12 +11,14 @@ import polars as pl
 import pytest
 
 from rnnjax.errors import UserError
-from rnnjax.store.atomic import write_atomically
-from rnnjax.store.rundir import METRICS, RunDir
+from rnnjax.store.atomic import write_bytes
+from rnnjax.store.frames import csv_bytes, parquet_bytes
+from rnnjax.store.rundir import MANIFEST, METRICS, RunDir
 from rnnjax.tasks import Arrays, Mnist, Reviews, Text, load_task_file
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.tasks.numbers import LARGEST
+from tests.store_samples import manifest_of
 from tests.test_tasks_files import USER_TASK, idx
 
 
@@ -309,12 +311,13 @@ def test_tables_are_written_where_they_should_be(name: str, here: Path) -> None:
         Path(decoy).mkdir()
         pl.DataFrame({"step": [9]}).write_parquet(Path(decoy) / METRICS)
     frame = pl.DataFrame({"step": [1, 2]})
-    write_atomically(folder / METRICS, frame.write_parquet)
-    write_atomically(folder / "runs.csv", frame.write_csv)
+    (folder / MANIFEST).write_text(manifest_of("ab").to_json())
+    write_bytes(folder / METRICS, parquet_bytes(frame))
+    write_bytes(folder / "runs.csv", csv_bytes(frame))
     assert RunDir(folder).metrics().equals(frame)
     assert (folder / "runs.csv").read_text() == "step\n1\n2\n"
     written = {path.name for path in here.parent.rglob("*") if path.is_file()}
-    assert written == {METRICS, "runs.csv"}
+    assert written == {MANIFEST, METRICS, "runs.csv"}
 
 
 @pytest.mark.parametrize(
