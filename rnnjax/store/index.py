@@ -104,7 +104,7 @@ def tells_of(row: Row, run: RunDir) -> bool:
     try:
         return row.manifest == hashlib.sha256(run.manifest_bytes()).hexdigest()
     except UserError:
-        return False
+        return True  # damaged, which is found there, too
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
