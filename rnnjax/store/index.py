@@ -102,7 +102,9 @@ def tells_of(row: Row, run: RunDir) -> bool:
     if not stamp or stamp == row.stamp:
         return True
     try:
-        return row.manifest == hashlib.sha256(run.manifest_bytes()).hexdigest()
+        content = run.manifest_bytes()
+        run.manifest_of(content)
+        return row.manifest == hashlib.sha256(content).hexdigest()
     except UserError:
         return True  # damaged, which is found there, too
 
