@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -81,9 +82,9 @@ def rnnjax_data() -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _own_registries() -> Iterator[None]:
-    """A user's cell or task that a test registers is gone after the test."""
+@contextmanager
+def own_registries() -> Iterator[None]:
+    """A user's cell or task that is registered inside is gone afterwards."""
     from rnnjax.cells import CELLS
     from rnnjax.tasks import TASKS
 
@@ -91,3 +92,16 @@ def _own_registries() -> Iterator[None]:
     yield
     for registry, entries in before:
         vars(registry)["_entries"] = entries
+
+
+@pytest.fixture(autouse=True)
+def _own_registries() -> Iterator[None]:
+    with own_registries():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _own_registries_of_a_module() -> Iterator[None]:
+    """The same for what fixtures of a module register, which come before a test's."""
+    with own_registries():
+        yield

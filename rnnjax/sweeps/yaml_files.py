@@ -54,12 +54,12 @@ def _content(file: Path) -> bytes:
 
 
 def _check_size(file: Path, text: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=_Parser):  # which does not recur, as others do
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise UserError(f"'{file}' is nested more than {DEEPEST} levels deep")
+    try:
+        _check_depth(file, text, _Parser)
+    except yaml.YAMLError:
+        # libyaml has a limit of its own, met as it looks ahead.
+        _check_depth(file, text, yaml.SafeLoader)
+        raise
     for document in yaml.compose_all(text, Loader=_Parser):
         if document is not None and _size(document, {}) > MOST_NODES:
             raise UserError(
@@ -67,8 +67,17 @@ def _check_size(file: Path, text: str) -> None:
             )
 
 
+def _check_depth(file: Path, text: str, parser: Any) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=parser):  # which does not recur, as others do
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UserError(f"'{file}' is nested more than {DEEPEST} levels deep")
+
+
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Nodes below one, an alias counted as often as it stands there."""
+    """The number of nodes of a tree in which every alias is written out."""
     if id(node) not in known:
         known[id(node)] = MOST_NODES + 1  # what holds itself is endless
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
