@@ -82,7 +82,7 @@ class Claims:
         """
         folder = self.folder / identity
         latest = _latest(folder)
-        if latest is not None and not self.is_stale(folder / str(latest)):
+        if latest is not None and not self._is_stale(folder / str(latest)):
             return identity in self._held and self.holds(identity)
         own = folder / str(0 if latest is None else latest + 1)
         with writable(own):
@@ -126,14 +126,14 @@ class Claims:
         """Who works on a run, in words; empty if nobody does."""
         latest = _latest(self.folder / identity)
         try:
-            sign = (self.folder / identity / str(latest)).read_text(errors="replace")
+            sign = _text(self.folder / identity / str(latest))
         except OSError:
             return ""
         pid, _, where = sign.strip().partition(" ")
         return f"process {pid} on {where.partition(' ')[0]}"
 
-    def is_stale(self, claim: Path) -> bool:
-        """Whether the process of a claim, or of a sign, is gone or has been silent.
+    def _is_stale(self, claim: Path) -> bool:
+        """Whether the process of a claim is gone or has been silent.
 
         It is gone if its number is free on this machine. It is silent by the clock of
         the file system; a time from the future, or of a clock that stands, is watched

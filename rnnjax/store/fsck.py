@@ -1,6 +1,5 @@
 """Examine a pool: damaged runs, an index that tells something else, leftovers."""
 
-import hashlib
 import re
 import shutil
 import time
@@ -15,11 +14,12 @@ from rnnjax.paths import user_path
 from rnnjax.store.atomic import writable
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, STALE_SECONDS, claimed, lives, stale_files
+from rnnjax.store.identity import digest
 from rnnjax.store.index import INDEX, read_index, row_of
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.pool import Pool, by_rank
 from rnnjax.store.quarantine import QUARANTINE, damage, set_aside
-from rnnjax.store.rundir import CONFIG, MANIFEST, NEXT, RunDir
+from rnnjax.store.rundir import CONFIG, MANIFEST, NEXT, RunDir, identity_in
 from rnnjax.store.sweep_record import SWEEP, SWEEPS, read_sweep
 from rnnjax.store.writing import settle
 
@@ -45,7 +45,7 @@ class Finding:
 
     kind: Kind
     text: str
-    mend: Callable[[], None] | None = None
+    mend: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def examine(path: str | Path) -> Examination:
         findings += [_twice(run, known[identity], folder) for run in others]
     findings += _checkpoints(folder, known, bool(busy))
     findings += _index(folder, known, bool(busy))
-    named = {run.path.name.rpartition("-")[2] for run in runs}
+    named = {identity_in(run.path.name) for run in runs}
     findings += _sweeps(folder, known.keys() | named)
     findings += _leftovers(folder)
     return Examination(len(runs), finished, len(busy), tuple(findings))
@@ -136,7 +136,7 @@ def _identity(run: RunDir) -> str:
     try:
         return run.manifest().identity
     except UserError:
-        return run.path.name.rpartition("-")[2]
+        return identity_in(run.path.name)
 
 
 def _rank(run: RunDir) -> tuple[bool, str]:
@@ -146,7 +146,7 @@ def _rank(run: RunDir) -> tuple[bool, str]:
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
     """Move a run to quarantine if nobody has begun or mended it since it was seen."""
     if _identity(run) not in claimed(pool) and still():
-        set_aside(run.path, pool, why, lambda text: None)
+        set_aside(run.path, pool, why)
 
 
 def _damaged(run: RunDir, pool: Path, why: str) -> Finding:
@@ -160,14 +160,14 @@ def _attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
         return
     # The run was found whole: files of a sealed attempt that are not in its folder any
     # more are in their places already.
-    if _is_sealed(RunDir(attempt)):
-        if _identity(RunDir(attempt)) != _identity(run):
-            why = f"'{attempt}' is another run, copied there"
-            mend = partial(set_aside, attempt, pool, why, lambda text: None)
-            yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
-            return
+    if run.later_manifest() is not None:
         text = f"a later result of '{run.path}' is sealed and not in its place"
         yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
+        return
+    if _is_sealed(RunDir(attempt)):
+        why = f"'{attempt}' is another run, copied there"
+        mend = partial(set_aside, attempt, pool, why)
+        yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
         return
     text = f"'{attempt}' is an attempt that did not end; repair removes it"
 
@@ -216,7 +216,7 @@ def _torn(folder: Path, pool: Path, why: str) -> Finding:
         try:
             PackCheckpoint(folder).check()
         except UserError as error:
-            set_aside(folder, pool, str(error), lambda text: None)
+            set_aside(folder, pool, str(error))
 
     return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
 
@@ -239,7 +239,7 @@ def _index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Find
         run.path.name
         for identity, run in known.items()
         if (row := found.rows.get(identity)) is None
-        or row.manifest != hashlib.sha256(run.manifest_bytes()).hexdigest()
+        or row.manifest != digest(run.manifest_bytes())
         or row.folder != run.path.name
     ]
     gone = [

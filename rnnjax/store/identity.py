@@ -108,6 +108,15 @@ def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:
     return kept
 
 
+def digest(content: bytes) -> str:
+    """SHA-256 of some bytes, in hexadecimal.
+
+    >>> digest(b"")
+    'e3b0c4...'
+    """
+    return hashlib.sha256(content).hexdigest()
+
+
 def file_digest(path: str | Path) -> str:
     """SHA-256 of the bytes of a file, in hexadecimal.
 

@@ -1,7 +1,6 @@
 """The index of a pool: one line of JSON per event, the last of a run counts."""
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
-from rnnjax.store.identity import SCHEMA_VERSION
+from rnnjax.store.identity import SCHEMA_VERSION, digest
 from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.store.typed import check_types
@@ -78,7 +77,7 @@ def row_of(run: RunDir) -> Row:
         facts,
         dict(flatten(run.config())),
         manifest.results,
-        hashlib.sha256(content).hexdigest(),
+        digest(content),
         stamp,
     )
 
@@ -104,7 +103,7 @@ def tells_of(row: Row, run: RunDir) -> bool:
     try:
         content = run.manifest_bytes()
         run.manifest_of(content)
-        return row.manifest == hashlib.sha256(content).hexdigest()
+        return row.manifest == digest(content)
     except UserError:
         return True  # damaged, which is found there, too
 

@@ -20,7 +20,7 @@ from rnnjax.store.index import (
     write_rows,
 )
 from rnnjax.store.manifest import OtherFormat
-from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.rundir import MANIFEST, RunDir, identity_in
 from rnnjax.store.table import table_of
 
 
@@ -100,7 +100,7 @@ class Pool:
         """Folders by the identity that ends their names; nothing is read."""
         found: dict[str, list[Path]] = {}
         for folder in self._folders():
-            found.setdefault(folder.rpartition("-")[2], []).append(self.path / folder)
+            found.setdefault(identity_in(folder), []).append(self.path / folder)
         return found
 
     def _folders(self) -> set[str]:

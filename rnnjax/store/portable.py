@@ -1,11 +1,12 @@
 """JSON that every reader accepts, that keeps NaN and infinities, and shows damage."""
 
-import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from rnnjax.store.identity import digest
 
 
 TAG = "$float"
@@ -72,7 +73,7 @@ def opened(text: str | bytes) -> dict[str, Any]:
 
 
 def _end(body: bytes) -> bytes:
-    return f', "{SEAL}": "{hashlib.sha256(body).hexdigest()}"}}'.encode()
+    return f', "{SEAL}": "{digest(body)}"}}'.encode()
 
 
 _END = len(_end(b""))

@@ -1,7 +1,6 @@
 """What is damaged is named and moved aside: one bad run costs one run."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from rnnjax.errors import UserError
@@ -42,8 +41,11 @@ def damage(run: RunDir, ended: bool = False) -> str | None:
     return None
 
 
-def set_aside(path: Path, pool: Path, why: str, tell: Callable[[str], object]) -> None:
-    """Move a damaged folder of a pool into its quarantine, and say so.
+def set_aside(path: Path, pool: Path, why: str) -> str:
+    """Move a damaged folder of a pool into its quarantine.
+
+    Returns:
+        A sentence that says so, for the user.
 
     Raises:
         UserError: it cannot be moved.
@@ -56,4 +58,4 @@ def set_aside(path: Path, pool: Path, why: str, tell: Callable[[str], object]) -
         place = room / f"{path.name}.{number}"
     with writable(place):
         os.rename(path, place)
-    tell(f"{why.rstrip('.')}; moved to '{place}'")
+    return f"{why.rstrip('.')}; moved to '{place}'"

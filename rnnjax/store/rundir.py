@@ -1,6 +1,5 @@
 """A run directory: a few files, sealed by the manifest, which is written last."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import yaml
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
+from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.netcdf import dataset_of
 
@@ -25,6 +25,8 @@ PARAMS = "params.msgpack"
 PARAMS_AT = "params_at.msgpack"
 BEST = "best.msgpack"
 STATE = "state.msgpack"
+RESULTS = (METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE)
+"""What a run may leave beside its configuration and its manifest."""
 SOURCES = "source"
 """Folder of the user's files that a run was made with, ``cell.py`` and ``task.py``."""
 NEXT = "next"
@@ -80,7 +82,7 @@ class RunDir:
         Raises:
             UserError: there is none.
         """
-        return self._next_manifest() or _read(self.path / MANIFEST, self.path)
+        return self.later_manifest() or _read(self.path / MANIFEST, self.path)
 
     def metrics(self) -> pl.DataFrame:
         """One row per recorded training step, column ``step`` among them."""
@@ -133,8 +135,8 @@ class RunDir:
             Damaged: one is missing or was changed.
         """
         manifest = self.manifest()
-        for name, digest in manifest.files.items():
-            self._checked(name, digest)
+        for name, known in manifest.files.items():
+            self._checked(name, known)
         for kind in ("cell", "task"):
             if manifest.is_finished and kind in manifest.digests:
                 source = self.source(kind).relative_to(self.path).as_posix()
@@ -159,19 +161,19 @@ class RunDir:
             # Once more: a later attempt may have taken its place between the two reads.
             return self._checked(name, self.manifest().files.get(name))
 
-    def _checked(self, name: str, digest: str | None) -> bytes:
+    def _checked(self, name: str, known: str | None) -> bytes:
         """The content of a file; a digest that is known must be its."""
         file = self.path / name
         moved = self.path / NEXT / name
-        if self._next_manifest() and moved.is_file():
+        if self.later_manifest() and moved.is_file():
             file = moved
         try:
             content = _read(file, self.path)
         except UserError:
-            if digest is None:
+            if known is None:
                 raise
             raise Damaged(f"'{file}' is missing, and the run had left it") from None
-        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        if known is not None and digest(content) != known:
             raise Damaged(
                 f"'{file}' is not what the run left: the file was changed or damaged; "
                 "put it back, or train again"
@@ -185,8 +187,8 @@ class RunDir:
         except UserError as error:
             raise type(error)(f"'{self.path / MANIFEST}': {error}") from None
 
-    def _next_manifest(self) -> bytes | None:
-        """The manifest of an attempt that was sealed and not yet moved to its place."""
+    def later_manifest(self) -> bytes | None:
+        """The manifest of a later attempt that is sealed and not yet in its place."""
         try:
             content = read_file(self.path / NEXT / MANIFEST)
             later = Manifest.from_json(content)
@@ -204,6 +206,15 @@ def _read(file: Path, run: Path) -> bytes:
         raise UserError(f"the run '{run}' holds no {file.name}") from None
     except OSError as error:
         raise Damaged(f"cannot read '{file}': {error.strerror}") from None
+
+
+def identity_in(folder: str) -> str:
+    """The identity that ends the name of a run directory, see `run_path`.
+
+    >>> identity_in("lstm-seed=0-3fa9c2d41e07")
+    '3fa9c2d41e07'
+    """
+    return folder.rpartition("-")[2]
 
 
 def run_path(pool: str | Path, name: str, identity: str) -> Path:

@@ -7,7 +7,6 @@ files move up, the manifest last. Who is killed in between has lost nothing, and
 next `begin_run` or `settle` moves the rest.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
 from rnnjax.store.claims import Overtaken
 from rnnjax.store.frames import parquet_bytes
+from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.rundir import (
@@ -33,6 +33,7 @@ from rnnjax.store.rundir import (
     PARAMS,
     PARAMS_AT,
     PROBES,
+    RESULTS,
     SOURCES,
     STATE,
     RunDir,
@@ -64,14 +65,14 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
         make_folder(run.path)
     with writable(run.path):
         # An attempt that did not end leaves nothing for the next one.
-        for file in (MANIFEST, METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE):
+        for file in (MANIFEST, *RESULTS):
             (run.path / file).unlink(missing_ok=True)
         for leftover in run.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
     text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     # Nothing is lost if these are: a run without a result is computed again.
     write_text(run.path / CONFIG, text, durable=False)
-    digests = {CONFIG: _digest(text.encode())}
+    digests = {CONFIG: digest(text.encode())}
     opened = manifest.replace(status="running", files=digests).to_json()
     write_text(run.path / MANIFEST, opened, durable=False)
     return run
@@ -145,7 +146,7 @@ def finish_run(
         for name in (CONFIG, *contents):
             sync(run.path / name)
         sync(run.path)
-    digests = {name: _digest(content) for name, content in contents.items()}
+    digests = {name: digest(content) for name, content in contents.items()}
     seal = manifest.replace(files=begun.files | digests | manifest.files)
     check_own(run, opened)
     write_text(run.path / MANIFEST, seal.to_json())
@@ -174,26 +175,19 @@ def settle(run: RunDir) -> None:
         UserError: one cannot be moved.
     """
     attempt = run.path / NEXT
-    try:
-        sealed, own = RunDir(attempt).manifest(), run.manifest()
-    except UserError:
+    if run.later_manifest() is None:
         return
-    if not sealed.is_finished or sealed.identity != own.identity:
-        return
+    sealed = run.manifest()
     with writable(run.path):
         for file in sorted(attempt.rglob("*")):
             place = run.path / file.relative_to(attempt)
             if file.is_file() and file != attempt / MANIFEST:
                 place.parent.mkdir(exist_ok=True)
                 os.replace(file, place)
-        for name in (METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE):
+        for name in RESULTS:
             if name not in sealed.files:
                 (run.path / name).unlink(missing_ok=True)
         sync(run.path)
         os.replace(attempt / MANIFEST, run.path / MANIFEST)
         shutil.rmtree(attempt, ignore_errors=True)
         sync(run.path)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -175,7 +175,7 @@ class PackRun:
         )
         path = self._place(planned)
         if why := damage(RunDir(path)):
-            set_aside(path, self.pool.path, why, self.progress.warn)
+            self.progress.warn(set_aside(path, self.pool.path, why))
         run = begin_run(path, job.stored, manifest)
         if run.path == path:  # what is sealed stays until the new attempt is
             self.pool.add(run)
@@ -191,8 +191,7 @@ def _holds_another(run: RunDir, identity: str) -> bool:
 
 def _is_sealed(run: RunDir, begun: Manifest) -> bool:
     """Whether a run that was begun has its result; an attempt has moved then."""
-    home = RunDir(run.home if run.has(MANIFEST) else run.path.parent)
-    place = run if run.has(MANIFEST) else home
+    place = run if run.has(MANIFEST) else RunDir(run.path.parent)
     if not place.has(MANIFEST):
         return False
     found = place.manifest()

@@ -140,7 +140,7 @@ def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
         try:
             PackCheckpoint(folder).members()
         except UserError as error:
-            set_aside(folder, pool, str(error), tell)
+            tell(set_aside(folder, pool, str(error)))
 
 
 def pack_of(members: Sequence[Planned], pool: Path) -> PlannedPack:

@@ -4,14 +4,13 @@ Whoever hands over a run folder chooses what is in it. So a copy is executed whe
 user allows it, or has named a file of the very same bytes in this process.
 """
 
-import hashlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import file_digest
+from rnnjax.store.identity import digest, file_digest
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.user_files import KINDS, UserFile, is_named, reference, register
 
@@ -69,7 +68,7 @@ class Copy:
                 made with.
         """
         content = self.place.read_bytes() if self.place.is_file() else b""
-        if hashlib.sha256(content).hexdigest() != self.digest:
+        if digest(content) != self.digest:
             raise UserError(
                 f"the {self.kind} {self.name} cannot be used: '{self.place}' is not "
                 "the file that the run was made with"

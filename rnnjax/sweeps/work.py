@@ -216,7 +216,7 @@ class Work:
             training = PackTraining(compiled, configs, saving, start)
         except Damaged as error:  # it begins again from its start
             folder, pool = pack.checkpoint.folder, self.pool.path
-            set_aside(folder, pool, str(error), self.progress.warn)
+            self.progress.warn(set_aside(folder, pool, str(error)))
             training = PackTraining(compiled, configs, saving, start)
         training.warm()
         return training
