@@ -13,7 +13,7 @@ from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
 from rnnjax.sweeps.appetite import check_needs, needs
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
-from rnnjax.sweeps.job_data import with_data
+from rnnjax.sweeps.job_data import check_loaded, with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.order import Order
@@ -55,7 +55,7 @@ def launch(
         jobs: composed and validated.
         settings: pool, capacity, checkpoints, what to do with stale runs.
         command: the command line, for the record.
-        progress: told of every advance; None: Python's warnings say what is wrong.
+        progress: shows what happens; None: problems become Python warnings.
         callbacks: told of the jobs; whoever made them closes them.
 
     Raises:
@@ -66,6 +66,7 @@ def launch(
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
     planned = without_twins([plan(job) for job in with_data(jobs)])
+    check_loaded(one.job for one in planned)
     told = progress or Warnings()
     warn = told.warn
     rows = _whole(pool, planned)

@@ -19,7 +19,6 @@ from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
-from rnnjax.sweeps.job_data import check_loaded
 from rnnjax.sweeps.pack_run import PackRun, counted
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
@@ -101,8 +100,6 @@ class Work:
         self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
     ) -> list[PlannedPack]:
         """The packs that `do` would run."""
-        left = [one.job for one in planned if one.identity in unfinished]
-        check_loaded(left)
         started = with_starts(self.pool, planned, rows, unfinished)
         return make_packs(started, unfinished, self.pool.path, self.slots)
 

@@ -9,6 +9,7 @@ from rnnjax.devices import keep_programs, use_devices
 from rnnjax.errors import UserError
 from rnnjax.store.index import Row
 from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.job_data import check_loaded
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Planned, make_packs, plan
 from rnnjax.sweeps.progress import PackSize, Progress, Warnings
@@ -107,6 +108,7 @@ class Parcel:
                         "launch began; launch it again"
                     )
         planned = [plan(job) for job in self.jobs]
+        check_loaded(self.jobs)
         unfinished = {one.identity for one in planned}
         rows = {row.identity: row for row in self.rows}
         return Work(self.settings, self.group, Warnings()).do(planned, rows, unfinished)
