@@ -10,7 +10,8 @@ import pytest
 
 import rnnjax.report
 from rnnjax.cli import commands
-from rnnjax.cli.main import LISTS, main
+from rnnjax.cli.main import main
+from rnnjax.cli.parsing import LISTS
 from rnnjax.errors import UserError
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.settings import LaunchSettings

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 import pytest
@@ -20,7 +22,7 @@ from tests.launch_samples import SIZES, Witness, jobs, params_of, start
 SECONDS = 5.0
 
 PROGRAM = """
-import sys, time
+import os, sys, time
 from rnnjax import interrupts
 
 def busy():
@@ -46,6 +48,12 @@ DEFERS = f"""
                 while True:
                     time.sleep(.01)
 """
+FILLS = f"""
+        {READY}
+        with interrupts.deferred():
+            while True:
+                os.write(2, bytes(999))
+"""
 LOOKS = f"""
         with interrupts.deferred():
             {READY}
@@ -56,25 +64,33 @@ LOOKS = f"""
 """
 
 
-def run(work: str, *signals: signal.Signals) -> tuple[str, int, float]:
-    """Output, exit status and seconds of a program that gets signals."""
+@contextmanager
+def started(work: str, errors: int) -> Iterator[subprocess.Popen[str]]:
+    """A program that has said that it is ready; its errors go to `errors`."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(work=work.strip())],
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         text=True,
     )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def run(work: str, *signals: signal.Signals) -> tuple[str, int, float]:
+    """Output, exit status and seconds of a program that gets signals."""
+    with started(work, subprocess.STDOUT) as process:
         began = time.monotonic()
         for number in signals:
             process.send_signal(number)
             time.sleep(0.3)
         out, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    return out, process.returncode, time.monotonic() - began
+        return out, process.returncode, time.monotonic() - began
 
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -100,26 +116,11 @@ def test_what_does_not_end_is_ended_after_it_closed(number):
 
 
 def test_a_pipe_that_nobody_reads_keeps_no_process():
-    fills = """with interrupts.deferred():
-            while True:
-                os.write(2, bytes(999))"""
-    program = PROGRAM.replace("import sys, time", "import os, sys, time")
-    process = subprocess.Popen(
-        [sys.executable, "-c", program.format(work=f"{READY}\n        {fills}")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with started(FILLS, subprocess.PIPE) as process:
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) in (130, 143)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_second_signal_does_not_wait():

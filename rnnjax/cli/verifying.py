@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnjax.counting import count
 from rnnjax.errors import UserError
 
 
@@ -140,5 +141,4 @@ def summary(outcomes: Counter[str]) -> str:
         "refused": "cannot be verified",
     }
     parts = [f"{outcomes[key]} {text}" for key, text in words.items() if outcomes[key]]
-    count = outcomes.total()
-    return f"{count} run{'s' * (count != 1)}: {', '.join(parts)}"
+    return f"{count(outcomes.total(), 'run')}: {', '.join(parts)}"

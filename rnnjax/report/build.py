@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnnjax.counting import count
 from rnnjax.report import words, words_flow
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
@@ -17,7 +18,6 @@ from rnnjax.report.grids import (
     outcome_grid,
     runs_grid,
 )
-from rnnjax.report.naming import count
 from rnnjax.report.owned import Owned
 from rnnjax.report.page import Page, render
 from rnnjax.report.places import Place

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from rnnjax.counting import count
 from rnnjax.report.instruments.numbers import (
     JOINT,
     labels,
@@ -16,7 +17,7 @@ from rnnjax.report.instruments.numbers import (
     lost_examples,
     pick,
 )
-from rnnjax.report.naming import count, listing
+from rnnjax.report.naming import listing
 
 
 FIRST, ADJOINT = "first_nonfinite_step", "log10_adjoint"

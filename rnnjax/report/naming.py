@@ -173,12 +173,3 @@ def listing(items: list[str]) -> str:
     return (
         " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else ""
     )
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """A number of things.
-
-    >>> count(1, "seed"), count(2, "seed")
-    ('1 seed', '2 seeds')
-    """
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from rnnjax.counting import count
 from rnnjax.probes.decay import Decay, decay, transient_of
 from rnnjax.probes.relative import adjoint_rate, mean_log
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
@@ -21,7 +22,7 @@ from rnnjax.report.instruments.numbers import (
     ranged,
 )
 from rnnjax.report.instruments.training import training_table
-from rnnjax.report.naming import count, number, power, whole
+from rnnjax.report.naming import number, power, whole
 
 
 Sentences = list[str]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import polars as pl
 
+from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.report.aggregate import middle
-from rnnjax.report.naming import count, number
+from rnnjax.report.naming import number
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import RunDir

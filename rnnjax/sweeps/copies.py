@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rnnjax.counting import count
 from rnnjax.errors import one_line
 from rnnjax.store.claims import Claims
 from rnnjax.store.index import Row
@@ -99,8 +100,8 @@ class Copies:
     ) -> None:
         """Say in a line each how many were copied `later`, and what went wrong."""
         if later:
-            things = "run" if len(later) == 1 else "runs"
-            say(f"copied {len(later)} finished {things} to W&B, in '{later[0]}/wandb'")
+            things = count(len(later), "finished run")
+            say(f"copied {things} to W&B, in '{later[0]}/wandb'")
         if self.disabled_by:
             say(f"no W&B copies: {self.disabled_by}")
         if self.failed:

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rnnjax.counting import count
 from rnnjax.errors import UserError, one_line
 from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment
@@ -113,7 +114,7 @@ class PackRun:
             ended = mine()
             failed = self._close(ended, status="failed", error=reason)
             if failed:
-                self.progress.warn(f"{counted(failed)} failed: {reason}")
+                self.progress.warn(f"{count(failed, 'run')} failed: {reason}")
             lost += failed
             for i in ended:
                 del wanted[i]
@@ -207,18 +208,9 @@ def _kept(pack: PlannedPack, runs: int) -> str:
         tag = None
     saved = f"saved after {tag} of {steps} updates" if tag else "not saved yet"
     return (
-        f"interrupted: what is sealed stays, {counted(runs)} {saved}; "
+        f"interrupted: what is sealed stays, {count(runs, 'run')} {saved}; "
         "the same command goes on from there"
     )
-
-
-def counted(number: int) -> str:
-    """A number of runs, in words.
-
-    >>> counted(1), counted(3)
-    ('1 run', '3 runs')
-    """
-    return "1 run" if number == 1 else f"{number} runs"
 
 
 def _note(run: RunDir, job: Job) -> None:

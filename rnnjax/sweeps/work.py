@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from rnnjax.counting import count
 from rnnjax.interrupts import closing
 from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment, environment
@@ -19,7 +20,7 @@ from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
-from rnnjax.sweeps.pack_run import PackRun, counted
+from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import PackSize, Progress
@@ -145,7 +146,7 @@ class Work:
         """Say whose runs are waited for, if it was not said yet, and wait a while."""
         runs = [identity for pack in packs for identity in pack.identities]
         holders = sorted(set(filter(None, map(claims.holder, runs))))
-        text = f"waiting for {counted(len(runs))} of {', '.join(holders)}"
+        text = f"waiting for {count(len(runs), 'run')} of {', '.join(holders)}"
         if holders and text != said:
             self.progress.say(text)
         time.sleep(WAIT_SECONDS)

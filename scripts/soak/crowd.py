@@ -58,11 +58,10 @@ def soak(limit: Limit) -> Outcome:
         if not limit.is_over:
             Round(limit, number, expected, tally).run()
     counts = tally.counts
-    wrong = ", ".join(f"{counts[name]} {name}" for name in FAULTS)
     summary = (
         f"crowd: {counts['rounds']} rounds of 4 launches on one pool, "
         f"{counts['killed']} killed, {counts['stopped']} stopped and continued, "
-        f"{counts['runs']} runs made; {wrong}"
+        f"{counts['runs']} runs made; {tally.listed(FAULTS)}"
     )
     return Outcome(summary, tuple(tally.wrong))
 

@@ -71,10 +71,10 @@ def soak(limit: Limit) -> Outcome:
 
     limit.side_by_side(launches, list(enumerate(limit.some(wounds))))
     counts = tally.counts
-    wrong = ", ".join(f"{counts[name]} {name}" for name in FAULTS)
     summary = (
         f"damage: {counts['bytes']} flips at every byte and {counts['wounds']} wounds "
-        f"of {len(kinds)} files read, {counts['launches']} launched again; {wrong}"
+        f"of {len(kinds)} files read, {counts['launches']} launched again; "
+        f"{tally.listed(FAULTS)}"
     )
     return Outcome(summary, tuple(tally.wrong))
 

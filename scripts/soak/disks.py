@@ -106,11 +106,10 @@ def soak(limit: Limit, scenes: Mapping[str, Scene] = SCENES) -> Outcome:
     points.sort(key=lambda point: point[0].name)
     limit.side_by_side(lambda point: point[0].meet(*point[1:]), limit.some(points))
     counts = tally.counts
-    wrong = ", ".join(f"{counts[name]} {name}" for name in FAULTS)
     summary = (
         f"disks: {counts['faults']} faults in {len(scenes)} scenes "
         f"({counts['operations']} at an operation, {counts['sizes']} by size), "
-        f"{counts['noted']} of them ended the command; {wrong}"
+        f"{counts['noted']} of them ended the command; {tally.listed(FAULTS)}"
     )
     return Outcome(summary, tuple(tally.wrong))
 

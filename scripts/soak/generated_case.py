@@ -54,7 +54,7 @@ def judged(make: Callable[[], Input], tell: Callable[[Input], object]) -> Outcom
 
     Args:
         make: fills the present folder.
-        tell: is told of the input before it is done.
+        tell: called with the input before it is tried.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         given = make()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +78,10 @@ class Tally:
             self.counts[name] += 1
             self.wrong.append(f"{name}: {sentence}")
             print(f"  {self.wrong[-1]}", flush=True)
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Counts by name, those that are 0 as well."""
+        return ", ".join(f"{self.counts[name]} {name}" for name in names)
 
     def require(self, good: object, name: str, sentence: str) -> bool:
         """Enter a fault unless something holds."""

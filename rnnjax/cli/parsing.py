@@ -1,0 +1,155 @@
+"""The words of the command line: commands, their options, and their help."""
+
+import argparse
+import importlib.metadata
+from typing import NoReturn
+
+from rnnjax.errors import UserError
+
+
+EXAMPLES = """\
+examples:
+  rnnjax demo                                   the main sweep, a table and a report
+  rnnjax train cell=lstm task=adding task.length=200 steps=5000
+  rnnjax train -m cell=elman activation=sigmoid,tanh,relu task.distance=4,16,50 seed=0,1
+  rnnjax train -m variant=elman_sigmoid,lstm,lstm_chrono 'seed=range(5)'
+  rnnjax train cell=my_cell.py:MyCell task=my_task.py:MyTask
+  rnnjax search cell=lstm 'lr=tag(log,interval(1e-4,1e-1))' --method halving
+  rnnjax probe cell=lstm task.distance=50       every quantity, before training
+  rnnjax probe run=runs/DIR step=100            … of a run, after 100 updates
+  rnnjax probe -m init=orthogonal init.gain=.5,1,2 task.distance=50,100 'seed=range(9)'
+  rnnjax list cells                             names, sources, options
+  rnnjax report runs/<sweep>                    the report of a sweep, anew
+  rnnjax reproduce cliff                        a figure of a paper, with a verdict
+  rnnjax runs runs --where "cell = 'lstm' and accuracy > .9" --sort accuracy -r
+  rnnjax runs runs --by variant,task.distance   means over seeds, with intervals
+  rnnjax compare runs/3fa9 runs/81c0            what differs, and both results
+  rnnjax fsck runs --repair                     find damaged runs, set them aside
+  rnnjax verify runs/3fa9                       run it again: the same bits?
+
+exit status: 0 done; 1 a run failed, or differs; 2 wrong input;
+130 interrupted; 143 terminated
+"""
+
+LISTS = (
+    "cells activations tasks variants inits optimizers lr_schedules remedies "
+    "penalties launchers experiments figures".split()
+)
+
+
+METHODS = ("random", "grid", "tpe", "halving")
+
+SEARCH_NUMBERS = {
+    "trials": "how many; a grid has all of its own",
+    "points": "values of an interval in a grid",
+    "factor": "halving: one trial in so many goes on",
+    "rounds": "halving: the last one makes all updates",
+    "seed": "of the choice of trials",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole command line, and that of each command by name."""
+    parser = Parser(
+        prog="rnnjax",
+        description="Does the loss at the end of a sequence still reach its beginning?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("rnnjax")
+    parser.add_argument("--version", action="version", version=f"rnnjax {version}")
+    added = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return added.add_parser(name, help=text, description=text, allow_abbrev=False)
+
+    train = command("train", "train one run, or with -m a sweep")
+    demo = command("demo", "run the main sweep: train -m experiment=main")
+    demo.set_defaults(multirun=True)
+    look = command("probe", "measure a network closely, untrained or run=DIR step=N")
+    for one in (train, look):
+        one.add_argument(
+            *("-m", "--multirun"),
+            action="store_true",
+            help="keys may have several values: seed=0,1 'seed=range(5)' "
+            "'variant=glob(*)'",
+        )
+    for one in (train, demo, look):
+        one.add_argument(
+            "overrides", nargs="*", metavar="KEY=VALUE", help="as in conf/config.yaml"
+        )
+    for one in (train, demo):
+        one.add_argument(
+            *("-n", "--dry-run"),
+            action="store_const",
+            const="true",
+            help="check and show the jobs only",
+        )
+        one.add_argument(
+            "--dry-run=full",
+            dest="dry_run",
+            action="store_const",
+            const="full",
+            help="compile as well, for memory and time",
+        )
+    search = command("search", "search a space, packed; needs rnnjax[search]")
+    search.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUES",
+        help="as of train -m, and intervals: 'lr=tag(log,interval(1e-4,1e-1))'",
+    )
+    search.add_argument("--method", default="random", metavar="|".join(METHODS))
+    for name, help in SEARCH_NUMBERS.items():
+        search.add_argument(f"--{name}", type=int, metavar="N", help=help)
+    search.add_argument("--objective", metavar="NAME", help="best_validation_metric")
+    listed = command("list", "show what can be named in a configuration")
+    listed.add_argument("what", metavar="|".join(LISTS))
+    for one in (train, demo, look, search, listed):
+        one.add_argument(
+            "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
+        )
+    again = command("reproduce", "run a figure of a paper and judge its claims")
+    again.add_argument(
+        "words", nargs="*", metavar="NAME", help="and preset=quick|paper"
+    )
+    again.add_argument("--all", action="store_true", help="every figure there is")
+    again.add_argument(
+        "--from", dest="stored", metavar="DIR", help="draw stored results again"
+    )
+    report = command("report", "write the report of a sweep")
+    report.add_argument("dir", metavar="DIR", help="folder of a sweep")
+    runs = command("runs", "show a table of runs")
+    runs.add_argument("dir", metavar="DIR", help="folder of a sweep, a pool or a run")
+    runs.add_argument("--where", metavar="SQL", help="\"cell = 'lstm' and seed < 3\"")
+    runs.add_argument("--by", metavar="COL,…", help="average the runs of each group")
+    runs.add_argument("--sort", metavar="COL,…", help="smallest first")
+    runs.add_argument("-r", "--reverse", action="store_true", help="largest first")
+    files = runs.add_mutually_exclusive_group()
+    for kind in ("csv", "parquet"):
+        files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
+    compare = command("compare", "show what differs between two runs")
+    verify = command("verify", "run again, compare: 1 if it differs, 2 if not possible")
+    for one, name in ((compare, "first"), (compare, "second"), (verify, "run")):
+        help = "directory of a run, or POOL/beginning of its identity"
+        one.add_argument(name, metavar="RUN", help=help)
+    help = "RUN is a pool or the folder of a sweep: every finished run in it"
+    verify.add_argument("--all", action="store_true", help=help)
+    help = "execute the run's copy of a cell or task of your own"
+    verify.add_argument("--run-code", action="store_true", help=help)
+    check = command("fsck", "examine a pool of runs: damage, index, leftovers")
+    check.add_argument("pool", metavar="POOL", help="folder of the run directories")
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="move damage to POOL/quarantine, write the index anew, remove leftovers",
+    )
+    return parser, dict(added.choices)
