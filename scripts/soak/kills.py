@@ -288,8 +288,6 @@ def mended(pool: Path) -> tuple[set[str], str]:
 
     What the repair leaves is a finding ``unmended``.
     """
-    if not pool.is_dir():  # killed before it was made
-        return set(), ""
     found = examine(pool).findings
     repair(pool, found)
     kinds: set[str] = {one.kind for one in found}

@@ -13,7 +13,7 @@ from typing import Any
 PLACES = {
     "composing": "rnnjax.sweeps.compose:plan",
     "compiling": "rnnjax.training.loop:PackTraining.warm",
-    "beginning": "rnnjax.sweeps.work:begin_run",
+    "beginning": "rnnjax.sweeps.pack_run:begin_run",
     "updates": "rnnjax.training.compiled:Compiled.chunk",
     "probing": "rnnjax.training.compiled:Compiled.probe",
     "saving": "rnnjax.store.checkpoint:PackCheckpoint.save",
