@@ -16,6 +16,7 @@ import pytest
 from rnnjax.errors import UserError
 from rnnjax.store import atomic, checkpoint
 from rnnjax.store.checkpoint import PackCheckpoint
+from rnnjax.store.claims import Overtaken
 
 
 MEMBERS = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
@@ -255,3 +256,21 @@ def test_a_full_disk_is_one_sentence_and_no_traceback(tmp_path: Path, name: str)
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert "cannot write" in done.stdout and "No space left" in done.stdout, done
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("begun", [0, 3])
+def test_a_save_that_another_process_made_meanwhile(tmp_path: Path, begun: int):
+    """A history is saved piece by piece, so nobody adds to another one's pieces."""
+    if begun:
+        PackCheckpoint(tmp_path, MEMBERS).save(3, state_of(3), parts_of(0, 3))
+    stopped, next_one = (PackCheckpoint(tmp_path, MEMBERS) for _ in range(2))
+    for pack in (stopped, next_one):
+        pack.restore(state_of(0))
+    stopped.save(5, state_of(5), parts_of(begun, 5))
+    for tag in (5, 6):
+        with pytest.raises(Overtaken):
+            next_one.save(tag, state_of(tag), parts_of(begun, tag))
+    assert_holds(tmp_path, 5)
+    next_one.restore(state_of(0))
+    next_one.save(6, state_of(6), parts_of(5, 6))
+    assert_holds(tmp_path, 6)

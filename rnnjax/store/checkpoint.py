@@ -19,6 +19,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+from rnnjax.store.claims import Overtaken
 from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.typed import check_types
@@ -72,6 +73,8 @@ class PackCheckpoint:
     def __init__(self, folder: str | Path, members: Sequence[str] = ()) -> None:
         self.folder = Path(folder).absolute()
         self._members = tuple(members)
+        self._known: int | None = None
+        self._read = False
 
     def members(self) -> tuple[str, ...]:
         """Identities of the runs of the last save; none without one."""
@@ -95,8 +98,12 @@ class PackCheckpoint:
         Raises:
             UserError: the folder cannot be written.
             ValueError: the tag is not new, or a name cannot be part of a file name.
+            Overtaken: there is another save than this object read or made last: what is
+                new in a history would not follow on it.
         """
         commit = self._commit()
+        if self._read and self._known != (commit.tag if commit else None):
+            raise Overtaken(f"another process saves in '{self.folder}'")
         if commit and tag <= commit.tag:
             raise ValueError(f"save {tag} comes after save {commit.tag}")
         parts = parts or {}
@@ -123,6 +130,7 @@ class PackCheckpoint:
             kept | {self._name(file): file_digest(file) for file in written},
         )
         write_text(self.folder / COMMIT, portable.sealed(asdict(new), indent=1) + "\n")
+        self._known, self._read = tag, True
         self._prune(new)
 
     def restore(self, template: Any) -> Restored | None:
@@ -137,6 +145,7 @@ class PackCheckpoint:
             Damaged: a part of it is missing, or is not what was saved.
         """
         commit = self._commit()
+        self._known, self._read = commit.tag if commit else None, True
         if commit is None:
             return None
         if self._members and tuple(commit.members) != self._members:
