@@ -18,8 +18,8 @@ from scripts.soak.samples import FULL, LIGHT, OFF, SIZES
 
 CALLS = 200
 
-WARM_UP = 30
-"""Calls before the first look; after it allocators and caches have their size."""
+WARM_UP = 75
+"""Calls before the first look, 25 of each configuration: JAX's caches are full then."""
 
 GROWTH = 0.05
 """Of memory that is allowed between the first looks and the last."""
