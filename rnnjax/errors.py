@@ -3,7 +3,10 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 LONGEST_WORD, LONGEST_MESSAGE = 400, 4000
@@ -101,3 +104,17 @@ def _shortened(text: str, longest: int) -> str:
         return text
     end = longest // 4
     return f"{text[: longest - end - 1]}…{text[-end:]}"
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings as sentences, without the line of code that they come from."""
+
+    def sentence(message: Warning | str, *_: Any, **__: Any) -> str:
+        return f"rnnjax: warning: {shown(str(message))}\n"
+
+    before, warnings.formatwarning = warnings.formatwarning, sentence
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -62,7 +62,7 @@ def closing(close: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Handle signals inside, for a program that owns its process.
 
     The first raises KeyboardInterrupt, unless it is `deferred`; a second one, or
@@ -71,7 +71,7 @@ def watched() -> Iterator[None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     over = threading.Event()
-    older = {number: signal.signal(number, _handle) for number in SIGNALS}
+    older = {number: signal.signal(number, _handle) for number in signals}
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     watcher = threading.Thread(target=_watch, args=(reader, over), daemon=True)
     watcher.start()
@@ -87,9 +87,14 @@ def watched() -> Iterator[None]:
         os.close(reader)
 
 
+def note(number: int, frame: FrameType | None) -> None:
+    """A handler of signals that interrupts nothing: from now on `noted` says so."""
+    _noted.append(number)
+
+
 def _handle(number: int, frame: FrameType | None) -> None:
     first = not _noted
-    _noted.append(number)
+    note(number, frame)
     if first and not _deferring:
         raise KeyboardInterrupt
 

@@ -15,6 +15,7 @@ import pytest
 
 from rnnjax import interrupts
 from rnnjax.results import load
+from rnnjax.store.checkpoint import COMMIT
 from rnnjax.store.claims import CLAIMS
 from tests.launch_samples import SIZES, Witness, jobs, params_of, start
 
@@ -139,28 +140,39 @@ def test_other_signals_and_handlers_stay_as_they_are():
 
 
 LONG = [*SIZES, "probe=off", "task.distance=5", "steps=40000000", "seed=0,1"]
-LONG += ["log_every=1000000", "eval.every=40000000", "checkpoint.every_seconds=1e9"]
+LONG += ["log_every=1000000", "eval.every=40000000", "checkpoint.every_seconds=1"]
 
 
 @pytest.mark.rare
 @BOTH
-def test_a_launch_that_is_asked_to_end_saves_and_says_so(tmp_path, number):
+@pytest.mark.parametrize(
+    ("launcher", "said_often"), [("packed", ("2 runs",)), ("joblib", ("1 run",) * 2)]
+)
+def test_a_launch_that_is_asked_to_end_saves_and_says_so(
+    tmp_path, number, launcher, said_often
+):
     cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
+    words = ["train", "-m", *LONG, f"launcher={launcher}", f"out={tmp_path}/pool"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "rnnjax", "train", "-m", *LONG, f"out={tmp_path}/pool"],
+        [sys.executable, "-m", "rnnjax", *words],
         env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        time.sleep(25)
+        while len(list((tmp_path / "pool").glob(f"packs/*/{COMMIT}"))) < len(
+            said_often
+        ):
+            time.sleep(0.1)
+        time.sleep(1)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 128 + number and "Traceback" not in said
     said = " ".join(said.split())
-    assert re.search(r"2 runs saved after \d+ of 40000000 updates", said)
+    found = re.findall(r"(\d runs?) saved after \d+ of 40000000 updates", said)
+    assert found == list(said_often)
     assert set(load(tmp_path / "pool").runs["status"]) == {"interrupted"}
     assert list((tmp_path / "pool" / CLAIMS).iterdir()) == []
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnjax.cli.main import _plain_warnings, main
-from rnnjax.errors import LONGEST_MESSAGE, LONGEST_WORD, shown
+from rnnjax.cli.main import main
+from rnnjax.errors import LONGEST_MESSAGE, LONGEST_WORD, plain_warnings, shown
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.terminal import Screen
@@ -119,7 +119,7 @@ def test_what_a_launch_tells() -> None:
 
 
 def test_warnings_are_sentences() -> None:
-    with _plain_warnings():
+    with plain_warnings():
         said = warnings.formatwarning("a\x1b[2J\nb", UserWarning, "file.py", 3)
     assert said == "rnnjax: warning: a\\x1b[2J\\nb\n"
     assert "UserWarning" in warnings.formatwarning("a", UserWarning, "file.py", 3)

@@ -8,14 +8,12 @@ import errno
 import os
 import shlex
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
 
 from rnnjax import interrupts
 from rnnjax.cli.parsing import LISTS, METHODS, SEARCH_NUMBERS, parsers
-from rnnjax.errors import UserError, did_you_mean, shown, unknown
+from rnnjax.errors import UserError, did_you_mean, plain_warnings, shown, unknown
 
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -34,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _plain_warnings():
+        with plain_warnings():
             return _dispatch(words)
     except UserError as error:
         return _refuse(str(error))
@@ -61,20 +59,6 @@ def _refuse(sentence: str) -> int:
 def _silence() -> None:
     """Write no more to standard output; Python would complain again while it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Print warnings as sentences, without the line of code that they come from."""
-
-    def sentence(message: Warning | str, *_: Any, **__: Any) -> str:
-        return f"rnnjax: warning: {shown(str(message))}\n"
-
-    before, warnings.formatwarning = warnings.formatwarning, sentence
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
 
 
 def program() -> int:

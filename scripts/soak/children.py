@@ -27,7 +27,8 @@ PATIENCE = 300.0
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["scripts.soak.preload"])
-_STARTING = threading.Lock()
+_LOCK = threading.Lock()
+"""Of looking whether processes have ended: `start` looks at those of all threads."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Child:
         self._process = _CONTEXT.Process(
             target=_run, args=(str(home), output, messages, do, arguments)
         )
-        with _STARTING, contextlib.chdir(ROOT):
+        with _LOCK, contextlib.chdir(ROOT):
             self._process.start()
         messages.close()
         output.close()
@@ -73,9 +74,13 @@ class Child:
         except EOFError:
             return None
 
+    def _exitcode(self) -> int | None:
+        with _LOCK:
+            return self._process.exitcode
+
     def send(self, number: int) -> None:
         """Send it a signal; nothing happens if it has ended."""
-        if self._process.pid is not None and self._process.exitcode is None:
+        if self._process.pid is not None and self._exitcode() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
 
@@ -88,18 +93,18 @@ class Child:
         told: list[Any] = []
         text, deadline = "", time.monotonic() + seconds
         # A full pipe would keep it from ending.
-        while self._process.exitcode is None and time.monotonic() < deadline:
+        while self._exitcode() is None and time.monotonic() < deadline:
             wait([self._output, self._process.sentinel], 0.2)
             self._take(told)
             text += _printed(self._output)
-            self._process.join(0.02)
+            wait([self._process.sentinel], 0.02)
         self._take(told)
-        hangs = self._process.exitcode is None
+        hangs = self._exitcode() is None
         if hangs:
-            self.send(signal.SIGCONT)
-            self._process.kill()
-            self._process.join()
-        status = self._process.exitcode or 0
+            for number in (signal.SIGCONT, signal.SIGKILL):
+                self.send(number)
+            wait([self._process.sentinel])
+        status = self._exitcode() or 0
         text += _printed(self._output)
         for one in (self._messages, self._output, self._process):
             one.close()

@@ -1,38 +1,84 @@
 """A process a run, some at a time, on this machine."""
 
+import multiprocessing
 import os
-from typing import Any
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 
-from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend.process import LokyProcess
 
+from rnnjax import interrupts
+from rnnjax.counting import count
+from rnnjax.errors import plain_warnings
 from rnnjax.sweeps.launchers.order import Order, Parcel
+
+
+SAVING_SECONDS = interrupts.GRACE_SECONDS - 1.5
+"""For the workers to save in, of the time that an interrupted launch has."""
 
 
 def joblib(order: Order) -> int:
     """Each run alone in a worker process, ``launcher.workers`` of them at a time.
 
     A worker takes one run after another, each with a program compiled for it. It has
-    one device: the runs share the cores, as the packs of one process do. One worker is
-    this process itself.
+    one device: the runs share the cores, as the packs of one process do.
     """
     workers = order.settings.launcher.workers or os.cpu_count() or 1
     parcels = [order.parcel([one], devices=1) for one in order.left]
     order.progress.begin([parcel.size for parcel in parcels], order.there)
+    failed = ended = 0
     with order.progress:
-        one_by_one: Any = {"return_as": "generator_unordered", "batch_size": 1}
-        tasks = (delayed(_done)(parcel) for parcel in parcels)
-        results: Any = Parallel(workers, **one_by_one)(tasks)
-        failed = 0
+        executor = get_reusable_executor(workers, initializer=_leave_signals)
+        tasks = {executor.submit(_done, parcel): parcel for parcel in parcels}
         try:
-            for parcel, lost in results:
+            for task in _as_completed(set(tasks)):
+                parcel = tasks[task]
+                try:
+                    failed += task.result()
+                except BrokenExecutor:  # without one worker there are none
+                    ended += len(parcel.jobs)
                 order.progress.advance(parcel.updates, len(parcel.jobs))
-                failed += lost
-        except KeyboardInterrupt:
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        except BaseException:
+            _end(list(tasks))
+            executor.shutdown(wait=True, kill_workers=True)
             raise
-    return failed
+        if ended:
+            said = "a worker process was killed, as happens where memory runs out"
+            order.progress.warn(f"{count(ended, 'run')} failed: {said}")
+    return failed + ended
 
 
-def _done(parcel: Parcel) -> tuple[Parcel, int]:
-    return parcel, parcel()
+def _as_completed(tasks: set[Future[int]]) -> Iterator[Future[int]]:
+    """In short waits: a long one would not notice a signal."""
+    while tasks:
+        done, tasks = wait(tasks, 0.2, FIRST_COMPLETED)
+        yield from done
+
+
+def _end(tasks: list[Future[int]]) -> None:
+    """Let the workers save what they are at, and end them."""
+    for task in tasks:
+        task.cancel()
+    children = multiprocessing.active_children()
+    workers = [child for child in children if isinstance(child, LokyProcess)]
+    for worker in workers:
+        worker.terminate()
+    wait(tasks, SAVING_SECONDS)
+    for worker in workers:
+        if worker.pid and worker.is_alive():
+            os.kill(worker.pid, signal.SIGKILL)
+
+
+def _leave_signals() -> None:
+    """In a worker: the launch passes on what a terminal sends to all its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, interrupts.note)
+
+
+def _done(parcel: Parcel) -> int:
+    if interrupts.noted():  # taken from the queue after the launch was interrupted
+        raise KeyboardInterrupt
+    with plain_warnings(), interrupts.watched((signal.SIGTERM,)):
+        return parcel()
