@@ -1,10 +1,8 @@
 """A disk that takes no more: one sentence, nothing half-written, nothing older lost."""
 
 import io
-import resource
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -20,18 +18,7 @@ from rnnjax.reproduce.shelf import Shelf
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.pool import Pool
 from tests.report_samples import opinion_sweep
-from tests.store_samples import store_run
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from tests.store_samples import files_of_at_most, store_run
 
 
 DATA = xr.Dataset(

@@ -20,7 +20,13 @@ from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
 from rnnjax.store.table import series_of
 from rnnjax.store.writing import begin_run, finish_run
-from tests.store_samples import config_of, manifest_of, metrics_of, store_run
+from tests.store_samples import (
+    config_of,
+    files_of_at_most,
+    manifest_of,
+    metrics_of,
+    store_run,
+)
 
 
 @pytest.fixture
@@ -101,9 +107,19 @@ def test_a_damaged_index_tells_the_same(pool: Pool, damage: str):
     assert len(pool.index()) == 4
     lines = index.read_bytes().splitlines()
     assert lines[-1].startswith(b'{"identity"')  # No line was glued to a torn one.
+    assert bool(read_index(index).damaged) == (damage == "noise")
     pool.rebuild()
     assert len(index.read_bytes().splitlines()) == 4
     assert same_runs(before, pool.index().filter(pl.col("seed") < 3))
+
+
+def test_a_line_that_does_not_fit_leaves_nothing(pool: Pool):
+    store_run(pool)
+    index = pool.path / "index.jsonl"
+    content = index.read_bytes()
+    with files_of_at_most(len(content) + 99), pytest.raises(UserError, match="index"):
+        append_row(index, Row("a", "b", "c", {}, {}, {}))
+    assert index.read_bytes() == content
 
 
 def test_a_pool_can_be_moved_and_runs_taken_out(pool: Pool, tmp_path: Path):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.store.atomic import writable
@@ -232,7 +233,7 @@ def _index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Find
         yield Finding("note", str(error))
         return
     if found.damaged:
-        text = f"{found.damaged} lines of '{index}' cannot be read"
+        text = f"{count(found.damaged, 'line')} of '{index}' cannot be read"
         yield Finding("index", f"{text}; repair writes it anew from the runs", mend)
         return
     wrong = [

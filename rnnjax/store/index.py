@@ -137,16 +137,24 @@ class Index:
 def append_row(index: Path, row: Row) -> None:
     """Append one line in one write, so that writers of several processes never mix.
 
+    What a writer left of a line, killed or with a full disk, is removed: the run that
+    it told of is read from its directory.
+
     Raises:
         UserError: the index cannot be written.
     """
     line = _line(row)
     with writable(index), _locked(index) as descriptor:
-        size = os.fstat(descriptor).st_size
+        whole = size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line  # Close the line of a writer that was killed in it.
-        if os.write(descriptor, line) != len(line):
-            raise OSError("the disk took only a part of a line")
+            whole = os.pread(descriptor, size, 0).rfind(b"\n") + 1
+            os.ftruncate(descriptor, whole)
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError("the disk took only a part of a line")
+        except OSError:
+            os.ftruncate(descriptor, whole)
+            raise
 
 
 def read_index(index: Path) -> Index:
