@@ -1,6 +1,7 @@
 """Figures of papers: how they are judged, stored, drawn again, and shown."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +180,28 @@ def test_what_is_missing_is_said(tmp_path):
     shelf.file("paper", RECORD).write_text('{"figure": 3}')
     with pytest.raises(UserError, match="no record of a figure"):
         redraw(sample(), "paper", shelf)
+    shelf.file("paper", RECORD).unlink()
     shelf.file("paper", RESULTS).write_bytes(b"\x89HDF\r\n")
     with pytest.raises(UserError, match="no file of results, or damaged"):
         redraw(sample(), "paper", shelf)
     with pytest.raises(UserError, match="did you mean quick"):
         redraw(sample(), "quik", shelf)
+
+
+@pytest.mark.parametrize("suffix", [RESULTS, RECORD])
+def test_one_changed_letter_is_seen(tmp_path, suffix):
+    """HDF5 may read on for ever in what is damaged, so the bytes are compared first."""
+    figure = sample()
+    reproduce(figure, "quick", tmp_path, tmp_path)
+    shelf = shelf_of(figure, tmp_path)
+    file = shelf.file("quick", suffix)
+    content = file.read_bytes()
+    for at in range(0, len(content), len(content) // 20):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(UserError, match=re.escape(f"'{file}' is no")):
+            redraw(figure, "quick", shelf)
+    file.write_bytes(content)
+    redraw(figure, "quick", shelf)
 
 
 MISTAKES = [

@@ -55,7 +55,7 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
     # a longer run that another figure left in a pool would stand for a shorter one
     results = figure.run(settings, pool / figure.name / preset)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    shelf.write(preset, results)
+    written = shelf.write(preset, results)
     where = environment()
     record = Record(
         figure=figure.name,
@@ -68,6 +68,7 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         commit=where.git.commit if where.git else None,
         verdicts=(),
         processor_seconds=round(worked, 1),
+        results_digest=written,
     )
     shelf.note(record)
     return redraw(figure, preset, shelf)

@@ -12,6 +12,7 @@ from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_bytes, write_text
+from rnnjax.store.identity import digest
 from rnnjax.store.netcdf import dataset_of, netcdf_bytes
 
 
@@ -34,6 +35,7 @@ class Record:
         verdicts: one for each claim.
         compared: the table "paper / here / same?".
         processor_seconds: of all cores; what a busy machine does not change.
+        results_digest: SHA-256 of the file of results; empty: not known.
     """
 
     figure: str
@@ -47,6 +49,7 @@ class Record:
     verdicts: tuple[Verdict, ...]
     processor_seconds: float | None = None
     compared: tuple[Compared, ...] = ()
+    results_digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Shelf:
         """Presets with a record, sorted."""
         return sorted(file.stem for file in self.folder.glob(f"*{RECORD}"))
 
-    def write(self, preset: str, results: xr.Dataset) -> None:
-        """Store results, compressed.
+    def write(self, preset: str, results: xr.Dataset) -> str:
+        """Store results, compressed; the digest of the file.
 
         Raises:
             UserError: they cannot be written.
@@ -75,13 +78,15 @@ class Shelf:
             for name, array in results.data_vars.items()
             if array.ndim and array.dtype.kind in "fiub"
         }
-        write_bytes(self.file(preset, RESULTS), netcdf_bytes(results, packed))
+        content = netcdf_bytes(results, packed)
+        write_bytes(self.file(preset, RESULTS), content)
+        return digest(content)
 
     def results(self, preset: str) -> xr.Dataset:
         """Results as they were stored.
 
         Raises:
-            UserError: there are none.
+            UserError: there are none, or they are not those of the record.
         """
         file = self.file(preset, RESULTS)
         if not file.is_file():
@@ -90,8 +95,13 @@ class Shelf:
             raise UserError(
                 f"'{self.folder}' holds no results of preset {preset}{there}"
             )
+        recorded = self.file(preset, RECORD).exists()
+        known = self.record(preset).results_digest if recorded else ""
         try:
-            return dataset_of(read_file(file))
+            content = read_file(file)
+            if known and digest(content) != known:
+                raise ValueError("it is not what its record describes")
+            return dataset_of(content)
         except Exception as error:  # HDF5 and its readers raise many kinds
             raise UserError(f"'{file}' is no file of results, or damaged") from error
 
@@ -101,7 +111,7 @@ class Shelf:
         Raises:
             UserError: it cannot be written.
         """
-        text = portable.dumps(dataclasses.asdict(record), indent=1)
+        text = portable.sealed(dataclasses.asdict(record), indent=1)
         write_text(self.file(record.preset, RECORD), text + "\n")
 
     def record(self, preset: str) -> Record:
@@ -112,7 +122,7 @@ class Shelf:
         """
         file = self.file(preset, RECORD)
         try:
-            tree = portable.loads(read_file(file))
+            tree = portable.opened(read_file(file))
             verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
             lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
             record = Record(**tree, verdicts=verdicts, compared=lines)
@@ -122,7 +132,8 @@ class Shelf:
         except OSError as error:
             raise UserError(f"cannot read '{file}': {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"'{file}' is no record of a figure") from error
+            said = f"'{file}' is no record of a figure, or damaged"
+            raise UserError(said) from error
 
 
 def _verdict(entry: dict[str, Any]) -> Verdict:
