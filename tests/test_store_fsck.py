@@ -20,7 +20,7 @@ from rnnjax.store.index import INDEX
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import NEXT, RunDir
-from rnnjax.store.sweep_record import SweepRecord, write_sweep
+from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
 from rnnjax.store.writing import begin_run, finish_run
 from tests.store_samples import metrics_of, probes_of, store_run
 
@@ -334,3 +334,29 @@ def test_a_copy_of_the_users_file_is_part_of_the_run(tmp_path: Path):
     assert kinds(pool) == ["damaged"]
     (run.path / "source" / "cell.py").unlink()
     assert kinds(pool) == ["damaged"]
+
+
+OTHERS = {
+    "file": lambda place: place.write_text("hi"),
+    "link to itself": lambda place: place.symlink_to(place),
+    "pipe": os.mkfifo,
+    "folder": lambda place: (place / "x").mkdir(parents=True),
+}
+WRONG = [(name, kind) for name in (CLAIMS, PACKS, SWEEPS) for kind in list(OTHERS)[:3]]
+WRONG += [(INDEX, kind) for kind in list(OTHERS)[1:]]
+
+
+@pytest.mark.parametrize(("name", "kind"), WRONG)
+def test_what_stands_where_something_else_has_to_be_is_moved(
+    pool: Pool, name: str, kind: str
+):
+    place = pool.path / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    OTHERS[kind](place)
+    (found,) = examine(pool.path).findings
+    assert f"'{place}'" in found.text and "quarantine" in found.text
+    repair(pool.path, [found])
+    assert kinds(pool) == [] and os.path.lexists(pool.path / QUARANTINE / name)
+    assert len(pool.runs()) == 3

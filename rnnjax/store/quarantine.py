@@ -42,7 +42,7 @@ def damage(run: RunDir, ended: bool = False) -> str | None:
 
 
 def set_aside(path: Path, pool: Path, why: str) -> str:
-    """Move a damaged folder of a pool into its quarantine.
+    """Move something damaged in a pool into its quarantine.
 
     Returns:
         A sentence that says so, for the user.
@@ -53,7 +53,7 @@ def set_aside(path: Path, pool: Path, why: str) -> str:
     room = pool / QUARANTINE
     make_folder(room)
     place, number = room / path.name, 1
-    while place.exists():
+    while os.path.lexists(place):
         number += 1
         place = room / f"{path.name}.{number}"
     with writable(place):

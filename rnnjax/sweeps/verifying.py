@@ -3,13 +3,16 @@
 How close they have to come is said in `rnnjax.sweeps.promises`.
 """
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Literal
 
+from rnnjax import interrupts
 from rnnjax.errors import UserError, one_line
 from rnnjax.run import Run
 from rnnjax.store.environment import numerics
@@ -91,7 +94,10 @@ def verify(
             jobs[run.path] = rebuilt(run, run_code)
         except Exception as error:  # of its data, or of code of the user's
             refused[run.path] = one_line(error)
-    with tempfile.TemporaryDirectory(prefix="rnnjax-verify-") as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="rnnjax-verify-") as pool,
+        interrupts.closing(partial(shutil.rmtree, pool, ignore_errors=True)),
+    ):
         if jobs:
             settings = LaunchSettings(out=pool)
             launch([*jobs.values()], settings, "rnnjax verify", progress)

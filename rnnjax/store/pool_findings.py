@@ -1,0 +1,144 @@
+"""What is wrong with a pool beside its runs: index, checkpoints, sweeps, leftovers."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Set
+from functools import partial
+from pathlib import Path
+
+from rnnjax.counting import count
+from rnnjax.errors import UserError
+from rnnjax.store.checkpoint import PACKS, PackCheckpoint
+from rnnjax.store.claims import CLAIMS, STALE_SECONDS, lives, stale_files
+from rnnjax.store.findings import Finding, remove
+from rnnjax.store.identity import digest
+from rnnjax.store.index import INDEX, read_index
+from rnnjax.store.manifest import OtherFormat
+from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import QUARANTINE, set_aside
+from rnnjax.store.rundir import RunDir
+from rnnjax.store.sweep_record import SWEEP, SWEEPS, read_sweep
+
+
+OLD_SECONDS = 3600.0
+"""Age of a temporary file of another machine's process that counts as left behind."""
+
+
+def places(pool: Path) -> Iterator[Finding]:
+    """What stands where a folder of the pool has to be, and keeps a launch from it."""
+    for place in (pool / CLAIMS, pool / PACKS, pool / SWEEPS):
+        if os.path.lexists(place) and not place.is_dir():
+            why = f"'{place}' is no folder"
+            mend = partial(set_aside, place, pool, why)
+            yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+    if os.path.lexists(pool / QUARANTINE) and not (pool / QUARANTINE).is_dir():
+        yield Finding("note", f"'{pool / QUARANTINE}' is no folder")
+
+
+def checkpoints(
+    pool: Path, known: dict[str, RunDir], working: bool
+) -> Iterator[Finding]:
+    """Packs that cannot be read, and those of which no run needs them any more."""
+    for folder in sorted((pool / PACKS).glob("*")):
+        if working or not folder.is_dir():
+            continue  # a process may be writing there
+        checkpoint = PackCheckpoint(folder)
+        try:
+            checkpoint.check()
+            members = checkpoint.members()
+        except UserError as error:
+            yield _torn(folder, pool, str(error))
+            continue
+        runs = [known.get(member) for member in members]
+        if not members or all(run and run.manifest().is_finished for run in runs):
+            text = f"no run goes on from the checkpoint '{folder}'; repair removes it"
+            yield Finding("leftover", text, partial(remove, folder))
+
+
+def _torn(folder: Path, pool: Path, why: str) -> Finding:
+    def mend() -> None:
+        try:
+            PackCheckpoint(folder).check()
+        except UserError as error:
+            set_aside(folder, pool, str(error))
+
+    return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
+
+
+def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Finding]:
+    """An index that cannot be read, or tells something else than the runs.
+
+    Args:
+        pool: the folder.
+        known: the runs that are whole, by identity.
+        working: whether a process is at work on the pool.
+
+    Raises:
+        OtherFormat: it is of another version.
+    """
+    file = pool / INDEX
+    mend = Pool(pool).rebuild
+    try:
+        found = read_index(file)
+    except OtherFormat:
+        raise
+    except UserError as error:  # a folder, say
+        mend = partial(set_aside, file, pool, str(error))
+        text = f"{error}; repair moves it to quarantine and writes one from the runs"
+        yield Finding("index", text, mend)
+        return
+    if found.damaged:
+        text = f"{count(found.damaged, 'line')} of '{file}' cannot be read"
+        yield Finding("index", f"{text}; repair writes it anew from the runs", mend)
+        return
+    wrong = [
+        run.path.name
+        for identity, run in known.items()
+        if (row := found.rows.get(identity)) is None
+        or row.manifest != digest(run.manifest_bytes())
+        or row.folder != run.path.name
+    ]
+    gone = [
+        row.folder
+        for key, row in found.rows.items()
+        if key not in known and not (pool / row.folder).is_dir()
+    ]
+    if wrong or (gone and not working):
+        names = ", ".join([*wrong, *gone][:3])
+        text = f"'{file}' tells something else than {len(wrong + gone)} runs: {names}"
+        yield Finding("index", f"{text}; repair writes it anew from the runs", mend)
+
+
+def sweeps(pool: Path, known: Set[str]) -> Iterator[Finding]:
+    """Sweeps that name runs which the pool lacks, and records that are damaged."""
+    for file in sorted((pool / SWEEPS).glob(f"*/{SWEEP}")):
+        try:
+            record = read_sweep(file.parent)
+        except UserError as error:
+            yield Finding("note", f"{error}; its runs are in the pool all the same")
+            continue
+        lost = [identity for identity in record.runs if identity not in known]
+        if lost:
+            text = f"the sweep '{file.parent}' names {len(lost)} of {len(record.runs)}"
+            yield Finding("note", f"{text} runs that the pool lacks; launch it again")
+
+
+def leftovers(pool: Path) -> Iterator[Finding]:
+    """Claims and temporary files of processes that are gone."""
+    for file in stale_files(pool):
+        text = f"'{file}' is the claim of a process that is gone; repair removes it"
+        yield Finding("leftover", text, partial(remove, file))
+    for file in sorted(pool.rglob(".*.tmp")):
+        if file.is_file() and _left_behind(file):
+            text = f"'{file}' was left by a killed process; repair removes it"
+            yield Finding("leftover", text, partial(remove, file))
+
+
+def _left_behind(file: Path) -> bool:
+    """Whether the process in the name of a temporary file is gone, or it is old."""
+    number = re.fullmatch(r"\..*\.(\d+)\.tmp", file.name)
+    if number is None:
+        return False
+    age = time.time() - file.stat().st_mtime
+    return age > (OLD_SECONDS if lives(int(number[1])) else STALE_SECONDS)
