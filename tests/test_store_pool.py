@@ -83,6 +83,12 @@ def test_the_index_of_a_run_that_was_not_finished_is_not_asked(pool: Pool):
     finish_run(begun, manifest_of("ab", status="done", results={"accuracy": 0.9}))
     # Killed before the index heard of it: the directory is the truth.
     assert pool.index()["status"].to_list() == ["done"]
+    index = pool.path / "index.jsonl"
+    assert not read_index(index).rows["ab"].is_finished
+    for _ in range(2):
+        pool.mend()
+        assert read_index(index).rows["ab"].is_finished
+        assert len(index.read_bytes().splitlines()) == 2
 
 
 @pytest.mark.parametrize("damage", ["lost", "torn", "noise", "no newline", "empty"])
@@ -108,6 +114,8 @@ def test_a_damaged_index_tells_the_same(pool: Pool, damage: str):
     lines = index.read_bytes().splitlines()
     assert lines[-1].startswith(b'{"identity"')  # No line was glued to a torn one.
     assert bool(read_index(index).damaged) == (damage == "noise")
+    pool.mend()
+    assert not read_index(index).damaged and len(read_index(index).rows) == 4
     pool.rebuild()
     assert len(index.read_bytes().splitlines()) == 4
     assert same_runs(before, pool.index().filter(pl.col("seed") < 3))

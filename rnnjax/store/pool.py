@@ -12,6 +12,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.atomic import make_folder
 from rnnjax.store.index import (
     INDEX,
+    Index,
     Row,
     append_row,
     read_index,
@@ -79,8 +80,26 @@ class Pool:
 
     def rows(self) -> list[Row]:
         """Rows of the index, brought up to date with the run directories."""
-        folders = self._folders()
+        return self._rows(read_index(self.path / INDEX))
+
+    def mend(self) -> list[Row]:
+        """`rows`; the index learns what processes that were killed did not tell it.
+
+        Raises:
+            UserError: the index cannot be written.
+        """
         index = read_index(self.path / INDEX)
+        rows = self._rows(index)
+        if index.damaged:
+            write_rows(self.path / INDEX, rows)
+        else:
+            for row in rows:
+                if row.is_finished and row != index.rows.get(row.identity):
+                    append_row(self.path / INDEX, row)
+        return rows
+
+    def _rows(self, index: Index) -> list[Row]:
+        folders = self._folders()
         indexed = {} if index.damaged else index.rows
         there = {
             row.identity: row

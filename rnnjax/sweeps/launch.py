@@ -95,7 +95,7 @@ def launch(
 def _whole(pool: Pool, planned: Sequence[Planned]) -> dict[str, Row]:
     """The rows of the pool by identity, without planned runs that are damaged."""
     asked = {one.identity for one in planned}
-    rows = {row.identity: row for row in pool.rows()}
+    rows = {row.identity: row for row in pool.mend()}
     wanted = {key: row for key, row in rows.items() if key in asked}
     lost = wanted.keys() - without_damaged(pool, wanted).keys()
     return {key: row for key, row in rows.items() if key not in lost}
