@@ -17,7 +17,8 @@ from rnnjax.report.explosion import explosion
 from rnnjax.report.instruments.adjoints import slope
 from rnnjax.report.instruments.numbers import arrays, band
 from rnnjax.report.instruments.word_strip import COLUMNS, columns
-from rnnjax.report.probe_page import INSTRUMENTS, write_page
+from rnnjax.report.probe_figures import INSTRUMENTS
+from rnnjax.report.probe_page import write_page
 from rnnjax.report.probe_summary import summary
 from tests.report_samples import probes_of
 

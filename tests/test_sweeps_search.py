@@ -13,7 +13,8 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.sweeps import work
-from rnnjax.sweeps.search import SearchConfig, search
+from rnnjax.sweeps.search import search
+from rnnjax.sweeps.search_space import SearchConfig
 from tests.launch_samples import OPINION, SIZES, Witness
 from tests.training_samples import CAPACITY, compiled
 

@@ -34,6 +34,7 @@ def search(
 
     try:
         from rnnjax.sweeps import search as searching
+        from rnnjax.sweeps.search_space import SearchConfig
     except ImportError as error:
         if error.name != "optuna":
             raise
@@ -41,7 +42,7 @@ def search(
     use_every_core()
     found = searching.search(
         overrides,
-        searching.SearchConfig(**options),
+        SearchConfig(**options),
         config_dir,
         command,
         LiveProgress(error_screen()),

@@ -1,0 +1,126 @@
+"""What a search tries, and how: its keys with their values, and the method."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+
+from rnnjax.errors import UserError
+from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
+from rnnjax.sweeps.hydra_session import session
+from rnnjax.sweeps.job_count import most_jobs
+from rnnjax.sweeps.points import Axis
+from rnnjax.sweeps.zipped import ZIP
+from rnnjax.training.config import check_range
+
+
+Method = Literal["random", "grid", "tpe", "halving"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """How trials are chosen.
+
+    Attributes:
+        method: random points; all points of a grid; optuna's TPE, a pack at a time;
+            random points of which a part goes on, with more updates (successive
+            halving, Jamieson & Talwalkar 2016).
+        trials: how many; a grid has all of its own.
+        points: values of an interval in a grid, in equal ratios if it is logarithmic.
+        factor: of a round of halving one in so many trials goes on.
+        rounds: of halving; in the last one all updates are made.
+        objective: a final number of the runs.
+        seed: of the choice of trials.
+    """
+
+    method: Method = "random"
+    trials: int = 32
+    points: int = 5
+    factor: int = 3
+    rounds: int = 3
+    objective: str = "best_validation_metric"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("trials", self.trials, 1)
+        check_range("points", self.points, 2)
+        check_range("factor", self.factor, 2)
+        check_range("rounds", self.rounds, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """What is searched: keys with intervals or lists of values; the rest is fixed."""
+
+    intervals: Mapping[str, Interval]
+    lists: Mapping[str, Axis]
+    fixed: tuple[str, ...]
+
+    @property
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """As optuna takes them; a list by the places of its values."""
+        kinds = optuna.distributions
+        found: dict[str, optuna.distributions.BaseDistribution] = {
+            key: kinds.FloatDistribution(one.low, one.high, log=one.log)
+            for key, one in self.intervals.items()
+        }
+        for key, axis in self.lists.items():
+            found[key] = kinds.CategoricalDistribution(range(len(axis.values)))
+        return found
+
+    def trials(self, config: SearchConfig) -> int:
+        """How many trials a search makes."""
+        if config.method != "grid":
+            return config.trials
+        lists = math.prod(len(axis.values) for axis in self.lists.values())
+        return lists * config.points ** len(self.intervals)
+
+    def grid(self, points: int) -> dict[str, list[Any]]:
+        """Values of each key."""
+        found: dict[str, list[Any]] = {}
+        for key, one in self.intervals.items():
+            spread = np.geomspace if one.log else np.linspace
+            # the ends, that rounding may leave the interval by
+            inner = spread(one.low, one.high, points)[1:-1].tolist()
+            found[key] = [one.low, *inner, one.high]
+        return found | {
+            key: list(range(len(a.values))) for key, a in self.lists.items()
+        }
+
+    def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial sets."""
+        return {
+            key: self.lists[key].values[value] if key in self.lists else value
+            for key, value in params.items()
+        }
+
+
+def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
+    """The space that overrides span; probes are off unless they are asked for.
+
+    Raises:
+        UserError: nothing is to be searched, or an override is wrong.
+    """
+    if any(text.startswith(f"{ZIP}=") for text in overrides):
+        raise UserError("a search takes no zip; give each key its values")
+    with session(config_dir) as hydra:
+        intervals, rest = split_intervals(overrides, hydra)
+        axes = parse_axes(rest, hydra, most_jobs(rest))
+    lists = {
+        key: axis
+        for key, axis in axes.items()
+        if len(axis.values) > 1 and key != "seed" and key not in intervals
+    }
+    if not intervals and not lists:
+        raise UserError(
+            "nothing to search: give a key several values, or an interval, "
+            "'lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    searched = {*lists, *intervals}
+    fixed = tuple(text for text in rest if text.partition("=")[0] not in searched)
+    if not any(key == "probe" or key.startswith("probe.") for key in axes):
+        fixed = ("probe=off", *fixed)
+    return Space(intervals, lists, fixed)
