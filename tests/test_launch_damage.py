@@ -360,3 +360,27 @@ def test_a_process_that_was_overtaken_writes_nothing_and_waits(pool, at, fails):
     seen = [name for name in witness.before if "failed" in name or "params" in name]
     assert len(seen) == 2  # those of the pool: nothing was sealed meanwhile
     assert len(params(pool)) == 4
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_that_another_process_sealed_at_the_last_moment(pool, monkeypatch, fails):
+    """Between the last look at the claim and the seal; its result is the run's."""
+    from rnnjax.sweeps import pack_run
+
+    real = pack_run.seal
+
+    def seal(*arguments):
+        monkeypatch.setattr(pack_run, "seal", real)
+        for folder in (pool / CLAIMS).iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        start(pool, jobs("seed=2"))
+        if fails:
+            raise RuntimeError("no luck")
+        return real(*arguments)
+
+    monkeypatch.setattr(pack_run, "seal", seal)
+    witness = Witness()
+    result = start(pool, jobs("seed=2"), witness)
+    assert (result.failed, witness.warnings) == (0, [])
+    assert len(params(pool)) == 3 and set(load(pool).runs["status"]) == {"done"}

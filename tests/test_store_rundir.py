@@ -322,9 +322,10 @@ def test_a_file_that_changed_after_the_run_is_not_read(tmp_path: Path, name: str
 @pytest.mark.parametrize("by", ["begun again", "sealed", "removed"])
 def test_who_was_overtaken_writes_nothing(tmp_path: Path, by: str):
     run = begun(tmp_path)
-    later = begin_run(run.path, KEPT, manifest_of(KEY, created="later"))
+    opened = manifest_of(KEY, created="later")
+    later = begin_run(run.path, KEPT, opened)
     if by == "sealed":
-        finish_second(later)
+        finish_run(later, opened.replace(status="done"), metrics_of(1))
     elif by == "removed":
         shutil.rmtree(run.path)
         run.path.mkdir()
@@ -332,4 +333,7 @@ def test_who_was_overtaken_writes_nothing(tmp_path: Path, by: str):
     stale = manifest_of(KEY, status="running").to_json().encode()
     with pytest.raises(Overtaken):
         check_own(run, stale)
+    if by != "removed":
+        with pytest.raises(Overtaken):
+            finish_run(run, DONE, metrics_of())
     assert contents(run) == before

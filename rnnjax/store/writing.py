@@ -102,7 +102,7 @@ def finish_run(
 
     Args:
         run: as `begin_run` returned it.
-        manifest: with a status that is neither queued nor running.
+        manifest: that of `begin_run`, with a status that is neither queued nor running.
         metrics: one row per recorded step.
         probes: named dimensions; see `rnnjax.store.netcdf.netcdf_bytes`.
         params: serialized parameters.
@@ -125,6 +125,8 @@ def finish_run(
         raise ValueError(f"a finished run cannot be {manifest.status}")
     opened = run.manifest_bytes()
     begun = run.manifest_of(opened)
+    if begun.created != manifest.created:
+        raise Overtaken(f"'{run.path}' is another process's by now")
     if begun.is_finished:
         raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
     if run.path != run.home and not manifest.is_finished:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,9 @@ class PackRun:
             else:
                 without += 1
                 if run.has(MANIFEST):
-                    run = finish_run(run, manifest.replace(finished=now(), **changes))
+                    ended = manifest.replace(finished=now(), **changes)
+                    with suppress(Overtaken):  # then it is the other one's to enter
+                        run = finish_run(run, ended)
             if run.has(MANIFEST):
                 self.pool.add(run)
         return without

@@ -119,13 +119,16 @@ class Child:
                 told.append(self._messages.recv())
 
 
-def ask(home: Path, do: Callable[..., Any], *arguments: Any) -> Any:
+def ask(
+    home: Path, do: Callable[..., Any], *arguments: Any, seconds: float = PATIENCE
+) -> Any:
     """What a function returns, called in a process of its own.
 
     Raises:
         RuntimeError: it raised something, or the process died.
+        TimeoutError: it did not return within so many seconds.
     """
-    ended = Child(home, _answer, do, arguments).end()
+    ended = Child(home, _answer, do, arguments).end(seconds)
     if ended.status or not ended.told:
         raise RuntimeError(f"status {ended.status}: {ended.text}")
     return ended.told[0]

@@ -40,6 +40,10 @@ Kinds = tuple[Path, Path | None]
 """A file of a pool, and the same of another run."""
 
 
+LONG = 1800.0
+"""Seconds for one process to read all the damage that it does."""
+
+
 @dataclass
 class Report:
     """What a process found: counts, and faults by their name."""
@@ -61,7 +65,8 @@ def soak(limit: Limit) -> Outcome:
         shutil.copytree(pool, copy)
         mine = kinds[number :: limit.workers]
         for do in (every_byte, everything_read):
-            enter(tally, ask(limit.home, do, copy, mine, limit))
+            report = ask(limit.home, do, copy, mine, limit, seconds=LONG)
+            enter(tally, report)
 
     limit.side_by_side(reads, range(limit.workers))
     wounds = [one for file, other in kinds for one in deep(pool, file, other)]
