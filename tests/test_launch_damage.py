@@ -17,6 +17,7 @@ from rnnjax.store.claims import CLAIMS
 from rnnjax.store.index import INDEX
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.quarantine import QUARANTINE
+from rnnjax.store.writing import begin_run
 from rnnjax.sweeps.packing import PACKS
 from tests import launch_samples
 from tests.launch_samples import Witness, contents, start
@@ -369,15 +370,14 @@ def test_a_run_that_another_process_sealed_at_the_last_moment(pool, monkeypatch,
 
     real = pack_run.seal
 
-    def seal(*arguments):
+    def seal(run, manifest, planned, *others):
         monkeypatch.setattr(pack_run, "seal", real)
-        for folder in (pool / CLAIMS).iterdir():
-            if folder.is_dir():
-                shutil.rmtree(folder)
-        start(pool, jobs("seed=2"))
+        other = manifest.replace(created="2999-01-01")
+        begin_run(run.path, planned.job.stored, other)
+        real(run, other, planned, *others)
         if fails:
             raise RuntimeError("no luck")
-        return real(*arguments)
+        return real(run, manifest, planned, *others)
 
     monkeypatch.setattr(pack_run, "seal", seal)
     witness = Witness()

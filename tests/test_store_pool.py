@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
@@ -166,12 +166,16 @@ def test_runs_of_different_shape_share_a_table(pool: Pool):
 
 @settings(deadline=None)
 @given(st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text()))
+@example([10**400, 0.5])
+@example([2**53 + 1, 0.5])
 def test_a_column_keeps_its_values(values: list):
     series = series_of("x", values)
     if series.dtype != pl.String and not (
         series.dtype == pl.Float64 and any(isinstance(v, int) for v in values)
     ):
         assert repr(series.to_list()) == repr(values)
+    if series.dtype == pl.Float64:
+        assert all(v == w or v != v for v, w in zip(values, series, strict=True))
     assert [v is None for v in series.to_list()] == [v is None for v in values]
 
 

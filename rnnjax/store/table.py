@@ -85,9 +85,10 @@ def series_of(name: str, values: list[Any]) -> pl.Series:
     kinds = set(map(type, values)) - {type(None)}
     if kinds <= {bool}:
         return pl.Series(name, values, pl.Boolean if kinds else pl.Null)
-    if kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
+    largest = max((abs(v) for v in values if type(v) is int), default=0)
+    if kinds == {int} and largest < 2**63:
         return pl.Series(name, values, pl.Int64)
-    if kinds <= {int, float} and float in kinds:
+    if kinds <= {int, float} and float in kinds and largest <= 2**53:
         return pl.Series(name, [None if v is None else float(v) for v in values])
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return pl.Series(name, texts, pl.String)

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +112,11 @@ class PackRun:
         except Exception as error:
             reason = one_line(error)
             ended = mine()
-            failed = self._close(ended, status="failed", error=reason)
+            failed, overtaken = self._close(ended, status="failed", error=reason)
             if failed:
                 self.progress.warn(f"{count(failed, 'run')} failed: {reason}")
             lost += failed
-            for i in ended:
+            for i in ended.keys() - overtaken:
                 del wanted[i]
         except KeyboardInterrupt:
             self._close(mine(), status="interrupted")
@@ -130,24 +129,31 @@ class PackRun:
             pack.checkpoint.clear()
         return lost, list(wanted.values())
 
-    def _close(self, runs: Mapping[int, Begun], **changes: Any) -> int:
-        """Enter runs that ended without a result, and count them.
+    def _close(self, runs: Mapping[int, Begun], **changes: Any) -> tuple[int, set[int]]:
+        """Enter runs that ended without a result.
 
         An earlier result stays. Who was interrupted just after sealing has one.
+
+        Returns:
+            How many have none, and which are another process's by now.
         """
-        without = 0
-        for run, manifest in runs.values():
+        without, overtaken = 0, set[int]()
+        for i, (run, manifest) in runs.items():
             if _is_sealed(run, manifest):
                 run = RunDir(run.home)
+            elif run.has(MANIFEST):
+                try:
+                    ended = manifest.replace(finished=now(), **changes)
+                    run = finish_run(run, ended)
+                    without += 1
+                except Overtaken:
+                    overtaken.add(i)
+                    continue
             else:
                 without += 1
-                if run.has(MANIFEST):
-                    ended = manifest.replace(finished=now(), **changes)
-                    with suppress(Overtaken):  # then it is the other one's to enter
-                        run = finish_run(run, ended)
             if run.has(MANIFEST):
                 self.pool.add(run)
-        return without
+        return without, overtaken
 
     def _place(self, planned: Planned) -> Path:
         """The directory of a run; not one that holds another run, moved by hand."""
