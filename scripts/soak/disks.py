@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from scripts.soak.children import Child, Ended, ask
 from scripts.soak.faults import CODES, fail, keep_small, watch
 from scripts.soak.kills import Bits, mended
 from scripts.soak.part import Limit, Outcome, Tally
-from scripts.soak.samples import LIGHT, OFF, command, differences, look, sweep
+from scripts.soak.samples import LIGHT, OFF, Look, command, differences, look, sweep
 
 
 SIZES = (0, 40, 400, 1000, 2000, 3000, 5000, 10_000, 20_000, 40_000)
@@ -191,27 +191,33 @@ class Stage:
         tally.require(plain, "tracebacks", f"{where}: {ended.status} {text}")
         said = ended.status == 0 or "cannot" in text or reason in text
         tally.require(said, "without a sentence", f"{where}: {ended.status} {text}")
-        self.look(pool, self.before, where)
-        if tally.counts["faults"] % 2:  # a repair in between may lose nothing, either
-            ask(self.limit.home, mended, pool)
-            self.look(pool, self.before, f"{where}, repaired")
+        # A repair in between may lose nothing, either.
+        steps = ("look", "mend", "look") if tally.counts["faults"] % 2 else ("look",)
+        seen, *rest = ask(self.limit.home, looks, pool, steps)
+        self.compare(seen, where)
+        if rest:
+            self.compare(rest[-1], f"{where}, repaired")
         again = self.run(pool)
         done = again.status in self.scene.statuses
         tally.require(done, "not completed", f"{where}: {again.text}")
-        found = ask(self.limit.home, look, pool).bits
+        found, (kinds, findings) = ask(self.limit.home, looks, pool, ("look", "mend"))
         for key, expected in self.after.items():
-            said = differences(found.get(key), expected)
+            said = differences(found.bits.get(key), expected)
             tally.require(not said, "other bits", f"{where}: {key}: {said}")
-        kinds, findings = ask(self.limit.home, mended, pool)
         sound = not kinds - {"leftover", "note", "unsettled"}
         tally.require(sound, "not completed", f"{where}, by fsck: {findings}")
         if len(tally.wrong) == wrong:
             shutil.rmtree(pool)
 
-    def look(self, pool: Path, known: Bits, where: str) -> None:
+    def compare(self, now: Look, where: str) -> None:
         """What is known is still there, in its earlier or its later state."""
-        now = ask(self.limit.home, look, pool)
-        for key in known:
+        for key in self.before:
             good = now.bits.get(key) in (self.before.get(key), self.after.get(key))
             said = "is gone" if key not in now.bits else "has other bits"
             self.tally.require(good, "lost", f"{where}: {key} {said}: {now.said}")
+
+
+def looks(pool: Path, steps: Sequence[str]) -> list[Any]:
+    """Look at a pool and mend it, in one process, as `steps` say."""
+    do = {"look": look, "mend": mended}
+    return [do[step](pool) for step in steps]
