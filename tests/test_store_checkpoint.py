@@ -17,6 +17,7 @@ from rnnjax.errors import UserError
 from rnnjax.store import atomic, checkpoint
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.store.claims import Overtaken
+from rnnjax.store.manifest import Damaged
 
 
 MEMBERS = ("aaaaaaaaaaaa", "bbbbbbbbbbbb")
@@ -274,3 +275,26 @@ def test_a_save_that_another_process_made_meanwhile(tmp_path: Path, begun: int):
     next_one.restore(state_of(0))
     next_one.save(6, state_of(6), parts_of(5, 6))
     assert_holds(tmp_path, 6)
+
+
+def test_what_others_put_there_stays(tmp_path: Path):
+    own = tmp_path / "packs" / "pack"
+    PackCheckpoint(own, MEMBERS).save(1, state_of(1), parts_of(0, 1))
+    (own / "thesis.tex").write_text("years")
+    PackCheckpoint(own, MEMBERS).save(2, state_of(2), parts_of(1, 2))
+    assert (own / "thesis.tex").exists() and not (own / "step-1").exists()
+
+
+def test_a_link_is_no_checkpoint(tmp_path: Path):
+    """Nothing is read, written or removed where it leads to."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "step-notes").write_text("years")
+    link = tmp_path / "pack"
+    link.symlink_to(theirs)
+    checkpoint = PackCheckpoint(link, MEMBERS)
+    for use in (checkpoint.members, lambda: checkpoint.save(1, state_of(1))):
+        with pytest.raises(Damaged, match="is a link"):
+            use()
+    checkpoint.clear()
+    assert [file.name for file in theirs.iterdir()] == ["step-notes"]

@@ -11,6 +11,9 @@ import pytest
 
 from rnnjax.store import claims as claims_module
 from rnnjax.store.claims import CLAIMS, Claims
+from rnnjax.store.fsck import examine, repair
+from rnnjax.store.pool import Pool
+from tests.store_samples import store_run
 
 
 RUNS = [f"run{number}" for number in range(60)]
@@ -201,3 +204,50 @@ def test_claims_that_somebody_removed_are_made_anew(two, what):
     assert one.holds("a") == (what == "sign")
     assert one.take("b") and not other.take("b")
     assert other.take("a") == (what == "all")
+
+
+def test_a_sign_that_its_owner_removes_meanwhile(tmp_path: Path, monkeypatch):
+    """Between the look at the folder and the look at the file."""
+    with Claims(tmp_path):
+        other = tmp_path / CLAIMS / "other.sign"
+        real = claims_module._text
+
+        def late(file: Path) -> str:
+            file.unlink(missing_ok=True)
+            return real(file)
+
+        other.write_text("1 elsewhere\n")
+        monkeypatch.setattr(claims_module, "_text", late)
+        with Claims(tmp_path):
+            assert not other.exists()
+
+
+ODD = {
+    "a file for a run": lambda folder: (folder / "ab").write_text("hi"),
+    "a folder for a claim": lambda folder: (folder / "ab/0/x").mkdir(parents=True),
+    "a folder for a sign": lambda folder: (folder / "a.sign" / "x").mkdir(parents=True),
+    "a pipe for a sign": lambda folder: os.mkfifo(folder / "a.sign"),
+    "a pipe for a claim": lambda folder: pipe_in(folder / "ab"),
+}
+
+
+def pipe_in(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "0")
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_claim_stops_nobody_for_ever(tmp_path: Path, kind: str):
+    pool = Pool(tmp_path)
+    store_run(pool)
+    folder = tmp_path / CLAIMS
+    folder.mkdir()
+    ODD[kind](folder)
+    with Claims(tmp_path) as one:
+        assert one.take("cd")
+    found = examine(tmp_path).findings
+    assert len(found) == 1 and "is no claim" in found[0].text
+    repair(tmp_path, found)
+    assert examine(tmp_path).findings == ()
+    with Claims(tmp_path) as one:
+        assert one.take("ab")

@@ -1,5 +1,6 @@
 """`fsck` finds every kind of damage, names it, and puts the pool right."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, Claims
 from rnnjax.store.fsck import examine, repair
-from rnnjax.store.index import INDEX
+from rnnjax.store.index import INDEX, content_of, write_rows
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import NEXT, RunDir
@@ -360,3 +361,31 @@ def test_what_stands_where_something_else_has_to_be_is_moved(
     repair(pool.path, [found])
     assert kinds(pool) == [] and os.path.lexists(pool.path / QUARANTINE / name)
     assert len(pool.runs()) == 3
+
+
+def test_a_checkpoint_is_left_to_a_process_that_began_meanwhile(pool: Pool):
+    """After the look, or between the look and the repair."""
+    torn, spent = (pool.path / PACKS / name for name in ("torn", "spent"))
+    for folder in (torn, spent):
+        folder.mkdir(parents=True)
+    (torn / "commit.json").write_text("{")
+    found = examine(pool.path).findings
+    assert sorted(finding.kind for finding in found) == ["damaged", "leftover"]
+    with Claims(pool.path) as claims:
+        claims.take("ab")
+        repair(pool.path, found)
+        assert torn.exists() and spent.exists() and kinds(pool) == []
+    repair(pool.path, found)
+    assert not torn.exists() and not spent.exists()
+
+
+def test_a_line_of_the_index_with_other_numbers_is_found(pool: Pool):
+    """Sealed anew by whoever changed it."""
+    rows = pool.rows()
+    changed = dataclasses.replace(rows[0], results=rows[0].results | {"accuracy": 1.0})
+    write_rows(pool.path / INDEX, [changed, *rows[1:]])
+    assert kinds(pool) == ["index"]
+    repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == [] and {*map(content_of, pool.rows())} == {
+        *map(content_of, rows)
+    }

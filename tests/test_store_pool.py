@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -236,3 +238,37 @@ def test_what_is_no_sweep(tmp_path: Path, text: str | None):
         (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(UserError, match="sweep.json"):
         read_sweep(tmp_path)
+
+
+def test_a_later_result_that_is_not_in_its_place_yet_is_the_one_shown(pool: Pool):
+    """As `finish_run` leaves it when it is killed once the seal is written."""
+    run = store_run(pool, results={"accuracy": 0.5})
+    manifest = run.manifest()
+    attempt = begin_run(run.path, run.config(), manifest)
+    later = manifest.replace(results={"accuracy": 0.75})
+    with monkeypatched_settle():
+        finish_run(attempt, later, metrics_of())
+    assert run.manifest().results == {"accuracy": 0.75}
+    assert [row.results for row in pool.rows()] == [{"accuracy": 0.75}]
+
+
+@contextmanager
+def monkeypatched_settle() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnnjax.store.writing.settle", lambda run: None)
+        yield
+
+
+@pytest.mark.parametrize("damage", ["lost", "torn", "flipped"])
+def test_a_lost_manifest_is_named_where_its_run_is_shown(pool: Pool, damage: str):
+    run = store_run(pool)
+    file = run.path / "manifest.json"
+    content = file.read_bytes()
+    if damage == "lost":
+        file.unlink()
+    elif damage == "torn":
+        file.write_bytes(content[:99])
+    else:
+        file.write_bytes(content.replace(b"done", b"dome"))
+    with pytest.warns(UserWarning, match="manifest.json' is lost or damaged"):
+        assert len(pool.rows()) == 1

@@ -15,7 +15,9 @@ from rnnjax.errors import UserError
 from rnnjax.store import atomic
 from rnnjax.store.claims import Overtaken
 from rnnjax.store.identity import file_digest
-from rnnjax.store.rundir import RunDir, run_path
+from rnnjax.store.pool import Pool
+from rnnjax.store.quarantine import QUARANTINE
+from rnnjax.store.rundir import NEXT, RunDir, run_path
 from rnnjax.store.writing import (
     begin_run,
     check_own,
@@ -23,7 +25,13 @@ from rnnjax.store.writing import (
     settle,
     write_source,
 )
-from tests.store_samples import config_of, manifest_of, metrics_of, probes_of
+from tests.store_samples import (
+    config_of,
+    manifest_of,
+    metrics_of,
+    probes_of,
+    store_run,
+)
 
 
 KEY = "0123456789ab"
@@ -337,3 +345,23 @@ def test_who_was_overtaken_writes_nothing(tmp_path: Path, by: str):
         with pytest.raises(Overtaken):
             finish_run(run, DONE, metrics_of())
     assert contents(run) == before
+
+
+@pytest.mark.parametrize("how", ["moved", "linked", "copied"])
+def test_an_attempt_harms_no_other_run_that_lies_in_its_place(tmp_path: Path, how: str):
+    run, other = sealed(tmp_path), store_run(Pool(tmp_path / "others"), seed=7)
+    before = contents(other)
+    place = run.path / NEXT
+    if how == "moved":
+        other.path.rename(place)
+    elif how == "linked":
+        place.symlink_to(other.path)
+    else:
+        shutil.copytree(other.path, place)
+    with pytest.warns(UserWarning, match="is no attempt at this run; moved to"):
+        attempt = again(run)
+    finish_second(attempt)
+    aside = tmp_path / QUARANTINE / NEXT
+    assert contents(RunDir(aside)) == before and aside.is_symlink() == (how == "linked")
+    if how != "moved":
+        assert contents(other) == before

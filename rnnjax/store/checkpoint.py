@@ -28,6 +28,9 @@ from rnnjax.store.typed import check_types
 PACKS = "packs"
 """Folder of a pool with the checkpoints of its packs."""
 
+OWN = ("step-*", "part-*", ".*")
+"""Names of what a save writes, beside the commit."""
+
 COMMIT = "commit.json"
 
 Parts = Mapping[str, Mapping[str, np.ndarray]]
@@ -41,11 +44,13 @@ class Restored:
         tag: of the save, usually the training step.
         state: the saved pytree, NumPy arrays as leaves, bit for bit.
         parts: histories by name, all saves joined along axis 0.
+        start: the training step at which the pack had begun.
     """
 
     tag: int
     state: Any
     parts: dict[str, dict[str, np.ndarray]]
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class _Commit:
     wall_time: float
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of all that the save consists of, by path."""
+    start: int = 0
 
 
 class PackCheckpoint:
@@ -86,7 +92,9 @@ class PackCheckpoint:
         commit = self._commit()
         return commit.tag if commit else None
 
-    def save(self, tag: int, state: Any, parts: Parts | None = None) -> None:
+    def save(
+        self, tag: int, state: Any, parts: Parts | None = None, start: int = 0
+    ) -> None:
         """Save the state of the whole pack and what is new in its histories.
 
         Args:
@@ -94,6 +102,7 @@ class PackCheckpoint:
             state: pytree of arrays; random keys as raw ``uint32``.
             parts: history name to arrays by variable; time on axis 0, only the entries
                 since the last save.
+            start: the training step at which the pack began.
 
         Raises:
             UserError: the folder cannot be written.
@@ -128,6 +137,7 @@ class PackCheckpoint:
             [*(commit.parts if commit else ()), *((tag, name) for name in parts)],
             time.time(),
             kept | {self._name(file): file_digest(file) for file in written},
+            start,
         )
         write_text(self.folder / COMMIT, portable.sealed(asdict(new), indent=1) + "\n")
         self._known, self._read = tag, True
@@ -157,7 +167,8 @@ class PackCheckpoint:
         except Exception as error:
             said = f"cannot read the checkpoint '{self.folder}': {one_line(error)}"
             raise Damaged(said) from error
-        return Restored(commit.tag, self._fill(template, saved), joined)
+        state = self._fill(template, saved)
+        return Restored(commit.tag, state, joined, commit.start)
 
     def _histories(self, commit: _Commit) -> dict[str, dict[str, np.ndarray]]:
         parts: dict[str, dict[str, list[np.ndarray]]] = {}
@@ -209,6 +220,8 @@ class PackCheckpoint:
         return jax.tree.unflatten(structure, leaves)
 
     def _commit(self) -> _Commit | None:
+        if self.folder.is_symlink():
+            raise Damaged(f"the checkpoint '{self.folder}' is a link")
         try:
             entries = portable.opened(read_file(self.folder / COMMIT))
             check_types(_Commit, entries)
@@ -221,12 +234,16 @@ class PackCheckpoint:
             raise Damaged(f"cannot read the checkpoint '{file}': {error!r}") from None
 
     def _prune(self, commit: _Commit | None) -> None:
-        """Remove what the commit does not name: older steps, and torn saves."""
+        """Remove what the commit does not name: older steps, and torn saves.
+
+        What others put there stays.
+        """
         kept = {self.folder / COMMIT}
         if commit:
             kept.add(self._step(commit.tag))
             kept.update(self._part(tag, name) for tag, name in commit.parts)
-        for entry in set(self.folder.iterdir()) - kept:
+        own = {entry for name in OWN for entry in self.folder.glob(name)}
+        for entry in own - kept:
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:

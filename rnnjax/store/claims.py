@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from rnnjax.paths import read_file
 from rnnjax.store.atomic import make_folder, writable
 
 
@@ -54,8 +55,9 @@ class Claims:
             self._renew()
             for sign in self.folder.glob("*.sign"):
                 # Not of one that is silent: it may have been stopped, and go on.
-                if sign != self.sign and _gone(_text(sign)):
-                    sign.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # its owner has just removed it
+                    if sign != self.sign and _gone(_text(sign)):
+                        sign.unlink()
         threading.Thread(target=self._live, daemon=True).start()
         return self
 
@@ -190,6 +192,18 @@ def stale_files(pool: Path) -> list[Path]:
     return sorted(file for file in files if file.is_file() and _old(file))
 
 
+def odd_entries(pool: Path) -> list[Path]:
+    """What stands among the claims and is none: a file for a folder, or the reverse."""
+    folder = pool / CLAIMS
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    runs = [entry for entry in entries if entry.is_dir() and entry.suffix != ".sign"]
+    files = [entry for entry in entries if entry not in runs]
+    files += [claim for run in runs for claim in sorted(run.iterdir())]
+    signs = [file for file in files if file.is_file()]
+    lone = [file for file in signs if file.parent == folder and file.suffix != ".sign"]
+    return [file for file in files if file not in signs or file in lone]
+
+
 def _old(claim: Path) -> bool:
     try:
         if _gone(_text(claim)):
@@ -200,7 +214,13 @@ def _old(claim: Path) -> bool:
 
 
 def _text(claim: Path) -> str:
-    return claim.read_text(errors="replace")
+    """What a claim or sign says; nothing, if it is no file, and then nobody's."""
+    try:
+        return read_file(claim).decode(errors="replace")
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return ""
 
 
 def _gone(sign: str) -> bool:
@@ -212,7 +232,7 @@ def _gone(sign: str) -> bool:
 def _generations(folder: Path) -> list[int]:
     try:
         return [int(name) for name in os.listdir(folder) if name.isdecimal()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

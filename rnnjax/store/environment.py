@@ -1,10 +1,10 @@
 """Where a run was computed: versions, device, flags, and the state of the source."""
 
+import dataclasses
 import hashlib
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ from typing import Any
 import rnnjax
 
 
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "rnnjax")
+DECIDING = ("jax", "jaxlib", "flax", "optax")
+"""Libraries whose version decides bits."""
+
+LIBRARIES = (*DECIDING, "rnnjax")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Git:
     """The checkout that the package was imported from.
 
@@ -30,7 +33,7 @@ class Git:
     diff: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Environment:
     """What a run was computed by.
 
@@ -64,6 +67,22 @@ class Environment:
 
 def environment() -> Environment:
     """Collect what can be known; what cannot be known is left out, never an error."""
+    git = git_state(Path(rnnjax.__file__).parent)
+    return dataclasses.replace(_machine(), git=git)
+
+
+def deciding() -> dict[str, Any]:
+    """What decides the last bits of a run in this process, beside its configuration.
+
+    A run goes on only where all of it is as it was.
+    """
+    here = _machine()
+    versions = {name: here.versions.get(name) for name in DECIDING}
+    names = ("device", "processor", "xla_flags", "matmul_precision")
+    return versions | {name: getattr(here, name) for name in names}
+
+
+def _machine() -> Environment:
     import jax
 
     from rnnjax.devices import processor
@@ -79,7 +98,6 @@ def environment() -> Environment:
         prng=decided["prng"],
         matmul_precision=getattr(jax.config, "jax_default_matmul_precision", None),
         processor=processor(),
-        git=git_state(Path(rnnjax.__file__).parent),
     )
 
 

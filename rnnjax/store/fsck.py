@@ -72,7 +72,7 @@ def examine(path: str | Path) -> Examination:
     for identity, several in same.items():
         others = [run for run in several if run != known[identity]]
         findings += [twice(run, known[identity], folder) for run in others]
-    findings += checkpoints(folder, known, bool(busy))
+    findings += checkpoints(folder, known)
     findings += index(folder, known, bool(busy))
     named = {identity_in(run.path.name) for run in runs}
     findings += sweeps(folder, known.keys() | named)

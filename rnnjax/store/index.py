@@ -2,9 +2,10 @@
 
 import fcntl
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rnnjax.store import portable
 from rnnjax.store.atomic import writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION, digest
 from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
-from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.store.rundir import MANIFEST, NEXT, RunDir
 from rnnjax.store.typed import check_types
 
 
@@ -94,18 +95,30 @@ def stamp_of(run: RunDir) -> list[int]:
 def tells_of(row: Row, run: RunDir) -> bool:
     """Whether a row was read from the manifest that a directory has now.
 
-    Another run may have been moved there, or an older state of the run be restored. A
-    manifest that is lost is found where the files of the run are checked.
+    Another run may have been moved there, or an older state of the run be restored. If
+    the manifest is lost or damaged, the row is the last that is known, which is said in
+    a warning.
     """
+    file = run.path / MANIFEST
     stamp = stamp_of(run)
-    if not stamp or stamp == row.stamp:
+    moving = os.path.lexists(run.path / NEXT / MANIFEST)  # a later one that is sealed
+    if stamp == row.stamp and not moving:
         return True
     try:
         content = run.manifest_bytes()
         run.manifest_of(content)
         return row.manifest == digest(content)
     except UserError:
-        return True  # damaged, which is found there, too
+        warnings.warn(
+            f"'{file}' is lost or damaged; of this run a table has what the index knew",
+            stacklevel=2,
+        )
+        return True
+
+
+def content_of(row: Row) -> str:
+    """All that a row tells, in text, which two rows can be compared by."""
+    return portable.dumps(asdict(replace(row, stamp=[])))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

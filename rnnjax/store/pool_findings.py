@@ -3,17 +3,23 @@
 import os
 import re
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 from pathlib import Path
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
-from rnnjax.store.claims import CLAIMS, STALE_SECONDS, lives, stale_files
+from rnnjax.store.claims import (
+    CLAIMS,
+    STALE_SECONDS,
+    claimed,
+    lives,
+    odd_entries,
+    stale_files,
+)
 from rnnjax.store.findings import Finding, remove
-from rnnjax.store.identity import digest
-from rnnjax.store.index import INDEX, read_index
+from rnnjax.store.index import INDEX, content_of, read_index, row_of
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE, set_aside
@@ -32,38 +38,69 @@ def places(pool: Path) -> Iterator[Finding]:
             why = f"'{place}' is no folder"
             mend = partial(set_aside, place, pool, why)
             yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+    for entry in odd_entries(pool):
+        if entry.name.endswith(".tmp"):
+            continue
+        why = f"'{entry}' is no claim"
+        mend = partial(set_aside, entry, pool, why)
+        yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
     if os.path.lexists(pool / QUARANTINE) and not (pool / QUARANTINE).is_dir():
         yield Finding("note", f"'{pool / QUARANTINE}' is no folder")
 
 
-def checkpoints(
-    pool: Path, known: dict[str, RunDir], working: bool
-) -> Iterator[Finding]:
-    """Packs that cannot be read, and those of which no run needs them any more."""
+def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
+    """Packs that cannot be read, and those of which no run needs them any more.
+
+    None while a process is at work on the pool, for it may be writing there.
+    """
     for folder in sorted((pool / PACKS).glob("*")):
-        if working or not folder.is_dir():
-            continue  # a process may be writing there
-        checkpoint = PackCheckpoint(folder)
-        try:
-            checkpoint.check()
-            members = checkpoint.members()
-        except UserError as error:
-            yield _torn(folder, pool, str(error))
+        if not folder.is_dir():
             continue
-        runs = [known.get(member) for member in members]
-        if not members or all(run and run.manifest().is_finished for run in runs):
-            text = f"no run goes on from the checkpoint '{folder}'; repair removes it"
-            yield Finding("leftover", text, partial(remove, folder))
+        if text := _spent(folder, known):
+            end = "repair removes it"
+            mend = partial(_unless_at_work, pool, folder, known, remove)
+            kind = "leftover"
+        elif text := _torn(folder):
+            end = "repair moves it to quarantine"
+            aside = partial(set_aside, pool=pool, why=text)
+            mend = partial(_unless_at_work, pool, folder, known, aside)
+            kind = "damaged"
+        else:
+            continue
+        if not claimed(pool):
+            yield Finding(kind, f"{text.rstrip('.')}; {end}", mend)
 
 
-def _torn(folder: Path, pool: Path, why: str) -> Finding:
-    def mend() -> None:
-        try:
-            PackCheckpoint(folder).check()
-        except UserError as error:
-            set_aside(folder, pool, str(error))
+def _torn(folder: Path) -> str:
+    """What is wrong with a checkpoint; empty: nothing."""
+    try:
+        PackCheckpoint(folder).check()
+    except UserError as error:
+        return str(error)
+    return ""
 
-    return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
+
+def _spent(folder: Path, known: dict[str, RunDir]) -> str:
+    """Why nobody needs a checkpoint; empty: a run goes on from it, or it is torn."""
+    try:
+        members = PackCheckpoint(folder).members()
+    except UserError:
+        return ""
+    runs = [known.get(member) for member in members]
+    if members and not all(run and run.manifest().is_finished for run in runs):
+        return ""
+    return f"no run goes on from the checkpoint '{folder}'"
+
+
+def _unless_at_work(
+    pool: Path,
+    folder: Path,
+    known: dict[str, RunDir],
+    mend: Callable[[Path], object],
+) -> None:
+    """Mend a checkpoint if it still needs that, and no process is at work by now."""
+    if not claimed(pool) and (_spent(folder, known) or _torn(folder)):
+        mend(folder)
 
 
 def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Finding]:
@@ -96,8 +133,7 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
         run.path.name
         for identity, run in known.items()
         if (row := found.rows.get(identity)) is None
-        or row.manifest != digest(run.manifest_bytes())
-        or row.folder != run.path.name
+        or content_of(row) != content_of(row_of(run))
     ]
     gone = [
         row.folder

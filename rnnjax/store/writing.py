@@ -9,6 +9,7 @@ next `begin_run` or `settle` moves the rest.
 
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
+from rnnjax.store.quarantine import set_aside
 from rnnjax.store.rundir import (
     BEST,
     CONFIG,
@@ -62,6 +64,9 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     settle(run)
     if run.has(MANIFEST) and run.manifest().is_finished:
         run = RunDir(path / NEXT)
+        if not _is_own(run):
+            why = f"'{run.path}' is no attempt at this run"
+            warnings.warn(set_aside(run.path, path.parent, why), stacklevel=2)
         make_folder(run.path)
     with writable(run.path):
         # An attempt that did not end leaves nothing for the next one.
@@ -76,6 +81,19 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     opened = manifest.replace(status="running", files=digests).to_json()
     write_text(run.path / MANIFEST, opened, durable=False)
     return run
+
+
+def _is_own(attempt: RunDir) -> bool:
+    """Whether a folder holds at most an attempt that did not end.
+
+    Another run may have been moved or linked there.
+    """
+    if attempt.path.is_symlink():
+        return False
+    try:
+        return not attempt.manifest().is_finished
+    except UserError:
+        return not attempt.has(METRICS)
 
 
 def write_source(run: RunDir, kind: str, content: bytes) -> None:

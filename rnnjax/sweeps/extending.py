@@ -8,6 +8,7 @@ from typing import Any
 from flax.serialization import msgpack_restore, msgpack_serialize
 
 from rnnjax.errors import UserError
+from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import STATE, RunDir
@@ -20,6 +21,7 @@ def wrap(planned: Planned, kept: Continuation) -> bytes:
     """The state of a run with what has to be equal where it is resumed from."""
     probe = dataclasses.asdict(planned.job.config.probe)
     entries = {"source": planned.source, "probe": json.dumps(probe)}
+    entries["environment"] = json.dumps(deciding())
     return msgpack_serialize(entries | {"run": kept.to_bytes()})
 
 
@@ -31,7 +33,8 @@ def with_starts(
 ) -> list[Planned]:
     """The runs with the shorter run that each of `unfinished` can resume from.
 
-    Of several the longest is taken whose state was kept by the same code and probes.
+    Of several the longest is taken whose state was kept by the same code and probes, in
+    the same environment.
     Each also gets the directory that the pool has of it.
     """
     planned = [
@@ -76,7 +79,10 @@ def continued(pool: Pool, pack: PlannedPack) -> list[Continuation]:
 
 
 def _usable(run: RunDir, planned: Planned) -> Continuation | None:
-    """The stored state of a shorter run if the same code and probes made it."""
+    """The stored state of a shorter run if the same code and probes made it.
+
+    In another environment (`deciding`) a run begins anew: a manifest has one alone.
+    """
     if not run.has(STATE):
         return None
     try:
@@ -84,12 +90,14 @@ def _usable(run: RunDir, planned: Planned) -> Continuation | None:
             return None
         entries: Any = msgpack_restore(run.state_bytes())
         source, probe = entries["source"], ProbeConfig(**json.loads(entries["probe"]))
+        where = json.loads(entries["environment"])
         kept = Continuation.from_bytes(entries["run"])
     except (UserError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Computed from the start: slower, and the same numbers.
     asked = planned.job.config.probe
     fits = (
         source == planned.source
+        and where == deciding()
         and kept.step < planned.schedule.steps
         and _finely(probe) == _finely(asked)
         and _before(probe.steps, kept.step) == _before(asked.steps, kept.step)

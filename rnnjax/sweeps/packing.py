@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
+from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
@@ -168,8 +169,8 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
 
 
 def _pack_name(members: Sequence[Planned]) -> str:
-    """A name that holds the members, how far they go, and the code that runs them."""
+    """A name that holds the members, how far they go, the code and the environment."""
     record = [[one.identity, one.schedule.steps, one.source] for one in members]
     probe = dataclasses.asdict(members[0].job.config.probe)
-    text = json.dumps([record, probe])
+    text = json.dumps([record, probe, deciding()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -15,7 +15,7 @@ The rule by which a run is judged:
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rnnjax.store.environment import Environment
+from rnnjax.store.environment import DECIDING, Environment
 from rnnjax.store.manifest import Manifest
 from rnnjax.sweeps.differences import Difference
 
@@ -32,9 +32,6 @@ UPDATES_IN_COMPANY = 12
 
 COARSE = ("probes", "state")
 """Parts of which that tolerance says nothing: they are held to `TOLERANCE`."""
-
-DECIDING = ("jax", "jaxlib", "flax", "optax")
-"""Libraries whose version decides bits."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def seal(
         compile_seconds=outcome.compile_seconds,
         run_seconds=outcome.seconds,
         pack=slot,
-        resumed_from=planned.start,
+        resumed_from=outcome.resumed_from,
         definitions={} if probes is None else versions(probes),
     )
     return finish_run(

@@ -45,6 +45,7 @@ class Outcome:
         results: validation and test figures, whether solved.
         seconds: wall time of the pack, by this run's part of its updates.
         compile_seconds: of the whole pack.
+        resumed_from: updates that a shorter run had made, which this one went on from.
     """
 
     status: str
@@ -59,6 +60,7 @@ class Outcome:
     compile_seconds: float
     best: Any = None
     kept: Continuation | None = None
+    resumed_from: int = 0
 
 
 class History:

@@ -82,7 +82,7 @@ class PackTraining:
         self.judges = judge(spec, self.validation), judge(spec, self.test)
         self.hyper = self.pack.stack([build_hyper(c) for c in self.configs])
         self.history = History(len(self.configs))
-        self.at, self.looked = 0, False
+        self.at, self.start, self.looked = 0, 0, False
         self.state = self._first_state(continued)
 
     def _heldout(self, split: Split, size: int) -> Batch:
@@ -103,13 +103,13 @@ class PackTraining:
             restored = self.saving.checkpoint.restore(template)
             if restored is not None:
                 # The save of the last step is from before its look; see `_run`.
-                self.at = restored.tag
+                self.at, self.start = restored.tag, restored.start
                 self.looked = self.at < self.schedule.steps
                 self.history = History.resumed(len(self.configs), restored.parts)
                 self.best.restore(restored.state["best"])
                 return self.pack.stack(self.pack.split(restored.state["train"]))
         if continued:
-            self.at = continued[0].step
+            self.at = self.start = continued[0].step
             self.history = History.continued(continued)
             like = self.best.of(0)
             ends = [from_state_dict(like, dict(run.best)) for run in continued]
@@ -197,7 +197,8 @@ class PackTraining:
         assert self.saving is not None
         self.saving.check()
         saved = {"train": self.pack.gather(state), "best": self.best.tree()}
-        self.saving.checkpoint.save(at, saved, self.history.new_parts())
+        parts = self.history.new_parts()
+        self.saving.checkpoint.save(at, saved, parts, self.start)
 
     def _keep(self, state: TrainState, at: int) -> dict[int, Continuation]:
         """What those runs that made all their updates could go on from."""
@@ -305,6 +306,7 @@ class PackTraining:
                 if self.best.step[i] not in (-1, outcome.steps)
                 else None,
                 kept=kept.get(i),
+                resumed_from=self.start,
             )
             for i, outcome in enumerate(ended)
         ]

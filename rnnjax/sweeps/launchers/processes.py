@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
 
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend.process import LokyProcess
@@ -29,8 +32,10 @@ def joblib(order: Order) -> int:
     parcels = [order.parcel([one], devices=1) for one in order.left]
     order.progress.begin([parcel.size for parcel in parcels], order.there)
     failed = ended = 0
-    with order.progress:
-        executor = get_reusable_executor(workers, initializer=_leave_signals)
+    with order.progress, _without_folder(), interrupts.closing(_kill):
+        executor = get_reusable_executor(
+            workers, initializer=_begin, initargs=(os.getpid(),)
+        )
         tasks = {executor.submit(_done, parcel): parcel for parcel in parcels}
         try:
             for task in _as_completed(set(tasks)):
@@ -50,10 +55,27 @@ def joblib(order: Order) -> int:
     return failed + ended
 
 
+@contextmanager
+def _without_folder() -> Iterator[None]:
+    """Workers look for no module in the folder where they are started."""
+    name = "PYTHONSAFEPATH"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _as_completed(tasks: set[Future[int]]) -> Iterator[Future[int]]:
     """In short waits: a long one would not notice a signal."""
     while tasks:
         done, tasks = wait(tasks, 0.2, FIRST_COMPLETED)
+        if interrupts.noted():  # where Python dropped the exception
+            raise KeyboardInterrupt
         yield from done
 
 
@@ -61,20 +83,37 @@ def _end(tasks: list[Future[int]]) -> None:
     """Let the workers save what they are at, and end them."""
     for task in tasks:
         task.cancel()
-    children = multiprocessing.active_children()
-    workers = [child for child in children if isinstance(child, LokyProcess)]
-    for worker in workers:
+    for worker in _workers():
         worker.terminate()
     wait(tasks, SAVING_SECONDS)
-    for worker in workers:
+    _kill()
+
+
+def _kill() -> None:
+    for worker in _workers():
         if worker.pid and worker.is_alive():
             os.kill(worker.pid, signal.SIGKILL)
 
 
-def _leave_signals() -> None:
+def _workers() -> list[LokyProcess]:
+    children = multiprocessing.active_children()
+    return [child for child in children if isinstance(child, LokyProcess)]
+
+
+def _begin(launch: int) -> None:
     """In a worker: the launch passes on what a terminal sends to all its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupts.note)
+    threading.Thread(target=_end_with, args=(launch,), daemon=True).start()
+
+
+def _end_with(launch: int) -> None:
+    """End this worker when the process of its launch is gone; it saves before."""
+    while os.getppid() == launch:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(interrupts.GRACE_SECONDS)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _done(parcel: Parcel) -> int:
