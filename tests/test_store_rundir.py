@@ -105,6 +105,13 @@ def test_configuration_round_trip(
     assert run.config() == {"inner": config}
 
 
+def test_a_list_that_stands_twice_in_a_configuration_is_written_twice(tmp_path: Path):
+    steps = [0, 5]
+    config = {"probe": {"steps": steps}, "eval": {"steps": steps}}
+    run = begin_run(run_path(tmp_path, "sample", KEY), config, manifest_of(KEY))
+    assert run.config() == config
+
+
 @pytest.mark.parametrize(
     "file", ["metrics.parquet", "probes.nc", "params.msgpack", "manifest.json"]
 )
