@@ -228,6 +228,21 @@ def test_a_damaged_checkpoint_is_named(pool: Pool):
     assert len(files) > 3
 
 
+def test_a_run_of_another_format_is_refused_until_it_is_moved(
+    pool: Pool, capsys: pytest.CaptureFixture[str]
+):
+    run = RunDir(shutil.copytree(first(pool).path, pool.path / "old-aaaaaaaaaaaa"))
+    text = run.manifest().replace(identity="aaaaaaaaaaaa", schema=1).to_json()
+    (run.path / "manifest.json").write_text(text)
+    for words in ["runs"], ["fsck"], ["fsck", "--repair"], ["report"]:
+        assert main([*words, str(pool.path)]) == 2
+        said = capsys.readouterr().err
+        assert f"'{run.path / 'manifest.json'}': it is a record of format 1" in said
+        assert "move the folder of that run out of the pool, or read it with" in said
+    shutil.move(run.path, pool.path.parent)
+    assert main(["runs", str(pool.path)]) == 0
+
+
 def test_what_somebody_works_on_is_left_alone(pool: Pool):
     run = first(pool)
     with Claims(pool.path) as claims:
