@@ -157,6 +157,18 @@ def again(run: RunDir) -> RunDir:
     return begin_run(run.path, KEPT, manifest_of(KEY))
 
 
+def test_a_run_is_not_written_through_a_link(tmp_path: Path):
+    run, other = sealed(tmp_path / "pool"), sealed(tmp_path / "others")
+    (run.path / "next").symlink_to(other.path)
+    (run.path / "source").symlink_to(other.path)
+    with pytest.raises(UserError, match="next' is a link"):
+        begin_run(run.path, KEPT, manifest_of("another"))
+    with pytest.raises(UserError, match="source' is a link"):
+        write_source(run, "cell", b"")
+    assert not (other.path / "cell.py").exists()
+    assert_is_first(other)
+
+
 def assert_is_first(run: RunDir) -> None:
     assert repr(run.manifest().results) == repr(DONE.results)
     assert run.config() == config_of() and run.params_bytes() == b"w"

@@ -12,6 +12,7 @@ import xarray as xr
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store import plain_yaml
+from rnnjax.store.atomic import no_link
 from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.netcdf import dataset_of
@@ -186,7 +187,7 @@ class RunDir:
     def later_manifest(self) -> bytes | None:
         """The manifest of a later attempt that is sealed and not yet in its place."""
         try:
-            content = read_file(self.path / NEXT / MANIFEST)
+            content = read_file(no_link(self.path / NEXT) / MANIFEST)
             later = Manifest.from_json(content)
             own = Manifest.from_json(read_file(self.path / MANIFEST))
         except (OSError, UserError):

@@ -18,7 +18,14 @@ import xarray as xr
 
 from rnnjax.errors import UserError
 from rnnjax.store import plain_yaml
-from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
+from rnnjax.store.atomic import (
+    make_folder,
+    no_link,
+    sync,
+    writable,
+    write_bytes,
+    write_text,
+)
 from rnnjax.store.claims import Overtaken
 from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.identity import digest
@@ -58,7 +65,7 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     make_folder(path)
     settle(run)
     if run.has(MANIFEST) and run.manifest().is_finished:
-        run = RunDir(path / NEXT)
+        run = RunDir(no_link(path / NEXT))
         make_folder(run.path)
     with writable(run.path):
         # An attempt that did not end leaves nothing for the next one.
@@ -81,7 +88,7 @@ def write_source(run: RunDir, kind: str, content: bytes) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    make_folder(run.path / SOURCES)
+    make_folder(no_link(run.path / SOURCES))
     write_bytes(run.source(kind), content, durable=False)
 
 
