@@ -338,3 +338,27 @@ def test_the_module_is_the_command(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "rnnjax: unknown command 'trian'; did you mean train?\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_standard_streams_may_be_closed(pool, closed):
+    script = f'"$0" -m rnnjax "$@" {closed}'
+    words = ["sh", "-c", script, sys.executable]
+    root = Path(__file__).parents[1]
+    for command, status in (["runs", pool.path], 0), (["x"], 2):
+        done = subprocess.run([*words, *command], cwd=root, capture_output=True)
+        assert done.returncode == status
+        assert b"Traceback" not in done.stderr
+        assert bool(done.stderr) == (status == 2 and "2>" not in closed)
+        assert bool(done.stdout) == (status == 0 and closed == "2>&-")
+
+
+def test_a_present_folder_that_was_removed(pool, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["runs", f"../{pool.path.name}"]) == 2
+    said = "the folder in which this was started is not there any more"
+    assert capsys.readouterr().err == f"rnnjax: {said}\n"
+    assert main(["runs", str(pool.path)]) == 0

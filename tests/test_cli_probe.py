@@ -56,6 +56,22 @@ def test_after_training(run, capsys):
     assert not (run.path / "probe-5").exists()
 
 
+@pytest.mark.parametrize("place", ["probe-4", "probe-4/figures"])
+def test_nothing_is_written_through_a_link(run, place, tmp_path, capsys):
+    (tmp_path / "probe.nc").write_text("precious")
+    link = run.path / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path)
+    try:
+        for more in "sections=flow", "weight=U[0,1]":
+            assert main(["probe", f"run={run.path}", "step=4", more]) == 2
+            assert f"'{link}' is a link" in capsys.readouterr().err
+    finally:
+        link.unlink()
+    assert [file.name for file in tmp_path.iterdir()] == ["probe.nc"]
+    assert (tmp_path / "probe.nc").read_text() == "precious"
+
+
 def test_the_chain_rule_of_a_weight(run, capsys):
     assert main(["probe", f"run={run.path}", "weight=U[0,1]"]) == 0
     text = capsys.readouterr().out

@@ -48,6 +48,15 @@ def test_offline_copies(tmp_path, capfd):
     assert heard.said == heard.warnings == []
 
 
+def test_copies_for_another_project_stay(tmp_path, monkeypatch):
+    shared = tmp_path / "shared"
+    monkeypatch.setenv("WANDB_DIR", str(shared))
+    for pool, project in ("one", "a"), ("one", "b"), ("two", "b"):
+        start(tmp_path / pool, jobs("tracker=wandb", f"tracker.project={project}"))
+    # the run of both pools is one run in a project
+    assert sorted(content(file)["project"] for file in copies(shared)) == ["a", "b"]
+
+
 def test_runs_that_were_finished_before_are_copied_from_the_store(tmp_path):
     start(tmp_path, jobs("seed=0,1"))
     planned = jobs("seed=0,1", "tracker=wandb")

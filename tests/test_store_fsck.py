@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,13 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
+from rnnjax.results import load
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.claims import CLAIMS, Claims
 from rnnjax.store.fsck import examine, repair
+from rnnjax.store.identity import digest
 from rnnjax.store.index import INDEX, content_of, write_rows
+from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import NEXT, RunDir
@@ -97,6 +101,44 @@ def test_damage_to_a_file_is_found_named_and_set_aside(
     assert len(pool.runs()) == 2 and not run.path.exists()
     assert (pool.path / QUARANTINE / run.path.name).is_dir()
     assert kinds(pool) == ["note"]  # the sweep names it still, which is no damage
+
+
+HOSTILE = {
+    "aliases": "x: &x {a: 1}\ny: [*x, *x]\n",
+    "itself": "rec: &r\n  a: 1\n  b: *r\n",
+    "a merge": "<<: {a: 1}\n",
+    "a date": "when: 2020-01-01\n",
+    "bytes": "blob: !!binary aGVsbG8=\n",
+    "a set": "st: !!set {a, b}\n",
+    "pairs": "om: !!omap [a: 1]\n",
+    "a key that is no text": "1: 2\n",
+    "digits": f"big: 0x{'f' * 6000}\n",
+    "depth": f"deep: {'{a: ' * 60}1{'}' * 60}\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_configuration_of_more_than_plain_values_is_damage(
+    pool: Pool, text: str, capsys: pytest.CaptureFixture[str]
+):
+    run = first(pool)
+    config = (run.path / "config.yaml").read_bytes() + text.encode()
+    (run.path / "config.yaml").write_bytes(config)
+    manifest = run.manifest()
+    files = manifest.files | {"config.yaml": digest(config)}
+    (run.path / "manifest.json").write_text(manifest.replace(files=files).to_json())
+    said = f"'{run.path / 'config.yaml'}' cannot be read: "
+    with pytest.warns(UserWarning, match=re.escape(f"left out of the pool: {said}")):
+        assert main(["runs", str(pool.path)]) == 0
+        assert len(pool.rows()) == 2
+    with pytest.raises(Damaged, match=re.escape(said)):
+        load(run.path)
+    examination = examine(pool.path)
+    [damaged] = [one for one in examination.findings if one.kind == "damaged"]
+    assert damaged.text.startswith(said)
+    repair(pool.path, examination.findings)
+    assert (pool.path / QUARANTINE / run.path.name).is_dir()
+    assert kinds(pool) == ["note"]  # of the sweep that lacks the run
 
 
 @pytest.mark.filterwarnings("ignore:left out of the pool")
@@ -185,6 +227,21 @@ def test_a_damaged_checkpoint_is_named(pool: Pool):
                 assert finding.kind == "damaged" and str(file) in finding.text
         file.write_bytes(whole)
     assert len(files) > 3
+
+
+def test_a_run_of_another_format_is_refused_until_it_is_moved(
+    pool: Pool, capsys: pytest.CaptureFixture[str]
+):
+    run = RunDir(shutil.copytree(first(pool).path, pool.path / "old-aaaaaaaaaaaa"))
+    text = run.manifest().replace(identity="aaaaaaaaaaaa", schema=1).to_json()
+    (run.path / "manifest.json").write_text(text)
+    for words in ["runs"], ["fsck"], ["fsck", "--repair"], ["report"]:
+        assert main([*words, str(pool.path)]) == 2
+        said = capsys.readouterr().err
+        assert f"'{run.path / 'manifest.json'}': it is a record of format 1" in said
+        assert "move the folder of that run out of the pool, or read it with" in said
+    shutil.move(run.path, pool.path.parent)
+    assert main(["runs", str(pool.path)]) == 0
 
 
 def test_what_somebody_works_on_is_left_alone(pool: Pool):

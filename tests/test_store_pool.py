@@ -202,7 +202,9 @@ def test_a_pool_of_another_format_is_refused(pool: Pool):
     with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .*out="):
         pool.rows()
     index.unlink()
-    with pytest.raises(UserError, match=r"manifest.json': .* format 1, and .*out="):
+    with pytest.raises(
+        UserError, match=r"manifest.json': .* format 1, .*move the folder"
+    ):
         pool.rows()
 
 

@@ -113,6 +113,13 @@ def test_configuration_round_trip(
     assert run.config() == {"inner": config}
 
 
+def test_a_list_that_stands_twice_in_a_configuration_is_written_twice(tmp_path: Path):
+    steps = [0, 5]
+    config = {"probe": {"steps": steps}, "eval": {"steps": steps}}
+    run = begin_run(run_path(tmp_path, "sample", KEY), config, manifest_of(KEY))
+    assert run.config() == config
+
+
 @pytest.mark.parametrize(
     "file", ["metrics.parquet", "probes.nc", "params.msgpack", "manifest.json"]
 )
@@ -156,6 +163,15 @@ def sealed(pool: Path) -> RunDir:
 def again(run: RunDir) -> RunDir:
     """Begin a sealed run once more."""
     return begin_run(run.path, KEPT, manifest_of(KEY))
+
+
+def test_a_run_is_not_written_through_a_link(tmp_path: Path):
+    run, other = sealed(tmp_path / "pool"), sealed(tmp_path / "others")
+    (run.path / "source").symlink_to(other.path)
+    with pytest.raises(UserError, match="source' is a link"):
+        write_source(run, "cell", b"")
+    assert not (other.path / "cell.py").exists()
+    assert_is_first(other)
 
 
 def assert_is_first(run: RunDir) -> None:

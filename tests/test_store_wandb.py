@@ -1,5 +1,6 @@
 """The W&B mirror writes offline without an account, in silence, once each run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -52,12 +53,18 @@ def test_a_copy_is_made_again_only_if_it_lacks_something(run: RunDir):
     second = mirror(longer, to, copies_in(pool)[key])
     assert second and not first.exists()
     assert copies_in(pool) == {key: [second]}
-    # A copy that was interrupted has no note, so it is none.
-    (second / "rnnjax.json").unlink()
+    # A copy that was interrupted notes no more than its project, so it is none.
+    (second / "rnnjax.json").write_text(json.dumps(to.address))
     third = mirror(longer, to, copies_in(pool)[key])
     assert third and not second.exists()
-    # Another project is another place on the server.
-    assert mirror(longer, place(pool, project="other"), copies_in(pool)[key])
+    # Another project, or entity, is another place on the server.
+    other = place(pool, project="other")
+    fourth = mirror(longer, other, copies_in(pool)[key])
+    theirs = place(pool, environ={"WANDB_ENTITY": "team"})
+    fifth = mirror(longer, theirs, copies_in(pool)[key])
+    assert {*copies_in(pool)[key]} == {third, fourth, fifth}
+    for there in (to, other, theirs):
+        assert mirror(longer, there, copies_in(pool)[key]) is None
 
 
 def test_command_line_wins_over_environment_wins_over_defaults(tmp_path: Path):
@@ -198,6 +205,7 @@ def test_a_failure_half_way_closes_the_run_and_keeps_the_older(
 
     class Session:
         starting_step = 0
+        dir = str(tmp_path / "run-1-x" / "files")
 
         def log(self, row: dict, step: int) -> None:
             raise ConnectionError("gone\nwith details")
@@ -207,11 +215,14 @@ def test_a_failure_half_way_closes_the_run_and_keeps_the_older(
 
     older = tmp_path / "older"
     older.mkdir()
+    (tmp_path / "run-1-x").mkdir()
     monkeypatch.setattr(wandb, "init", lambda **settings: Session())
     with pytest.raises(ConnectionError):
         mirror(run, place(run.path.parent), [older])
     assert closed == [1]
     assert older.exists()
+    note = json.loads((tmp_path / "run-1-x" / "rnnjax.json").read_text())
+    assert note == {"entity": None, "project": "rnnjax"}
 
 
 def test_online_goes_on_behind_the_last_step_of_the_server(

@@ -45,10 +45,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None:
             return _refuse(f"cannot use '{error.filename}': {error.strerror}")
+        if _is_nowhere():
+            return _refuse("the folder in which this was started is not there any more")
         if error.errno not in FULL:
             raise
         _silence()
         return _refuse(f"cannot write: {error.strerror}")
+
+
+def _is_nowhere() -> bool:
+    """Whether the present folder was removed, so that nothing has a relative path."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _refuse(sentence: str) -> int:
@@ -63,6 +74,7 @@ def _silence() -> None:
 
 def program() -> int:
     """The command line as a process of its own; see `main`."""
+    _open_streams()
     with interrupts.watched():
         status = main()
     if interrupts.noted():
@@ -72,6 +84,19 @@ def program() -> int:
                 stream.flush()
         os._exit(status)
     return status
+
+
+def _open_streams() -> None:
+    """Give a standard stream that was closed (``>&-``) the null device.
+
+    Python has none then, which libraries do not expect; and the first file that is
+    opened would get its number, and what a program that we start prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the least free number is that of the stream
+            stream = open(os.devnull, mode, encoding="utf-8")
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -106,12 +106,12 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     jobs = with_data(made.jobs)
     check_looking(jobs, made.settings, stored=True)
     runs = [job.identity for job in jobs]
+    name = made.settings.name or "sweep"
+    digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
+    folder = _own(Path(made.settings.out) / PROBES / f"{name}-{digest}")
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
     seconds = time.perf_counter() - began
-    name = made.settings.name or "sweep"
-    digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
-    folder = Path(made.settings.out) / PROBES / f"{name}-{digest}"
     make_folder(folder)
     file = folder / "probes.nc"
     write_bytes(file, netcdf_bytes(data))
@@ -174,7 +174,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     return Network(
         config=job.config,
         params=initial_params(job.config),
-        folder=Path(made.settings.out) / PROBES / name,
+        folder=_own(Path(made.settings.out) / PROBES / name),
         title=f"{job.label} on {job.config.task}, untrained",
         subtitle=" ".join(job.overrides) or "the default configuration",
     )
@@ -194,11 +194,23 @@ def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
     return Network(
         config=run.config,
         params=run.params_at(at),
-        folder=run.path / f"probe-{at}",
+        folder=_own(run.path / f"probe-{at}"),
         title=f"{run.path.name} after {at} updates",
         subtitle=f"run: {run.path.name}",
         training=run.probes if run.config.probe.preset == "full" else None,
     )
+
+
+def _own(folder: Path) -> Path:
+    """A folder of a run or pool for what is measured, and for pictures inside of it.
+
+    Raises:
+        UserError: one of them is a link.
+    """
+    from rnnjax.report.probe_page import FIGURES
+    from rnnjax.store.atomic import no_link
+
+    return no_link(no_link(folder) / FIGURES).parent
 
 
 def _show(network: Network, look: Look) -> int:

@@ -62,6 +62,17 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def no_link(folder: Path) -> Path:
+    """A folder inside of one that is ours, which is no link to somebody else's.
+
+    Raises:
+        UserError: it is a link; what is written there would be written elsewhere.
+    """
+    if folder.is_symlink():
+        raise UserError(f"'{folder}' is a link, and nothing is written through it")
+    return folder
+
+
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
     """Turn a failing write to `path` into one sentence for the user."""

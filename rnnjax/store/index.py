@@ -188,7 +188,7 @@ def read_index(index: Path) -> Index:
     for line in filter(None, lines):
         try:
             entries = portable.opened(line)
-            check_schema(entries)
+            check_schema(entries, "train into another pool (out=…)")
             check_types(Row, entries)
             check_types(Manifest, {name: entries["facts"][name] for name in FACTS})
             row = Row(**entries)

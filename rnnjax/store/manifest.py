@@ -123,7 +123,7 @@ class Manifest:
         """
         try:
             entries = portable.opened(text)
-            check_schema(entries)
+            check_schema(entries, "move the folder of that run out of the pool")
             entries["environment"] = _build(Environment, entries["environment"])
             if entries.get("pack"):
                 entries["pack"] = _build(Slot, entries["pack"])
@@ -142,8 +142,12 @@ class Damaged(UserError):
     """A file of a pool is missing, or is not what was written."""
 
 
-def check_schema(entries: Mapping[str, Any]) -> None:
+def check_schema(entries: Mapping[str, Any], remedy: str) -> None:
     """Raise `OtherFormat` unless the record of a run is of this `SCHEMA_VERSION`.
+
+    Args:
+        entries: the record.
+        remedy: what to do with one of another version.
 
     Raises:
         KeyError: it is not the record of a run.
@@ -154,8 +158,8 @@ def check_schema(entries: Mapping[str, Any]) -> None:
     if version != SCHEMA_VERSION:
         raise OtherFormat(
             f"it is a record of format {version}, and this version of rnnjax reads "
-            f"format {SCHEMA_VERSION}: train into another pool (out=…), or install the "
-            "version that wrote it"
+            f"format {SCHEMA_VERSION}: {remedy}, or read it with the version that "
+            "wrote it"
         )
 
 

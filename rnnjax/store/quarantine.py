@@ -16,7 +16,8 @@ QUARANTINE = "quarantine"
 def damage(run: RunDir, ended: bool = False) -> str | None:
     """What is wrong with a run, in a sentence; None: nothing.
 
-    Its manifest is read, and every file that it knows compared with its digest.
+    Its manifest and configuration are read, and every file that it knows is compared
+    with its digest.
 
     Args:
         run: the directory; one that is not there has no damage.
@@ -31,9 +32,8 @@ def damage(run: RunDir, ended: bool = False) -> str | None:
         lost = run.path.is_dir() and (ended or left)
         return f"'{run.path / MANIFEST}' is missing" if lost else None
     try:
-        if not run.manifest().is_finished:
-            run.config()
         run.check()
+        run.config()
     except OtherFormat:
         raise
     except UserError as error:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import polars as pl
 import xarray as xr
-import yaml
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
+from rnnjax.store import plain_yaml
+from rnnjax.store.atomic import no_link
 from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.netcdf import dataset_of
@@ -34,8 +35,6 @@ NEXT = "next"
 
 T = TypeVar("T")
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 @dataclass(frozen=True)
 class RunDir:
@@ -56,15 +55,13 @@ class RunDir:
         return self.path.parent if inside else self.path
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, nested mappings of scalars and lists."""
+        """The resolved configuration, nested mappings of scalars and lists.
 
-        def parse(content: bytes) -> dict[str, Any]:
-            tree = yaml.load(content, Loader=_Loader)
-            if not isinstance(tree, dict):
-                raise ValueError("it is not a mapping")
-            return tree
-
-        return self._parsed(CONFIG, parse)
+        Raises:
+            UserError: there is none.
+            Damaged: it holds anything else.
+        """
+        return self._parsed(CONFIG, plain_yaml.load)
 
     def manifest(self) -> Manifest:
         """The manifest; its status says whether the other files are complete.
@@ -190,7 +187,7 @@ class RunDir:
     def later_manifest(self) -> bytes | None:
         """The manifest of a later attempt that is sealed and not yet in its place."""
         try:
-            content = read_file(self.path / NEXT / MANIFEST)
+            content = read_file(no_link(self.path / NEXT) / MANIFEST)
             later = Manifest.from_json(content)
             own = Manifest.from_json(read_file(self.path / MANIFEST))
         except (OSError, UserError):

@@ -16,7 +16,7 @@ from rnnjax.store.wandb_place import Place, give_folders
 
 
 NOTE = "rnnjax.json"
-"""Written last into W&B's folder of a run: the copy is whole, and what it is of."""
+"""In W&B's folder of a run: project and entity, and once the copy is whole, of what."""
 
 INIT_SECONDS = 30.0
 """How long W&B's server may take to answer, unless ``WANDB_INIT_TIMEOUT`` is set."""
@@ -31,11 +31,13 @@ def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None
 
     Offline runs need no account; ``wandb sync`` uploads them later. Nothing is asked.
 
-    A run has one copy. When it has been made longer, the new copy holds all steps and
-    takes the place of the older folder. If that one was uploaded by ``wandb sync``, the
-    new one has the same id and is not marked as uploaded: the next ``wandb sync`` puts
-    it in the place of the older history. Online, a run that the server knows goes on
-    behind its last step there.
+    A run has one copy for each project and entity, also if several pools that share
+    ``WANDB_DIR`` hold it: there it is one run, by its id. When it was computed again,
+    the new copy takes the place of the older folder. If that one was uploaded by
+    ``wandb sync``, the new one has the same id and is not marked as uploaded: the next
+    ``wandb sync`` puts it in the place of the older history. Online, a run that the
+    server knows goes on behind its last step there. Folders that do not tell for which
+    project they were made stay.
 
     Args:
         run: a finished run directory.
@@ -54,8 +56,11 @@ def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None
     wanted = {"steps": manifest.steps, "finished": manifest.finished} | place.address
     if any(_holds(folder, wanted, place) for folder in older):
         return None
+    replaced = [one for one in older if place.address.items() <= _note(one).items()]
     rows, config = _history(run), run.config()
     with _session(manifest, config, place) as session:
+        copy = Path(session.dir).parent
+        write_text(copy / NOTE, json.dumps(place.address), durable=False)
         for step, row in rows:
             if step >= session.starting_step:
                 session.log(row, step=step)
@@ -63,9 +68,8 @@ def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None
         session.summary.update(
             {"status": manifest.status, "diverged_at": manifest.diverged_at}
         )
-        copy = Path(session.dir).parent
     write_text(copy / NOTE, json.dumps(wanted), durable=False)
-    for folder in older:
+    for folder in replaced:
         shutil.rmtree(folder, ignore_errors=True)
     return copy
 
@@ -81,13 +85,18 @@ def copies_in(root: Path) -> dict[str, list[Path]]:
 
 def _holds(copy: Path, wanted: dict[str, Any], place: Place) -> bool:
     """Whether a copy is whole, of this run as it is now, and on the server if asked."""
+    is_offline = copy.name.startswith("offline-")
+    is_uploaded = not is_offline or any(copy.glob("*.wandb.synced"))
+    return _note(copy) == wanted and (place.mode == "offline" or is_uploaded)
+
+
+def _note(copy: Path) -> dict[str, Any]:
+    """What `NOTE` says; nothing if there is none."""
     try:
         note = json.loads((copy / NOTE).read_text())
     except (OSError, ValueError):
-        return False
-    is_offline = copy.name.startswith("offline-")
-    is_uploaded = not is_offline or any(copy.glob("*.wandb.synced"))
-    return note == wanted and (place.mode == "offline" or is_uploaded)
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 @contextlib.contextmanager

@@ -16,10 +16,17 @@ from typing import Any
 
 import polars as pl
 import xarray as xr
-import yaml
 
 from rnnjax.errors import UserError
-from rnnjax.store.atomic import make_folder, sync, writable, write_bytes, write_text
+from rnnjax.store import plain_yaml
+from rnnjax.store.atomic import (
+    make_folder,
+    no_link,
+    sync,
+    writable,
+    write_bytes,
+    write_text,
+)
 from rnnjax.store.claims import Overtaken
 from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.identity import digest
@@ -40,9 +47,6 @@ from rnnjax.store.rundir import (
     STATE,
     RunDir,
 )
-
-
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunDir:
@@ -74,7 +78,7 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
             (run.path / file).unlink(missing_ok=True)
         for leftover in run.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text = plain_yaml.dump(dict(config))
     # Nothing is lost if these are: a run without a result is computed again.
     write_text(run.path / CONFIG, text, durable=False)
     digests = {CONFIG: digest(text.encode())}
@@ -102,7 +106,7 @@ def write_source(run: RunDir, kind: str, content: bytes) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    make_folder(run.path / SOURCES)
+    make_folder(no_link(run.path / SOURCES))
     write_bytes(run.source(kind), content, durable=False)
 
 

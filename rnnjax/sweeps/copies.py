@@ -58,9 +58,10 @@ class Copies:
         if to.root not in self._known:
             self._known[to.root] = copies_in(to.root)
         known, identity = self._known[to.root], run.manifest().identity
-        made = mirror(run, to, known.get(identity, ()))
+        older = known.get(identity, [])
+        made = mirror(run, to, older)
         if made:
-            known[identity] = [made]
+            known[identity] = [made, *filter(Path.exists, older)]
         return made is not None
 
     def complete(
