@@ -202,3 +202,25 @@ def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
         assert str(params_of(one)) == str(params_of(other))
         assert one.params_bytes() == other.params_bytes()
         assert one.metrics().equals(other.metrics())
+
+
+@pytest.mark.rare
+def test_workers_save_and_end_when_their_launch_is_killed(tmp_path):
+    cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
+    pool = tmp_path / "pool"
+    words = ["train", "-m", *LONG, "launcher=joblib", f"out={pool}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnjax", *words],
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while len(list(pool.glob(f"packs/*/{COMMIT}"))) < 2:
+            time.sleep(0.1)
+    finally:
+        process.kill()
+    _, said = process.communicate(timeout=30)  # they hold its standard error open
+    assert said.count("1 run saved after") == 2
+    assert set(load(pool).runs["status"]) == {"interrupted"}
+    assert list((pool / CLAIMS).iterdir()) == []

@@ -532,3 +532,32 @@ def test_progress_is_shown(pool, terminal):
         assert progress.ended == 2
     progress.warn("shapes f32[3,5] and [/b]")
     assert "shapes f32[3,5] and [/b]\n" in shown.getvalue()
+
+
+@pytest.mark.parametrize("kept", ["state", "checkpoint"])
+def test_in_another_environment_a_run_begins_anew(pool, tmp_path, monkeypatch, kept):
+    """Its manifest names one environment, and `verify` holds it to that."""
+    if kept == "state":
+        start(pool, jobs("steps=10"))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            start(pool, jobs("steps=13"), Witness(2))
+        assert list((pool / "packs").iterdir())
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of=another")  # too late to change anything
+    (run,) = start(pool, jobs("steps=13")).runs
+    assert run.manifest().resumed_from == 0
+    (whole,) = start(tmp_path / "whole", jobs("steps=13")).runs
+    assert everything(run) == everything(whole)
+    witness = Witness()
+    start(tmp_path / "again", jobs("steps=10"))
+    start(tmp_path / "again", jobs("steps=13"), witness)
+    assert witness.packs == [PackSize(13, 1, 10)]  # in one environment it goes on
+
+
+def test_a_run_says_what_it_really_resumed_from(pool):
+    """Its own save goes before a shorter run that was finished meanwhile."""
+    with pytest.raises(KeyboardInterrupt):
+        start(pool, jobs("steps=13"), Witness(2))
+    start(pool, jobs("steps=10"))
+    (run,) = start(pool, jobs("steps=13")).runs
+    assert run.manifest().resumed_from == 0

@@ -251,3 +251,38 @@ def test_what_is_no_claim_stops_nobody_for_ever(tmp_path: Path, kind: str):
     assert examine(tmp_path).findings == ()
     with Claims(tmp_path) as one:
         assert one.take("ab")
+
+
+RIVAL = """
+import sys
+from pathlib import Path
+from rnnjax.store.claims import Claims
+
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(400):
+    with Claims(Path(sys.argv[1])) as claims:
+        for run in "abcd":
+            if claims.take(run):
+                claims.release(run)
+"""
+
+
+def test_claims_that_come_and_go_in_three_processes(tmp_path: Path):
+    """Folders and signs vanish between any two looks at them."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RIVAL, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for worker in workers:
+        assert read(worker) == "ready"
+    for worker in workers:
+        go(worker)
+    for worker in workers:
+        worker.communicate(timeout=60)
+    assert [worker.returncode for worker in workers] == [0, 0, 0]

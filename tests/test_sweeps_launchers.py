@@ -83,6 +83,10 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
     }
     for key, value in names.items():
         monkeypatch.setenv(key, value)
+    here, folder = os.getcwd(), tmp_path / "folder"
+    folder.mkdir()
+    (folder / "pickle.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(folder)  # whose modules are nobody's business
     planned, witness = sweep()[:2], Witness()
     launcher = LauncherConfig("joblib", workers=2)
     found = start(tmp_path, planned, witness, launcher=launcher)
@@ -93,9 +97,14 @@ def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
     assert one.environment.device_count == 1
     for run, other in zip(found.runs, packed.runs, strict=False):
         assert differing(params_of(run), params_of(other)) == []
-        assert hydra_of(run) == hydra_of(other)
+        there = hydra_of(run)
+        there = {
+            k: text.replace("cwd: /folder", f"cwd: {here}") for k, text in there.items()
+        }
+        assert there == hydra_of(other)
     again = start(tmp_path, planned, launcher=launcher)
     assert again.computed == 0 and again.runs == found.runs
+    assert not (folder / "ran").exists()
 
 
 def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):

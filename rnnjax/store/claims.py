@@ -90,7 +90,8 @@ class Claims:
         with writable(own):
             while True:
                 self._renew()
-                folder.mkdir(exist_ok=True)
+                with suppress(FileExistsError):  # or it did, until just now
+                    folder.mkdir()
                 try:
                     os.link(self.sign, own)
                     break
