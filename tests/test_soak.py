@@ -33,7 +33,7 @@ def test_a_few_failing_disks(tmp_path: Path):
 
 @pytest.mark.rare
 def test_some_damage(tmp_path: Path):
-    summary = kept(damage.soak(Limit(tmp_path, share=0.02)))
+    summary = kept(damage.soak(Limit(tmp_path, share=0.01)))
     assert "0 not found, 0 not named, 0 wrong numbers" in summary
 
 
