@@ -105,8 +105,15 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """Status, versions, seeds, seconds."""
-        return self.directory.manifest()
+        """Status, versions, seeds, seconds.
+
+        Raises:
+            Damaged: it is not that of this directory's configuration.
+        """
+        manifest = self.directory.manifest()
+        if manifest.is_finished:
+            self.directory.config()  # compared with the digest in the manifest
+        return manifest
 
     @property
     def results(self) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import xarray as xr
 from rnnjax import results
 from rnnjax.errors import UserError
 from rnnjax.results import Results
+from rnnjax.run import open_run
 from rnnjax.store.joined import join_probes
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import run_path
@@ -197,3 +198,12 @@ def test_joining_runs_that_differ_in_everything():
 def test_joining_one_run_changes_no_type():
     flags = xr.Dataset({"dead": (("lag",), np.array([True, False]))})
     assert join_probes([flags], ["a"], {})["dead"].dtype == bool
+
+
+def test_the_manifest_of_another_run_gives_no_numbers(tmp_path):
+    """It is whole, and sealed; the configuration beside it is another."""
+    pool = Pool(tmp_path)
+    one, other = store_run(pool, seed=0), store_run(pool, seed=1)
+    (one.path / "manifest.json").write_bytes(other.manifest_bytes())
+    with pytest.raises(UserError, match=f"{one.path.name}/config.yaml' is not what"):
+        print(open_run(one.path).results)
