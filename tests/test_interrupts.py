@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 import pytest
@@ -143,6 +144,18 @@ LONG = [*SIZES, "probe=off", "task.distance=5", "steps=40000000", "seed=0,1"]
 LONG += ["log_every=1000000", "eval.every=40000000", "checkpoint.every_seconds=1"]
 
 
+def launched(pool: Path, launcher: str) -> subprocess.Popen[str]:
+    """A launch that trains for long, with the compiled programs of the tests."""
+    cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
+    words = ["train", "-m", *LONG, f"launcher={launcher}", f"out={pool}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "rnnjax", *words],
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.rare
 @BOTH
 @pytest.mark.parametrize(
@@ -151,14 +164,7 @@ LONG += ["log_every=1000000", "eval.every=40000000", "checkpoint.every_seconds=1
 def test_a_launch_that_is_asked_to_end_saves_and_says_so(
     tmp_path, number, launcher, said_often
 ):
-    cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
-    words = ["train", "-m", *LONG, f"launcher={launcher}", f"out={tmp_path}/pool"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rnnjax", *words],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = launched(tmp_path / "pool", launcher)
     try:
         while len(list((tmp_path / "pool").glob(f"packs/*/{COMMIT}"))) < len(
             said_often
@@ -206,15 +212,8 @@ def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
 
 @pytest.mark.rare
 def test_workers_save_and_end_when_their_launch_is_killed(tmp_path):
-    cache = getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009
     pool = tmp_path / "pool"
-    words = ["train", "-m", *LONG, "launcher=joblib", f"out={pool}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rnnjax", *words],
-        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = launched(pool, "joblib")
     try:
         while len(list(pool.glob(f"packs/*/{COMMIT}"))) < 2:
             time.sleep(0.1)
