@@ -93,7 +93,7 @@ def _open_streams() -> None:
     opened would get its number, and what a program that we start prints.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # the least free number is that of the stream
+        if getattr(sys, name) is None:  # `open` takes its number, the lowest free one
             stream = open(os.devnull, mode, encoding="utf-8")
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)

@@ -79,8 +79,7 @@ class PackCheckpoint:
     def __init__(self, folder: str | Path, members: Sequence[str] = ()) -> None:
         self.folder = Path(folder).absolute()
         self._members = tuple(members)
-        self._known: int | None = None
-        self._read = False
+        self._follows: set[int | None] = set()  # tags; empty: whatever is there
 
     def members(self) -> tuple[str, ...]:
         """Identities of the runs of the last save; none without one."""
@@ -111,7 +110,7 @@ class PackCheckpoint:
                 new in a history would not follow on it.
         """
         commit = self._commit()
-        if self._read and self._known != (commit.tag if commit else None):
+        if self._follows and (commit.tag if commit else None) not in self._follows:
             raise Overtaken(f"another process saves in '{self.folder}'")
         if commit and tag <= commit.tag:
             raise ValueError(f"save {tag} comes after save {commit.tag}")
@@ -140,7 +139,7 @@ class PackCheckpoint:
             start,
         )
         write_text(self.folder / COMMIT, portable.sealed(asdict(new), indent=1) + "\n")
-        self._known, self._read = tag, True
+        self._follows = {tag}
         self._prune(new)
 
     def restore(self, template: Any) -> Restored | None:
@@ -155,7 +154,7 @@ class PackCheckpoint:
             Damaged: a part of it is missing, or is not what was saved.
         """
         commit = self._commit()
-        self._known, self._read = commit.tag if commit else None, True
+        self._follows = {commit.tag if commit else None}
         if commit is None:
             return None
         if self._members and tuple(commit.members) != self._members:

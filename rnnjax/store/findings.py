@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from rnnjax.store.atomic import writable
+from rnnjax.store.quarantine import set_aside
 
 
 Kind = Literal["damaged", "index", "unsettled", "leftover", "note"]
@@ -28,6 +30,12 @@ class Finding:
     kind: Kind
     text: str
     mend: Callable[[], object] | None = None
+
+
+def moved_aside(path: Path, pool: Path, why: str) -> Finding:
+    """What is in the way and may be somebody's: repair keeps it, elsewhere."""
+    text = f"{why}; repair moves it to quarantine"
+    return Finding("leftover", text, partial(set_aside, path, pool, why))
 
 
 def remove(path: Path) -> None:

@@ -150,8 +150,8 @@ class Index:
 def append_row(index: Path, row: Row) -> None:
     """Append one line in one write, so that writers of several processes never mix.
 
-    What a writer left of a line, killed or with a full disk, is removed: the run that
-    it told of is read from its directory.
+    An incomplete last line, of a writer that was killed or whose disk was full, is
+    removed: readers find that run by its directory.
 
     Raises:
         UserError: the index cannot be written.

@@ -18,7 +18,7 @@ from rnnjax.store.claims import (
     odd_entries,
     stale_files,
 )
-from rnnjax.store.findings import Finding, remove
+from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import INDEX, content_of, read_index, row_of
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.pool import Pool
@@ -35,15 +35,10 @@ def places(pool: Path) -> Iterator[Finding]:
     """What stands where a folder of the pool has to be, and keeps a launch from it."""
     for place in (pool / CLAIMS, pool / PACKS, pool / SWEEPS):
         if os.path.lexists(place) and not place.is_dir():
-            why = f"'{place}' is no folder"
-            mend = partial(set_aside, place, pool, why)
-            yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+            yield moved_aside(place, pool, f"'{place}' is no folder")
     for entry in odd_entries(pool):
-        if entry.name.endswith(".tmp"):
-            continue
-        why = f"'{entry}' is no claim"
-        mend = partial(set_aside, entry, pool, why)
-        yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+        if not entry.name.endswith(".tmp"):
+            yield moved_aside(entry, pool, f"'{entry}' is no claim")
     if os.path.lexists(pool / QUARANTINE) and not (pool / QUARANTINE).is_dir():
         yield Finding("note", f"'{pool / QUARANTINE}' is no folder")
 

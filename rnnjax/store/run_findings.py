@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnnjax.errors import UserError
 from rnnjax.store.claims import claimed
-from rnnjax.store.findings import Finding, remove
+from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import row_of
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside
@@ -51,9 +51,7 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
         yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
         return
     if _is_sealed(RunDir(attempt)):
-        why = f"'{attempt}' is another run, copied there"
-        mend = partial(set_aside, attempt, pool, why)
-        yield Finding("leftover", f"{why}; repair moves it to quarantine", mend)
+        yield moved_aside(attempt, pool, f"'{attempt}' is another run, copied there")
         return
     text = f"'{attempt}' is an attempt that did not end; repair removes it"
 

@@ -30,7 +30,7 @@ class SearchConfig:
             halving, Jamieson & Talwalkar 2016).
         trials: how many; a grid has all of its own.
         points: values of an interval in a grid, in equal ratios if it is logarithmic.
-        factor: of a round of halving one in so many trials goes on.
+        factor: of halving: each round keeps one trial in so many.
         rounds: of halving; in the last one all updates are made.
         objective: a final number of the runs.
         seed: of the choice of trials.
