@@ -12,7 +12,8 @@ Parts by name; without one, all of them:
 - *generated*: command lines, data files and pool files from a generator.
 
 A part prints one line of counts, and a sentence for each promise that was not kept,
-which makes the exit status 1. The pools of those stay in ``build/soak``.
+which makes the exit status 1. The pools of those stay in ``build/soak``. *memory* is
+one process and runs at the same time as the others, which use two each.
 """
 
 import argparse
@@ -21,18 +22,23 @@ import shutil
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from scripts.soak.part import Limit, Outcome
 
 
-PARTS = "kills disks damage crowd memory generated".split()
+PARTS = "memory kills disks damage crowd generated".split()
+
+ONE_PROCESS = {"memory"}
+"""Parts that run at the same time as the others."""
 
 HOME = Path("build/soak")
 
 
 def main() -> int:
-    """Run the parts one after the other."""
+    """Run the parts; the exit status is 1 if a promise was not kept."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,19 +50,27 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.names) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    status = 0
-    for name in given.names or PARTS:
-        home = HOME.absolute() / name
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        limit = Limit(home, given.seconds, given.kills, given.share, seed=given.seed)
-        outcome = attempt(name, limit)
-        minutes = (time.monotonic() - limit.began) / 60
-        print(f"{outcome.summary} ({minutes:.1f} minutes)", flush=True)
-        status |= bool(outcome.wrong)
-        if not outcome.wrong:
-            shutil.rmtree(home)
-    return status
+    names = given.names or PARTS
+    run = partial(report, given=given)
+    with ThreadPoolExecutor(1) as background:
+        others = [name for name in names if name not in ONE_PROCESS]
+        single = [name for name in names if name in ONE_PROCESS]
+        kept = background.map(run, single)
+        return int(not all([*map(run, others), *kept]))
+
+
+def report(name: str, given: argparse.Namespace) -> bool:
+    """Run a part and print its counts; whether every promise was kept."""
+    home = HOME.absolute() / name
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    limit = Limit(home, given.seconds, given.kills, given.share, seed=given.seed)
+    outcome = attempt(name, limit)
+    minutes = (time.monotonic() - limit.began) / 60
+    print(f"{outcome.summary} ({minutes:.1f} minutes)", flush=True)
+    if not outcome.wrong:
+        shutil.rmtree(home)
+    return not outcome.wrong
 
 
 def attempt(name: str, limit: Limit) -> Outcome:
