@@ -108,7 +108,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     runs = [job.identity for job in jobs]
     name = made.settings.name or "sweep"
     digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
-    folder = _own(Path(made.settings.out) / PROBES / f"{name}-{digest}")
+    folder = _figures_folder(Path(made.settings.out), PROBES, f"{name}-{digest}")
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
     seconds = time.perf_counter() - began
@@ -174,7 +174,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     return Network(
         config=job.config,
         params=initial_params(job.config),
-        folder=_own(Path(made.settings.out) / PROBES / name),
+        folder=_figures_folder(Path(made.settings.out), PROBES, name),
         title=f"{job.label} on {job.config.task}, untrained",
         subtitle=" ".join(job.overrides) or "the default configuration",
     )
@@ -194,23 +194,23 @@ def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
     return Network(
         config=run.config,
         params=run.params_at(at),
-        folder=_own(run.path / f"probe-{at}"),
+        folder=_figures_folder(run.path, f"probe-{at}"),
         title=f"{run.path.name} after {at} updates",
         subtitle=f"run: {run.path.name}",
         training=run.probes if run.config.probe.preset == "full" else None,
     )
 
 
-def _own(folder: Path) -> Path:
-    """A folder of a run or pool for what is measured, and for pictures inside of it.
+def _figures_folder(home: Path, *names: str) -> Path:
+    """A folder of a run or pool for what is measured and drawn.
 
     Raises:
-        UserError: one of them is a link.
+        UserError: it, or what is to hold the figures, is a link.
     """
     from rnnjax.report.probe_page import FIGURES
     from rnnjax.store.atomic import no_link
 
-    return no_link(no_link(folder) / FIGURES).parent
+    return no_link(home.joinpath(*names, FIGURES), home).parent
 
 
 def _show(network: Network, look: Look) -> int:

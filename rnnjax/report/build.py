@@ -56,7 +56,7 @@ def build(sweep_dir: str | Path) -> Path:
     """
     study = read_study(sweep_dir)
     folder = study.folder
-    make_folder(folder / FIGURES)
+    make_folder(folder / FIGURES, folder)
     drawn, owned = drawings(study), Owned(folder, REPORT)
     names = [REPORT, RUNS, *files_of(drawn)]
     owned.begin(names)

@@ -79,7 +79,7 @@ def write_page(
         UserError: a file cannot be written.
     """
     folder = Path(folder)
-    make_folder(folder / FIGURES)
+    make_folder(folder / FIGURES, folder)
     figures = []
     for one in INSTRUMENTS:
         source = training if one.during_training and training is not None else data

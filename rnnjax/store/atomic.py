@@ -52,25 +52,41 @@ def write_text(path: Path, text: str, durable: bool = True) -> None:
     write_bytes(path, text.encode(), durable)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, inside: Path | None = None) -> None:
     """Make a folder and its parents; an existing one is fine.
 
+    Args:
+        path: the folder.
+        inside: a folder above it, from which on there may be no link, see `no_link`.
+
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be made, or a link is in the way.
     """
+    if inside is not None:
+        no_link(path, inside)
     with writable(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
-def no_link(folder: Path) -> Path:
-    """A folder inside of one that is ours, which is no link to somebody else's.
+def no_link(path: Path, inside: Path) -> Path:
+    """A path below a folder that is ours; no link leads from there to it.
+
+    Whoever hands on a pool may have put a link into it: what is written, moved or
+    removed through that would be somebody else's.
+
+    Args:
+        path: of a file or a folder, which may be missing.
+        inside: the folder, which may itself be a link; it begins `path`.
 
     Raises:
-        UserError: it is a link; what is written there would be written elsewhere.
+        UserError: there is a link.
     """
-    if folder.is_symlink():
-        raise UserError(f"'{folder}' is a link, and nothing is written through it")
-    return folder
+    step = inside
+    for part in path.relative_to(inside).parts:
+        step = step / part
+        if step.is_symlink():
+            raise UserError(f"'{step}' is a link, and nothing is written through it")
+    return path
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
 
+import io
 import logging
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,13 @@ import orbax.checkpoint as ocp
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store import portable
-from rnnjax.store.atomic import make_folder, writable, write_atomically, write_text
+from rnnjax.store.atomic import (
+    make_folder,
+    no_link,
+    writable,
+    write_atomically,
+    write_text,
+)
 from rnnjax.store.claims import Overtaken
 from rnnjax.store.identity import file_digest
 from rnnjax.store.manifest import Damaged
@@ -28,7 +35,7 @@ from rnnjax.store.typed import check_types
 PACKS = "packs"
 """Folder of a pool with the checkpoints of its packs."""
 
-OWN = ("step-*", "part-*", ".*")
+OWN = ("step-*", "part-*", ".*.tmp")
 """Names of what a save writes, beside the commit."""
 
 COMMIT = "commit.json"
@@ -118,7 +125,7 @@ class PackCheckpoint:
         for name in parts:
             if not re.fullmatch(r"[\w.=-]+", name):
                 raise ValueError(f"'{name}' cannot be part of a file name")
-        make_folder(self.folder)
+        make_folder(self.folder, self._pool)
         self._prune(commit)
         leaves = {key: leaf for key, leaf in _leaves(state).items() if leaf.size}
         with writable(self.folder):
@@ -172,7 +179,8 @@ class PackCheckpoint:
     def _histories(self, commit: _Commit) -> dict[str, dict[str, np.ndarray]]:
         parts: dict[str, dict[str, list[np.ndarray]]] = {}
         for tag, name in commit.parts:
-            with np.load(self._part(tag, name), allow_pickle=False) as arrays:
+            content = io.BytesIO(read_file(self._part(tag, name)))
+            with np.load(content, allow_pickle=False) as arrays:
                 for key in arrays.files:
                     parts.setdefault(name, {}).setdefault(key, []).append(arrays[key])
         return {
@@ -196,8 +204,19 @@ class PackCheckpoint:
                 raise Damaged(f"'{file}' is not what the checkpoint saved")
 
     def clear(self) -> None:
-        """Remove the checkpoint, once its runs are exported."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the checkpoint, once its runs are exported; not one behind a link."""
+        with suppress(UserError):
+            shutil.rmtree(no_link(self.folder, self._pool), ignore_errors=True)
+
+    def foreign(self) -> list[str]:
+        """Names of what no save put into the folder."""
+        own = {entry for name in OWN for entry in self.folder.glob(name)}
+        own.add(self.folder / COMMIT)
+        return sorted(entry.name for entry in {*self.folder.iterdir()} - own)
+
+    @property
+    def _pool(self) -> Path:
+        return self.folder.parent.parent
 
     def _fill(self, template: Any, saved: dict[str, np.ndarray]) -> Any:
         wanted, structure = jax.tree.flatten(template)
@@ -219,8 +238,10 @@ class PackCheckpoint:
         return jax.tree.unflatten(structure, leaves)
 
     def _commit(self) -> _Commit | None:
-        if self.folder.is_symlink():
-            raise Damaged(f"the checkpoint '{self.folder}' is a link")
+        try:
+            no_link(self.folder, self._pool)
+        except UserError as error:
+            raise Damaged(f"the checkpoint cannot be used: {error}") from None
         try:
             entries = portable.opened(read_file(self.folder / COMMIT))
             check_types(_Commit, entries)

@@ -12,6 +12,7 @@ still `Claims.holds` a run before it writes anything of it.
 import functools
 import os
 import platform
+import re
 import threading
 import time
 import uuid
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rnnjax.paths import read_file
-from rnnjax.store.atomic import make_folder, writable
+from rnnjax.store.atomic import make_folder, no_link, writable
 
 
 CLAIMS = "claims"
@@ -50,7 +51,7 @@ class Claims:
         self._over = threading.Event()
 
     def __enter__(self) -> "Claims":
-        make_folder(self.folder)
+        make_folder(self.folder, self.folder.parent)
         with writable(self.sign):
             self._renew()
             for sign in self.folder.glob("*.sign"):
@@ -82,7 +83,7 @@ class Claims:
         Raises:
             UserError: the pool cannot be written.
         """
-        folder = self.folder / identity
+        folder = no_link(self.folder / identity, self.folder.parent)
         latest = _latest(folder)
         if latest is not None and not self._is_stale(folder / str(latest)):
             return identity in self._held and self.holds(identity)
@@ -179,7 +180,7 @@ def claimed(pool: Path) -> set[str]:
 
     By the clock of this machine: a claim from the future counts, too.
     """
-    folders = (folder for folder in (pool / CLAIMS).glob("*") if folder.is_dir())
+    folders = (folder for folder in (pool / CLAIMS).glob("*") if _is_of_run(folder))
     return {
         folder.name
         for folder in folders
@@ -189,20 +190,34 @@ def claimed(pool: Path) -> set[str]:
 
 def stale_files(pool: Path) -> list[Path]:
     """Claims and signs of processes that are gone or have been silent."""
-    files = [*(pool / CLAIMS).glob("*.sign"), *(pool / CLAIMS).glob("*/*")]
-    return sorted(file for file in files if file.is_file() and _old(file))
+    return sorted(file for file in _entries(pool) if _is_ours(file) and _old(file))
 
 
 def odd_entries(pool: Path) -> list[Path]:
-    """What stands among the claims and is none: a file for a folder, or the reverse."""
+    """What is among the claims and is none: links, folders, files of other names."""
+    return sorted(entry for entry in _entries(pool) if not _is_ours(entry))
+
+
+def _entries(pool: Path) -> list[Path]:
+    """All that is in the folder of claims and in the folders of runs in there."""
     folder = pool / CLAIMS
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    runs = [entry for entry in entries if entry.is_dir() and entry.suffix != ".sign"]
-    files = [entry for entry in entries if entry not in runs]
-    files += [claim for run in runs for claim in sorted(run.iterdir())]
-    signs = [file for file in files if file.is_file()]
-    lone = [file for file in signs if file.parent == folder and file.suffix != ".sign"]
-    return [file for file in files if file not in signs or file in lone]
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    entries = list(folder.iterdir())
+    runs = [entry for entry in entries if _is_of_run(entry)]
+    inside = [entry for run in runs for entry in run.iterdir()]
+    return [entry for entry in entries if entry not in runs] + inside
+
+
+def _is_of_run(entry: Path) -> bool:
+    return entry.is_dir() and not entry.is_symlink() and entry.suffix != ".sign"
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether it is a claim or a sign, by its name and kind."""
+    name = r"[0-9a-f]{32}\.sign" if entry.parent.name == CLAIMS else r"\d+"
+    is_plain = entry.is_file() and not entry.is_symlink()
+    return is_plain and re.fullmatch(name, entry.name) is not None
 
 
 def _old(claim: Path) -> bool:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rnnjax.store.atomic import writable
+from rnnjax.store.atomic import no_link, writable
 from rnnjax.store.quarantine import set_aside
 
 
@@ -38,12 +38,13 @@ def moved_aside(path: Path, pool: Path, why: str) -> Finding:
     return Finding("leftover", text, partial(set_aside, path, pool, why))
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it.
+def remove(path: Path, pool: Path) -> None:
+    """Remove a file of a pool, or a folder with all that is in it; of a link itself.
 
     Raises:
-        UserError: it cannot be removed.
+        UserError: it cannot be removed, or lies behind a link.
     """
+    no_link(path.parent, pool)
     with writable(path):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

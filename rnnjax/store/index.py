@@ -12,7 +12,7 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 from rnnjax.store import portable
-from rnnjax.store.atomic import writable, write_text
+from rnnjax.store.atomic import no_link, writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION, digest
 from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
 from rnnjax.store.rundir import MANIFEST, NEXT, RunDir
@@ -224,6 +224,7 @@ def _locked(index: Path) -> Iterator[int]:
     of one that was killed, and a line be lost that is appended to a file which is
     being replaced.
     """
+    no_link(index, index.parent)
     while True:
         descriptor = os.open(index, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -34,13 +34,18 @@ OLD_SECONDS = 3600.0
 def places(pool: Path) -> Iterator[Finding]:
     """What stands where a folder of the pool has to be, and keeps a launch from it."""
     for place in (pool / CLAIMS, pool / PACKS, pool / SWEEPS):
-        if os.path.lexists(place) and not place.is_dir():
-            yield moved_aside(place, pool, f"'{place}' is no folder")
+        if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+            yield moved_aside(place, pool, f"'{place}' is {_kind(place)}")
     for entry in odd_entries(pool):
         if not entry.name.endswith(".tmp"):
             yield moved_aside(entry, pool, f"'{entry}' is no claim")
-    if os.path.lexists(pool / QUARANTINE) and not (pool / QUARANTINE).is_dir():
-        yield Finding("note", f"'{pool / QUARANTINE}' is no folder")
+    room = pool / QUARANTINE
+    if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
+        yield Finding("note", f"'{room}' is {_kind(room)}, and repair needs it")
+
+
+def _kind(place: Path) -> str:
+    return "a link" if place.is_symlink() else "no folder"
 
 
 def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
@@ -48,12 +53,23 @@ def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
 
     None while a process is at work on the pool, for it may be writing there.
     """
-    for folder in sorted((pool / PACKS).glob("*")):
-        if not folder.is_dir():
+    packs = pool / PACKS
+    if packs.is_symlink():
+        return
+    for folder in sorted(packs.glob("*")):
+        if folder.is_symlink():
+            yield moved_aside(folder, pool, f"'{folder}' is a link")
+        elif not folder.is_dir():
+            continue
+        elif foreign := PackCheckpoint(folder).foreign():
+            names = ", ".join(foreign[:3])
+            why = f"'{folder}' holds what no checkpoint does: {names}"
+            yield moved_aside(folder, pool, why)
             continue
         if text := _spent(folder, known):
             end = "repair removes it"
-            mend = partial(_unless_at_work, pool, folder, known, remove)
+            clear = partial(remove, pool=pool)
+            mend = partial(_unless_at_work, pool, folder, known, clear)
             kind = "leftover"
         elif text := _torn(folder):
             end = "repair moves it to quarantine"
@@ -159,11 +175,11 @@ def leftovers(pool: Path) -> Iterator[Finding]:
     """Claims and temporary files of processes that are gone."""
     for file in stale_files(pool):
         text = f"'{file}' is the claim of a process that is gone; repair removes it"
-        yield Finding("leftover", text, partial(remove, file))
+        yield Finding("leftover", text, partial(remove, file, pool))
     for file in sorted(pool.rglob(".*.tmp")):
         if file.is_file() and _left_behind(file):
             text = f"'{file}' was left by a killed process; repair removes it"
-            yield Finding("leftover", text, partial(remove, file))
+            yield Finding("leftover", text, partial(remove, file, pool))
 
 
 def _left_behind(file: Path) -> bool:

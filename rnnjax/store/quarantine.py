@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.atomic import make_folder, writable
+from rnnjax.store.atomic import make_folder, no_link, writable
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.rundir import MANIFEST, METRICS, PARAMS, RunDir
 
@@ -48,10 +48,11 @@ def set_aside(path: Path, pool: Path, why: str) -> str:
         A sentence that says so, for the user.
 
     Raises:
-        UserError: it cannot be moved.
+        UserError: it cannot be moved, or a link is in the way.
     """
     room = pool / QUARANTINE
-    make_folder(room)
+    make_folder(room, pool)
+    no_link(path.parent, pool)
     place, number = room / path.name, 1
     while os.path.lexists(place):
         number += 1

@@ -57,7 +57,7 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
 
     def clear() -> None:
         if identity_of(run) not in claimed(pool) and not _is_sealed(RunDir(attempt)):
-            remove(attempt)
+            remove(attempt, pool)
 
     yield Finding("leftover", text, clear)
 

@@ -33,6 +33,17 @@ SOURCES = "source"
 NEXT = "next"
 """Folder in which a sealed run is computed once more (`rnnjax.store.writing`)."""
 
+HYDRA = ".hydra"
+"""Folder of what Hydra keeps of a job, for its tools."""
+HYDRA_FILES = (CONFIG, "overrides.yaml", "hydra.yaml")
+FILES = (
+    CONFIG,
+    *RESULTS,
+    *(f"{SOURCES}/{kind}.py" for kind in ("cell", "task")),
+    *(f"{HYDRA}/{name}" for name in HYDRA_FILES),
+)
+"""All files of a run but its manifest."""
+
 T = TypeVar("T")
 
 
@@ -166,6 +177,8 @@ class RunDir:
             file = moved
         try:
             content = _read(file, self.path)
+        except Damaged:
+            raise
         except UserError:
             if known is None:
                 raise
@@ -187,7 +200,7 @@ class RunDir:
     def later_manifest(self) -> bytes | None:
         """The manifest of a later attempt that is sealed and not yet in its place."""
         try:
-            content = read_file(no_link(self.path / NEXT) / MANIFEST)
+            content = read_file(no_link(self.path / NEXT, self.path) / MANIFEST)
             later = Manifest.from_json(content)
             own = Manifest.from_json(read_file(self.path / MANIFEST))
         except (OSError, UserError):
@@ -203,6 +216,8 @@ def _read(file: Path, run: Path) -> bytes:
         raise UserError(f"the run '{run}' holds no {file.name}") from None
     except OSError as error:
         raise Damaged(f"cannot read '{file}': {error.strerror}") from None
+    except ValueError as error:  # no file can have that name
+        raise Damaged(f"cannot read {str(file)!r}: {error}") from None
 
 
 def identity_in(folder: str) -> str:

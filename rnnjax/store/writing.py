@@ -36,6 +36,7 @@ from rnnjax.store.quarantine import set_aside
 from rnnjax.store.rundir import (
     BEST,
     CONFIG,
+    FILES,
     MANIFEST,
     METRICS,
     NEXT,
@@ -64,14 +65,15 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
         UserError: the pool cannot be written, or the present manifest cannot be read.
     """
     run = RunDir(path)
-    make_folder(path)
+    _clear_place(path)
+    make_folder(path, path.parent)
     settle(run)
     if run.has(MANIFEST) and run.manifest().is_finished:
         run = RunDir(path / NEXT)
         if not _is_own(run):
             why = f"'{run.path}' is no attempt at this run"
             warnings.warn(set_aside(run.path, path.parent, why), stacklevel=2)
-        make_folder(run.path)
+        make_folder(run.path, path)
     with writable(run.path):
         # An attempt that did not end leaves nothing for the next one.
         for file in (MANIFEST, *RESULTS):
@@ -85,6 +87,20 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     opened = manifest.replace(status="running", files=digests).to_json()
     write_text(run.path / MANIFEST, opened, durable=False)
     return run
+
+
+def _clear_place(path: Path) -> None:
+    """Move to quarantine what is no folder of a run, or no file of one."""
+    pool = path.parent
+    if os.path.lexists(path) and not path.is_dir():
+        why = f"'{path}' is no folder of a run"
+        warnings.warn(set_aside(path, pool, why), stacklevel=3)
+    for home in (path, path / NEXT):
+        for name in (CONFIG, MANIFEST, *RESULTS):
+            file = home / name
+            if os.path.lexists(file) and not file.is_file():
+                why = f"'{file}' is no file of a run"
+                warnings.warn(set_aside(file, pool, why), stacklevel=3)
 
 
 def _is_own(attempt: RunDir) -> bool:
@@ -106,7 +122,7 @@ def write_source(run: RunDir, kind: str, content: bytes) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    make_folder(no_link(run.path / SOURCES))
+    make_folder(run.path / SOURCES, run.path)
     write_bytes(run.source(kind), content, durable=False)
 
 
@@ -195,18 +211,21 @@ def check_own(run: RunDir, opened: bytes) -> None:
 def settle(run: RunDir) -> None:
     """Move the files of a sealed attempt to their places, if there is one.
 
+    Files of other names are not the attempt's, and stay behind.
+
     Raises:
-        UserError: one cannot be moved.
+        UserError: one cannot be moved, or a link is in its place.
     """
     attempt = run.path / NEXT
     if run.later_manifest() is None:
         return
     sealed = run.manifest()
     with writable(run.path):
-        for file in sorted(attempt.rglob("*")):
-            place = run.path / file.relative_to(attempt)
-            if file.is_file() and file != attempt / MANIFEST:
-                place.parent.mkdir(exist_ok=True)
+        for name in FILES:
+            file, place = attempt / name, run.path / name
+            if file.is_file():
+                no_link(file, run.path)
+                make_folder(place.parent, run.path)
                 os.replace(file, place)
         for name in RESULTS:
             if name not in sealed.files:

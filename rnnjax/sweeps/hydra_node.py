@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from rnnjax.store.atomic import make_folder, writable
-from rnnjax.store.rundir import CONFIG, RunDir
+from rnnjax.paths import read_file
+from rnnjax.store.atomic import make_folder, writable, write_bytes
+from rnnjax.store.rundir import CONFIG, HYDRA, HYDRA_FILES, RunDir
 
-
-HYDRA = ".hydra"
 
 OWN = ("run", "sweep", "job", "overrides", "runtime")
 """What jobs of one sweep differ in."""
@@ -95,12 +94,13 @@ def write_folder(
         UserError: the folder cannot be written.
     """
     folder = run.path / HYDRA
-    make_folder(folder)
+    make_folder(folder, run.path)
     with writable(folder):
-        (folder / CONFIG).write_bytes((run.path / CONFIG).read_bytes())
-        (folder / "overrides.yaml").write_text(_yaml(list(overrides)), "utf-8")
-        text = node.text(number, overrides, run.home)
-        (folder / "hydra.yaml").write_text(text, "utf-8")
+        config = read_file(run.path / CONFIG)
+    texts = _yaml(list(overrides)), node.text(number, overrides, run.home)
+    contents = config, *(text.encode() for text in texts)
+    for name, content in zip(HYDRA_FILES, contents, strict=True):
+        write_bytes(folder / name, content, durable=False)
 
 
 def _yaml(tree: Any) -> str:

@@ -121,7 +121,7 @@ def record_sweep(
     stamp = created[:19].replace(":", "").replace("-", "")
     name = settings.name or "sweep"
     folder = pool.path / SWEEPS / f"{name}-{stamp}"
-    make_folder(folder.parent)
+    make_folder(folder.parent, pool.path)
     tries = 1
     with writable(folder):
         while True:
