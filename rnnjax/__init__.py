@@ -7,6 +7,8 @@ the command line is ``rnnjax --help``. Nothing is imported before it is used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import rnnjax.loaded  # noqa: F401  first of all, before any file can change
+
 
 if TYPE_CHECKING:
     from rnnjax import results

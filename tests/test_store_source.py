@@ -2,12 +2,21 @@
 
 import ast
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import rnnjax
-from rnnjax.store.source import imported, normalised, numeric_modules, source_digest
+from rnnjax import loaded
+from rnnjax.errors import UserError
+from rnnjax.store.source import (
+    imported,
+    normalised,
+    numeric_modules,
+    parsed,
+    source_digest,
+)
 from rnnjax.sweeps.compose import compose
 
 
@@ -108,3 +117,30 @@ def test_the_digest_is_the_same_under_every_version_of_python():
     """Frozen under 3.11 and 3.12, whose syntax trees have other fields."""
     text = "".join(normalised(ast.parse(SAMPLE)))
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "4e65d9f947ce"
+
+
+def test_code_that_changed_after_its_import_has_no_digest(tmp_path, monkeypatch):
+    """Python goes on with the old one: a digest of the files would not be of it."""
+    folder = tmp_path / "package"
+    for name in ("gru", "lstm"):
+        file = folder / "cells" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x = 1\n")
+    file = folder / "cells" / "gru.py"
+    monkeypatch.setattr(loaded, "PACKAGE", str(folder))
+    monkeypatch.setattr(loaded, "_STAMPS", loaded._stamps(str(folder)))
+    file.write_text(file.read_text() + "y = 3\n")
+    with pytest.raises(UserError, match="gru.py has changed since this process import"):
+        source_digest({"rnnjax.cells.gru"}, folder)
+    source_digest({"rnnjax.cells.lstm"}, folder)
+    (folder / "cells" / "new.py").write_text("z = 1\n")
+    with pytest.raises(UserError, match="new.py has changed"):
+        source_digest({"rnnjax.cells.new"}, folder)
+
+
+def test_digests_may_be_asked_for_in_several_threads():
+    """Python 3.11 loses count of the depth of a tree if two threads parse."""
+    sources = [file.read_bytes() for file in Path(rnnjax.__file__).parent.rglob("*.py")]
+    with ThreadPoolExecutor(4) as threads:
+        trees = list(threads.map(parsed, sources[:120] * 2))
+    assert all(isinstance(tree, ast.Module) for tree in trees)

@@ -8,12 +8,14 @@ docstrings, comments, positions and error messages, so that prose makes no run s
 import ast
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
 import rnnjax
+from rnnjax.loaded import check_unchanged
 
 
 PACKAGE = "rnnjax"
@@ -48,6 +50,9 @@ def source_digest(roots: Iterable[str], folder: Path | None = None) -> str:
 
     Returns:
         12 hexadecimal digits, the same under Python 3.11 and 3.12.
+
+    Raises:
+        UserError: a file has changed since this process imported rnnjax.
     """
     return _digest(frozenset(roots), folder or Path(rnnjax.__file__).parent)
 
@@ -131,7 +136,20 @@ def _imports(file: Path) -> list[str]:
 
 @cache
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_bytes())
+    check_unchanged(file)
+    return parsed(file.read_bytes())
+
+
+_PARSING = threading.Lock()
+
+
+def parsed(source: bytes) -> ast.Module:
+    """The syntax tree of a file.
+
+    Python 3.11 loses count of its depth if two threads parse at a time (SystemError).
+    """
+    with _PARSING:
+        return ast.parse(source)
 
 
 @cache

@@ -1,6 +1,5 @@
 """A job: the typed record of a run with its name and what it was made from."""
 
-import ast
 import dataclasses
 import functools
 import os
@@ -17,7 +16,7 @@ from rnnjax.paths import user_path
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
-from rnnjax.store.source import imported, source_digest
+from rnnjax.store.source import imported, parsed, source_digest
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.points import Point
@@ -108,7 +107,7 @@ class Job:
         kinds = CELLS[self.config.cell], TASKS[self.config.task]
         roots = {base.__module__ for kind in kinds for base in kind.__mro__}
         for file in self.files:
-            roots.update(imported(ast.parse(file.content)))
+            roots.update(imported(parsed(file.content)))
         return source_digest({*roots, *PROGRAM})
 
 

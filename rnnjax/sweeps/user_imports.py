@@ -3,18 +3,20 @@
 Packages that are installed are not followed; their versions stand in the manifest.
 """
 
-import ast
 import hashlib
+import os
+import struct
 import sys
 import sysconfig
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
 import rnnjax
 from rnnjax.errors import UserError
-from rnnjax.store.source import imported
+from rnnjax.store.source import imported, parsed
 
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -39,7 +41,7 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
             Python still runs the old version.
     """
     found: dict[str, str] = {}
-    waiting = imported(ast.parse(content))
+    waiting = imported(parsed(content))
     while waiting:
         name = waiting.pop()
         spec = _spec(name)
@@ -51,7 +53,7 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         if place is not None:
             source = place.read_bytes()
             found[name] = _digest(name, place, source)
-            waiting += imported(ast.parse(source), spec.parent or "")
+            waiting += imported(parsed(source), spec.parent or "")
     return tuple(sorted(found.items()))
 
 
@@ -79,9 +81,33 @@ def _own_source(spec: ModuleSpec) -> Path | None:
 def _digest(name: str, place: Path, source: bytes) -> str:
     now = hashlib.sha256(source).hexdigest()
     module = sys.modules.get(name)
-    if module is not None and _SEEN.setdefault(module, now) != now:
+    if module is None:
+        return now
+    is_new = module not in _SEEN
+    changed = _SEEN.setdefault(module, now) != now
+    if changed or (is_new and _is_older(module, place)):
         raise UserError(
             f"{place} has changed since it was imported, but Python still runs the old "
             "version; restart Python"
         )
     return now
+
+
+def _is_older(module: ModuleType, place: Path) -> bool:
+    """Whether a module was imported from an older state of its file.
+
+    Python notes the time and the size of the file that it compiles, which an import by
+    this process renews if it may write there. Without such a note: no.
+    """
+    spec = getattr(module, "__spec__", None)
+    cached = Path(getattr(spec, "cached", None) or "")
+    if sys.dont_write_bytecode or not os.access(cached, os.W_OK):
+        return False
+    try:
+        header = cached.read_bytes()[:16]
+        found = place.stat()
+    except OSError:
+        return False
+    times = int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF
+    is_timed = header[:8] == MAGIC_NUMBER + bytes(4)
+    return is_timed and struct.unpack("<II", header[8:]) != times
