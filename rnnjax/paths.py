@@ -14,6 +14,9 @@ LONGEST_PART = 255
 _NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 """What the system says of a path at which nothing is and nothing can be made."""
 
+_MOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+"""Of a file that is read whole; a file with holes may claim any size."""
+
 
 def user_path(text: str | Path, said: str | None = None) -> Path:
     """The path that a user wrote, with ``~`` and ``~name`` for a home folder.
@@ -41,7 +44,7 @@ def read_file(path: str | Path) -> bytes:
     """The content of a file that ends: a pipe or a device is not waited for.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, is no regular file, or is too large for memory.
         ValueError: nothing can have that path.
     """
     # Without O_NONBLOCK, to open a pipe that nobody writes to takes for ever.
@@ -52,8 +55,12 @@ def read_file(path: str | Path) -> bytes:
             number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
             known = os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file"
             raise OSError(number, known, str(path))
+        if os.fstat(descriptor).st_size > _MOST_BYTES:
+            raise OSError(errno.EFBIG, "it is too large for memory", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
+    except MemoryError:
+        raise OSError(errno.ENOMEM, "it is too large for memory", str(path)) from None
     finally:
         os.close(descriptor)
 

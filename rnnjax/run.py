@@ -251,21 +251,27 @@ def _apply(model: SequenceModel, params: Any, inputs: Array, lengths: Any) -> Ar
     return model.apply({"params": params}, inputs, lengths)  # pyright: ignore[reportReturnType]
 
 
-def train(*overrides: str, out: str | Path = "runs") -> Run:
+def train(*overrides: str, out: str | Path | None = None) -> Run:
     """Train one run, or find it finished in the pool.
 
     Args:
         overrides: as on the command line, ``"cell=lstm", "task=adding", "steps=500"``.
-        out: the pool of run directories.
+        out: the pool of run directories; None: that of ``out=…`` among the overrides,
+            by default ``runs``.
 
     Raises:
         UserError: anything wrong with the configuration, or the run failed.
     """
+    for override in overrides:
+        if not isinstance(override, str):
+            raise UserError(f"an override is a text such as 'lr=0.1', not {override!r}")
     use_every_core()
     made = plan(overrides)
     if made.settings.dry_run:
         raise UserError("dry_run is for the command line; rnnjax.train trains")
-    settings = dataclasses.replace(made.settings, out=str(out))
+    settings = made.settings
+    if out is not None:
+        settings = dataclasses.replace(settings, out=str(out))
     ask(made.jobs[0], settings)
     result = launch(made.jobs, settings)
     run = open_run(result.runs[0].path)

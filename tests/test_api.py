@@ -1,5 +1,6 @@
 """From Python: train a run, open it again, apply its model, load what is there."""
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,35 @@ def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
     other = rnnjax.train(*words)
     assert other.path != run.path
     assert other.manifest.source_digest == run.manifest.source_digest
+
+
+@pytest.mark.rare
+def test_a_module_that_changed_before_its_first_run_is_refused(tmp_path, monkeypatch):
+    """It was imported long before, in a notebook say, and Python runs the old one."""
+    (tmp_path / "own_rate.py").write_text("rate = 0.5\n")
+    (tmp_path / "cell.py").write_text(f"from own_rate import rate\n{CELL}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    importlib.import_module("own_rate")
+    (tmp_path / "own_rate.py").write_text("rate = 0.125\n")
+    with pytest.raises(UserError, match="own_rate.py has changed since"):
+        rnnjax.train("cell=cell.py:Leaky", *SIZES, "probe=off")
+    monkeypatch.delitem(sys.modules, "own_rate")
+
+
+@pytest.mark.parametrize("odd", [5, None, Path("lr=1")])
+def test_an_override_is_a_text(odd):
+    with pytest.raises(UserError, match="an override is a text"):
+        rnnjax.train("steps=1", odd)
+
+
+def test_the_pool_is_named_among_the_overrides_or_beside_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*SIZES, "steps=1", "probe=off"]
+    assert rnnjax.train(*words, "out=asked").path.parent == tmp_path / "asked"
+    assert rnnjax.train(*words, "out=asked", out="own").path.parent == tmp_path / "own"
+    assert not (tmp_path / "runs").exists()
 
 
 def array_file(path: Path, seed: int) -> Path:

@@ -354,3 +354,15 @@ def test_a_record_of_somebody_else_removes_nothing_outside(
     (pool / ".report.json").write_text(json.dumps(record))
     build(pool)
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("alive", [False, True])
+def test_networks_whose_gradient_is_exactly_zero_are_drawn(sweep: Path, alive: bool):
+    """All curves of a panel may be: dead units pass nothing back."""
+    study = read_study(sweep)
+    dead = pl.lit(float("-inf")).cast(pl.Float64)
+    names = [name for name in study.flow.lags.columns if name.startswith("log10")]
+    which = pl.col("variant") != "GRU" if alive else pl.lit(True)
+    zero = [pl.when(which).then(dead).otherwise(pl.col(n)).alias(n) for n in names]
+    lags = study.flow.lags.with_columns(zero)
+    assert gradient_against_lag(lags, study.palette, "distance") is not None

@@ -1,6 +1,7 @@
 """Records whose seal is right and whose fields are not: damage, by the field's name."""
 
 import gc
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,88 @@ def test_damaged_netcdf_is_one_error(pool: Pool) -> None:
         with suppress(Exception):
             dataset_of(damaged)
     gc.collect()
+
+
+COMMANDS = "runs", "fsck", "fsck --repair", "verify --all", "report"
+
+
+def answer(pool: Pool, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the commands say of a pool: never a traceback, and they end."""
+    said = ""
+    for command in COMMANDS:
+        assert main([*command.split(), str(pool.path)]) in (0, 1, 2)
+        said += "".join(capsys.readouterr())
+    assert "Traceback" not in said
+    return said
+
+
+def with_text(file: Path, change: dict[str, Any], text: str) -> None:
+    """`reseal`, with a text in place of MARK that only JSON's escapes can hold."""
+    reseal(file, change)
+    body = file.read_text().replace("MARK", text).encode()[: -portable._END - 1]
+    file.write_bytes(body + portable._end(body) + b"\n")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("text", [r"\ud800", r"\u0000", r"a\udfffb"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "MARK"},
+        {"error": "MARK"},
+        {"results": {"MARK": 1.0}},
+        {"files": {"MARK": "00"}},
+        {"files": {"../MARK": "00"}},
+    ],
+    ids=str,
+)
+def test_half_a_character_or_none_in_a_manifest(
+    change: dict[str, Any], text: str, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_run(pool, seed=7)
+    with_text(pool.runs()[0].path / "manifest.json", change, text)
+    answer(pool, capsys)
+    assert len(pool.runs()) >= 1
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\u0000", r"a\udfffb"])
+@pytest.mark.parametrize("field", ["name", "command", "created", "pool"])
+def test_half_a_character_or_none_in_a_sweep(
+    field: str, text: str, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pool.path / "sweeps" / "one"
+    runs = tuple(run.manifest().identity for run in pool.runs())
+    write_sweep(folder, SweepRecord("one", "train", "2026-01-01", runs, pool.path))
+    with_text(folder / "sweep.json", {field: "MARK"}, text)
+    assert main(["report", str(folder)]) in (0, 2)
+    assert "Traceback" not in "".join(capsys.readouterr())
+    answer(pool, capsys)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    "name",
+    "manifest.json config.yaml metrics.parquet probes.nc params.msgpack "
+    "../index.jsonl ../packs/one/commit.json ../sweeps/one/sweep.json".split(),
+)
+def test_a_file_that_is_larger_than_memory(
+    name: str, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with holes in it costs nothing, and may claim any size."""
+    file = pool.runs()[0].path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    os.truncate(file, 2**40)
+    assert "too large for memory" in answer(pool, capsys)
+
+
+def test_a_table_does_not_replace_a_record(
+    pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [pool.path / INDEX, *(f for f in pool.runs()[0].path.iterdir())]
+    before = [file.read_bytes() for file in records]
+    for file in records:
+        for kind in ("csv", "parquet"):
+            assert main(["runs", str(pool.path), f"--{kind}", str(file)]) == 2
+            assert "is a record of rnnjax" in capsys.readouterr().err
+    assert [file.read_bytes() for file in records] == before

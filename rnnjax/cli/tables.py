@@ -117,9 +117,14 @@ def _write_out(frame: "pl.DataFrame", view: View) -> None:
     """Write the file that is asked for; what is a device or a pipe stays one."""
     from rnnjax.store.atomic import writable, write_bytes
     from rnnjax.store.frames import csv_bytes, parquet_bytes
+    from rnnjax.store.index import INDEX
+    from rnnjax.store.rundir import FILES, MANIFEST
+    from rnnjax.store.sweep_record import SWEEP
 
     name = view.csv or view.parquet or ""
     file = user_path(name, f"cannot write '{name}'")
+    if file.name in (INDEX, SWEEP, MANIFEST, *FILES) and file.is_file():
+        raise UserError(f"'{file}' is a record of rnnjax; name another file")
     content = csv_bytes(frame) if view.csv else parquet_bytes(frame)
     with writable(file):
         if file.exists() and not (file.is_file() or file.is_dir()):

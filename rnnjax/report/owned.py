@@ -7,10 +7,12 @@ somebody else's.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from rnnjax.errors import UserError
+from rnnjax.paths import read_file
 from rnnjax.store.atomic import write_text
 
 
@@ -32,7 +34,7 @@ class Owned:
     def __init__(self, folder: Path, page: str):
         self.folder = folder
         try:
-            noted = json.loads((folder / RECORD).read_bytes())
+            noted = json.loads(read_file(folder / RECORD))
             files = {str(k): str(v) for k, v in noted["files"].items()}
             self.known = {k: v for k, v in files.items() if self._is_inside(k)}
             self.begun = set(filter(self._is_inside, map(str, noted["writing"])))
@@ -50,7 +52,7 @@ class Owned:
         planned = list(names)
         for name in planned:
             file = self.folder / name
-            if not file.exists() or self._is_ours(name) or self.unnoted:
+            if not os.path.lexists(file) or self._is_ours(name) or self.unnoted:
                 continue
             what = "changed after" if name in self.known else "not written by"
             raise UserError(
@@ -92,10 +94,10 @@ class Owned:
 
 def _is_page(file: Path) -> bool:
     try:
-        return MARK in file.read_bytes()
+        return MARK in read_file(file)
     except OSError:
         return False
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return hashlib.sha256(read_file(file)).hexdigest()

@@ -30,12 +30,22 @@ def loads(text: str | bytes) -> Any:
     """The inverse of `dumps`.
 
     Raises:
-        ValueError: the text is not JSON, or not UTF-8.
+        ValueError: the text is not JSON, or not UTF-8, or holds half a character.
+
+    >>> loads(r'{"name": "\\ud800"}')
+    Traceback (most recent call last):
+    ValueError: it holds half a character
     """
     try:
-        return json.loads(text, object_hook=_untagged)
+        value = json.loads(text, object_hook=_untagged)
+        content = text.encode() if isinstance(text, str) else text
+        if b"\\ud" in content.lower():  # two of these escapes are one character
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character") from None
 
 
 def sealed(record: Mapping[str, Any], indent: int | None = None) -> str:

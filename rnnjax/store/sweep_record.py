@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rnnjax.errors import UserError, one_line
-from rnnjax.paths import read_file
+from rnnjax.paths import read_file, user_path
 from rnnjax.store import portable
 from rnnjax.store.atomic import make_folder, write_text
 from rnnjax.store.typed import check_types
@@ -67,7 +67,10 @@ def read_sweep(folder: str | Path) -> SweepRecord:
             command=entries["command"],
             created=entries["created"],
             runs=tuple(entries["runs"]),
-            pool=Path(os.path.normpath(file.parent.resolve() / entries["pool"])),
+            pool=user_path(
+                os.path.normpath(file.parent.resolve() / entries["pool"]),
+                f"'{file}' names no pool",
+            ),
             groups={key: tuple(runs) for key, runs in entries["groups"].items()},
         )
     except OSError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnjax.paths import read_file
 from rnnjax.store.atomic import make_folder, write_text
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import METRICS, RunDir
@@ -93,7 +94,7 @@ def _holds(copy: Path, wanted: dict[str, Any], place: Place) -> bool:
 def _note(copy: Path) -> dict[str, Any]:
     """What `NOTE` says; nothing if there is none."""
     try:
-        note = json.loads((copy / NOTE).read_text())
+        note = json.loads(read_file(copy / NOTE))
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}

@@ -171,6 +171,8 @@ def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
         axes.fill_between(
             x, low, high, where=alive, color=line.colour, alpha=0.18, lw=0
         )
+    if not np.isfinite(highest):  # all curves are exactly zero
+        highest = 0.0
     room = 0.06 * max(highest - lowest, 1.0)
     bottom = min(lowest, highest - 1.0) - room
     axes.set_ylim(bottom, highest + room)
