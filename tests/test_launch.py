@@ -14,6 +14,7 @@ from rich.console import Console
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.run import open_run
+from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import BEST, METRICS, PARAMS, PROBES, STATE, RunDir
 from rnnjax.sweeps import jobs as jobs_module
 from rnnjax.sweeps import packing, work
@@ -440,26 +441,45 @@ def as_full_of_folders(folder: Path) -> None:
     (folder / "config.yaml").mkdir(parents=True)
 
 
-@pytest.mark.parametrize("block", [as_file, as_dangling_link, as_full_of_folders])
-def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool, block):
+def as_link(folder: Path) -> None:
+    (folder.parent.parent / "theirs").mkdir()
+    folder.symlink_to(folder.parent.parent / "theirs")
+
+
+def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool):
     planned = jobs("seed=0,1,2")
     stopped = planned[1]
     folder = pool / f"{stopped.name}-{stopped.identity}"
     pool.mkdir()
-    block(folder)
+    as_link(folder)
     witness = Witness()
     result = start(pool, planned, witness)
     assert result.failed == 1
     (warning,) = witness.warnings
-    assert warning.startswith("1 run failed: cannot write") and str(folder) in warning
+    assert warning == (
+        f"1 run failed: '{folder}' is a link, and nothing is written through it"
+    )
     done = {run.path: run.manifest().status for run in result.runs}
     assert list(done.values()) == ["done", "done"] and folder not in done
+
+
+@pytest.mark.parametrize("block", [as_file, as_dangling_link, as_full_of_folders])
+def test_what_is_in_the_place_of_a_run_is_set_aside(pool, block):
+    planned = jobs("seed=0,1,2")
+    folder = pool / f"{planned[1].name}-{planned[1].identity}"
+    pool.mkdir()
+    block(folder)
+    with pytest.warns(UserWarning, match="moved to"):
+        result = start(pool, planned)
+    assert result.failed == 0
+    assert [run.manifest().status for run in result.runs] == ["done"] * 3
+    assert len(list((pool / QUARANTINE).iterdir())) == 1
 
 
 def test_a_command_whose_only_folder_cannot_be_made_ends_with_1(pool):
     planned = jobs("seed=0")
     pool.mkdir()
-    as_file(pool / f"{planned[0].name}-{planned[0].identity}")
+    as_link(pool / f"{planned[0].name}-{planned[0].identity}")
     result = start(pool, planned)
     assert (result.failed, result.runs) == (1, ())
 
