@@ -1,6 +1,8 @@
 """A disk that takes no more: one sentence, nothing half-written, nothing older lost."""
 
 import io
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,3 +130,26 @@ def test_bytes_of_a_data_set_are_those_of_a_file() -> None:
         xr.testing.assert_equal(read, DATA)
         assert read.attrs["exact"] == 1 and read.attrs["sizes"] == '{"T": 3}'
         assert "preset" not in read.attrs
+
+
+LATE = """
+import resource, sys, time
+import numpy as np
+from rnnjax.store.checkpoint import PackCheckpoint
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+arrays = {f"w{i}": np.arange(200.0 + i) for i in range(40)}
+for k in range(3):
+    try:
+        PackCheckpoint(f"{sys.argv[1]}/packs/{k}", ["a"]).save(1, arrays, {})
+    except Exception as error:
+        print("failed")
+time.sleep(0.5)
+"""
+
+
+def test_a_save_that_fails_says_nothing_later(tmp_path):
+    """Threads of TensorStore find the event loop closed, some 16 times a save."""
+    words = [sys.executable, "-c", LATE, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("failed\n" * 3, "")

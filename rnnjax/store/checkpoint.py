@@ -1,9 +1,11 @@
 """Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
 
+import functools
 import io
 import logging
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -308,12 +310,29 @@ def _quiet() -> Iterator[None]:
     def silent(record: logging.LogRecord) -> bool:
         return False
 
+    _drop_late_callbacks()
     logger = logging.getLogger("absl")
     logger.addFilter(silent)
     try:
         yield
     finally:
         logger.removeFilter(silent)
+
+
+@functools.cache
+def _drop_late_callbacks() -> None:
+    """Say nothing of writes that end after a save has failed.
+
+    On the first error of a save its event loop is closed, while threads of TensorStore
+    still write and want to tell the loop. From now on, as nobody knows when they will.
+    """
+    told = sys.unraisablehook
+
+    def hook(what: Any) -> None:
+        if str(what.exc_value) != "Event loop is closed":
+            told(what)
+
+    sys.unraisablehook = hook
 
 
 def _save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:

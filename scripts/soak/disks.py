@@ -197,14 +197,15 @@ class Stage:
         tally.require(said, "without a sentence", f"{where}: {ended.status} {text}")
         # A repair in between may lose nothing, either.
         steps = ("look", "mend", "look") if tally.counts["faults"] % 2 else ("look",)
-        seen, *rest = ask(self.limit.home, looks, pool, steps)
+        words, draws = self.scene.words(pool), self.scene.draws
+        again = Child(self.limit.home, recover, pool, steps, words, draws).end()
+        done = again.status in self.scene.statuses and len(again.told) == 2
+        if not tally.require(done, "not completed", f"{where}: {again.text}"):
+            return
+        (seen, *rest), (found, (kinds, findings)) = again.told
         self.compare(seen, where)
         if rest:
             self.compare(rest[-1], f"{where}, repaired")
-        again = self.run(pool)
-        done = again.status in self.scene.statuses
-        tally.require(done, "not completed", f"{where}: {again.text}")
-        found, (kinds, findings) = ask(self.limit.home, looks, pool, ("look", "mend"))
         for key, expected in self.after.items():
             said = differences(found.bits.get(key), expected)
             tally.require(not said, "other bits", f"{where}: {key}: {said}")
@@ -221,7 +222,17 @@ class Stage:
             self.tally.require(good, "lost", f"{where}: {key} {said}: {now.said}")
 
 
-def looks(pool: Path, steps: Sequence[str]) -> list[Any]:
-    """Look at a pool and mend it, in one process, as `steps` say."""
+def recover(
+    pool: Path,
+    steps: Sequence[str],
+    words: Sequence[str],
+    draws: bool,
+    *,
+    tell: Callable[[Any], None],
+) -> int:
+    """Look at a pool, run a command on it, and look again, in one process."""
     do = {"look": look, "mend": mended}
-    return [do[step](pool) for step in steps]
+    tell([do[step](pool) for step in steps])
+    status = command(words, draws, tell=tell)
+    tell([look(pool), mended(pool)])
+    return status

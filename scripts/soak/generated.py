@@ -31,7 +31,7 @@ from scripts.soak.part import Limit, Outcome
 
 INPUTS = 5000
 
-BLOCK = 250
+BLOCK = 500
 """Inputs of a process, which takes seconds to begin."""
 
 SECONDS = 90
