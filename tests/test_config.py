@@ -343,8 +343,9 @@ def test_fields_keep_values_or_refuse_them(value):
                 number = value  # larger than any float
             if value.isascii() and "_" not in value:
                 number = int(value)  # whole numbers keep all their digits
-    whole = isinstance(number, int | float) and float(number).is_integer()
-    exact = whole and (isinstance(number, int) or abs(number) <= 2**53)
+    exact = isinstance(number, int)
+    if isinstance(number, float):
+        exact = number.is_integer() and abs(number) <= 2**53
     fits = {
         int: type(number) in (int, float) and exact,
         float: type(number) in (int, float) and number == number,
