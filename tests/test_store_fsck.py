@@ -446,3 +446,18 @@ def test_a_line_of_the_index_with_other_numbers_is_found(pool: Pool):
     assert kinds(pool) == [] and {*map(content_of, pool.rows())} == {
         *map(content_of, rows)
     }
+
+
+def test_a_sweep_that_lost_its_record_is_named(pool: Pool):
+    (pool.path / SWEEPS / "one" / "sweep.json").unlink()
+    (found,) = examine(pool.path).findings
+    assert found.kind == "note" and "one/sweep.json'" in found.text
+
+
+def test_a_checkpoint_that_lost_its_commit_is_named(pool: Pool):
+    """It is like one that was killed in its first save: nothing goes on from it."""
+    checkpoint = PackCheckpoint(pool.path / PACKS / "0123", ["a"])
+    checkpoint.save(1, {"w": np.ones(2)}, {})
+    (checkpoint.folder / "commit.json").unlink()
+    (found,) = examine(pool.path).findings
+    assert found.kind == "leftover" and str(checkpoint.folder) in found.text

@@ -159,9 +159,10 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
 
 def sweeps(pool: Path, known: Set[str]) -> Iterator[Finding]:
     """Sweeps that name runs which the pool lacks, and records that are damaged."""
-    for file in sorted((pool / SWEEPS).glob(f"*/{SWEEP}")):
+    for folder in sorted((pool / SWEEPS).glob("*/")):
+        file = folder / SWEEP
         try:
-            record = read_sweep(file.parent)
+            record = read_sweep(folder)
         except UserError as error:
             yield Finding("note", f"{error}; its runs are in the pool all the same")
             continue

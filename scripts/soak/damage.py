@@ -28,7 +28,7 @@ from scripts.soak.samples import FULL, command, differences, look, sweep
 from scripts.soak.wounds import OF_A_RUN, Wound, all_of, deep, files, flip, read
 
 
-PLACES = 120
+PLACES = 40
 """Flips of each file that everything is read after."""
 
 SEEDS = 6
@@ -74,7 +74,8 @@ def soak(limit: Limit) -> Outcome:
     def launches(point: tuple[int, Wound]) -> None:
         relaunch(limit, pool, *point, expected, tally)
 
-    limit.side_by_side(launches, list(enumerate(limit.some(wounds))))
+    # each kind of wound on a third of the files, another one for each
+    limit.side_by_side(launches, list(enumerate(limit.some(wounds[::3]))))
     counts = tally.counts
     summary = (
         f"damage: {counts['bytes']} flips at every byte and {counts['wounds']} wounds "
@@ -132,8 +133,9 @@ def every_byte(pool: Path, kinds: Sequence[Kinds], limit: Limit) -> Report:
 
 def everything_read(pool: Path, kinds: Sequence[Kinds], limit: Limit) -> Report:
     """Read all of a pool after each wound of some of its files."""
+    # that of a pool with a pack that was killed: what it left is no damage
     report, truth = Report(), read(pool)
-    if truth.said:
+    if any("repair removes it" not in text for text in truth.said):
         report.faults.append(("not found", f"the whole pool: {truth.said}"))
     for file, foreign in kinds:
         for wound in limit.some(all_of(pool, file, foreign, PLACES, limit.seed)):
@@ -146,7 +148,8 @@ def everything_read(pool: Path, kinds: Sequence[Kinds], limit: Limit) -> Report:
             except Exception as error:
                 report.faults.append(("tracebacks", f"{wound}: {error!r}"))
             else:
-                report.faults += judged(wound, truth.given, found.given, found.said)
+                said = tuple(text for text in found.said if text not in truth.said)
+                report.faults += judged(wound, truth.given, found.given, said)
             (pool / file).write_bytes(old)
     return report
 

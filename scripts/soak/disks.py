@@ -25,7 +25,7 @@ from scripts.soak.part import Limit, Outcome, Tally
 from scripts.soak.samples import LIGHT, OFF, Look, command, differences, look, sweep
 
 
-SIZES = (0, 40, 400, 1000, 2000, 3000, 5000, 10_000, 20_000, 40_000)
+SIZES = (0, 400, 2000, 5000, 20_000)
 """Bytes: below that of a configuration to that of probes."""
 
 

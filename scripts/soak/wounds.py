@@ -159,7 +159,7 @@ def read(pool: Path) -> Reading:
                 given[str(file.parent)] = str(read_sweep(file.parent))
     said += [str(one.message) for one in noted]
     with refused(said):
-        said += [one.text for one in examine(pool).findings if one.kind != "leftover"]
+        said += [one.text for one in examine(pool).findings]
     return Reading(given, tuple(said))
 
 
