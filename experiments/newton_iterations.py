@@ -14,8 +14,8 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.cells.elman import Elman
 from rnnjax.probes.layer import walk_layer
 from rnnjax.probes.lyapunov import lyapunov
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.pure import make_weights
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median, same

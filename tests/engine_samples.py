@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.recurrence.engine import zero_taps
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.layer import Recurrent, make_drive
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.scan import zero_taps
 from tests.recurrence_samples import (
     LENGTHS,
     RESETS,

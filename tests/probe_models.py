@@ -12,7 +12,7 @@ from rnnjax.models.objective import per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.trace import Trace
 from rnnjax.probes.walk import first_state
-from rnnjax.recurrence.pure import call
+from rnnjax.recurrence.functional import call
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch
 

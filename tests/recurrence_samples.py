@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import CELLS, Cell
-from rnnjax.recurrence.engine import plain_scan, zero_taps
+from rnnjax.recurrence.functional import Weights, make_weights, split_cell
 from rnnjax.recurrence.layer import Recurrent, make_drive
-from rnnjax.recurrence.pure import Weights, make_weights, split_cell
 from rnnjax.recurrence.reverse import reverse_scan
+from rnnjax.recurrence.scan import plain_scan, zero_taps
 
 
 T, B, M, N = 12, 4, 3, 4

@@ -20,7 +20,7 @@ from rnnjax.probes.retention import (
     retention,
 )
 from rnnjax.probes.walk import walk_forward
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.scaled import Scaled, log10_norm
 from tests.walk_samples import (
     LENGTHS,

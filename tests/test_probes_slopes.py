@@ -19,7 +19,7 @@ from rnnjax.activations import (
 from rnnjax.cells import CELLS, Cell
 from rnnjax.probes.gates import gate_summary, gates, log_openness
 from rnnjax.probes.slopes import BINS, log_slope, preactivations, summary
-from rnnjax.recurrence.pure import call
+from rnnjax.recurrence.functional import call
 from tests.recurrence_samples import shapes_of
 from tests.test_activations import DIGITS, EXACT
 from tests.walk_samples import LENGTHS, B, M, N, cell_of, forward, inputs, parameters

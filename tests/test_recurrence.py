@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import LSTM, Elman
-from rnnjax.recurrence.engine import Taps, plain_scan
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.layer import Recurrent, make_drive
-from rnnjax.recurrence.pure import make_weights
 from rnnjax.recurrence.reverse import reverse_scan
 from rnnjax.recurrence.scaled import NO_EXPONENT, Scaled, log10_norm
+from rnnjax.recurrence.scan import Taps, plain_scan
 from tests.recurrence_samples import (
     LABELS,
     LENGTHS,

@@ -10,10 +10,10 @@ import pytest
 from rnnjax.cells import Cell, IndRNN, MinGRU
 from rnnjax.errors import UserError
 from rnnjax.recurrence.associative import is_linear
+from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.layer import Recurrent, make_drive
-from rnnjax.recurrence.linear import linear_adjoint, linear_scan
-from rnnjax.recurrence.pure import call, make_weights
-from rnnjax.recurrence.reverse import first
+from rnnjax.recurrence.linear_scan import linear_adjoint, linear_scan
+from rnnjax.recurrence.step import first
 from tests.engine_samples import outcome
 from tests.recurrence_samples import (
     LABELS,

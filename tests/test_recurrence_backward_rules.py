@@ -13,8 +13,8 @@ from rnnjax.errors import UserError
 from rnnjax.models.objective import objective, per_example
 from rnnjax.probes.walk import first_state
 from rnnjax.recurrence.backprop import renormalise
+from rnnjax.recurrence.functional import call
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.recurrence.pure import call
 from tests.probe_models import batch_of, model_of, parameters, spec_of
 from tests.recurrence_samples import normwise, quick_jit
 

@@ -14,9 +14,9 @@ from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.jacobian import jacobians
 from rnnjax.probes.walk import walk_forward
-from rnnjax.recurrence.ends import check_masks
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.layer import Engine, Recurrent
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.masking import check_masks
 from tests.recurrence_samples import (
     LENGTHS,
     RESETS,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import Elman
-from rnnjax.recurrence.engine import Taps, plain_scan
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.layer import Recurrent, make_drive
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.scan import Taps, plain_scan
 from tests.engine_samples import outcome
 from tests.recurrence_samples import (
     LABELS,

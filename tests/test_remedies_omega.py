@@ -13,8 +13,8 @@ from rnnjax.cells.elman import Elman
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import light
-from rnnjax.recurrence.ends import in_order
-from rnnjax.recurrence.pure import call, make_weights
+from rnnjax.recurrence.functional import call, make_weights
+from rnnjax.recurrence.masking import in_order
 from rnnjax.remedies.omega import omega
 from rnnjax.training.build import build_hyper, initial_params, signature
 from rnnjax.training.config import OptimizerConfig, PenaltyConfig, RemedyConfig

@@ -60,7 +60,7 @@ def test_the_command_line_chooses_an_engine():
     ("words", "message"),
     [
         ("cell=lstm model.engine=associative", "^cell=lstm: engine=associative needs"),
-        ("model.engine=assoc", "one of scan, plain, associative, newton"),
+        ("model.engine=assoc", "did you mean associative"),
         ("model.chunk=0", "^model.chunk=0 must be a number of steps"),
         ("model.chunk=square", "^model.chunk=square must be a whole number"),
         ("backprop=renormalise model.engine=newton", "use engine=scan"),

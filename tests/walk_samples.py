@@ -9,7 +9,7 @@ import numpy as np
 from rnnjax.cells import CELLS, Cell
 from rnnjax.probes.walk import Walk, Walked, walk_back, walk_forward
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.functional import make_weights
 
 
 T, B, M, N = 5, 3, 2, 3

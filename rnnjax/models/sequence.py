@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop
-from rnnjax.recurrence.chunked import Chunk
-from rnnjax.recurrence.ends import at_end
-from rnnjax.recurrence.layer import Engine, Recurrent
+from rnnjax.recurrence.layer import Recurrent
+from rnnjax.recurrence.masking import at_end
+from rnnjax.recurrence.remat import Chunk
 from rnnjax.types import Lengths
 
 
@@ -53,7 +53,7 @@ class SequenceModel(nn.Module):
     dropout: float = 0.0
     variational: bool = False
     learn_initial_state: bool = False
-    engine: Engine = "scan"
+    engine: str = "scan"
     backprop: Backprop = "exact"
     lag: Any = None
     chunk: Chunk | None = None

@@ -21,8 +21,8 @@ from rnnjax.probes.jacobian import jacobians
 from rnnjax.probes.joint import join, select
 from rnnjax.probes.slopes import preactivations, valid_steps
 from rnnjax.probes.walk import Use, Walk, Walked, in_order
-from rnnjax.recurrence.pure import call, step_seams
-from rnnjax.recurrence.reverse import first
+from rnnjax.recurrence.functional import call, step_seams
+from rnnjax.recurrence.step import first
 
 
 def chain_rule(
@@ -59,7 +59,7 @@ def chain_rule(
     >>> from rnnjax.cells import Elman
     >>> from rnnjax.probes.walk import walk_back, walk_forward
     >>> from rnnjax.recurrence import scaled
-    >>> from rnnjax.recurrence.pure import make_weights
+    >>> from rnnjax.recurrence.functional import make_weights
     >>> numbers = {"U": [[2.0]], "V": [[1.0]], "b": [-1.0]}
     >>> params = {name: jnp.array(x) for name, x in numbers.items()}
     >>> cell, weights = make_weights(Elman(1, 1, activation="sigmoid"), params)

@@ -21,9 +21,9 @@ from rnnjax.cells.products import apply_kernel
 from rnnjax.probes.slopes import valid_steps
 from rnnjax.probes.walk import Walk, Walked, in_order
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import abstract, call
-from rnnjax.recurrence.reverse import first
+from rnnjax.recurrence.functional import abstract, call
 from rnnjax.recurrence.scaled import Scaled
+from rnnjax.recurrence.step import first
 
 
 @struct.dataclass

@@ -22,9 +22,9 @@ from rnnjax.probes.first_update import SIGN, FirstUpdate
 from rnnjax.probes.spread import at_lags
 from rnnjax.probes.walk import Walk, in_order
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import Weights, call
-from rnnjax.recurrence.reverse import Drive, before, masked_step
+from rnnjax.recurrence.functional import Weights, call
 from rnnjax.recurrence.scaled import Scaled
+from rnnjax.recurrence.step import Drive, before, masked_step
 
 
 Leaves = dict[str, Array]

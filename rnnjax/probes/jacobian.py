@@ -20,7 +20,7 @@ from scipy.sparse import linalg as sparse
 from rnnjax.probes.graded import GradedProduct, double
 from rnnjax.probes.joint import at_steps, joint_before, joint_step, select
 from rnnjax.probes.walk import Walked
-from rnnjax.recurrence.reverse import Drive
+from rnnjax.recurrence.step import Drive
 
 
 DENSE_LIMIT = 512

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rnnjax.probes.walk import Walked
-from rnnjax.recurrence.reverse import Drive, before, masked_step
-from rnnjax.recurrence.vectors import join, split
+from rnnjax.recurrence.flat_state import join, split
+from rnnjax.recurrence.step import Drive, before, masked_step
 from rnnjax.types import State
 
 

@@ -12,9 +12,9 @@ from rnnjax.cells.linen import from_linen
 from rnnjax.errors import UserError
 from rnnjax.probes.marks import Called, Mark
 from rnnjax.probes.walk import Walked, first_state, in_order, walk_forward
-from rnnjax.recurrence.ends import at_end
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.masking import at_end
 
 
 def swap(x: Array) -> Array:

@@ -11,7 +11,7 @@ from rnnjax.probes.adjoint import log10_norms
 from rnnjax.probes.slopes import valid_steps
 from rnnjax.probes.walk import Walked, walk_back, walk_forward
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import make_weights
+from rnnjax.recurrence.functional import make_weights
 from rnnjax.types import State
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.trace import layer_name
 from rnnjax.probes.walk import first_state, in_order
-from rnnjax.recurrence import engine, scaled
-from rnnjax.recurrence.ends import make_drive
+from rnnjax.recurrence import scaled, scan
+from rnnjax.recurrence.masking import make_drive
 from rnnjax.types import Batch, Params
 
 
@@ -51,7 +51,7 @@ def zero_taps(model: SequenceModel, params: Params, batch: Batch) -> Any:
                 cell, weights = walk.weights()
                 drive = make_drive(cell, weights, x)
                 initial = first_state(walk, x.shape[1])
-                zeros = engine.zero_taps(cell, weights, initial, drive)
+                zeros = scan.zero_taps(cell, weights, initial, drive)
                 made[walk.name] = {"states": zeros.states, "seams": zeros.seams}
             x, _ = bound.run_layer(layer, x, batch.lengths)
         return made

@@ -18,8 +18,8 @@ from rnnjax.probes.graded import ROUNDING
 from rnnjax.probes.jacobian import push
 from rnnjax.probes.joint import joint_before, joint_size
 from rnnjax.probes.walk import Walked
-from rnnjax.recurrence.reverse import Drive
 from rnnjax.recurrence.scaled import wide
+from rnnjax.recurrence.step import Drive
 from rnnjax.types import wide_type
 
 

@@ -20,9 +20,9 @@ from rnnjax.probes.factors import log10_ratio
 from rnnjax.probes.slopes import starts, valid_steps
 from rnnjax.probes.walk import Walk, Walked, in_order
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.pure import call
-from rnnjax.recurrence.reverse import choose
+from rnnjax.recurrence.functional import call
 from rnnjax.recurrence.scaled import NO_EXPONENT, Scaled
+from rnnjax.recurrence.step import choose
 
 
 @struct.dataclass

@@ -22,8 +22,8 @@ from rnnjax.errors import UserError
 from rnnjax.probes.kinds import embedding, linen, ours, swap
 from rnnjax.probes.marks import Called, Mark, traced
 from rnnjax.probes.walk import Walked
+from rnnjax.recurrence.functional import Weights
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.recurrence.pure import Weights
 
 
 Apply = Callable[[Any, Any], Any]

@@ -15,8 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.activations import Activation, gelu, recording, silu
 from rnnjax.probes.walk import Walked, in_order
-from rnnjax.recurrence.pure import call
-from rnnjax.recurrence.reverse import before, choose
+from rnnjax.recurrence.functional import call
+from rnnjax.recurrence.step import before, choose
 from rnnjax.types import Trajectory
 
 

@@ -13,12 +13,13 @@ from jaxtyping import Array, Bool
 from rnnjax.cells.base import Cell
 from rnnjax.cells.products import Form
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.ends import entering, finish, in_order, read_in
-from rnnjax.recurrence.engine import Taps, plain_scan
+from rnnjax.recurrence.functional import Seams, Weights, abstract, call, step_seams
 from rnnjax.recurrence.layer import Recurrent, spread
-from rnnjax.recurrence.pure import Seams, Weights, abstract, call, step_seams
-from rnnjax.recurrence.reverse import Drive, first, reverse_scan
+from rnnjax.recurrence.masking import entering, finish, in_order, read_in
+from rnnjax.recurrence.reverse import reverse_scan
 from rnnjax.recurrence.scaled import Scaled
+from rnnjax.recurrence.scan import Taps, plain_scan
+from rnnjax.recurrence.step import Drive, first
 from rnnjax.types import Lengths, State, Trajectory
 
 

@@ -15,10 +15,10 @@ from jax.extend.core import Literal
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
-from rnnjax.recurrence.linear import linear_adjoint, linear_scan
+from rnnjax.recurrence.functional import Weights, abstract, call
+from rnnjax.recurrence.linear_scan import linear_adjoint, linear_scan
 from rnnjax.recurrence.parallel import every_step
-from rnnjax.recurrence.pure import Weights, abstract, call
-from rnnjax.recurrence.reverse import Drive
+from rnnjax.recurrence.step import Drive
 from rnnjax.types import State, Trajectory
 
 

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, Inexact
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import Backprop, check_backprop
-from rnnjax.recurrence.chunked import Chunk, check_chunk, chunked_scan
-from rnnjax.recurrence.ends import (
+from rnnjax.recurrence.engines import ENGINES, Settings
+from rnnjax.recurrence.functional import Weights, make_weights
+from rnnjax.recurrence.masking import (
     at_end,
     check_masks,
     end_place,
@@ -23,10 +24,10 @@ from rnnjax.recurrence.ends import (
     read_in,
     read_out,
 )
-from rnnjax.recurrence.engine import Drive, Taps, plain_scan
-from rnnjax.recurrence.engines import Engine, trajectory
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.pure import Weights, make_weights
+from rnnjax.recurrence.remat import Chunk, check_chunk, chunked_scan
+from rnnjax.recurrence.scan import Taps, plain_scan
+from rnnjax.recurrence.step import Drive
 from rnnjax.types import Lengths, Sequence, State, Trajectory
 
 
@@ -46,13 +47,13 @@ class Recurrent(nn.Module):
         lag: K of `cut`, a number or a traced scalar; None otherwise.
         newton: tolerance and largest number of iterations of that engine.
         chunk: steps of a chunk, or `sqrt`: the gradient computes each chunk again and
-            takes O(√T) memory (`rnnjax.recurrence.chunked`). With resets a chunk is
+            takes O(√T) memory (`rnnjax.recurrence.remat`). With resets a chunk is
             run by the plain engine. None: all steps are kept.
     """
 
     cell: Cell
     backwards: bool = False
-    engine: Engine = "scan"
+    engine: str = "scan"
     learn_initial_state: bool = False
     backprop: Backprop = "exact"
     lag: Any = None
@@ -107,21 +108,13 @@ class Recurrent(nn.Module):
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
         renormalised = self.backprop == "renormalise"
+        engine = ENGINES[self.engine](Settings(renormalised, self.newton))
 
         def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
             if self.chunk is not None and resets is not None:
                 # a chunk starts from one state and restarts from another
                 return plain_scan(static, weights, state, drive, taps, initial)
-            return trajectory(
-                self.engine,
-                static,
-                weights,
-                state,
-                drive,
-                taps,
-                renormalised,
-                self.newton,
-            )
+            return engine.trajectory(static, weights, state, drive, taps)
 
         masks = lengths, resets, self.backwards, self.lag
         if self.chunk is None:

@@ -28,12 +28,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells.base import Cell
-from rnnjax.recurrence.engine import Taps, plain_scan
-from rnnjax.recurrence.linear import linear_adjoint, linear_scan
+from rnnjax.recurrence.flat_state import join, split
+from rnnjax.recurrence.functional import Weights
+from rnnjax.recurrence.linear_scan import linear_adjoint, linear_scan
 from rnnjax.recurrence.parallel import every_step
-from rnnjax.recurrence.pure import Weights
-from rnnjax.recurrence.reverse import Drive, before, reverse_scan
-from rnnjax.recurrence.vectors import join, split
+from rnnjax.recurrence.reverse import reverse_scan
+from rnnjax.recurrence.scan import Taps, plain_scan
+from rnnjax.recurrence.step import Drive, before
 from rnnjax.types import State, Trajectory
 
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell
-from rnnjax.recurrence.engine import Taps
-from rnnjax.recurrence.pure import Weights
-from rnnjax.recurrence.reverse import Drive, before, masked_step
+from rnnjax.recurrence.functional import Weights
+from rnnjax.recurrence.scan import Taps
+from rnnjax.recurrence.step import Drive, before, masked_step
 from rnnjax.types import State, Trajectory
 
 

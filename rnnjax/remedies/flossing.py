@@ -24,11 +24,11 @@ from jaxtyping import Array, Float
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.recurrence.ends import make_drive
-from rnnjax.recurrence.pure import Weights
-from rnnjax.recurrence.reverse import Drive, masked_step
+from rnnjax.recurrence.flat_state import join, split
+from rnnjax.recurrence.functional import Weights
+from rnnjax.recurrence.masking import make_drive
 from rnnjax.recurrence.scaled import wide
-from rnnjax.recurrence.vectors import join, split
+from rnnjax.recurrence.step import Drive, masked_step
 from rnnjax.types import Lengths, Params, State
 
 

@@ -30,9 +30,9 @@ from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.ends import in_order, make_drive
-from rnnjax.recurrence.pure import Weights, call, step_seams, with_kernels
-from rnnjax.recurrence.reverse import Drive, before, first, masked_step
+from rnnjax.recurrence.functional import Weights, call, step_seams, with_kernels
+from rnnjax.recurrence.masking import in_order, make_drive
+from rnnjax.recurrence.step import Drive, before, first, masked_step
 from rnnjax.types import Lengths, Params, Trajectory
 
 
@@ -73,7 +73,7 @@ def omega(
         entered: what the model sows under ``layers``: by layer, its input and the
             trajectories of its walks.
         adjoints: by walk, ∂L/∂h_t of every step in the order of the walk: the gradient
-            of the ``states`` that `rnnjax.recurrence.engine.Taps` adds.
+            of the ``states`` that `rnnjax.recurrence.scan.Taps` adds.
 
     Raises:
         UserError: a cell multiplies by no kernel in its step.

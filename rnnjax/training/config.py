@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.recurrence.backprop import Backprop, check_backprop
-from rnnjax.recurrence.chunked import Chunk, check_chunk
-from rnnjax.recurrence.engines import Engine
+from rnnjax.recurrence.engines import ENGINES
+from rnnjax.recurrence.remat import Chunk, check_chunk
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -59,14 +59,14 @@ class ModelConfig:
     dropout: float = 0.0
     variational: bool = False
     learn_initial_state: bool = False
-    engine: Engine = "scan"
+    engine: str = "scan"
     chunk: Chunk | None = None
 
     def __post_init__(self) -> None:
         for key in ("hidden", "layers", "embedding"):
             check_range(f"model.{key}", getattr(self, key), 1, 65_536)
         check_range("model.dropout", self.dropout, 0.0, 0.999)
-        check_choice("model.engine", self.engine, get_args(Engine))
+        check_choice("model.engine", self.engine, tuple(ENGINES))
         check_chunk(self.chunk, "model.chunk")
 
 

@@ -10,7 +10,7 @@ import math
 
 import jax
 
-from rnnjax.recurrence.chunked import Chunk
+from rnnjax.recurrence.remat import Chunk
 from rnnjax.tasks.base import Split
 from rnnjax.training.build import build_task
 from rnnjax.training.config import ModelConfig, RunConfig

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import CELLS
-from rnnjax.recurrence.ends import make_drive
+from rnnjax.recurrence.functional import make_weights
+from rnnjax.recurrence.masking import make_drive
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.pure import make_weights
 from scripts.bench.steps import Size, example, ours
 from scripts.bench.timing import interleaved
 

@@ -17,7 +17,7 @@ import optax
 
 from rnnjax.models.objective import objective
 from rnnjax.probes import contribution, kernels, log10_norms, trace
-from rnnjax.recurrence.pure import call
+from rnnjax.recurrence.functional import call
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import build_hyper, initial_params, signature
 from rnnjax.training.program import Program

@@ -18,8 +18,8 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnjax.cells import CELLS
+from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.recurrence.pure import call, make_weights
 from rnnjax.training.shards import SHARDS, each_shard, total
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Inexact, Int
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import cut_before
-from rnnjax.recurrence.pure import Weights, call
-from rnnjax.recurrence.reverse import Drive
+from rnnjax.recurrence.functional import Weights, call
+from rnnjax.recurrence.step import Drive
 from rnnjax.types import Lengths, Trajectory
 
 

@@ -11,15 +11,10 @@ from jax import lax
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
+from rnnjax.recurrence.functional import Weights, step_seams, with_kernels
 from rnnjax.recurrence.piped import piped_scan
-from rnnjax.recurrence.pure import Weights, step_seams, with_kernels
-from rnnjax.recurrence.reverse import (
-    Drive,
-    first,
-    kernel_gradients,
-    masked_step,
-    reverse_scan,
-)
+from rnnjax.recurrence.reverse import kernel_gradients, reverse_scan
+from rnnjax.recurrence.step import Drive, first, masked_step
 from rnnjax.types import State, Trajectory
 
 

@@ -19,10 +19,10 @@ from jaxtyping import Array, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
-from rnnjax.recurrence.ends import read_in, read_out
-from rnnjax.recurrence.engine import Taps
-from rnnjax.recurrence.pure import Weights
-from rnnjax.recurrence.reverse import Drive, choose
+from rnnjax.recurrence.functional import Weights
+from rnnjax.recurrence.masking import read_in, read_out
+from rnnjax.recurrence.scan import Taps
+from rnnjax.recurrence.step import Drive, choose
 from rnnjax.types import State, Trajectory
 
 
