@@ -15,9 +15,9 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.activations import tanh
 from rnnjax.cells import Cell
 from rnnjax.initializers import make_initializer
-from rnnjax.probes.layer import walk_layer
-from rnnjax.probes.lyapunov import lyapunov
-from rnnjax.probes.propagator import factors, log_singular_values
+from rnnjax.probes.backward.single_layer import walk_layer
+from rnnjax.probes.dynamics.lyapunov import lyapunov
+from rnnjax.probes.dynamics.propagator import factors, log_singular_values
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import (

@@ -13,9 +13,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.laboratory.record import quick
-from rnnjax.probes.adjoint import log10_norms
-from rnnjax.probes.trace import trace
+from rnnjax.analysis.variables import quick
+from rnnjax.probes.adjoints.norms import log10_norms
+from rnnjax.probes.backward.trace import trace
 from rnnjax.report.layout import Size, panels, power_ticks, title
 from rnnjax.report.style import GRID, INK, SERIES, Palette, palette, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median

@@ -12,7 +12,7 @@ from jax import lax
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.activations import ACTIVATIONS
-from rnnjax.probes.slopes import log_slope
+from rnnjax.probes.factors.slopes import log_slope
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, same, share

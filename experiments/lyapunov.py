@@ -13,9 +13,9 @@ from scipy import stats
 
 from rnnjax.activations import tanh
 from rnnjax.cells import Cell
-from rnnjax.probes.decay import decay
-from rnnjax.probes.layer import lagged_norms, walk_layer
-from rnnjax.probes.lyapunov import lyapunov
+from rnnjax.probes.adjoints.decay import decay
+from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
+from rnnjax.probes.dynamics.lyapunov import lyapunov
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import (

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.cells import Cell, Elman, MinimalRNN
-from rnnjax.probes.layer import lagged_norms, walk_layer
+from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median

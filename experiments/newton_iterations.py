@@ -12,8 +12,8 @@ from jax import lax
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.cells.elman import Elman
-from rnnjax.probes.layer import walk_layer
-from rnnjax.probes.lyapunov import lyapunov
+from rnnjax.probes.backward.single_layer import walk_layer
+from rnnjax.probes.dynamics.lyapunov import lyapunov
 from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.newton import Newton
 from rnnjax.report.layout import Size, panels, title

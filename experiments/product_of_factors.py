@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.laboratory.runs import examine_run
+from rnnjax.analysis.configured_run import examine_run
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median

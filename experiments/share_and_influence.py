@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.laboratory.record import quick
-from rnnjax.probes.contribution import kernels, sentence_shares
-from rnnjax.probes.influence import influence, token_substitutes
-from rnnjax.probes.trace import trace
+from rnnjax.analysis.variables import quick
+from rnnjax.probes.backward.trace import trace
+from rnnjax.probes.contributions.to_kernels import kernels, sentence_shares
+from rnnjax.probes.tokens.influence import influence, token_substitutes
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median

@@ -8,9 +8,13 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.activations import ACTIVATIONS
-from rnnjax.laboratory.record import quick
-from rnnjax.probes.slopes import BINS, preactivations, summary
-from rnnjax.probes.trace import forward
+from rnnjax.analysis.variables import quick
+from rnnjax.probes.backward.trace import forward
+from rnnjax.probes.factors.slopes import (
+    BINS,
+    preactivations,
+    summary,
+)
 from rnnjax.report.layout import title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median

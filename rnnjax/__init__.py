@@ -12,13 +12,13 @@ import rnnjax.loaded  # noqa: F401  first of all, before any file can change
 
 if TYPE_CHECKING:
     from rnnjax import results
-    from rnnjax.laboratory.users import probe
+    from rnnjax.analysis.any_model import probe
     from rnnjax.run import Run, open_run, train
 
 _PUBLIC = {
     "Run": "rnnjax.run",
     "open_run": "rnnjax.run",
-    "probe": "rnnjax.laboratory.users",
+    "probe": "rnnjax.analysis.any_model",
     "train": "rnnjax.run",
 }
 

@@ -17,9 +17,15 @@ from pathlib import Path
 import numpy as np
 from scipy.special import digamma
 
-from rnnjax.probes.decay import Decay, Interval, decay, law_over_seeds, over_seeds
-from rnnjax.probes.propagator import propagator_spectrum
-from rnnjax.probes.relative import adjoint_rate, mean_log, relative
+from rnnjax.probes.adjoints.decay import (
+    Decay,
+    Interval,
+    decay,
+    law_over_seeds,
+    over_seeds,
+)
+from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log, relative
+from rnnjax.probes.dynamics.propagator import propagator_spectrum
 
 
 SIZE, SEEDS, EXAMPLES = 16, 5, 16

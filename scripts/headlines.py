@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from rnnjax.laboratory.runs import examine_run
+from rnnjax.analysis.configured_run import examine_run
 from rnnjax.report.probe_summary import summary
 from rnnjax.report.study import read_study
 from rnnjax.report.words_flow import training_effect

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnjax.activations import tanh
 from rnnjax.cells import Cell, Elman
-from rnnjax.probes.walk import Walked, walk_forward
+from rnnjax.probes.backward.walk import Walked, walk_forward
 from rnnjax.recurrence.functional import make_weights
 from tests.recurrence_samples import noise, quick_jit
 

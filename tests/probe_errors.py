@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.probes.contribution import Contribution, Uses, contribution
+from rnnjax.probes.contributions.to_kernels import Contribution, Uses, contribution
 from tests.recurrence_samples import quick_jit
 
 

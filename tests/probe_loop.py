@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnjax.cells import Cell
-from rnnjax.probes.trace import last_loss_step
+from rnnjax.probes.backward.trace import last_loss_step
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch
 

@@ -10,8 +10,8 @@ import numpy as np
 from rnnjax.cells import CELLS
 from rnnjax.models.objective import per_example
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.trace import Trace
-from rnnjax.probes.walk import first_state
+from rnnjax.probes.backward.trace import Trace
+from rnnjax.probes.backward.walk import first_state
 from rnnjax.recurrence.functional import call
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch

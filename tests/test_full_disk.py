@@ -32,17 +32,19 @@ TABLE = pl.DataFrame({"value": [0.5] * 99, "trial": range(99)})
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Commands that measure, search and write out do so in no time."""
-    import rnnjax.laboratory.runs
+    import rnnjax.analysis.configured_run
     import rnnjax.sweeps.landscape
     import rnnjax.sweeps.search
     import rnnjax.training.build
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rnnjax.training.build, "initial_params", lambda _: {})
-    monkeypatch.setattr(rnnjax.laboratory.runs, "examine_run", lambda *_: DATA.copy())
+    monkeypatch.setattr(
+        rnnjax.analysis.configured_run, "examine_run", lambda *_: DATA.copy()
+    )
     monkeypatch.setattr(rnnjax.sweeps.landscape, "landscape", lambda *_: DATA.copy())
     rule = types.SimpleNamespace(table=lambda: TABLE)
-    monkeypatch.setattr(rnnjax.laboratory.runs, "write_out", lambda *_: rule)
+    monkeypatch.setattr(rnnjax.analysis.configured_run, "write_out", lambda *_: rule)
     settings = types.SimpleNamespace(out="runs", name=None)
     found = types.SimpleNamespace(settings=settings, trials=TABLE)
     monkeypatch.setattr(rnnjax.sweeps.search, "search", lambda *_: found)

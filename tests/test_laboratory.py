@@ -11,11 +11,11 @@ import pytest
 import xarray as xr
 
 import rnnjax
+from rnnjax.analysis.analyze import SECTIONS
+from rnnjax.analysis.any_model import probe
+from rnnjax.analysis.configured_run import RUN_SECTIONS, examine_run, write_out
 from rnnjax.cells import Elman
 from rnnjax.errors import UserError
-from rnnjax.laboratory.examine import SECTIONS
-from rnnjax.laboratory.runs import RUN_SECTIONS, examine_run, write_out
-from rnnjax.laboratory.users import probe
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.instruments.adjoints import norms_by_lag
 from rnnjax.sweeps.compose import compose

@@ -7,18 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import Elman
-from rnnjax.laboratory.stationary import (
+from rnnjax.analysis.stationary import (
     DROPPED,
     STEPS,
     _exponents,
     random_steps,
     stationary,
 )
+from rnnjax.cells import Elman
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.layer import walk_layer
-from rnnjax.probes.time_average import autocorrelation_time, time_average
-from rnnjax.probes.trace import forward
+from rnnjax.probes.backward.single_layer import walk_layer
+from rnnjax.probes.backward.trace import forward
+from rnnjax.probes.dynamics.time_average import autocorrelation_time, time_average
 from tests.probe_models import CLASSES, VOCABULARY, batch_of, spec_of
 
 

@@ -11,9 +11,9 @@ import pytest
 from rnnjax.cells.elman import Elman
 from rnnjax.cells.linen import from_linen
 from rnnjax.probes import contribution, kernels
-from rnnjax.probes.contribution import gradient
-from rnnjax.probes.free import contributions
-from rnnjax.probes.trace import backward, open_up
+from rnnjax.probes.backward.trace import backward, open_up
+from rnnjax.probes.contributions.to_kernels import gradient
+from rnnjax.probes.contributions.to_other_parameters import contributions
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.layer import Recurrent
 

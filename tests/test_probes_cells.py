@@ -16,7 +16,7 @@ from rnnjax.probes import (
     trace,
     zero_taps,
 )
-from rnnjax.probes.contribution import gradient
+from rnnjax.probes.contributions.to_kernels import gradient
 from rnnjax.recurrence import scaled
 from rnnjax.training.compiled import OPTIONS
 from tests.probe_models import batch_of, model_of, parameters, spec_of

@@ -11,8 +11,8 @@ import pytest
 from rnnjax.cells import Elman
 from rnnjax.errors import UserError
 from rnnjax.probes import trace
-from rnnjax.probes.chain_rule import chain_rule
-from rnnjax.probes.walk import walk_forward
+from rnnjax.probes.backward.walk import walk_forward
+from rnnjax.probes.contributions.chain_rule import chain_rule
 from tests.probe_models import batch_of, model_of, spec_of
 from tests.probe_models import parameters as model_parameters
 from tests.walk_samples import (

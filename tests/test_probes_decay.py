@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnjax.probes import by_lag, decay
-from rnnjax.probes.decay import law_over_seeds, transient_of
-from rnnjax.probes.relative import (
+from rnnjax.probes.adjoints.decay import law_over_seeds, transient_of
+from rnnjax.probes.adjoints.relative import (
     adjoint_rate,
     log_root_mean_square,
     mean_log,

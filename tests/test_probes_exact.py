@@ -16,7 +16,7 @@ from rnnjax.probes import (
     state_names,
     trace,
 )
-from rnnjax.probes.trace import backward, forward, loss_weights, sampled_norms
+from rnnjax.probes.backward.trace import backward, forward, loss_weights, sampled_norms
 from tests.probe_models import batch_of, brute_force, model_of, parameters, spec_of
 
 

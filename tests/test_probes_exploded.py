@@ -12,16 +12,20 @@ import xarray as xr
 import rnnjax
 from rnnjax.activations import ACTIVATIONS
 from rnnjax.cells import Elman
-from rnnjax.probes.chain_rule import _spectral_norm
-from rnnjax.probes.decay import decay
-from rnnjax.probes.decodability import decodability
-from rnnjax.probes.factors import two_factors
-from rnnjax.probes.gates import gate_summary, gates
-from rnnjax.probes.jacobian import leading_singular_values
-from rnnjax.probes.lyapunov import lyapunov
-from rnnjax.probes.sensitivity import sensitivity
-from rnnjax.probes.slopes import PreActivation, log_slope, summary
-from rnnjax.probes.spread import held_by_last
+from rnnjax.probes.adjoints.decay import decay
+from rnnjax.probes.contributions.chain_rule import _spectral_norm
+from rnnjax.probes.contributions.spread import held_by_last
+from rnnjax.probes.dynamics.jacobian import leading_singular_values
+from rnnjax.probes.dynamics.lyapunov import lyapunov
+from rnnjax.probes.factors.gates import gate_summary, gates
+from rnnjax.probes.factors.slope_times_weight import two_factors
+from rnnjax.probes.factors.slopes import (
+    PreActivation,
+    log_slope,
+    summary,
+)
+from rnnjax.probes.tokens.decodability import decodability
+from rnnjax.probes.updates.sensitivity import sensitivity
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.scaled import Scaled

@@ -10,16 +10,19 @@ import pytest
 from rnnjax.activations import sigmoid
 from rnnjax.cells import Cell, Elman
 from rnnjax.initializers import make_initializer
-from rnnjax.probes.factors import log10_ratio, two_factors
-from rnnjax.probes.jacobian import jacobians
-from rnnjax.probes.retention import (
+from rnnjax.probes.backward.walk import walk_forward
+from rnnjax.probes.dynamics.jacobian import jacobians
+from rnnjax.probes.factors.direct_path import (
     DirectPath,
     direct_adjoint,
     direct_path,
     direct_share,
     retention,
 )
-from rnnjax.probes.walk import walk_forward
+from rnnjax.probes.factors.slope_times_weight import (
+    log10_ratio,
+    two_factors,
+)
 from rnnjax.recurrence.functional import make_weights
 from rnnjax.recurrence.scaled import Scaled, log10_norm
 from tests.walk_samples import (

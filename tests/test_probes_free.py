@@ -9,16 +9,22 @@ import pytest
 from flax import traverse_util
 
 from rnnjax.probes import contribution, kernels, trace
-from rnnjax.probes.contribution import Uses, first_update_share, signed_share
-from rnnjax.probes.free import contributions
-from rnnjax.probes.free import signal_to_noise as signal_to_noise_of_free
-from rnnjax.probes.spread import (
+from rnnjax.probes.contributions.spread import (
     by_lag,
     cancellation,
     effective_rank,
     held_by_last,
     scaled_by_lag,
     signal_to_noise,
+)
+from rnnjax.probes.contributions.to_kernels import (
+    Uses,
+    first_update_share,
+    signed_share,
+)
+from rnnjax.probes.contributions.to_other_parameters import contributions
+from rnnjax.probes.contributions.to_other_parameters import (
+    signal_to_noise as signal_to_noise_of_free,
 )
 from rnnjax.recurrence import scaled
 from tests.probe_models import batch_of, model_of, parameters, spec_of

@@ -12,21 +12,21 @@ from scipy.special import log_softmax, softmax
 from rnnjax.cells.elman import Elman
 from rnnjax.models.objective import per_example
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.answer import chosen_answer, example_loss, example_weights
-from rnnjax.probes.influence import (
-    constant_substitutes,
-    influence,
-    permuted_substitutes,
-    token_substitutes,
-)
-from rnnjax.probes.integrated import integrated_gradients
-from rnnjax.probes.saliency import (
+from rnnjax.probes.inputs.answer import chosen_answer, example_loss, example_weights
+from rnnjax.probes.inputs.integrated_gradients import integrated_gradients
+from rnnjax.probes.inputs.saliency import (
     answer_trace,
     encoded,
     input_gradient,
     loss_trace,
     plain,
     saliency,
+)
+from rnnjax.probes.tokens.influence import (
+    constant_substitutes,
+    influence,
+    permuted_substitutes,
+    token_substitutes,
 )
 from rnnjax.recurrence.scaled import Scaled
 from tests.probe_models import (

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.probes.jacobian import Method, jacobians, leading_singular_values, spectrum
-from rnnjax.probes.joint import join, joint_size, select, split
+from rnnjax.probes.dynamics.jacobian import (
+    Method,
+    jacobians,
+    leading_singular_values,
+    spectrum,
+)
+from rnnjax.probes.dynamics.joint_state import join, joint_size, select, split
 from rnnjax.recurrence.layer import Recurrent
 from tests.dynamics_samples import elman, walk
 from tests.probe_loop import flat, unflat

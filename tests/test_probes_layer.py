@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.probes.jacobian import jacobians
-from rnnjax.probes.layer import lagged_norms, walk_layer
+from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
+from rnnjax.probes.dynamics.jacobian import jacobians
 from tests.walk_samples import cell_of, inputs, parameters
 
 

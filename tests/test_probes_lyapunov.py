@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import LSTM
-from rnnjax.probes.jacobian import jacobians
-from rnnjax.probes.joint import select
-from rnnjax.probes.lyapunov import kaplan_yorke, lyapunov
+from rnnjax.probes.dynamics.jacobian import jacobians
+from rnnjax.probes.dynamics.joint_state import select
+from rnnjax.probes.dynamics.lyapunov import kaplan_yorke, lyapunov
 from tests.dynamics_samples import Autonomous, elman, walk
 from tests.recurrence_samples import quick_jit
 

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from rnnjax.models.objective import compared, per_example
-from rnnjax.probes.adjoint import log10_norms
-from rnnjax.probes.margin import by_margin, margin
-from rnnjax.probes.relative import relative
-from rnnjax.probes.trace import trace
+from rnnjax.probes.adjoints.norms import log10_norms
+from rnnjax.probes.adjoints.relative import relative
+from rnnjax.probes.backward.margin import by_margin, margin
+from rnnjax.probes.backward.trace import trace
 from tests.probe_models import batch_of, model_of, parameters, spec_of
 
 

@@ -10,18 +10,15 @@ import xarray as xr
 
 from rnnjax.cells.elman import Elman
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.decodability import (
-    decodability,
-    word_decodability,
-)
-from rnnjax.probes.influence import token_substitutes
-from rnnjax.probes.states import collect_states
-from rnnjax.probes.words import (
+from rnnjax.probes.tokens.decodability import decodability, word_decodability
+from rnnjax.probes.tokens.importance import (
     VARIABLES,
     first_sentences,
     measure_words,
     word_table,
 )
+from rnnjax.probes.tokens.influence import token_substitutes
+from rnnjax.probes.tokens.states import collect_states
 from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.opinion import Opinion
 from tests.probe_models import batch_of, model_of, parameters, spec_of

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rnnjax.probes import kernels, log10_norms
-from rnnjax.probes.trace import backward, open_up
+from rnnjax.probes.backward.trace import backward, open_up
 from rnnjax.recurrence.layer import Recurrent
 from tests.packed_models import (
     ONE,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnjax.probes.propagator import (
+from rnnjax.probes.dynamics.propagator import (
     factors,
     log_singular_values,
     propagator,

@@ -17,8 +17,17 @@ from rnnjax.activations import (
     with_slope,
 )
 from rnnjax.cells import CELLS, Cell
-from rnnjax.probes.gates import gate_summary, gates, log_openness
-from rnnjax.probes.slopes import BINS, log_slope, preactivations, summary
+from rnnjax.probes.factors.gates import (
+    gate_summary,
+    gates,
+    log_openness,
+)
+from rnnjax.probes.factors.slopes import (
+    BINS,
+    log_slope,
+    preactivations,
+    summary,
+)
 from rnnjax.recurrence.functional import call
 from tests.recurrence_samples import shapes_of
 from tests.test_activations import DIGITS, EXACT

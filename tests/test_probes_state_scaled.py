@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.probes.adjoint import log10_norms
-from rnnjax.probes.state_scaled import log10_state_scaled
-from rnnjax.probes.trace import trace
-from rnnjax.probes.walk import Walk
+from rnnjax.probes.adjoints.norms import log10_norms
+from rnnjax.probes.adjoints.state_scaled import log10_state_scaled
+from rnnjax.probes.backward.trace import trace
+from rnnjax.probes.backward.walk import Walk
 from tests.probe_models import batch_of, model_of, parameters, spec_of
 
 

@@ -21,7 +21,7 @@ from rnnjax.activations import ACTIVATIONS
 from rnnjax.cells import CELLS, Cell
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import kernels, log10_norms, trace
-from rnnjax.probes.jacobian import jacobians
+from rnnjax.probes.dynamics.jacobian import jacobians
 from rnnjax.recurrence.functional import call, with_kernels
 from rnnjax.types import Batch
 from tests.probe_errors import (

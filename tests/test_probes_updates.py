@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from rnnjax.models.objective import objective
-from rnnjax.probes.sensitivity import sensitivity
-from rnnjax.probes.truncation import truncation_bias
-from rnnjax.probes.updates import PerArray, monitor, update_ratio
+from rnnjax.probes.updates.monitor import PerArray, monitor, update_ratio
+from rnnjax.probes.updates.sensitivity import sensitivity
+from rnnjax.probes.updates.truncation import truncation_bias
 from rnnjax.remedies.clipping import clip
 from rnnjax.training.build import initial_params
 from tests.probe_models import batch_of, model_of, parameters, spec_of

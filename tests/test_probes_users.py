@@ -16,12 +16,12 @@ import pytest
 from flax import nnx
 
 import rnnjax
+from rnnjax.analysis.agreement import check
 from rnnjax.cells.elman import Elman
 from rnnjax.errors import UserError
-from rnnjax.laboratory.untouched import check
 from rnnjax.probes import log10_norms
-from rnnjax.probes.trace import backward, open_up
-from rnnjax.probes.whole import parameter_gradient
+from rnnjax.probes.backward.parameter_gradient import parameter_gradient
+from rnnjax.probes.backward.trace import backward, open_up
 from rnnjax.recurrence.layer import Recurrent
 
 

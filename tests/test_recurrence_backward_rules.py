@@ -11,7 +11,7 @@ import pytest
 from rnnjax.cells import LSTM, Elman
 from rnnjax.errors import UserError
 from rnnjax.models.objective import objective, per_example
-from rnnjax.probes.walk import first_state
+from rnnjax.probes.backward.walk import first_state
 from rnnjax.recurrence.backprop import renormalise
 from rnnjax.recurrence.functional import call
 from rnnjax.recurrence.layer import Recurrent

@@ -12,8 +12,8 @@ import pytest
 from rnnjax.cells import LRU, LSTM, Elman
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.light import zero_taps
-from rnnjax.probes.trace import trace
 from rnnjax.recurrence.layer import Recurrent
 from tests.engine_samples import outcome
 from tests.probe_models import batch_of, model_of, parameters, spec_of

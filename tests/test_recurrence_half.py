@@ -10,9 +10,9 @@ import pytest
 
 from rnnjax.cells import CELLS
 from rnnjax.initializers import make_initializer
-from rnnjax.probes.graded import double
-from rnnjax.probes.layer import lagged_norms, walk_layer
-from rnnjax.probes.lyapunov import lyapunov
+from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
+from rnnjax.probes.dynamics.graded_product import double
+from rnnjax.probes.dynamics.lyapunov import lyapunov
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.scaled import exponent_of, power_of_two
 from tests.recurrence_samples import quick_jit

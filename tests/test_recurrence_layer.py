@@ -12,10 +12,10 @@ import pytest
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.jacobian import jacobians
-from rnnjax.probes.walk import walk_forward
+from rnnjax.probes.backward.walk import walk_forward
+from rnnjax.probes.dynamics.jacobian import jacobians
 from rnnjax.recurrence.functional import make_weights
-from rnnjax.recurrence.layer import Engine, Recurrent
+from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.masking import check_masks
 from tests.recurrence_samples import (
     LENGTHS,
@@ -42,7 +42,7 @@ def test_stacked_layers(label: str, bidirectional: bool, x64: None) -> None:
     lengths = jnp.maximum(LENGTHS, 1)
     x = noise(0, jax.ShapeDtypeStruct((T, B, M), jnp.float64))
 
-    def model(engine: Engine) -> SequenceModel:
+    def model(engine: str) -> SequenceModel:
         return SequenceModel(
             build(label, "float64"),
             output_size=2,
@@ -58,7 +58,7 @@ def test_stacked_layers(label: str, bidirectional: bool, x64: None) -> None:
 
     @quick_jit
     def gradients(variables: Any, x: jax.Array) -> Any:
-        def by(engine: Engine) -> Any:
+        def by(engine: str) -> Any:
             def objective(args: Any) -> jax.Array:
                 answers: Any = model(engine).apply(args[0], args[1], lengths)
                 return jnp.sum(jnp.sin(answers))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnjax import results
-from rnnjax.probes.adjoint import by_lag
-from rnnjax.probes.decay import transient_of
+from rnnjax.probes.adjoints.decay import transient_of
+from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.report.aggregate import median
 from rnnjax.report.build import what_came_out
 from rnnjax.report.flow import read_flow

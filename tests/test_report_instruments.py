@@ -11,12 +11,12 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rnnjax.probes.decay import decay
+from rnnjax.probes.adjoints.decay import decay
 from rnnjax.report import instruments
 from rnnjax.report.explosion import explosion
 from rnnjax.report.instruments.adjoints import slope
 from rnnjax.report.instruments.numbers import arrays, band
-from rnnjax.report.instruments.word_strip import COLUMNS, columns
+from rnnjax.report.instruments.tokens import COLUMNS, columns
 from rnnjax.report.probe_figures import INSTRUMENTS
 from rnnjax.report.probe_page import write_page
 from rnnjax.report.probe_summary import summary

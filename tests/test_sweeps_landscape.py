@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from rnnjax.analysis.variables import quick
 from rnnjax.cli.main import main
-from rnnjax.laboratory.record import quick
-from rnnjax.probes.adjoint import by_lag
-from rnnjax.probes.decay import decay
+from rnnjax.probes.adjoints.decay import decay
+from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.probes.measure import measure
 from rnnjax.sweeps import landscape as module
 from rnnjax.sweeps.compose import plan

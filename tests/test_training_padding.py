@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rnnjax.models.objective import objective, per_example
+from rnnjax.probes.backward.trace import last_loss_step
 from rnnjax.probes.measure import measure
-from rnnjax.probes.trace import last_loss_step
 from rnnjax.tasks.base import Task
 from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.config import PenaltyConfig

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import CELLS, Cell
-from rnnjax.probes.walk import Walk, Walked, walk_back, walk_forward
+from rnnjax.probes.backward.walk import Walk, Walked, walk_back, walk_forward
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.functional import make_weights
 

@@ -124,7 +124,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
 
 def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
     """The command's own keys, and the words that are left."""
-    from rnnjax.laboratory.runs import RUN_SECTIONS, parse_weight
+    from rnnjax.analysis.configured_run import RUN_SECTIONS, parse_weight
 
     own: dict[str, str] = {}
     rest = []
@@ -216,8 +216,8 @@ def _figures_folder(home: Path, *names: str) -> Path:
 def _show(network: Network, look: Look) -> int:
     from rich.table import Table
 
+    from rnnjax.analysis.configured_run import examine_run, write_out
     from rnnjax.cli.commands import console
-    from rnnjax.laboratory.runs import examine_run, write_out
     from rnnjax.report.probe_page import write_page
     from rnnjax.report.probe_summary import legend, summary
     from rnnjax.store.atomic import make_folder, write_bytes

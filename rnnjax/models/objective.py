@@ -43,7 +43,7 @@ def per_example(
     Both are 0 at a step that the loss mask leaves out: its target is never read.
 
     Args:
-        compare: another way to compute both, see `rnnjax.probes.margin`.
+        compare: another way to compute both, see `rnnjax.probes.backward.margin`.
     """
     compare = compare or compared
     if spec.readout == "last":

@@ -1,17 +1,17 @@
 """Quantities of gradient flow: numbers, no drawing."""
 
-from rnnjax.probes.adjoint import by_lag, log10_norms, state_names
-from rnnjax.probes.contribution import (
+from rnnjax.probes.adjoints.decay import Decay, Interval, decay, over_seeds
+from rnnjax.probes.adjoints.norms import by_lag, log10_norms, state_names
+from rnnjax.probes.backward.trace import Trace, last_loss_step, trace
+from rnnjax.probes.contributions.to_kernels import (
     Contribution,
     contribution,
     kernels,
     sentence_shares,
 )
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
-from rnnjax.probes.decay import Decay, Interval, decay, over_seeds
 from rnnjax.probes.light import LightNorms, norms, zero_taps
 from rnnjax.probes.measure import Labels, Measurement, kernel_names, labels, measure
-from rnnjax.probes.trace import Trace, last_loss_step, trace
 
 
 __all__ = [

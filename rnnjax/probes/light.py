@@ -14,8 +14,8 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.trace import layer_name
-from rnnjax.probes.walk import first_state, in_order
+from rnnjax.probes.backward.trace import layer_name
+from rnnjax.probes.backward.walk import first_state, in_order
 from rnnjax.recurrence import scaled, scan
 from rnnjax.recurrence.masking import make_drive
 from rnnjax.types import Batch, Params

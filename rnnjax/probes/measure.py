@@ -9,10 +9,15 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.adjoint import log10_norms, state_names
-from rnnjax.probes.contribution import Uses, contribution, kernels, sentence_shares
-from rnnjax.probes.state_scaled import log10_state_scaled
-from rnnjax.probes.trace import Trace, backward, forward, loss_weights, trace
+from rnnjax.probes.adjoints.norms import log10_norms, state_names
+from rnnjax.probes.adjoints.state_scaled import log10_state_scaled
+from rnnjax.probes.backward.trace import Trace, backward, forward, loss_weights, trace
+from rnnjax.probes.contributions.to_kernels import (
+    Uses,
+    contribution,
+    kernels,
+    sentence_shares,
+)
 from rnnjax.recurrence.scaled import wide
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
@@ -30,7 +35,7 @@ class Measurement:
         norm_share: ‖G_t‖ / Σ_s‖G_s‖.
         signed_share: ⟨G_t, G⟩ / ‖G‖².
         word_share: the signed share within each single example, of its last loss.
-        log10_state_scaled: log10‖Σ^{1/2}λ_t^{(s)}‖, see `rnnjax.probes.state_scaled`.
+        log10_state_scaled: log10‖Σ^{1/2}λ_t^{(s)}‖, see `adjoints.state_scaled`.
         sigma_max: largest singular value of a dense recurrent kernel (the largest over
             its gates); NaN for other kernels.
     """
@@ -123,7 +128,7 @@ def labels(
 
 def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
     """The layers of a `SequenceModel` whose lags count from step 0: its walks from the
-    end, where it gives one answer (`rnnjax.probes.adjoint.lags_forward`)."""
+    end, where it gives one answer (`adjoints.norms.lags_forward`)."""
     backwards = [name for name in layers if name.endswith(".backward")]
     return tuple(backwards if spec.readout == "last" else [])
 

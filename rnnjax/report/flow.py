@@ -13,9 +13,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from rnnjax.errors import UserError
-from rnnjax.probes.adjoint import by_lag
-from rnnjax.probes.decay import decay, transient_of
-from rnnjax.probes.relative import mean_log, relative
+from rnnjax.probes.adjoints.decay import decay, transient_of
+from rnnjax.probes.adjoints.norms import by_lag
+from rnnjax.probes.adjoints.relative import mean_log, relative
 from rnnjax.store.rundir import PROBES, RunDir
 
 
@@ -68,11 +68,11 @@ class Flow:
         lags: by `lag`, `log10_norm` of the lagged adjoint, the median over the examples
             of the probed batch (−inf: exactly zero); `log10_ratio`, the mean over
             examples of log10 of the norm over the largest near the loss
-            (`rnnjax.probes.relative`); `log10_scaled`, the same in units of the state
-            (`rnnjax.probes.state_scaled`), which compares cells; and the share `zeros`
+            (`adjoints.relative`); `log10_scaled`, the same in units of the state
+            (`adjoints.state_scaled`), which compares cells; and the share `zeros`
             of examples in which it is exactly zero. First layer, joint state. Examples
             in which it is not finite at some lag are left out.
-        decays: the fit of `log10_ratio` (see `rnnjax.probes.decay`), NaN if no example
+        decays: the fit of `log10_ratio` (see `adjoints.decay`), NaN if no example
             is left: `slope`, `rate` a, `power` b, `law`, `horizon`, `stays_below`;
             `exploded`: the share of the examples left out; `lags` measured, the
             `transient` left out; at the largest lag `first_word`, the median norm, and

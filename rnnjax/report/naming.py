@@ -126,7 +126,7 @@ def horizon_text(horizon: float, stays_below: float, last: int) -> str:
     """A memory horizon; with the lag from which on less is left, where that is another.
 
     Args:
-        horizon, stays_below: see `rnnjax.probes.decay.Decay`.
+        horizon, stays_below: see `rnnjax.probes.adjoints.decay.Decay`.
         last: the largest lag that was measured.
 
     >>> horizon_text(7.0, 9.0, 39), horizon_text(math.inf, math.inf, 39)

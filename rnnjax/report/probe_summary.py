@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from rnnjax.probes.decay import Decay, decay
-from rnnjax.probes.relative import adjoint_rate, mean_log
+from rnnjax.probes.adjoints.decay import Decay, decay
+from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log
 from rnnjax.report.explosion import exploded_state, unknown_gradient
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
-from rnnjax.report.instruments.learning import ALL
 from rnnjax.report.instruments.numbers import (
     arrays,
     band,
@@ -22,6 +21,7 @@ from rnnjax.report.instruments.numbers import (
     percent,
     ranged,
 )
+from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import horizon_text, number
 from rnnjax.report.probe_words_updates import leading
 

@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.counting import count
-from rnnjax.probes.decay import Decay, decay, transient_of
-from rnnjax.probes.relative import adjoint_rate, mean_log
+from rnnjax.probes.adjoints.decay import Decay, decay, transient_of
+from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
     arrays,

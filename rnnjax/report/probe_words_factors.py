@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.counting import count
+from rnnjax.report.instruments.contributions import by_prefix
 from rnnjax.report.instruments.numbers import brief, has, labels, latest, percent, pick
-from rnnjax.report.instruments.parameters import by_prefix
 from rnnjax.report.naming import number, whole
 from rnnjax.report.probe_words import Sentences
 

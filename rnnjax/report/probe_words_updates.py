@@ -5,7 +5,6 @@ import math
 import numpy as np
 import xarray as xr
 
-from rnnjax.report.instruments.learning import ALL
 from rnnjax.report.instruments.numbers import (
     band,
     brief,
@@ -15,7 +14,8 @@ from rnnjax.report.instruments.numbers import (
     percent,
     pick,
 )
-from rnnjax.report.instruments.word_strip import informative, sentence_rows, words
+from rnnjax.report.instruments.tokens import informative, sentence_rows, words
+from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import listing, number, power
 from rnnjax.report.probe_words import Sentences
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from rnnjax.probes.decay import law_over_seeds
+from rnnjax.probes.adjoints.decay import law_over_seeds
 from rnnjax.report.aggregate import least, median, most
 from rnnjax.report.runs import Metric
 

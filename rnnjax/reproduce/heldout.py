@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.laboratory.record import quick
+from rnnjax.analysis.variables import quick
 from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep

@@ -17,12 +17,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from rnnjax.probes.adjoint import lags_forward, log10_norms
-from rnnjax.probes.decay import decay
-from rnnjax.probes.extent import first_nonfinite
+from rnnjax.probes.adjoints.decay import decay
+from rnnjax.probes.adjoints.norms import lags_forward, log10_norms
+from rnnjax.probes.adjoints.relative import relative
+from rnnjax.probes.backward.trace import backward, forward, last_loss_step, loss_weights
+from rnnjax.probes.dynamics.explosion import first_nonfinite
 from rnnjax.probes.measure import turned_layers
-from rnnjax.probes.relative import relative
-from rnnjax.probes.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.training.build import build_hyper, draw_params, heldout

@@ -5,9 +5,9 @@ import polars as pl
 import xarray as xr
 from flax.serialization import to_bytes
 
+from rnnjax.probes.backward.trace import last_loss_step
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
 from rnnjax.probes.measure import labels, turned_layers
-from rnnjax.probes.trace import last_loss_step
 from rnnjax.store.joined import versions
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir

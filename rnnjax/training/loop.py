@@ -272,7 +272,7 @@ class PackTraining:
         if not chosen.any():
             return
         seen = self.compiled.probe(self.pack, pair, self.probe_batch)
-        # with the parameters, so that a laboratory can look again later
+        # with the parameters, so that an analysis can look again later
         found = self.pack.unstack((seen, pair[0]))
         for step in np.unique(reached[chosen]):
             self.history.add_measurement(int(step), found, chosen & (reached == step))

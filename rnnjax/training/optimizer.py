@@ -10,7 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
 
-from rnnjax.probes.first_update import FirstUpdate
+from rnnjax.probes.contributions.first_update import FirstUpdate
 from rnnjax.training.config import OptimizerConfig
 from rnnjax.training.penalty import Strength
 from rnnjax.training.rate import Rate

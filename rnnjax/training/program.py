@@ -18,7 +18,7 @@ from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
-from rnnjax.probes.updates import update_ratio
+from rnnjax.probes.updates.monitor import update_ratio
 from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.remedies.flossing import flossing
 from rnnjax.remedies.omega import omega

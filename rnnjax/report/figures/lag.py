@@ -5,7 +5,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from rnnjax.probes.decay import decay
+from rnnjax.probes.adjoints.decay import decay
 from rnnjax.report.aggregate import most
 from rnnjax.report.layout import (
     EndLabel,

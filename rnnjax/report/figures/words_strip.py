@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from rnnjax.probes.trace import EMBEDDING
+from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.report.aggregate import most
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title

@@ -5,22 +5,22 @@ Every function takes a data set (of `rnnjax probe`, of `rnnjax.probe`, or a run'
 run's probes the last measurement is drawn, but for `gradient_over_training`.
 """
 
-from rnnjax.report.instruments.activations import gates, slopes
 from rnnjax.report.instruments.adjoints import (
     direct_path,
     effective_rank,
     gradient_against_lag,
     two_factors,
 )
-from rnnjax.report.instruments.learning import truncation, updates
-from rnnjax.report.instruments.parameters import contributions, signal_to_noise
-from rnnjax.report.instruments.spectra import (
+from rnnjax.report.instruments.contributions import contributions, signal_to_noise
+from rnnjax.report.instruments.dynamics import (
     lyapunov,
     propagator_spectrum,
     step_spectrum,
 )
+from rnnjax.report.instruments.factors import gates, slopes
+from rnnjax.report.instruments.tokens import word_strip
 from rnnjax.report.instruments.training import gradient_over_training
-from rnnjax.report.instruments.word_strip import word_strip
+from rnnjax.report.instruments.updates import truncation, updates
 
 
 __all__ = [

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rnnjax.probes.adjoint import by_lag
-from rnnjax.probes.decay import decay, over_seeds
-from rnnjax.probes.relative import relative
+from rnnjax.probes.adjoints.decay import decay, over_seeds
+from rnnjax.probes.adjoints.norms import by_lag
+from rnnjax.probes.adjoints.relative import relative
 from rnnjax.report.instruments.curves import (
     Curve,
     gutter,

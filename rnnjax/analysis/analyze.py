@@ -1,0 +1,147 @@
+"""Examine the gradient flow of a model that was walked back: the sections."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Int
+
+from rnnjax.analysis.adjoints import flow
+from rnnjax.analysis.contributions import parameters
+from rnnjax.analysis.dynamics import dynamics
+from rnnjax.analysis.factors import factors
+from rnnjax.analysis.variables import Variable, beside, quick, record
+from rnnjax.errors import UserError, did_you_mean
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.adjoints.norms import state_names
+from rnnjax.probes.backward.trace import (
+    Trace,
+    backward,
+    forward,
+    last_loss_step,
+    loss_weights,
+)
+from rnnjax.probes.backward.walk import Walk, in_order
+from rnnjax.probes.dataset import lag_is_time
+from rnnjax.probes.dynamics.explosion import first_nonfinite
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.training.config import OptimizerConfig
+from rnnjax.types import Batch, Params
+
+
+RMSPROP = OptimizerConfig("rmsprop")
+
+SECTIONS = ("flow", "parameters", "factors", "dynamics")
+
+VARIABLES = {
+    "loss": Variable((), "loss of the batch", "as the loss"),
+    "length": Variable(("example",), "valid steps", "steps"),
+    "last_step": Variable(
+        ("example",), "last loss step s; the lag is s - time", "steps"
+    ),
+    "first_nonfinite_step": Variable(
+        ("array", "example"),
+        "first time step, in the order of the walk, after which this state holds inf "
+        "or NaN: there the network has exploded, and what hangs on the state is NaN; "
+        "NaN: the state is finite at every step",
+        "steps",
+    ),
+}
+
+_first_nonfinite = quick(first_nonfinite)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model opened up on one batch, walked back twice.
+
+    Attributes:
+        lagged: from the loss at the last loss step of each example.
+        total: from all of the loss.
+        last: that step, ``(B,)``.
+        single: whether each example has one answer, which ends every walk: a walk from
+            the end is then read at step 0.
+    """
+
+    lagged: Trace
+    total: Trace
+    last: Int[Array, "B"]
+    single: bool = False
+
+    @property
+    def turned(self) -> tuple[str, ...]:
+        """The walks whose lags count from step 0."""
+        walks = self.lagged.walks if self.single else ()
+        return tuple(walk.name for walk in walks if walk.forward.backwards)
+
+
+def check_sections(sections: Sequence[str]) -> None:
+    """A UserError for a section that there is not."""
+    for name in sections:
+        if name not in SECTIONS:
+            raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
+
+
+def subject(
+    model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
+) -> Subject:
+    """One of our models on a batch of its task."""
+
+    @quick
+    def walk(params: Params, batch: Batch) -> tuple[Trace, Trace]:
+        passed = forward(model, params, batch, spec)
+        total = backward(passed, loss_weights(spec, batch, "total"))
+        if spec.readout == "last":
+            return total, total
+        return backward(passed, loss_weights(spec, batch, "last")), total
+
+    lagged, total = walk(params, batch)
+    last = last_loss_step(spec, batch)
+    return Subject(lagged, total, last, spec.readout == "last")
+
+
+def examine(
+    of: Subject,
+    sections: Sequence[str] = SECTIONS,
+    optimizer: OptimizerConfig = RMSPROP,
+) -> xr.Dataset:
+    """The chosen sections of quantities as one data set; see `probe`.
+
+    Raises:
+        UserError: an unknown section.
+    """
+    check_sections(sections)
+    walks, last = of.lagged.walks, np.asarray(of.last)
+    layers = []
+    for lagged, total in zip(walks, of.total.walks, strict=True):
+        names = {"array": state_names(lagged.states)}
+        first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
+        made = [record(first, VARIABLES, names)]
+        counted = _counted(lagged, of.lagged.valid)
+        if "flow" in sections:
+            turned = lagged.name in of.turned
+            made.append(flow(lagged, total, of.lagged.valid, last, turned))
+        if "factors" in sections:
+            made.append(factors(counted))
+        if "dynamics" in sections:
+            made.append(dynamics(counted.forward))
+        layers.append(xr.merge(made))
+    data = beside(layers, "layer", [walk.name for walk in walks])
+    if "parameters" in sections:
+        data = xr.merge([data, parameters(of.total, of.last, optimizer, of.turned)])
+    lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
+    basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
+    if of.turned:
+        data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
+    return xr.merge([record(basics, VARIABLES), data])
+
+
+def _counted(walk: Walk, valid: Array) -> Walk:
+    """The walk with its padding named, where the recurrence ran on behind the end."""
+    done = walk.forward
+    if done.drive.valid is not None or np.all(valid):
+        return walk
+    drive = dataclasses.replace(done.drive, valid=in_order(valid, done.backwards))
+    done = dataclasses.replace(done, drive=drive)
+    return dataclasses.replace(walk, forward=done)

@@ -1,0 +1,105 @@
+"""The analysis of a configured run: at initialisation, or from its parameters."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from rnnjax.analysis.analyze import SECTIONS, examine, subject
+from rnnjax.analysis.tokens import words
+from rnnjax.analysis.updates import learning
+from rnnjax.analysis.variables import quick
+from rnnjax.errors import UserError, unknown
+from rnnjax.probes.backward.trace import trace
+from rnnjax.probes.contributions.chain_rule import chain_rule
+from rnnjax.probes.contributions.chain_table import ChainRule
+from rnnjax.training.build import build_hyper, build_model, build_task, heldout
+from rnnjax.training.config import RunConfig
+
+
+RUN_SECTIONS = (*SECTIONS, "learning", "words")
+
+MANY = 600
+"""Held-out examples from which the linear probe of the memory learns."""
+
+
+def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
+    """Layer, kernel and place of a weight.
+
+    >>> parse_weight("U[0,1]")
+    ('layer0', 'U', (0, 1))
+    >>> parse_weight("layer1/V[2, 3]")
+    ('layer1', 'V', (2, 3))
+
+    Raises:
+        UserError: the text is no such thing.
+    """
+    found = re.fullmatch(r"(?:([\w.]+)/)?(\w+)\[([\d, ]+)\]", text)
+    if found is None:
+        raise UserError(f"weight={text} is no entry of a kernel; write weight=V[0,0]")
+    layer, kernel, index = found.groups()
+    places = tuple(int(place) for place in index.split(",") if place.strip())
+    return layer or "layer0", kernel, places
+
+
+def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
+    """The chain rule of one weight for the first held-out example.
+
+    Args:
+        config: the run's configuration; its learning rate is that of the update.
+        params: of the run's model.
+        weight: see `parse_weight`.
+
+    Raises:
+        UserError: no such weight.
+    """
+    layer, kernel, index = parse_weight(weight)
+    task, data = build_task(config.task, config.task_options)
+    spec = task.spec(data)
+    model = build_model(config, spec)
+    batch = heldout(config.task, config.task_options, "validation", 1)
+    seen = quick(lambda params: trace(model, params, batch, spec, lag="last"))(params)
+    walks = {walk.name: walk for walk in seen.walks}
+    if layer not in walks:
+        raise unknown("layer", layer, walks)
+    names = None
+    if spec.vocabulary is not None:
+        tokens = np.asarray(batch.inputs)[: int(batch.lengths[0]), 0]
+        names = task.words(tokens)
+    try:
+        return chain_rule(walks[layer], kernel, index, rate=config.lr, words=names)
+    except ValueError as error:
+        raise UserError(f"weight={weight}: {error}") from None
+
+
+def examine_run(
+    config: RunConfig, params: Any, sections: Sequence[str] = RUN_SECTIONS
+) -> xr.Dataset:
+    """Every quantity of a run's model with these parameters, on held-out examples.
+
+    Args:
+        config: the run's configuration; `config.probe` says how many examples.
+        params: of the run's model.
+        sections: some of `RUN_SECTIONS`.
+    """
+    task, data = build_task(config.task, config.task_options)
+    spec = task.spec(data)
+    model = build_model(config, spec)
+    batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
+    general = [name for name in sections if name in SECTIONS]
+    opened = subject(model, params, batch, spec)
+    made = [examine(opened, general, config.optimizer)]
+    if "learning" in sections:
+        rules = config.optimizer.rule, config.remedy.name
+        made.append(learning(model, params, batch, spec, *rules, build_hyper(config)))
+    if "words" in sections and config.probe.sentences:
+        many = heldout(config.task, config.task_options, "validation", MANY)
+        names = task.words if spec.vocabulary is not None else None
+        count = config.probe.sentences
+        made.append(words(model, params, batch, many, spec, count, names))
+    data = xr.merge(made)
+    if "loss" in data:
+        data["loss"].attrs["without_memory"] = spec.baseline_loss
+    return data

@@ -1,0 +1,158 @@
+"""What each time step gives to every parameter, and how that is spread over time."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import xarray as xr
+
+from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.probes.adjoints.norms import lags_forward
+from rnnjax.probes.backward.trace import Trace
+from rnnjax.probes.contributions.first_update import FirstUpdate
+from rnnjax.probes.contributions.spread import (
+    by_lag,
+    cancellation,
+    held_by_last,
+    signal_to_noise,
+)
+from rnnjax.probes.contributions.to_kernels import (
+    contribution,
+    first_update_share,
+    kernels,
+)
+from rnnjax.probes.contributions.to_other_parameters import contributions
+from rnnjax.probes.contributions.to_other_parameters import (
+    signal_to_noise as signal_to_noise_of_free,
+)
+from rnnjax.training.config import OptimizerConfig
+from rnnjax.training.optimizer import first_update
+
+
+BOTH, EACH = ("parameter", "time"), ("parameter",)
+
+VARIABLES = {
+    "log10_contribution": Variable(
+        BOTH,
+        "log10 of the Frobenius norm of G_t, what this step gives to the gradient of "
+        "the parameter, summed over the batch",
+        "log10",
+    ),
+    "norm_share": Variable(BOTH, "|G_t| / sum of |G_s| over all steps"),
+    "signed_share": Variable(
+        BOTH, "<G_t, G> / |G|^2, which sums to 1; NaN where G is exactly zero"
+    ),
+    "preconditioned_share": Variable(
+        BOTH,
+        "<G_t, P G> / <G, P G>, which sums to 1: share in the optimizer's first update "
+        "from here, without clipping; NaN where G is zero",
+    ),
+    "k90": Variable(
+        EACH,
+        "least number of last steps that hold 90 % of the sum of |G_t|; NaN where that "
+        "sum is zero or NaN",
+        "steps",
+    ),
+    "log10_gradient": Variable(
+        EACH,
+        "log10 of the norm of the gradient; -inf: exactly zero, NaN: no number because "
+        "the network exploded; weights that two recurrences share, or two calls of one "
+        "(rnn and rnn#1), have an entry for each, and their gradient is the sum",
+        "log10",
+    ),
+    "cancellation": Variable(
+        EACH, "|sum of G_t| / sum of |G_t|: 1 if all steps pull one way"
+    ),
+    "signal_to_noise": Variable(
+        ("parameter", "lag"),
+        "|mean over examples of G|^2 / trace of their covariance, at this lag from the "
+        "last loss step",
+    ),
+}
+
+
+@functools.partial(quick, static_argnames=("rule", "turned"))
+def _kernels(
+    seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
+) -> dict[str, Any]:
+    found = {}
+    for kernel in kernels(seen):
+        part = contribution(kernel)
+        back = kernel.name.rpartition("/")[0] in turned
+        uses, zero = lags_forward(kernel.uses, last, back)
+        lagged = dataclasses.replace(kernel, uses=uses)
+        found[kernel.name] = {
+            "log10_contribution": part.log10_norm,
+            "norm_share": part.norm_share,
+            "signed_share": part.signed_share,
+            "preconditioned_share": first_update_share(kernel, rule),
+            "k90": held_by_last(part.norm_share),
+            "log10_gradient": part.log10_gradient,
+            "cancellation": cancellation(kernel),
+            "signal_to_noise": signal_to_noise(by_lag(lagged, zero)),
+        }
+    return found
+
+
+@functools.partial(quick, static_argnames=("rule", "turned"))
+def _free(
+    seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
+) -> dict[str, Any]:
+    found = {}
+    for walk in seen.walks:
+        noise = signal_to_noise_of_free(walk, last, walk.name in turned)
+        for name, part in contributions(walk, rule).items():
+            size, whole = log10_sum(part.log10_norm), part.log10_gradient
+            found[name] = {
+                "log10_contribution": part.log10_norm,
+                "norm_share": part.norm_share,
+                "signed_share": part.signed_share,
+                "preconditioned_share": part.first_update_share,
+                "k90": held_by_last(part.norm_share),
+                "log10_gradient": whole,
+                "cancellation": 10.0 ** (whole - size),
+                "signal_to_noise": noise[name],
+            }
+    return found
+
+
+def log10_sum(log10: jax.Array) -> jax.Array:
+    """log10 Σ 10^x; −inf where all are −inf."""
+    return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
+
+
+def parameters(
+    total: Trace,
+    last: jax.Array,
+    optimizer: OptimizerConfig,
+    turned: tuple[str, ...] = (),
+) -> xr.Dataset:
+    """Contributions to every kernel, bias and free parameter of a model's recurrences.
+
+    Args:
+        total: walked back from all of the loss.
+        last: the last loss step of each example ``(B,)``.
+        optimizer: whose first update the preconditioned share is of.
+        turned: names of the walks whose lags count from step 0
+            (`adjoints.norms.lags_forward`).
+    """
+    rule = first_update(optimizer)
+    parts = (take(total, last, rule=rule, turned=turned) for take in (_kernels, _free))
+    of_kernels, of_free = jax.device_get(tuple(parts))
+    found = {**of_kernels, **of_free}
+    rows = list(found.values())
+    values = {
+        name: jnp.stack([row[name] for row in rows]) if rows else None
+        for name in VARIABLES
+    }
+    return record(values, _variables(optimizer), {"parameter": list(found)})
+
+
+def _variables(optimizer: OptimizerConfig) -> dict[str, Variable]:
+    """`VARIABLES`, the formula of the optimizer written out."""
+    share = VARIABLES["preconditioned_share"]
+    rule = f"P = {first_update(optimizer).formula} of {optimizer.name}"
+    stated = dataclasses.replace(share, definition=f"{share.definition}; {rule}")
+    return VARIABLES | {"preconditioned_share": stated}

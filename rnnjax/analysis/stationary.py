@@ -1,0 +1,108 @@
+"""Lyapunov exponents on stationary input: of the recurrence, not of a sentence.
+
+Along a sentence of a few dozen steps nothing has settled: the state leaves its start
+and the tangents have not found the directions of growth, so that no average over it is
+an exponent. Here the recurrence runs by itself on inputs drawn at random from those it
+had, which is stationary, for as long as averages need. Where its inputs hang together
+in time, as in any layer but the first, that is another process than in the model.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, Int
+
+from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.probes.backward.walk import Walked, walk_forward
+from rnnjax.probes.dynamics.joint_state import joint_size
+from rnnjax.probes.dynamics.lyapunov import Lyapunov, kaplan_yorke, lyapunov
+from rnnjax.probes.dynamics.time_average import time_average
+
+
+DROPPED, STEPS, CHAINS, LEADING = 500, 2000, 4, 8
+
+INPUT = (
+    f"of the recurrence by itself on stationary input: {CHAINS} walks, from states "
+    f"that it had, over its inputs at steps drawn at random from the batch, {DROPPED} "
+    f"steps dropped, {STEPS} counted"
+)
+
+VARIABLES = {
+    "lyapunov": Variable(
+        ("exponent",),
+        f"leading Lyapunov exponents {INPUT}; by Benettin's QR, largest first; -inf: a "
+        "direction is lost, NaN: the state is no number at some step",
+        "nats per step",
+        version=3,
+    ),
+    "lyapunov_error": Variable(
+        ("exponent",),
+        "standard error of that time average for this one network, by batch means "
+        "over blocks of at least 5 autocorrelation times; NaN: the walk is too short. "
+        "Another seed is another network",
+        "nats per step",
+        version=3,
+    ),
+    "kaplan_yorke": Variable(
+        (),
+        f"Kaplan and Yorke's dimension of the attractor {INPUT}; NaN: more than the "
+        "leading exponents are needed",
+        "dimensions",
+        version=3,
+    ),
+}
+
+
+@quick
+def _exponents(
+    walked: Walked, x: Float[Array, "T B m"], chosen: Int[Array, "B"]
+) -> Lyapunov:
+    start = jax.tree.map(
+        lambda h: jnp.reshape(h, (-1, *h.shape[2:]))[chosen], walked.states
+    )
+    walk = walk_forward(walked.cell, walked.weights, walked.name, x, start)[0]
+    some = min(LEADING, joint_size(start))
+    return lyapunov(walk, k=some, transient=DROPPED)
+
+
+def stationary(walked: Walked, seed: int = 0) -> xr.Dataset:
+    """Leading exponents of one recurrence; see `VARIABLES`.
+
+    Costs a walk of `DROPPED` + `STEPS` steps with `LEADING` tangents.
+
+    Args:
+        walked: the recurrence, and the inputs to draw from.
+        seed: of the draw.
+    """
+    x = jnp.asarray(random_steps(walked, DROPPED + STEPS, CHAINS, seed))
+    # walks from one state would be one walk where the input is constant
+    some = np.random.default_rng([seed, 1]).choice(_valid(walked), CHAINS)
+    found = _exponents(walked, x, jnp.asarray(some))
+    growth = np.asarray(jax.device_get(found.growth), np.float64)[DROPPED:]
+    averages = [time_average(series) for series in np.moveaxis(growth, -1, 0)]
+    means = np.array([one.mean for one in averages])
+    order = np.argsort(-means)
+    values = {
+        "lyapunov": means[order],
+        "lyapunov_error": np.array([one.error for one in averages])[order],
+        "kaplan_yorke": kaplan_yorke(means, joint_size(walked.initial)),
+    }
+    return record(values, VARIABLES)
+
+
+def random_steps(
+    walked: Walked, steps: int, chains: int, seed: int
+) -> Float[np.ndarray, "steps chains m"]:
+    """Inputs of the recurrence at valid steps, each drawn at random."""
+    inputs = np.asarray(walked.inputs)
+    some = inputs.reshape(-1, inputs.shape[-1])[_valid(walked)]
+    random = np.random.default_rng(seed)
+    return some[random.integers(0, len(some), (steps, chains))]
+
+
+def _valid(walked: Walked) -> Int[np.ndarray, "k"]:
+    """Places of the steps that are no padding, examples running fastest."""
+    shape = np.shape(walked.inputs)[:2]
+    valid = walked.drive.valid
+    return np.flatnonzero(np.ones(shape) if valid is None else np.asarray(valid))

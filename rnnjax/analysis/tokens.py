@@ -1,0 +1,81 @@
+"""Word by word: share, saliency, influence and decodability of a task's sentences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from rnnjax.analysis.variables import quick
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.backward.trace import EMBEDDING, trace
+from rnnjax.probes.contributions.to_kernels import kernels
+from rnnjax.probes.dataset import Words
+from rnnjax.probes.tokens.decodability import word_decodability
+from rnnjax.probes.tokens.importance import first_sentences, measure_words, word_table
+from rnnjax.probes.tokens.influence import permuted_substitutes, token_substitutes
+from rnnjax.tasks.base import TaskSpec
+from rnnjax.types import Batch, Params
+
+
+MOST_SUBSTITUTES = 24
+"""Words that stand in for each word: the whole vocabulary if it is no larger."""
+
+
+def words(
+    model: SequenceModel,
+    params: Params,
+    batch: Batch,
+    many: Batch,
+    spec: TaskSpec,
+    sentences: int,
+    names: Words | None,
+) -> xr.Dataset:
+    """The first sentences of a batch, word by word.
+
+    Args:
+        batch: whose first `sentences` are looked at.
+        many: held-out examples from whose states the linear probe learns to read the
+            most informative step (the first one, if the task names none).
+        names: from the tokens of a sentence to its words; None for vectors.
+
+    The share is that in the gradient of the first layer's input kernel V, or of the
+    first kernel of a recurrence that has none; see `measure_words`.
+    """
+    some = first_sentences(spec, batch, sentences)
+    key = jax.random.key(0)
+    if spec.vocabulary is None:
+        instead = permuted_substitutes(key, batch, MOST_SUBSTITUTES)[:, :, :sentences]
+    else:
+        count = min(spec.vocabulary, MOST_SUBSTITUTES)
+        tokens = jax.random.choice(key, spec.vocabulary, (count,), replace=False)
+        instead = token_substitutes(jnp.sort(tokens), some)
+    found = jax.eval_shape(
+        lambda p: [k for k in kernels(trace(model, p, some, spec, lag="total"))], params
+    )
+    known = [uses.name for uses in found]
+    own = [name for name in known if name != EMBEDDING] or known
+    kernel = "layer0/V" if "layer0/V" in own else own[0]
+
+    answer = "contrast" if spec.loss == "cross_entropy" else 0
+
+    @quick
+    def measured(params: Params, some: Batch, instead: jax.Array):
+        return measure_words(
+            model, params, some, spec, instead, kernel=kernel, answer=answer
+        )
+
+    informative = np.asarray(many.informative).mean(axis=1)
+    step = int(np.argmax(informative))
+    probe = "ridge_classifier" if spec.vocabulary else "ridge"
+    memory = word_decodability(model, params, many, step=step, probe=probe)
+    data = word_table(
+        measured(params, some, instead),
+        some,
+        spec,
+        kernel=kernel,
+        words=names,
+        decodability=memory,
+    )
+    data["decodability"].attrs["step"] = step
+    own = ("length", "last_step")  # those of all examples stand beside
+    return data.drop_vars(own).rename(share="word_share")

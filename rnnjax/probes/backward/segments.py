@@ -1,0 +1,188 @@
+"""Where a model is cut: at every recurrence, every embedding, and at its input.
+
+Any Flax model is looked at in the same way. It is traced once, with its recurrences
+(`rnnjax`'s `Recurrent`, linen's own `RNN`) and embeddings marked. One run of that
+program walks them forward and keeps what the way back needs. A second run puts a free
+variable in place of each of their outputs, so that the model falls apart into
+*segments* without time loops, whose vector-Jacobian product is ordinary autodiff. The
+time loops between them are walked back by the reverse scan with exponents.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from rnnjax.errors import UserError
+from rnnjax.probes.backward.marked_program import Called, Mark, traced
+from rnnjax.probes.backward.recurrences import embedding, linen, ours, swap
+from rnnjax.probes.backward.walk import Walked
+from rnnjax.recurrence.functional import Weights
+from rnnjax.recurrence.layer import Recurrent
+
+
+Apply = Callable[[Any, Any], Any]
+"""A model as a function (params, inputs) -> answers."""
+
+INPUT = "input"
+"""The name of the site of a model's vector inputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A place where the model is cut.
+
+    Attributes:
+        name: path of the module, such as `encoder/rnn`; `#1` marks its second call.
+        leaf: what stands there, time-major: the inputs ``(T, B, m)``, the outputs
+            ``(T, B, m)`` of an embedding, or the outputs and the trajectory of a
+            recurrence, in the order of the input.
+        walked: the recurrence, walked forward; None for an embedding or the input.
+        given: whether the model gave the recurrence the state that it starts from.
+        tokens: indices ``(T, B)`` of an embedding.
+        table: its rows.
+    """
+
+    name: str
+    leaf: Any
+    walked: Walked | None = None
+    given: bool = False
+    tokens: Array | None = None
+    table: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """A model cut at its sites.
+
+    Attributes:
+        sites: in the order in which the model calls them; vector inputs come first.
+        answers: what the model returns, an array or a pytree.
+        entered: (x, initial) of each recurrence, in order.
+        pull: from cotangents of `entered` and of the answers to those of the leaves.
+        to_params: from the same cotangents, and those of each site's own parameters
+            (of the cell, or the rows of an embedding; none at the input), to the
+            gradient of the model's parameters, with all leaves held fixed.
+        loops: whether a segment runs a loop over as many steps as the inputs have.
+    """
+
+    sites: tuple[Site, ...]
+    answers: Any
+    entered: tuple[Any, ...]
+    pull: Callable[[Any, Any], list[Any]]
+    to_params: Callable[[Any, Any, Any], Any]
+    loops: bool
+
+
+def cut(
+    apply: Apply, params: Any, inputs: Array, *, time_major: bool = True
+) -> Segments:
+    """Trace a model once and cut it.
+
+    Costs two passes forward. Recurrences inside `nn.scan` and those that are neither
+    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell) are not seen: they belong to
+    the segments.
+
+    Args:
+        apply: such as ``lambda params, x: model.apply({"params": params}, x)``.
+        params: its parameters.
+        inputs: tokens or vectors, in the layout that the model takes.
+        time_major: whether that is ``(T, B, …)`` or ``(B, T, …)``.
+
+    Raises:
+        UserError: there is no recurrence, one of them cannot be reached (see `marks`),
+            or one of linen's has more than one batch axis or a cell that `from_linen`
+            does not take.
+    """
+    order = _keep if time_major else swap
+    vectors = jnp.issubdtype(inputs.dtype, jnp.inexact)
+
+    def find(module: Any, call: Any, args: Any, kwargs: Any) -> Any:
+        path = "/".join(module.path) or type(module).__name__
+        if isinstance(module, nn.Embed):
+            tokens = jnp.asarray(args[0] if args else kwargs["inputs"])
+            if tokens.shape != inputs.shape[:2]:
+                return None
+            table = module.variables["params"]["embedding"]
+            rows = order(call(tokens))
+            return embedding(path, order), Called(order(tokens), table, rows=rows)
+        if isinstance(module, nn.RNN):
+            return linen(path, module, *args, **kwargs)
+        if isinstance(module, Recurrent):
+            return ours(path, module, *args, **kwargs)
+        return None
+
+    program = traced(apply, (params, inputs), find)
+    sites = [Site(INPUT, order(inputs))] if vectors else []
+    paths: list[str] = []
+
+    def forward(mark: Mark, called: Called) -> Any:
+        repeats = paths.count(mark.path)
+        paths.append(mark.path)
+        name = f"{mark.path}#{repeats}" if repeats else mark.path
+        leaf, walked = mark.walk(called, name)
+        if walked is None:
+            site = Site(name, leaf, tokens=called.x, table=called.weights)
+        else:
+            site = Site(name, leaf, walked, mark.given)
+        sites.append(site)
+        return mark.present(called, leaf)
+
+    answers = program.play((params, inputs), forward)
+    if not any(site.walked for site in sites):
+        raise UserError(
+            "the model calls no Recurrent and no RNN of flax.linen, so that there is "
+            "nothing to measure: recurrences of flax.nnx and haiku, nn.scan, lax.scan "
+            "and Python loops over a cell are not seen"
+        )
+
+    def segments(params: Any, leaves: list[Any]) -> tuple[Any, Any, Any]:
+        waiting = iter(leaves)
+        x = order(next(waiting)) if vectors else inputs
+        entered, held = [], []
+
+        def replay(mark: Mark, called: Called) -> Any:
+            if called.rows is None:
+                entered.append((called.x, called.initial))
+            own = called.weights
+            held.append(own.params if isinstance(own, Weights) else own)
+            return mark.present(called, next(waiting))
+
+        answers = program.play((params, x), replay)
+        return entered, held, answers
+
+    leaves = [site.leaf for site in sites]
+    (entered, _), pull = jax.vjp(lambda x: segments(params, x)[::2], leaves)
+
+    def to_params(d_entered: Any, d_held: Any, d_answers: Any) -> Any:
+        pull = jax.vjp(lambda p: segments(p, leaves), params)[1]
+        return pull((list(d_entered), list(d_held), d_answers))[0]
+
+    return Segments(
+        sites=tuple(sites),
+        answers=answers,
+        entered=tuple(entered),
+        pull=lambda d_entered, d_answers: pull((list(d_entered), d_answers))[0],
+        to_params=to_params,
+        loops=program.loops(order(inputs).shape[0]),
+    )
+
+
+def no_cotangent(tree: Any) -> Any:
+    """Cotangents of arrays on which nothing depends."""
+
+    def one(x: Array) -> Any:
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            return jnp.zeros_like(x)
+        return np.zeros(x.shape, jax.dtypes.float0)
+
+    return jax.tree.map(one, tree)
+
+
+def _keep(x: Array) -> Array:
+    return x

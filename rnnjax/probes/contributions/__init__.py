@@ -1,0 +1,1 @@
+"""What each time step gives to the gradient of each parameter."""

@@ -1,0 +1,1 @@
+"""Linearised dynamics: Jacobians, their products, Lyapunov exponents."""

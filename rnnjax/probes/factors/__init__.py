@@ -1,0 +1,1 @@
+"""The factor of one step back through time: slopes, weights, gates, the direct path."""

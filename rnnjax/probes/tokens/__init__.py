@@ -1,0 +1,1 @@
+"""How much each word of a sentence matters, measured in four ways."""

@@ -1,0 +1,1 @@
+"""What becomes of a gradient: clipped, truncated, turned into an update."""
