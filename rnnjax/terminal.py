@@ -17,6 +17,12 @@ class Screen(Console):
         return super().render_str(shown(text, "\n\t", sys.maxsize), **options)
 
 
+def console() -> Screen:
+    """Standard output; wide enough for tables where it is not a terminal."""
+    width = None if sys.stdout.isatty() else 140
+    return Screen(width=width, highlight=False, markup=False, emoji=False)
+
+
 def error_screen() -> Screen:
     """Standard error, where progress and warnings go."""
     return Screen(stderr=True)

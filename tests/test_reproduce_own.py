@@ -15,7 +15,7 @@ from rnnjax.reproduce.learning import (
     final_loss,
     updates_to,
 )
-from rnnjax.tasks.user import execute_file
+from rnnjax.tasks.user_task import execute_file
 
 
 OWN = execute_file(experiments_folder() / "_own.py")

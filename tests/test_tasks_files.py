@@ -8,8 +8,8 @@ import pytest
 
 from rnnjax.errors import UserError
 from rnnjax.tasks import Arrays, Digits, Mnist, Text, load_task_file
-from rnnjax.tasks.idx import read_idx
 from rnnjax.tasks.pixels import pixel_rows
+from rnnjax.tasks.readers.idx import read_idx
 
 
 def idx(array: np.ndarray) -> bytes:

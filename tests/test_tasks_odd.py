@@ -17,7 +17,7 @@ from rnnjax.store.rundir import MANIFEST, METRICS, RunDir
 from rnnjax.tasks import Arrays, Mnist, Reviews, Text, load_task_file
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.inputs import checked_inputs
-from rnnjax.tasks.numbers import LARGEST
+from rnnjax.tasks.readers.numbers import LARGEST
 from tests.store_samples import manifest_of
 from tests.test_tasks_files import USER_TASK, idx
 

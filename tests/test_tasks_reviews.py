@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
-from rnnjax.tasks import Reviews, bag_of_words_accuracy, length_buckets
-from rnnjax.tasks.labelled import read_labelled
+from rnnjax.tasks import Reviews, length_buckets
+from rnnjax.tasks.readers.labelled import read_labelled
+from rnnjax.tasks.readers.sentiment import ARCHIVE, SHA256, sentence_files
 from rnnjax.tasks.reviews import FIRST_WORD, NEUTRAL
-from rnnjax.tasks.sentiment_files import ARCHIVE, SHA256, sentence_files
 from rnnjax.tasks.vocabulary import UNKNOWN, words_and_marks, words_of
 
 
@@ -172,7 +172,7 @@ def test_reviews_in_any_script_are_learned(tmp_path: Path) -> None:
     lines = [f"Фильм {'отличный' if i % 2 else 'ужасный'}\t{i % 2}" for i in range(60)]
     task = Reviews(path=str(write(tmp_path, "ru.tsv", "\n".join(lines))))
     assert task.vocabulary()[FIRST_WORD:] == ("фильм", "отличный", "ужасный")
-    assert bag_of_words_accuracy(task).test == 1.0
+    assert task.bag_of_words().test == 1.0
 
 
 def test_labels_by_name_are_numbered_in_order(tmp_path: Path) -> None:
@@ -280,9 +280,9 @@ def test_baseline_is_the_majority_of_the_training_split(tmp_path: Path) -> None:
 
 
 def test_bag_of_words_solves_what_one_word_decides(corpus: Path) -> None:
-    result = bag_of_words_accuracy(Reviews(path=str(corpus)))
+    result = Reviews(path=str(corpus)).bag_of_words()
     assert result.validation >= 0.9 and result.test >= 0.9
-    assert bag_of_words_accuracy(Reviews(path=str(corpus), pad=9)) == result
+    assert Reviews(path=str(corpus), pad=9).bag_of_words() == result
 
 
 def test_length_buckets_count_short_and_long() -> None:
@@ -461,7 +461,7 @@ def test_the_real_files(rnnjax_data: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert np.sum(data["tokens"][data["words"] == 1][:, 0] == UNKNOWN) >= 2
     assert length_buckets(data["words"]).counts == (1240, 1558, 202)
     assert np.sum(data["words"] >= 50) == 7
-    assert bag_of_words_accuracy(task).test > 0.75
+    assert task.bag_of_words().test > 0.75
 
 
 def test_labels_that_look_alike_are_one_class(tmp_path: Path):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.tasks import Arrays, Opinion, Reviews, Task, TemporalOrder
-from rnnjax.tasks.apart import of_part
 from rnnjax.tasks.base import TaskSpec, compiled_sample
 from rnnjax.tasks.dataset import split_rows
 from rnnjax.tasks.grammar import CHOICES, FIRST
+from rnnjax.tasks.held_out import of_part
 from rnnjax.training.evaluation import by_class, judge
 from tests.training_samples import tiny, train
 

@@ -133,7 +133,9 @@ def test_more_than_memory_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Zeros are packed a thousand times: small files that fill all memory."""
-    monkeypatch.setattr("rnnjax.tasks.files.free_host_memory", lambda: 2.0**20)
+    monkeypatch.setattr(
+        "rnnjax.tasks.readers.text_files.free_host_memory", lambda: 2.0**20
+    )
     zeros = np.zeros((2**16, 8), np.int64)
     path = archive(tmp_path / "a.npz", header(zeros, zeros.shape))
     with pytest.raises(UserError, match="announces 0.00391 GiB of data, more than mem"):

@@ -1,19 +1,12 @@
 """What the commands do; each imports what it needs when it is called."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from rnnjax.store.rundir import RunDir
-from rnnjax.terminal import Screen, error_screen
-
-
-def console() -> Screen:
-    """Standard output; wide enough for tables where it is not a terminal."""
-    width = None if sys.stdout.isatty() else 140
-    return Screen(width=width, highlight=False, markup=False, emoji=False)
+from rnnjax.terminal import console, error_screen
 
 
 def train(

@@ -2,10 +2,10 @@
 
 from rich.table import Table
 
-from rnnjax.cli.commands import console
 from rnnjax.sweeps.appetite import in_a_line
 from rnnjax.sweeps.compose import Plan
 from rnnjax.sweeps.forecast import Group, forecast
+from rnnjax.terminal import console
 
 
 SHOWN = 200

@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from rnnjax.cli.commands import console
 from rnnjax.store.fsck import Examination, examine, repair
+from rnnjax.terminal import console
 
 
 def fsck(folder: str, mend: bool) -> int:

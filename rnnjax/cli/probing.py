@@ -89,7 +89,6 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     Raises:
         UserError: anything wrong with any job; nothing has been written then.
     """
-    from rnnjax.cli.commands import console
     from rnnjax.devices import use_every_core
     from rnnjax.report.explosion import exploded_points
     from rnnjax.store.atomic import make_folder, write_bytes
@@ -99,7 +98,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.landscape import landscape
     from rnnjax.sweeps.progress import LiveProgress
-    from rnnjax.terminal import error_screen
+    from rnnjax.terminal import console, error_screen
 
     use_every_core()
     made = plan(overrides, multirun=True, config_dir=config_dir)
@@ -217,12 +216,12 @@ def _show(network: Network, look: Look) -> int:
     from rich.table import Table
 
     from rnnjax.analysis.configured_run import examine_run, write_out
-    from rnnjax.cli.commands import console
     from rnnjax.report.probe_page import write_page
     from rnnjax.report.probe_summary import legend, summary
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.frames import csv_bytes
     from rnnjax.store.netcdf import netcdf_bytes
+    from rnnjax.terminal import console
 
     if look.weight is not None:
         rule = write_out(network.config, network.params, look.weight)

@@ -95,13 +95,13 @@ def _parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def _show(figure: "Figure", record: "Record", picture: Path) -> int:
     from rich.table import Table
 
-    from rnnjax.cli.commands import console
     from rnnjax.reproduce.gallery import (
         bounds_in_words,
         found_in_words,
         reasons_in_words,
     )
     from rnnjax.reproduce.verdict import MEANINGS
+    from rnnjax.terminal import console
 
     title = f"{figure.place}. {figure.title} ({record.preset}, {record.seconds:.3g} s)"
     table = Table("verdict", "claim", "found", "wanted", "setting", title=title)

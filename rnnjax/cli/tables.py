@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rnnjax.cli.commands import cell_text, console
+from rnnjax.cli.commands import cell_text
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
+from rnnjax.terminal import console
 
 
 if TYPE_CHECKING:

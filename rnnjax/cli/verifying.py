@@ -39,11 +39,11 @@ def verify(name: str, whole: bool, run_code: bool) -> int:
     """
     from rich.console import Console
 
-    from rnnjax.cli.commands import console
     from rnnjax.cli.tables import find_run
     from rnnjax.devices import check_settings, use_every_core
     from rnnjax.sweeps.progress import LiveProgress
     from rnnjax.sweeps.verifying import verify as verdicts_on
+    from rnnjax.terminal import console
 
     check_settings()
     use_every_core()

@@ -25,7 +25,7 @@ from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
-from rnnjax.tasks.user import where_in
+from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_cell
 from rnnjax.training.config import (
     BackpropConfig,

@@ -18,7 +18,7 @@ from rnnjax.registry import Registry
 from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
-from rnnjax.tasks.user import MODULE, execute_file
+from rnnjax.tasks.user_task import MODULE, execute_file
 
 
 KINDS: dict[str, tuple[Registry[Any], type]] = {

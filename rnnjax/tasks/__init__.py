@@ -4,15 +4,15 @@ from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.arrays import Arrays
 from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
-from rnnjax.tasks.buckets import LengthBuckets, length_buckets
 from rnnjax.tasks.copying import Copy
 from rnnjax.tasks.digits import Digits
+from rnnjax.tasks.length_classes import LengthBuckets, length_buckets
 from rnnjax.tasks.mnist import Mnist
 from rnnjax.tasks.opinion import Opinion
 from rnnjax.tasks.reviews import Reviews
 from rnnjax.tasks.temporal_order import TemporalOrder
 from rnnjax.tasks.text import Text
-from rnnjax.tasks.user import load_task_file
+from rnnjax.tasks.user_task import load_task_file
 
 
 __all__ = [

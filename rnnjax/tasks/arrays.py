@@ -9,7 +9,6 @@ from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
-from rnnjax.tasks.array_files import checked, read_csv, read_npz
 from rnnjax.tasks.base import (
     TASKS,
     Data,
@@ -21,6 +20,7 @@ from rnnjax.tasks.base import (
 from rnnjax.tasks.checks import SEEDS, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
 from rnnjax.tasks.masks import last_step, valid_steps
+from rnnjax.tasks.readers.arrays import checked, read_csv, read_npz
 from rnnjax.types import Batch
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from rnnjax.tasks.reviews import FIRST_WORD, Reviews
+from rnnjax.tasks.base import Data
 from rnnjax.tasks.vocabulary import UNKNOWN
 
 
@@ -18,18 +18,22 @@ class BagOfWords:
     test: float
 
 
-def bag_of_words_accuracy(task: Reviews) -> BagOfWords:
+def bag_of_words_accuracy(data: Data, vocabulary: int, first_word: int) -> BagOfWords:
     """Logistic regression on word counts, same sentences, split and vocabulary.
 
     L2 penalty at scikit-learn's default strength (C = 1), fitted on the training split.
-    Padding and the neutral words of `pad` are left out, so `pad` changes nothing.
+
+    Args:
+        data: ``tokens``, ``labels`` and the rows of the splits, as a task loads them.
+        vocabulary: its size.
+        first_word: smaller tokens are padding or neutral words, which are left out; the
+            unknown word counts.
     """
-    data = task.load()
     tokens = np.asarray(data["tokens"])
-    row, step = np.nonzero((tokens == UNKNOWN) | (tokens >= FIRST_WORD))
+    row, step = np.nonzero((tokens == UNKNOWN) | (tokens >= first_word))
     counts = csr_matrix(
         (np.ones(len(row)), (row, tokens[row, step])),
-        shape=(len(tokens), task.max_vocabulary),
+        shape=(len(tokens), vocabulary),
     )
     labels, train = data["labels"], data["train"]
     model = LogisticRegression(max_iter=1000).fit(counts[train], labels[train])

@@ -143,7 +143,7 @@ class Task:
         """A fixed batch of held-out examples, the same for every run of this task.
 
         For a generator: `size` fresh examples from a key of their own (a generator of
-        few examples holds some out, see `rnnjax.tasks.apart`). For a data set:
+        few examples holds some out, see `rnnjax.tasks.held_out`). For a data set:
         the first `size` examples of the split, or all if it has fewer.
         """
         purpose = {"train": 0, "validation": 1, "test": 2}[split]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from rnnjax.errors import UserError
 from rnnjax.tasks.base import Data, Split, Task
-from rnnjax.tasks.strata import stratified, warn_of_missing_classes
+from rnnjax.tasks.stratified_split import stratified, warn_of_missing_classes
 from rnnjax.types import Batch
 
 

@@ -8,9 +8,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.array_files import checked_lengths
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.tasks.numbers import check_kind, refuse_where, values
+from rnnjax.tasks.readers.arrays import checked_lengths
+from rnnjax.tasks.readers.numbers import check_kind, refuse_where, values
 
 
 WHERE = "apply"

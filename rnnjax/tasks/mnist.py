@@ -11,9 +11,9 @@ from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data
 from rnnjax.tasks.checks import check_choice, check_path
 from rnnjax.tasks.dataset import split_rows
-from rnnjax.tasks.files import DATA_VARIABLE, data_folder
-from rnnjax.tasks.idx import read_idx
 from rnnjax.tasks.pixels import DIGITS, PixelTask, pixel_rows
+from rnnjax.tasks.readers.idx import read_idx
+from rnnjax.tasks.readers.text_files import DATA_VARIABLE, data_folder
 
 
 NAMES = ("{}-images-idx3-ubyte", "{}-labels-idx1-ubyte")

@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.apart import SMALL, keep_apart, of_part
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.grammar import (
@@ -22,6 +21,7 @@ from rnnjax.tasks.grammar import (
     WORDS,
     sentence_parts,
 )
+from rnnjax.tasks.held_out import SMALL, keep_apart, of_part
 from rnnjax.tasks.masks import last_step
 from rnnjax.types import Batch
 
@@ -50,7 +50,7 @@ class Opinion(Task):
 
     Sentences of up to 6 words are so few (8192 of 4 words) that training would see them
     all: a quarter is held out, an eighth for validation and one for test
-    (`rnnjax.tasks.apart`, the digits being the places of the words in their lists).
+    (`rnnjax.tasks.held_out`, the digits being the places of the words in their lists).
 
     Attributes:
         distance: place of the deciding word counted from the end, from 2 on.

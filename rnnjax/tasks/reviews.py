@@ -12,13 +12,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
 from rnnjax.errors import UserError
+from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
 from rnnjax.tasks.base import TASKS, Data, TaskSpec, best_constant, part_way
 from rnnjax.tasks.checks import LONGEST, SEEDS, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
-from rnnjax.tasks.files import Stamp, stamp
-from rnnjax.tasks.labelled import class_names, read_labelled
 from rnnjax.tasks.masks import last_step, valid_steps
-from rnnjax.tasks.sentiment_files import CHOICES, sentence_files
+from rnnjax.tasks.readers.labelled import class_names, read_labelled
+from rnnjax.tasks.readers.sentiment import CHOICES, sentence_files
+from rnnjax.tasks.readers.text_files import Stamp, stamp
 from rnnjax.tasks.vocabulary import (
     SPECIAL,
     UNKNOWN,
@@ -116,9 +117,11 @@ class Reviews(IndexedTask):
 
     def references(self) -> dict[str, float]:
         """The logistic regression on word counts, see `bag_of_words`."""
-        from rnnjax.tasks.bag_of_words import bag_of_words_accuracy
+        return {"bag_of_words": self.bag_of_words().test}
 
-        return {"bag_of_words": bag_of_words_accuracy(self).test}
+    def bag_of_words(self) -> BagOfWords:
+        """Held-out accuracy of word counts alone; `pad` changes nothing in it."""
+        return bag_of_words_accuracy(self.load(), self.max_vocabulary, FIRST_WORD)
 
     def words(self, tokens: ArrayLike) -> list[str]:
         """The words of a sentence."""

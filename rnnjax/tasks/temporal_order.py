@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
-from rnnjax.tasks.apart import SMALL, keep_apart, of_part
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int
+from rnnjax.tasks.held_out import SMALL, keep_apart, of_part
 from rnnjax.tasks.masks import last_step
 from rnnjax.types import Batch
 
@@ -45,7 +45,7 @@ class TemporalOrder(Task):
 
     Sequences of up to 12 steps (13 with 3 symbols) are so few that training would see
     them all: half of them is held out, a quarter for validation and one for test
-    (`rnnjax.tasks.apart`, the digits being the distractors).
+    (`rnnjax.tasks.held_out`, the digits being the distractors).
 
     Attributes:
         length: steps T, from 10 on.

@@ -16,7 +16,7 @@ from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec, best_constant
 from rnnjax.tasks.checks import LONGEST, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import entropy
-from rnnjax.tasks.files import (
+from rnnjax.tasks.readers.text_files import (
     DATA_VARIABLE,
     Stamp,
     data_folder,

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.tasks.buckets import length_buckets
+from rnnjax.tasks.length_classes import length_buckets
 from rnnjax.training.config import RunConfig
 from rnnjax.training.continuation import Continuation
 from rnnjax.training.evaluation import by_class

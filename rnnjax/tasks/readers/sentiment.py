@@ -14,7 +14,7 @@ import pooch
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.store.atomic import make_folder, writable, write_bytes
-from rnnjax.tasks.files import DATA_VARIABLE, data_folder
+from rnnjax.tasks.readers.text_files import DATA_VARIABLE, data_folder
 
 
 URL = "https://archive.ics.uci.edu/static/public/331/sentiment+labelled+sentences.zip"

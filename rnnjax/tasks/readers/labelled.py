@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.files import read_text
+from rnnjax.tasks.readers.text_files import read_text
 
 
 CLASSES = ("0", "1")

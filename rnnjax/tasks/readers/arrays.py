@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from rnnjax.errors import UserError, unknown
-from rnnjax.tasks.files import check_room, read_bytes, read_text
-from rnnjax.tasks.numbers import check_kind, ids, refuse_where, values
+from rnnjax.tasks.readers.numbers import check_kind, ids, refuse_where, values
+from rnnjax.tasks.readers.text_files import check_room, read_bytes, read_text
 
 
 def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:

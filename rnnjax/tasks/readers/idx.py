@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rnnjax.errors import UserError
-from rnnjax.tasks.files import check_room, read_bytes
+from rnnjax.tasks.readers.text_files import check_room, read_bytes
 
 
 BYTES = 8

@@ -1,0 +1,1 @@
+"""Reading the files of users: sequences, text, labelled sentences, images."""
