@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, same
-from rnnjax.reproduce.catalogue import experiments_folder
-from rnnjax.reproduce.learning import (
+
+from .shared.learning import (
     Panel,
     best_rate,
     draw_learning,
@@ -18,6 +18,7 @@ from rnnjax.reproduce.learning import (
 )
 
 
+OWN = Path(__file__).parent / "shared" / "cells_and_task.py"
 NETWORKS = ("orthogonal", "identity")
 
 
@@ -37,7 +38,7 @@ class Settings:
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Held-out losses of two starts on two tasks, with every rate."""
-    cell = f"cell={experiments_folder() / '_own.py'}:LinearTransition"
+    cell = f"cell={OWN}:LinearTransition"
     tasks = {"adding": ("task=adding", f"task.length={settings.adding}")}
     if settings.copy:
         tasks["copy"] = ("task=copy", f"task.delay={settings.copy}")

@@ -1,7 +1,7 @@
 """Where the figures are: every module of `experiments/` that holds one."""
 
+import importlib
 import importlib.resources
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -52,16 +52,8 @@ def _place(figure: Figure) -> tuple[int, str]:
 
 def _module(name: str) -> ModuleType:
     """The module, imported once under one name wherever its file lies."""
-    full = f"{ROOM}.{name}"
-    if full not in sys.modules:
-        file = experiments_folder() / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(full, file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[full] = module
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[full]
-            raise
-    return sys.modules[full]
+    if ROOM not in sys.modules:
+        package = ModuleType(ROOM)
+        package.__path__ = [str(experiments_folder())]
+        sys.modules[ROOM] = package
+    return importlib.import_module(f"{ROOM}.{name}")

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from rnnjax.analysis.variables import quick
-from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Program, Signature
+
+from .training import sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[S
         One for each job, in the order of the sweeps and of their jobs.
 
     Raises:
-        UserError: see `rnnjax.reproduce.training.sweep`.
+        UserError: see `experiments.shared.training.sweep`.
     """
     often = [f"steps={steps}", f"eval.every={every}", f"log_every={every}"]
     if steps == 0:

@@ -1,0 +1,1 @@
+"""What several figures share: set-ups, sweeps, learning curves, cells."""
