@@ -1,7 +1,11 @@
 """Vanishing and exploding gradients in recurrent networks, made measurable.
 
-Start with `rnnjax.train`, `rnnjax.probe`, `rnnjax.results.load`, `rnnjax.cells.Cell`;
-the command line is ``rnnjax --help``. Nothing is imported before it is used.
+- `train` a network, `open_run` what it left, `results.load` tables of many runs;
+- `probe` the gradient flow of any Flax model;
+- `Recurrent` runs a `Cell` over a sequence, `SequenceModel` is a whole network;
+- `register_cell`, `register_task` give a class of yours a name in configurations.
+
+The command line is ``rnnjax --help``. Nothing is imported before it is used.
 """
 
 import importlib
@@ -13,21 +17,50 @@ import rnnjax.loaded  # noqa: F401  first of all, before any file can change
 if TYPE_CHECKING:
     from rnnjax import results
     from rnnjax.analysis.any_model import probe
+    from rnnjax.cells import Cell, register_cell
+    from rnnjax.errors import UserError
+    from rnnjax.models.sequence import SequenceModel
+    from rnnjax.recurrence.layer import Recurrent
     from rnnjax.run import Run, open_run, train
+    from rnnjax.tasks import Task, register_task
 
-_PUBLIC = {
-    "Run": "rnnjax.run",
-    "open_run": "rnnjax.run",
-    "probe": "rnnjax.analysis.any_model",
-    "train": "rnnjax.run",
+__all__ = [
+    "Cell",
+    "Recurrent",
+    "Run",
+    "SequenceModel",
+    "Task",
+    "UserError",
+    "open_run",
+    "probe",
+    "register_cell",
+    "register_task",
+    "results",
+    "train",
+]
+
+_HOMES = {
+    "Cell": "cells",
+    "Recurrent": "recurrence.layer",
+    "Run": "run",
+    "SequenceModel": "models.sequence",
+    "Task": "tasks",
+    "UserError": "errors",
+    "open_run": "run",
+    "probe": "analysis.any_model",
+    "register_cell": "cells",
+    "register_task": "tasks",
+    "train": "run",
 }
-
-__all__ = ["Run", "open_run", "probe", "results", "train"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "results":
         return importlib.import_module("rnnjax.results")
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"rnnjax.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

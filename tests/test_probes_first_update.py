@@ -1,5 +1,7 @@
 """The share of each step in an optimizer's first update, for every rule and size."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,25 +13,24 @@ from rnnjax.recurrence import scaled
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.training.build import build_hyper
-from rnnjax.training.config import OptimizerConfig
-from rnnjax.training.optimizer import first_update, transformation
+from rnnjax.training.optimizers import SGD, Adam, Momentum, RMSProp
 from tests.training_samples import tiny
 
 
 RULES = [
-    OptimizerConfig("sgd"),
-    OptimizerConfig("momentum"),
-    OptimizerConfig("adam"),
-    OptimizerConfig("adam", eps=0.0),
-    OptimizerConfig("rmsprop"),
-    OptimizerConfig("rmsprop", decay=0.99, eps=1e-4),
-    OptimizerConfig("rmsprop", eps_in_sqrt=False),
-    OptimizerConfig("rmsprop", eps_in_sqrt=False, initial_scale=1.0),
-    OptimizerConfig("rmsprop", initial_scale=1e-3),
+    SGD(),
+    Momentum(),
+    Adam(),
+    Adam(eps=0.0),
+    RMSProp(),
+    RMSProp(decay=0.99, eps=1e-4),
+    RMSProp(eps_in_sqrt=False),
+    RMSProp(eps_in_sqrt=False, initial_scale=1.0),
+    RMSProp(initial_scale=1e-3),
 ]
 
 
-def written_out(config: OptimizerConfig, g: np.ndarray) -> np.ndarray:
+def written_out(config: Any, g: np.ndarray) -> np.ndarray:
     """−Δw / η of the first update, from the formulas."""
     if config.name in ("sgd", "momentum"):
         return g
@@ -48,10 +49,10 @@ def test_the_direction_is_that_of_the_optimizer(config, x64):
         g = size * drawn
         expected = written_out(config, g)
         hyper = build_hyper(tiny(optimizer=config, lr=1.0))
-        rule = transformation(config.rule, hyper)
+        rule = config.with_numbers(hyper.optimizer).transformation(hyper.lr)
         update, _ = rule.update(jnp.asarray(g), rule.init(jnp.asarray(g)))
         np.testing.assert_allclose(-np.asarray(update), expected, rtol=1e-9)
-        found = first_update(config).direction(scaled.lift(jnp.asarray(g), 0))
+        found = config.first_update().direction(scaled.lift(jnp.asarray(g), 0))
         ratio = np.asarray(found.mantissa) / expected
         np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
 
@@ -61,7 +62,7 @@ def test_a_gradient_that_no_float_holds():
     for exponent in (-400, 400):
         total = Scaled(mantissa, jnp.asarray(exponent, jnp.int32))
         for config in RULES:
-            found = first_update(config).direction(total).mantissa
+            found = config.first_update().direction(total).mantissa
             # far below ε the gradient itself counts, far above it only its sign
             plain = config.name in ("sgd", "momentum") or exponent < 0 and config.eps
             expected = [1, -0.5, 0] if plain else [1, -1, 0]
@@ -88,9 +89,9 @@ def test_shares_of_a_small_gradient():
         adjoint = delta @ U.T
     sections = ("parameters",)
     usual = rnnjax.probe(model, params, x, loss, sections=sections)
-    adam = OptimizerConfig("adam", eps=1e-5)
+    adam = Adam(eps=1e-5)
     other = rnnjax.probe(model, params, x, loss, sections=sections, optimizer=adam)
-    for config, seen in ((OptimizerConfig("rmsprop"), usual), (adam, other)):
+    for config, seen in ((RMSProp(), usual), (adam, other)):
         share = seen.preconditioned_share
         for name, each in (("U", G), ("b", D)):
             whole = np.sum(each, axis=0)

@@ -23,11 +23,12 @@ from rnnjax.training.build import (
 from rnnjax.training.compiled import OPTIONS, Compiled
 from rnnjax.training.config import (
     InitConfig,
-    OptimizerConfig,
     RemedyConfig,
     RunConfig,
 )
-from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.hyper import Hyper
+from rnnjax.training.optimizers import SGD as PlainSGD
+from rnnjax.training.optimizers import Adam, Momentum, RMSProp
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import TRAIN_DATA, key_for
 from tests.recurrence_samples import rows
@@ -38,7 +39,7 @@ LR = 0.05
 NONE = RemedyConfig("none")
 SGD: dict[str, Any] = {
     "activation": "relu",
-    "optimizer": OptimizerConfig("sgd"),
+    "optimizer": PlainSGD(),
     "remedy": NONE,
 }
 
@@ -86,30 +87,43 @@ def test_sgd_is_w_minus_eta_g():
     assert outcome.metrics["grad_norm"][0] == pytest.approx(np.linalg.norm(g), rel=1e-6)
 
 
+def numbers_of(hyper: Hyper, names: str) -> list[Any]:
+    return [hyper.optimizer[name] for name in names.split()]
+
+
 # Ours, and optax's own with the learning rate as a constant. Its decays are arrays, as
 # in the program: optax forms 1 − b of a Python number in double precision.
 RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
     "sgd": (SGD, lambda h: optax.sgd(LR)),
     "momentum": (
-        {"optimizer": OptimizerConfig("momentum"), "remedy": NONE},
+        {"optimizer": Momentum(), "remedy": NONE},
         lambda h: optax.sgd(LR, momentum=0.9),
     ),
-    "adam": ({}, lambda h: optax.adam(LR, h.b1, h.b2, h.eps)),
+    "adam": (
+        {},
+        lambda h: optax.adam(
+            LR, h.optimizer["b1"], h.optimizer["b2"], h.optimizer["eps"]
+        ),
+    ),
     "rmsprop": (
         {
-            "optimizer": OptimizerConfig("rmsprop"),
+            "optimizer": RMSProp(),
             "remedy": RemedyConfig("clip_value", 0.01),
         },
-        lambda h: optax.rmsprop(LR, h.decay, h.eps),
+        lambda h: optax.rmsprop(LR, *numbers_of(h, "decay eps")),
     ),
     "rmsprop_outside": (
         {
-            "optimizer": OptimizerConfig(
-                "rmsprop", eps=1e-3, eps_in_sqrt=False, initial_scale=1.0
-            ),
+            "optimizer": RMSProp(eps=1e-3, eps_in_sqrt=False, initial_scale=1.0),
             "remedy": NONE,
         },
-        lambda h: optax.rmsprop(LR, h.decay, h.eps, h.initial_scale, eps_in_sqrt=False),
+        lambda h: optax.rmsprop(
+            LR,
+            h.optimizer["decay"],
+            h.optimizer["eps"],
+            h.optimizer["initial_scale"],
+            eps_in_sqrt=False,
+        ),
     ),
 }
 
@@ -130,7 +144,10 @@ def test_rules_are_those_of_optax(name):
 
         return update
 
-    ours = partial(transformation, config.optimizer.rule)
+    def ours(hyper: Hyper) -> Any:
+        rule = config.optimizer.with_numbers(hyper.optimizer)
+        return rule.transformation(hyper.lr)
+
     update, same = updater(rule), updater(ours)
     state, own_state = rule(hyper).init(params), ours(hyper).init(params)
     own = params
@@ -215,7 +232,7 @@ def test_numbers_do_not_enter_the_compiled_code(monkeypatch):
         for bias, changes in [
             (0.0, {"lr": 0.1}),
             (1.0, {"lr": 0.01, "seed": 3, "loss_bound": 9.0}),
-            (2.0, {"optimizer": OptimizerConfig(b1=0.5, b2=0.99, eps=1e-3)}),
+            (2.0, {"optimizer": Adam(b1=0.5, b2=0.99, eps=1e-3)}),
             (2.0, {"remedy": RemedyConfig("clip_norm", 0.1), "steps": 7}),
         ]
     ]

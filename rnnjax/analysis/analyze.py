@@ -26,11 +26,11 @@ from rnnjax.probes.backward.walk import Walk, in_order
 from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.dynamics.explosion import first_nonfinite
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.training.config import OptimizerConfig
+from rnnjax.training.optimizers import Optimizer, RMSProp
 from rnnjax.types import Batch, Params
 
 
-RMSPROP = OptimizerConfig("rmsprop")
+RMSPROP = RMSProp()
 
 SECTIONS = ("flow", "parameters", "factors", "dynamics")
 
@@ -104,7 +104,7 @@ def subject(
 def examine(
     of: Subject,
     sections: Sequence[str] = SECTIONS,
-    optimizer: OptimizerConfig = RMSPROP,
+    optimizer: Optimizer = RMSPROP,
 ) -> xr.Dataset:
     """The chosen sections of quantities as one data set; see `probe`.
 

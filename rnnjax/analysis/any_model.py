@@ -25,7 +25,7 @@ from rnnjax.probes.backward.parameter_gradient import (
 )
 from rnnjax.probes.backward.trace import Trace, backward, open_up
 from rnnjax.recurrence.scaled import Scaled
-from rnnjax.training.config import OptimizerConfig
+from rnnjax.training.optimizers import Optimizer
 
 
 BYPASS = Variable(
@@ -59,7 +59,7 @@ def probe(
     time_major: bool = True,
     pointwise: bool = False,
     sections: Sequence[str] = SECTIONS,
-    optimizer: OptimizerConfig = RMSPROP,
+    optimizer: Optimizer = RMSPROP,
 ) -> xr.Dataset:
     """Every quantity of gradient flow of a Flax model on one batch.
 

@@ -92,7 +92,7 @@ def examine_run(
     opened = subject(model, params, batch, spec)
     made = [examine(opened, general, config.optimizer)]
     if "learning" in sections:
-        rules = config.optimizer.rule, config.remedy.name
+        rules = config.optimizer, config.remedy.name
         made.append(learning(model, params, batch, spec, *rules, build_hyper(config)))
     if "words" in sections and config.probe.sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)

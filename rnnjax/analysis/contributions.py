@@ -11,7 +11,7 @@ import xarray as xr
 from rnnjax.analysis.variables import Variable, quick, record
 from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import Trace
-from rnnjax.probes.contributions.first_update import FirstUpdate
+from rnnjax.probes.contributions.first_update import SIGN, FirstUpdate
 from rnnjax.probes.contributions.spread import (
     by_lag,
     cancellation,
@@ -27,8 +27,7 @@ from rnnjax.probes.contributions.to_other_parameters import contributions
 from rnnjax.probes.contributions.to_other_parameters import (
     signal_to_noise as signal_to_noise_of_free,
 )
-from rnnjax.training.config import OptimizerConfig
-from rnnjax.training.optimizer import first_update
+from rnnjax.training.optimizers import Optimizer
 
 
 BOTH, EACH = ("parameter", "time"), ("parameter",)
@@ -126,7 +125,7 @@ def log10_sum(log10: jax.Array) -> jax.Array:
 def parameters(
     total: Trace,
     last: jax.Array,
-    optimizer: OptimizerConfig,
+    optimizer: Optimizer,
     turned: tuple[str, ...] = (),
 ) -> xr.Dataset:
     """Contributions to every kernel, bias and free parameter of a model's recurrences.
@@ -138,21 +137,28 @@ def parameters(
         turned: names of the walks whose lags count from step 0
             (`adjoints.norms.lags_forward`).
     """
-    rule = first_update(optimizer)
+    rule = optimizer.first_update() or SIGN
     parts = (take(total, last, rule=rule, turned=turned) for take in (_kernels, _free))
     of_kernels, of_free = jax.device_get(tuple(parts))
     found = {**of_kernels, **of_free}
     rows = list(found.values())
+    variables = _variables(optimizer)
     values = {
         name: jnp.stack([row[name] for row in rows]) if rows else None
-        for name in VARIABLES
+        for name in variables
     }
-    return record(values, _variables(optimizer), {"parameter": list(found)})
+    return record(values, variables, {"parameter": list(found)})
 
 
-def _variables(optimizer: OptimizerConfig) -> dict[str, Variable]:
-    """`VARIABLES`, the formula of the optimizer written out."""
+def _variables(optimizer: Optimizer) -> dict[str, Variable]:
+    """`VARIABLES`, the formula of the optimizer written out.
+
+    Without one there is no preconditioned share.
+    """
+    rule = optimizer.first_update()
+    if rule is None:
+        return {k: v for k, v in VARIABLES.items() if k != "preconditioned_share"}
     share = VARIABLES["preconditioned_share"]
-    rule = f"P = {first_update(optimizer).formula} of {optimizer.name}"
+    rule = f"P = {rule.formula} of {optimizer.name}"
     stated = dataclasses.replace(share, definition=f"{share.definition}; {rule}")
     return VARIABLES | {"preconditioned_share": stated}

@@ -16,7 +16,8 @@ from rnnjax.probes.updates.sensitivity import Sensitivity, sensitivity
 from rnnjax.probes.updates.truncation import TruncationBias, truncation_bias
 from rnnjax.remedies.clipping import clip
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.hyper import Hyper
+from rnnjax.training.optimizers import Optimizer
 from rnnjax.types import Batch, Params
 
 
@@ -52,7 +53,7 @@ def learning(
     params: Params,
     batch: Batch,
     spec: TaskSpec,
-    optimizer: str,
+    optimizer: Optimizer,
     remedy: str,
     hyper: Hyper,
 ) -> xr.Dataset:
@@ -73,7 +74,7 @@ def learning(
 
         gradient = jax.grad(loss)(params)
         used = clip(remedy, hyper.threshold, gradient)
-        rule = transformation(optimizer, hyper)
+        rule = optimizer.transformation(hyper.lr)
         updates, _ = rule.update(used, rule.init(params), params)
         bias = truncation_bias(model, params, batch, spec, jnp.asarray(lags))
         return (

@@ -1,8 +1,12 @@
-"""Recurrent cells, one file each; importing this package fills the registry `CELLS`."""
+"""Recurrent cells, one file each; importing this package fills the registry `CELLS`.
 
+A cell of your own needs this package alone: `Cell`, and the activations by name.
+"""
+
+from rnnjax.activations import activation, hard_sigmoid, relu, sigmoid, softplus, tanh
 from rnnjax.cells.antisymmetric import AntisymmetricRNN, GatedAntisymmetricRNN
 from rnnjax.cells.atr import ATR
-from rnnjax.cells.base import CELLS, Cell
+from rnnjax.cells.base import CELLS, Cell, register_cell
 from rnnjax.cells.brc import BRC, NBRC
 from rnnjax.cells.cfn import CFN
 from rnnjax.cells.cornn import CoRNN
@@ -69,4 +73,11 @@ __all__ = [
     "MinimalRNN",
     "MultiplicativeLSTM",
     "PeepholeLSTM",
+    "activation",
+    "hard_sigmoid",
+    "register_cell",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "tanh",
 ]

@@ -44,6 +44,10 @@ Init = str | tuple[str, float] | Callable[..., Array]
 """An initialiser: its name, (name, gain), or a function ``(key, shape, dtype)``."""
 
 CELLS: Registry[type["Cell"]] = Registry("cell")
+"""Cells by name."""
+
+register_cell = CELLS.register
+"""Decorator ``@register_cell("name")``, which a configuration finds the class by."""
 
 
 @struct.dataclass

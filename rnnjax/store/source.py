@@ -26,7 +26,9 @@ NUMERIC = frozenset(
 )
 """Modules and packages below `PACKAGE` that decide numbers; others are not followed."""
 
-CATALOGUES = frozenset({"rnnjax.cells", "rnnjax.probes", "rnnjax.tasks"})
+CATALOGUES = frozenset(
+    {"rnnjax.cells", "rnnjax.probes", "rnnjax.tasks", "rnnjax.training.optimizers"}
+)
 """Packages that import their modules only to collect names."""
 
 PROSE = frozenset(

@@ -19,13 +19,13 @@ from rnnjax.training.config import (
     BackpropConfig,
     EvalConfig,
     ModelConfig,
-    OptimizerConfig,
     PenaltyConfig,
     ProbeConfig,
     RateConfig,
     RemedyConfig,
     RunConfig,
 )
+from rnnjax.training.optimizers import OPTIMIZERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +54,6 @@ LENGTH = "length"
 """The word for `chrono`: the number of steps of the task."""
 
 _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
-    "optimizer": (
-        OptimizerConfig,
-        {
-            "sgd": ("", "w ← w − η g with g = ∂L/∂w, nothing else"),
-            "momentum": ("momentum", "v ← momentum v + g, w ← w − η v"),
-            "adam": ("b1 b2 eps", "w ← w − η m̂ / (√v̂ + eps), Kingma & Ba 2015"),
-            "rmsprop": (
-                "decay eps eps_in_sqrt initial_scale",
-                "v ← decay v + (1 − decay) g², w ← w − η g / √(v + eps), or with "
-                "eps_in_sqrt=false g / (√v + eps) as in PyTorch; v starts at "
-                "initial_scale; Tieleman & Hinton 2012",
-            ),
-        },
-    ),
     "lr_schedule": (
         RateConfig,
         {
@@ -153,16 +139,19 @@ def group_options() -> dict[str, dict[str, Option]]:
     for name, factory in INITIALIZERS.items():
         fields = arguments_of(factory, "init.")
         inits[name] = Option(("name", name), summary(factory), fields)
-    return {"cell": cells, "task": tasks, "init": inits} | {
-        group: _written(group) for group in _CHOICES
+    rules = {
+        name: Option(("name", name), summary(kind), fields_of(kind, "optimizer."))
+        for name, kind in OPTIMIZERS.items()
     }
+    generated = {"cell": cells, "task": tasks, "init": inits, "optimizer": rules}
+    return generated | {group: _written(group) for group in _CHOICES}
 
 
 @functools.cache
 def top_fields() -> Mapping[str, Field]:
     """The keys outside of the generated groups, by dotted name."""
     nested = {"model": ModelConfig, "eval": EvalConfig}
-    known = {"cell", "task", "cell_options", "task_options", "init"}
+    known = {"cell", "task", "cell_options", "task_options", "init", "optimizer"}
     found = fields_of(RunConfig, "", {*known, *nested, *_CHOICES})
     found |= fields_of(LaunchSettings, "")
     for name, kind in nested.items():

@@ -7,7 +7,7 @@ from rnnjax.errors import UserError
 from rnnjax.sweeps.schema import Field
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.zipped import ZIP
-from rnnjax.training.config import check_range
+from rnnjax.training.ranges import check_range
 from rnnjax.training.sizes import in_bytes
 
 

@@ -32,7 +32,6 @@ from rnnjax.training.config import (
     EvalConfig,
     InitConfig,
     ModelConfig,
-    OptimizerConfig,
     PenaltyConfig,
     ProbeConfig,
     RateConfig,
@@ -40,6 +39,7 @@ from rnnjax.training.config import (
     RunConfig,
     options,
 )
+from rnnjax.training.optimizers import OPTIMIZERS, Optimizer
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
@@ -105,7 +105,8 @@ class Job:
     def source(self) -> str:
         """Digest of the code that decides its numbers."""
         kinds = CELLS[self.config.cell], TASKS[self.config.task]
-        roots = {base.__module__ for kind in kinds for base in kind.__mro__}
+        every = *kinds, type(self.config.optimizer)
+        roots = {base.__module__ for kind in every for base in kind.__mro__}
         for file in self.files:
             roots.update(imported(parsed(file.content)))
         return source_digest({*roots, *PROGRAM})
@@ -194,7 +195,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "task_options": options(_rest(tree["task"])),
             "init": InitConfig(init["name"], options(_rest(init))),
             "model": ModelConfig(**tree["model"]),
-            "optimizer": OptimizerConfig(**tree["optimizer"]),
+            "optimizer": _optimizer(tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
             # none in old ones
             "penalty": PenaltyConfig(**tree.get("penalty", {})),
@@ -204,6 +205,10 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "eval": EvalConfig(**tree["eval"]),
         }
     )
+
+
+def _optimizer(node: Mapping[str, Any]) -> Optimizer:
+    return OPTIMIZERS[node["name"]](**_rest(node))
 
 
 def _check_cell(config: RunConfig) -> None:

@@ -14,7 +14,7 @@ from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.job_count import most_jobs
 from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.zipped import ZIP
-from rnnjax.training.config import check_range
+from rnnjax.training.ranges import check_range
 
 
 Method = Literal["random", "grid", "tpe", "halving"]

@@ -9,8 +9,8 @@ from typing import Literal
 
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
-from rnnjax.training.config import check_range
 from rnnjax.training.pack import PLACES, How
+from rnnjax.training.ranges import check_range
 
 
 FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"

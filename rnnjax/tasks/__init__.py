@@ -3,7 +3,7 @@
 from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.arrays import Arrays
 from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
-from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
+from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec, register_task
 from rnnjax.tasks.copying import Copy
 from rnnjax.tasks.digits import Digits
 from rnnjax.tasks.length_classes import LengthBuckets, length_buckets
@@ -35,4 +35,5 @@ __all__ = [
     "bag_of_words_accuracy",
     "length_buckets",
     "load_task_file",
+    "register_task",
 ]

@@ -24,6 +24,10 @@ Data = Mapping[str, Any]
 """Arrays that a data set brings along; empty for a task that generates."""
 
 TASKS: Registry[type["Task"]] = Registry("task")
+"""Tasks by name."""
+
+register_task = TASKS.register
+"""Decorator ``@register_task("name")``, which a configuration finds the class by."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
-from rnnjax.training.optimizer import Hyper
+from rnnjax.training.hyper import Hyper
 from rnnjax.training.penalty import build_penalty, build_strength
 from rnnjax.training.program import PARAMS, Signature, key_for
 from rnnjax.training.rate import build_rate
@@ -117,7 +117,7 @@ def signature(config: RunConfig) -> Signature:
         model=model.clone(cell=static_cell(model.cell), lag=None),
         task=task,
         spec=spec,
-        optimizer=config.optimizer.rule,
+        optimizer=config.optimizer.static(),
         remedy=config.remedy.name,
         penalty=build_penalty(config.penalty),
         batch=config.batch,
@@ -133,19 +133,14 @@ def build_hyper(config: RunConfig) -> Hyper:
     def number(value: float) -> Any:
         return jnp.asarray(value, float)
 
-    rule, lag = config.optimizer, config.backprop.lag
+    lag = config.backprop.lag
     return Hyper(
         seed=jnp.asarray(config.seed, jnp.uint32),
         lr=number(config.lr),
         rate=build_rate(config.lr_schedule),
         threshold=number(config.remedy.threshold),
         penalty=build_strength(config.penalty),
-        momentum=number(rule.momentum),
-        b1=number(rule.b1),
-        b2=number(rule.b2),
-        decay=number(rule.decay),
-        eps=number(rule.eps),
-        initial_scale=number(rule.initial_scale),
+        optimizer={k: number(v) for k, v in config.optimizer.numbers().items()},
         loss_bound=number(config.loss_bound),
         cell={k: number(v) for k, v in numeric_fields(build_cell(config)).items()},
         lag=None if lag is None else jnp.asarray(lag, jnp.int32),

@@ -5,14 +5,15 @@ Ranges are checked where a record is made, so that no later code has to.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from rnnjax.errors import UserError, did_you_mean
+from rnnjax.errors import UserError
 from rnnjax.recurrence.backprop import Backprop, check_backprop
 from rnnjax.recurrence.engines import ENGINES
 from rnnjax.recurrence.remat import Chunk, check_chunk
+from rnnjax.training.optimizers import Adam, Optimizer
+from rnnjax.training.ranges import check_choice, check_range
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -22,19 +23,6 @@ Options = tuple[tuple[str, Any], ...]
 def options(mapping: Mapping[str, Any]) -> Options:
     """Sorted pairs of a mapping."""
     return tuple(sorted(mapping.items()))
-
-
-def check_range(key: str, value: float, low: float, high: float = math.inf) -> None:
-    """Raise a `UserError` that names the key unless low ≤ value ≤ high."""
-    if not (low <= value <= high):
-        upper = "" if math.isinf(high) else f" and at most {high:g}"
-        raise UserError(f"{key}={value} is out of range: at least {low:g}{upper}")
-
-
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise a `UserError` that names the key and the choices unless value is one."""
-    if value not in choices:
-        raise UserError(f"{key}={value} is unknown; {did_you_mean(value, choices)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,50 +56,6 @@ class ModelConfig:
         check_range("model.dropout", self.dropout, 0.0, 0.999)
         check_choice("model.engine", self.engine, tuple(ENGINES))
         check_chunk(self.chunk, "model.chunk")
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """Which update rule; numeric entries are inputs of the compiled program.
-
-    With g = ∂L/∂w: `sgd` is w ← w − η g; `momentum` keeps a velocity, v ← μ v + g and
-    w ← w − η v; `adam` is w ← w − η m̂ / (√v̂ + ε) with m̂ and v̂ without bias; `rmsprop`
-    is v ← ρ v + (1 − ρ) g² and w ← w − η g / √(v + ε), ρ its decay, or with
-    `eps_in_sqrt` false w ← w − η g / (√v + ε).
-
-    Attributes:
-        name: of the rule.
-        momentum: μ.
-        b1, b2: decay of the means of g and g² (adam).
-        decay: ρ (rmsprop).
-        eps: ε (adam, rmsprop).
-        eps_in_sqrt: whether ε of rmsprop stands inside the root, as in optax and
-            TensorFlow, or outside, as in PyTorch: where |g| is far below √ε the two
-            differ by orders of magnitude.
-        initial_scale: v before the first update of rmsprop; TensorFlow 1 has 1.
-    """
-
-    name: Literal["sgd", "momentum", "adam", "rmsprop"] = "adam"
-    momentum: float = 0.9
-    b1: float = 0.9
-    b2: float = 0.999
-    decay: float = 0.9
-    eps: float = 1e-8
-    eps_in_sqrt: bool = True
-    initial_scale: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("optimizer", self.name, ("sgd", "momentum", "adam", "rmsprop"))
-        for key in ("momentum", "b1", "b2", "decay"):
-            check_range(f"optimizer.{key}", getattr(self, key), 0.0, 0.999_999)
-        check_range("optimizer.eps", self.eps, 0.0, 1.0)
-        check_range("optimizer.initial_scale", self.initial_scale, 0.0, 1e6)
-
-    @property
-    def rule(self) -> str:
-        """What the compiled code depends on, see `rnnjax.training.optimizer`."""
-        outside = self.name == "rmsprop" and not self.eps_in_sqrt
-        return "rmsprop_outside" if outside else self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,6 +234,7 @@ class RunConfig:
         penalty: what is added to the loss.
         backprop: how the adjoint goes back in training.
         task: registered name of the task, `task_options` its fields.
+        optimizer: the update rule.
         lr: learning rate η, `lr_schedule` how it goes on.
         batch: examples an update.
         shards: equal parts in which the batch is worked, each on a core of its own
@@ -307,7 +252,7 @@ class RunConfig:
     activation: str | None = None
     init: InitConfig = InitConfig()
     model: ModelConfig = ModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: Optimizer = Adam()
     remedy: RemedyConfig = RemedyConfig()
     penalty: PenaltyConfig = PenaltyConfig()
     backprop: BackpropConfig = BackpropConfig()
@@ -334,6 +279,7 @@ class RunConfig:
         check_range("seed", self.seed, 0, 2**32 - 1)
         check_range("log_every", self.log_every, 1)
         check_range("loss_bound", self.loss_bound, 0.0)
+        self.optimizer.check()
         check_backprop(self.backprop.name, self.backprop.lag, self.model.engine)
 
     @property

@@ -24,7 +24,8 @@ from rnnjax.remedies.flossing import flossing
 from rnnjax.remedies.omega import omega
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.evaluation import evaluate
-from rnnjax.training.optimizer import Hyper, transformation
+from rnnjax.training.hyper import Hyper
+from rnnjax.training.optimizers import Optimizer
 from rnnjax.training.penalty import Penalty, with_flossing, with_omega
 from rnnjax.training.rate import factor
 from rnnjax.training.shards import (
@@ -50,7 +51,8 @@ class Signature:
         model: with default initialisers and numeric fields, without a lag.
         task: the task record.
         spec: what the task says of itself.
-        optimizer, remedy, penalty: kinds.
+        optimizer: the rule, with default numbers.
+        remedy, penalty: kinds.
         batch: examples an update.
         shards: equal parts of the batch.
         ride: whether light probes ride on the backward pass.
@@ -60,7 +62,7 @@ class Signature:
     model: SequenceModel
     task: Task
     spec: TaskSpec
-    optimizer: str
+    optimizer: Optimizer
     remedy: str
     penalty: Penalty
     batch: int
@@ -94,6 +96,10 @@ class Program:
         cell = model.cell.clone(parent=None, **numbers)
         return model.clone(cell=cell, lag=hyper.lag)
 
+    def optimizer(self, hyper: Hyper) -> Optimizer:
+        """The update rule with its numbers filled in."""
+        return self.signature.optimizer.with_numbers(hyper.optimizer)
+
     def empty_ride(self, params: Any, hyper: Hyper, data: Data) -> Any:
         """Zeros in place of the light probe's norms, the same for all runs."""
         if not self.signature.ride:
@@ -106,7 +112,7 @@ class Program:
 
     def start(self, params: Any, hyper: Hyper, ride: Any = ()) -> TrainState:
         """The state before the first update; `ride` from `empty_ride`."""
-        rule = transformation(self.signature.optimizer, hyper)
+        rule = self.optimizer(hyper).transformation(hyper.lr)
         return TrainState(
             params=params,
             opt_state=rule.init(params),
@@ -230,7 +236,7 @@ class Program:
         norm = global_norm(gradient)
         used = clip(sig.remedy, hyper.threshold, gradient)
         now = hyper.lr * factor(hyper.rate, state.step)
-        rule = transformation(sig.optimizer, dataclasses.replace(hyper, lr=now))
+        rule = self.optimizer(hyper).transformation(now)
         updates, opt_state = rule.update(used, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]

@@ -19,8 +19,8 @@ from rnnjax.tasks.base import Data, Split
 from rnnjax.training.build import build_hyper, build_task, draw_params
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
+from rnnjax.training.hyper import Hyper
 from rnnjax.training.loop import PackTraining
-from rnnjax.training.optimizer import Hyper
 from rnnjax.training.pack import Pack
 from rnnjax.training.program import PARAMS, Program, Signature, key_for
 from rnnjax.training.state import TrainState, Until

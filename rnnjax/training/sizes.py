@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rnnjax.training.optimizer import MOMENTS
 from rnnjax.training.program import Signature
 
 
@@ -17,28 +17,36 @@ NUMBERS = 37
 
 def state_bytes(signature: Signature) -> int:
     """What the state of one run takes: parameters, moments, and a few numbers."""
-    arrays = 1 + MOMENTS[signature.optimizer]
-    return arrays * param_bytes(signature) + NUMBERS
+    return sum(_bytes(signature)) + NUMBERS
+
+
+def param_bytes(signature: Signature) -> int:
+    """What the parameters of a model take."""
+    return _bytes(signature)[0]
 
 
 @functools.lru_cache(maxsize=1024)
-def param_bytes(signature: Signature) -> int:
-    """What the parameters of a model take.
+def _bytes(signature: Signature) -> tuple[int, int]:
+    """What the parameters take, and what the optimizer keeps.
 
     Two layers are traced at most: all above the first are alike.
     """
-    model = signature.model
+    model, rule = signature.model, signature.optimizer.transformation(0.1)
 
-    def of(layers: int) -> int:
+    def of(layers: int) -> np.ndarray:
         cut = model.clone(layers=layers)
         tokens = model.vocabulary is not None
         shape = (1, 1) if tokens else (1, 1, model.input_size)
         inputs = jax.ShapeDtypeStruct(shape, jnp.int32 if tokens else jnp.float32)
         made: Any = jax.eval_shape(cut.init, jax.random.key(0), inputs)
-        return bytes_of(made["params"])
+        params = made["params"]
+        kept = jax.eval_shape(rule.init, params)
+        return np.array([bytes_of(params), bytes_of(kept)])
 
-    first = of(1)
-    return first if model.layers == 1 else first + (model.layers - 1) * (of(2) - first)
+    found = first = of(1)
+    if model.layers > 1:
+        found = first + (model.layers - 1) * (of(2) - first)
+    return int(found[0]), int(found[1])
 
 
 def bytes_of(tree: Any) -> int:

@@ -1,0 +1,34 @@
+"""The numeric hyper-parameters of a run, as arrays."""
+
+from flax import struct
+from jaxtyping import Array, Float, Int, UInt32
+
+from rnnjax.training.penalty import Strength
+from rnnjax.training.rate import Rate
+
+
+@struct.dataclass
+class Hyper:
+    """Numeric hyper-parameters of a run: inputs of the compiled program.
+
+    Attributes:
+        seed: of parameters, data and dropout.
+        lr: learning rate η.
+        rate: how it goes on.
+        threshold: of the remedy.
+        penalty: of the penalty.
+        optimizer: numbers of the optimizer by name.
+        loss_bound: a larger loss counts as divergence.
+        cell: numeric fields of the cell by name.
+        lag: K of a cut back-propagation, None for other rules.
+    """
+
+    seed: UInt32[Array, ""]
+    lr: Float[Array, ""]
+    rate: Rate
+    threshold: Float[Array, ""]
+    penalty: Strength
+    optimizer: dict[str, Float[Array, ""]]
+    loss_bound: Float[Array, ""]
+    cell: dict[str, Float[Array, ""]]
+    lag: Int[Array, ""] | None = None
