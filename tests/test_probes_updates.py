@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
+from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.probes.updates.monitor import PerArray, monitor, update_ratio
 from rnnjax.probes.updates.sensitivity import sensitivity
 from rnnjax.probes.updates.truncation import truncation_bias
-from rnnjax.remedies.clipping import clip
 from rnnjax.training.build import initial_params
 from tests.probe_models import batch_of, model_of, parameters, spec_of
 from tests.recurrence_samples import quick_jit

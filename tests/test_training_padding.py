@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rnnjax.models.objective import objective, per_example
+from rnnjax.penalties import Flossing, OmegaPenalty, Penalty
 from rnnjax.probes.backward.trace import last_loss_step
 from rnnjax.probes.measure import measure
 from rnnjax.tasks.base import Task
 from rnnjax.training.build import build_hyper, signature
-from rnnjax.training.config import PenaltyConfig
 from rnnjax.training.evaluation import evaluate
 from rnnjax.training.program import Program
 from rnnjax.types import Batch
@@ -110,15 +110,15 @@ class Ragged(Task):
 @pytest.mark.parametrize(
     "penalty",
     [
-        PenaltyConfig("omega", 0.5),
-        PenaltyConfig("flossing", 0.5, exponents=2),
+        OmegaPenalty(0.5),
+        Flossing(2, 0.5),
         pytest.param(
-            PenaltyConfig("flossing", 0.5, exponents=2, window=4),
+            Flossing(2, 0.5, window=4),
             marks=pytest.mark.rare,
         ),
     ],
 )
-def test_an_update_reads_nothing_behind_the_end(penalty: PenaltyConfig) -> None:
+def test_an_update_reads_nothing_behind_the_end(penalty: Penalty) -> None:
     """The gradient of loss and penalty in shards, and the light probe's cotangents."""
     config = tiny("elman", "light", penalty=penalty, batch=2, shards=2)
     made = signature(config)

@@ -1,6 +1,7 @@
 """Learning-rate schedules: their formula, their program, their bits."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,37 +12,44 @@ import pytest
 from rnnjax.cli.main import main
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import signature
-from rnnjax.training.config import RateConfig
-from rnnjax.training.rate import build_rate, factor
+from rnnjax.training.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    factor,
+    rate_of,
+)
 from tests.training_samples import differing, tiny, train, trained
 
 
 RATES = {
-    "constant": RateConfig(),
-    "warm-up": RateConfig(warmup=5),
-    "linear": RateConfig("linear", 3, over=11, end=0.25),
-    "cosine": RateConfig("cosine", 0, over=9),
-    "exponential": RateConfig("exponential", 2, half_life=1.5, end=0.1),
+    "constant": Constant(),
+    "warm-up": Constant(warmup=5),
+    "linear": Linear(warmup=3, decay_steps=11, end_factor=0.25),
+    "cosine": Cosine(decay_steps=9),
+    "exponential": Exponential(warmup=2, half_life=1.5, end_factor=0.1),
 }
 
 
-def formula(config: RateConfig, k: int) -> float:
+def formula(config: Any, k: int) -> float:
     """As the docstring has it, in double precision."""
     warm = min((k + 1) / config.warmup, 1) if config.warmup else 1
     j = max(k - config.warmup, 0)
     fall = 1.0
-    if config.over is not None:
-        p = min(j / (config.over - config.warmup), 1)
+    if config.name in ("linear", "cosine"):
+        p = min(j / (config.decay_steps - config.warmup), 1)
         fall = 1 - p if config.name == "linear" else (1 + math.cos(math.pi * p)) / 2
-    if config.half_life is not None:
+    if config.name == "exponential":
         fall = 2 ** (-j / config.half_life)
-    return warm * (config.end + (1 - config.end) * fall)
+    end = getattr(config, "end_factor", 0.0)
+    return warm * (end + (1 - end) * fall)
 
 
 @pytest.mark.parametrize("name", RATES)
 def test_the_factor_follows_its_formula(name):
     config, steps = RATES[name], jnp.arange(20)
-    found = jax.vmap(lambda k: factor(build_rate(config), k))(steps)
+    found = jax.vmap(lambda k: factor(rate_of(config), k))(steps)
     expected = [formula(config, k) for k in range(20)]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     if name == "constant":
@@ -54,7 +62,7 @@ def test_the_factor_is_that_of_optax():
     linear = optax.schedules.linear_schedule(1.0, 0.25, 8, transition_begin=3)
     for name, peer in (("cosine", cosine), ("linear", linear)):
         config = RATES[name]
-        found = jax.vmap(lambda k, c=config: factor(build_rate(c), k))(steps)
+        found = jax.vmap(lambda k, c=config: factor(rate_of(c), k))(steps)
         after = config.warmup  # optax knows the decay alone
         expected = np.array([peer(k) for k in range(20)])
         np.testing.assert_allclose(found[after:], expected[after:], atol=1e-6)
@@ -74,7 +82,7 @@ def test_schedules_share_a_program_and_keep_their_bits():
 
 def test_a_rate_of_zero_changes_nothing():
     """Behind the end of a decay to 0, parameters stay."""
-    rate = RateConfig("linear", over=7)
+    rate = Linear(decay_steps=7)
     short, long = (train(tiny(lr_schedule=rate, steps=s))[0] for s in (7, 12))
     assert differing(short.params, long.params) == []
 
@@ -83,10 +91,13 @@ def test_a_rate_of_zero_changes_nothing():
     ("words", "part"),
     [
         ("lr_schedule=cosin", "did you mean cosine?"),
-        ("lr_schedule=cosine", "needs lr_schedule.over"),
-        ("lr_schedule=exponential", "needs lr_schedule.half_life"),
-        ("lr_schedule=linear lr_schedule.over=9 lr_schedule.warmup=9", "at least 10"),
-        ("lr_schedule.over=9", "it belongs to lr_schedule=linear or cosine"),
+        ("lr_schedule=cosine", "lr_schedule.decay_steps needs a value"),
+        ("lr_schedule=exponential", "lr_schedule.half_life needs a value"),
+        (
+            "lr_schedule=linear lr_schedule.decay_steps=9 lr_schedule.warmup=9",
+            "at least 10",
+        ),
+        ("lr_schedule.decay_steps=9", "it belongs to lr_schedule=linear or cosine"),
     ],
 )
 def test_mistakes(words, part, capsys):
@@ -95,6 +106,6 @@ def test_mistakes(words, part, capsys):
 
 
 def test_a_schedule_is_composed():
-    words = ["lr_schedule=cosine", "lr_schedule.over=${steps}", "steps=300"]
+    words = ["lr_schedule=cosine", "lr_schedule.decay_steps=${steps}", "steps=300"]
     job = compose(*words, "lr_schedule.warmup=10")
-    assert job.config.lr_schedule == RateConfig("cosine", 10, 300, 0.0)
+    assert job.config.lr_schedule == Cosine(warmup=10, decay_steps=300)

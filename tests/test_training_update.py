@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
+from rnnjax.clipping import clip, global_norm
 from rnnjax.models.objective import objective
-from rnnjax.remedies.clipping import clip, global_norm
 from rnnjax.training.build import (
     build_hyper,
     build_model,

@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import site_names
 from rnnjax.probes.updates.monitor import Updates, monitor
 from rnnjax.probes.updates.sensitivity import Sensitivity, sensitivity
 from rnnjax.probes.updates.truncation import TruncationBias, truncation_bias
-from rnnjax.remedies.clipping import clip
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.hyper import Hyper
 from rnnjax.training.optimizers import Optimizer

@@ -21,13 +21,14 @@ from rnnjax.loaded import check_unchanged
 PACKAGE = "rnnjax"
 
 NUMERIC = frozenset(
-    "activations cells initializers models probes recurrence registry remedies tasks "
-    "training types".split()
+    "activations cells checks choice clipping initializers models penalties probes "
+    "recurrence registry tasks training types".split()
 )
 """Modules and packages below `PACKAGE` that decide numbers; others are not followed."""
 
 CATALOGUES = frozenset(
-    {"rnnjax.cells", "rnnjax.probes", "rnnjax.tasks", "rnnjax.training.optimizers"}
+    f"rnnjax.{name}"
+    for name in "cells penalties probes tasks training.optimizers".split()
 )
 """Packages that import their modules only to collect names."""
 

@@ -12,6 +12,8 @@ from typing import Any
 from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.initializers import INITIALIZERS
+from rnnjax.penalties import PENALTIES
+from rnnjax.registry import Registry
 from rnnjax.sweeps.schema import Field, arguments_of, fields_of
 from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings, TrackerConfig
 from rnnjax.tasks import TASKS
@@ -19,13 +21,12 @@ from rnnjax.training.config import (
     BackpropConfig,
     EvalConfig,
     ModelConfig,
-    PenaltyConfig,
     ProbeConfig,
-    RateConfig,
     RemedyConfig,
     RunConfig,
 )
 from rnnjax.training.optimizers import OPTIMIZERS
+from rnnjax.training.schedules import SCHEDULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,36 +51,23 @@ class Option:
         return {key: value} | defaults
 
 
+REGISTRIES: dict[str, Registry[Any]] = {
+    "optimizer": OPTIMIZERS,
+    "lr_schedule": SCHEDULES,
+    "penalty": PENALTIES,
+}
+"""Groups whose options are classes that register themselves (`rnnjax.choice`)."""
+
 LENGTH = "length"
 """The word for `chrono`: the number of steps of the task."""
 
 _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
-    "lr_schedule": (
-        RateConfig,
-        {
-            "constant": ("warmup", "the learning rate as it is, after a warm-up"),
-            "linear": ("warmup over end", "down along a line"),
-            "cosine": ("warmup over end", "down along half a cosine"),
-            "exponential": ("warmup half_life end", "halved again and again"),
-        },
-    ),
     "remedy": (
         RemedyConfig,
         {
             "none": ("", "the gradient as it is"),
             "clip_norm": ("threshold", "scale the gradient down to a global norm"),
             "clip_value": ("threshold", "cut each entry of the gradient"),
-        },
-    ),
-    "penalty": (
-        PenaltyConfig,
-        {
-            "none": ("", "the loss as it is"),
-            "omega": ("weight", "the adjoint keeps its norm (Pascanu et al. 2013)"),
-            "flossing": (
-                "weight exponents window alone until",
-                "Lyapunov exponents are pushed to zero (Engelken 2023)",
-            ),
         },
     ),
     "backprop": (
@@ -139,19 +127,22 @@ def group_options() -> dict[str, dict[str, Option]]:
     for name, factory in INITIALIZERS.items():
         fields = arguments_of(factory, "init.")
         inits[name] = Option(("name", name), summary(factory), fields)
-    rules = {
-        name: Option(("name", name), summary(kind), fields_of(kind, "optimizer."))
-        for name, kind in OPTIMIZERS.items()
+    chosen = {
+        group: {
+            name: Option(("name", name), summary(kind), fields_of(kind, f"{group}."))
+            for name, kind in registry.items()
+        }
+        for group, registry in REGISTRIES.items()
     }
-    generated = {"cell": cells, "task": tasks, "init": inits, "optimizer": rules}
-    return generated | {group: _written(group) for group in _CHOICES}
+    written = {group: _written(group) for group in _CHOICES}
+    return {"cell": cells, "task": tasks, "init": inits} | chosen | written
 
 
 @functools.cache
 def top_fields() -> Mapping[str, Field]:
     """The keys outside of the generated groups, by dotted name."""
     nested = {"model": ModelConfig, "eval": EvalConfig}
-    known = {"cell", "task", "cell_options", "task_options", "init", "optimizer"}
+    known = {"cell", "task", "cell_options", "task_options", "init", *REGISTRIES}
     found = fields_of(RunConfig, "", {*known, *nested, *_CHOICES})
     found |= fields_of(LaunchSettings, "")
     for name, kind in nested.items():

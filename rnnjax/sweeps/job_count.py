@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from rnnjax.checks import check_range
 from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.schema import Field
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.zipped import ZIP
-from rnnjax.training.ranges import check_range
 from rnnjax.training.sizes import in_bytes
 
 

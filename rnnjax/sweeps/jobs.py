@@ -5,7 +5,7 @@ import functools
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,9 @@ import jax.numpy as jnp
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import user_path
+from rnnjax.penalties import PENALTIES
 from rnnjax.recurrence.layer import Recurrent
+from rnnjax.registry import Registry
 from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
 from rnnjax.store.source import imported, parsed, source_digest
@@ -32,14 +34,16 @@ from rnnjax.training.config import (
     EvalConfig,
     InitConfig,
     ModelConfig,
-    PenaltyConfig,
     ProbeConfig,
-    RateConfig,
     RemedyConfig,
     RunConfig,
     options,
 )
-from rnnjax.training.optimizers import OPTIMIZERS, Optimizer
+from rnnjax.training.optimizers import OPTIMIZERS
+from rnnjax.training.schedules import SCHEDULES
+
+
+T = TypeVar("T")
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
@@ -105,7 +109,8 @@ class Job:
     def source(self) -> str:
         """Digest of the code that decides its numbers."""
         kinds = CELLS[self.config.cell], TASKS[self.config.task]
-        every = *kinds, type(self.config.optimizer)
+        config = self.config
+        every = *kinds, *map(type, (config.optimizer, config.penalty))
         roots = {base.__module__ for kind in every for base in kind.__mro__}
         for file in self.files:
             roots.update(imported(parsed(file.content)))
@@ -195,20 +200,22 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "task_options": options(_rest(tree["task"])),
             "init": InitConfig(init["name"], options(_rest(init))),
             "model": ModelConfig(**tree["model"]),
-            "optimizer": _optimizer(tree["optimizer"]),
+            "optimizer": _chosen(OPTIMIZERS, tree["optimizer"]),
             "remedy": RemedyConfig(**tree["remedy"]),
             # none in old ones
-            "penalty": PenaltyConfig(**tree.get("penalty", {})),
+            "penalty": _chosen(PENALTIES, tree.get("penalty", {"name": "none"})),
             "backprop": BackpropConfig(**tree.get("backprop", {})),
-            "lr_schedule": RateConfig(**tree.get("lr_schedule", {})),
+            "lr_schedule": _chosen(
+                SCHEDULES, tree.get("lr_schedule", {"name": "constant"})
+            ),
             "probe": ProbeConfig(**tree["probe"]),
             "eval": EvalConfig(**tree["eval"]),
         }
     )
 
 
-def _optimizer(node: Mapping[str, Any]) -> Optimizer:
-    return OPTIMIZERS[node["name"]](**_rest(node))
+def _chosen(registry: Registry[type[T]], node: Mapping[str, Any]) -> T:
+    return registry[node["name"]](**_rest(node))
 
 
 def _check_cell(config: RunConfig) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 
+from rnnjax.checks import check_range
 from rnnjax.errors import UserError
 from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.job_count import most_jobs
 from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.zipped import ZIP
-from rnnjax.training.ranges import check_range
 
 
 Method = Literal["random", "grid", "tpe", "halving"]

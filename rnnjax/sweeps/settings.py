@@ -7,10 +7,10 @@ import dataclasses
 import re
 from typing import Literal
 
+from rnnjax.checks import check_range
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.training.pack import PLACES, How
-from rnnjax.training.ranges import check_range
 
 
 FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"

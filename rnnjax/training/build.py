@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
+from rnnjax.choice import Choice
 from rnnjax.errors import UserError
 from rnnjax.initializers import make_initializer
 from rnnjax.models.sequence import SequenceModel
@@ -17,9 +18,8 @@ from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
 from rnnjax.training.hyper import Hyper
-from rnnjax.training.penalty import build_penalty, build_strength
 from rnnjax.training.program import PARAMS, Signature, key_for
-from rnnjax.training.rate import build_rate
+from rnnjax.training.schedules import rate_of
 from rnnjax.types import Batch
 
 
@@ -119,7 +119,7 @@ def signature(config: RunConfig) -> Signature:
         spec=spec,
         optimizer=config.optimizer.static(),
         remedy=config.remedy.name,
-        penalty=build_penalty(config.penalty),
+        penalty=config.penalty.static(),
         batch=config.batch,
         shards=config.shards,
         ride=config.probe.preset == "light",
@@ -133,14 +133,20 @@ def build_hyper(config: RunConfig) -> Hyper:
     def number(value: float) -> Any:
         return jnp.asarray(value, float)
 
+    def numbers(choice: Choice) -> dict[str, Any]:
+        return {
+            name: jnp.asarray(value, jnp.int32 if isinstance(value, int) else float)
+            for name, value in choice.numbers().items()
+        }
+
     lag = config.backprop.lag
     return Hyper(
         seed=jnp.asarray(config.seed, jnp.uint32),
         lr=number(config.lr),
-        rate=build_rate(config.lr_schedule),
+        rate=rate_of(config.lr_schedule),
         threshold=number(config.remedy.threshold),
-        penalty=build_strength(config.penalty),
-        optimizer={k: number(v) for k, v in config.optimizer.numbers().items()},
+        penalty=numbers(config.penalty),
+        optimizer=numbers(config.optimizer),
         loss_bound=number(config.loss_bound),
         cell={k: number(v) for k, v in numeric_fields(build_cell(config)).items()},
         lag=None if lag is None else jnp.asarray(lag, jnp.int32),

@@ -8,12 +8,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from rnnjax.checks import check_choice, check_range
 from rnnjax.errors import UserError
+from rnnjax.penalties import NoPenalty, Penalty
 from rnnjax.recurrence.backprop import Backprop, check_backprop
 from rnnjax.recurrence.engines import ENGINES
 from rnnjax.recurrence.remat import Chunk, check_chunk
 from rnnjax.training.optimizers import Adam, Optimizer
-from rnnjax.training.ranges import check_choice, check_range
+from rnnjax.training.schedules import Constant, Schedule
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -70,50 +72,6 @@ class RemedyConfig:
         check_range("remedy.threshold", self.threshold, 1e-12)
 
 
-PENALTIES = ("none", "omega", "flossing")
-
-
-@dataclasses.dataclass(frozen=True)
-class PenaltyConfig:
-    """What is added to the loss; the gradient of the sum is then clipped.
-
-    Loss and light probe stay those of the loss alone.
-
-    Attributes:
-        name: `omega` keeps the norm of the adjoint (`rnnjax.remedies.omega`);
-            `flossing` pushes Lyapunov exponents to zero (`rnnjax.remedies.flossing`),
-            those of the first example of each batch.
-        weight: of the penalty, α of Ω; an input of the compiled program.
-        exponents: how many of the leading exponents.
-        window: the first steps of the sequence that are flossed; None: all.
-        alone: the first so many updates follow the penalty alone.
-        until: updates with a penalty; None: all. Both are inputs of the program.
-    """
-
-    name: Literal["none", "omega", "flossing"] = "none"
-    weight: float = 1.0
-    exponents: int | None = None
-    window: int | None = None
-    alone: int = 0
-    until: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("penalty", self.name, PENALTIES)
-        check_range("penalty.weight", self.weight, 0.0)
-        if self.name != "flossing":
-            return
-        if self.exponents is None:
-            raise UserError(
-                "penalty=flossing needs penalty.exponents, how many are pushed to zero"
-            )
-        check_range("penalty.exponents", self.exponents, 1, 65_536)
-        if self.window is not None:
-            check_range("penalty.window", self.window, 1)
-        check_range("penalty.alone", self.alone, 0, 10**9)
-        if self.until is not None:
-            check_range("penalty.until", self.until, self.alone, 10**9)
-
-
 @dataclasses.dataclass(frozen=True)
 class BackpropConfig:
     """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
@@ -140,47 +98,6 @@ class BackpropConfig:
             if self.lag is None:
                 raise UserError("backprop=cut needs backprop.lag, a whole number")
             check_range("backprop.lag", self.lag, 0, 2**30)
-
-
-KINDS_OF_RATE = ("constant", "linear", "cosine", "exponential")
-
-
-@dataclasses.dataclass(frozen=True)
-class RateConfig:
-    """How the learning rate goes on (`rnnjax.training.rate`); all inputs of a program.
-
-    Attributes:
-        name: what follows the warm-up; it does not depend on `steps`, so that a run
-            can be extended.
-        warmup: updates in which the rate grows linearly to `lr`.
-        over: the update at which a linear or cosine decay has come to its end.
-        end: what remains of `lr` in the end, as a share.
-        half_life: updates in which an exponential decay halves the rate.
-    """
-
-    name: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    warmup: int = 0
-    over: int | None = None
-    end: float = 0.0
-    half_life: float | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("lr_schedule", self.name, KINDS_OF_RATE)
-        check_range("lr_schedule.warmup", self.warmup, 0, 10**7)
-        check_range("lr_schedule.end", self.end, 0.0, 1.0)
-        if self.name in ("linear", "cosine"):
-            if self.over is None:
-                raise UserError(
-                    f"lr_schedule={self.name} needs lr_schedule.over, the update at "
-                    "which it ends"
-                )
-            check_range("lr_schedule.over", self.over, self.warmup + 1, 10**7)
-        if self.name == "exponential":
-            if self.half_life is None:
-                raise UserError(
-                    "lr_schedule=exponential needs lr_schedule.half_life in updates"
-                )
-            check_range("lr_schedule.half_life", self.half_life, 1e-3, 1e9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,12 +171,12 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     optimizer: Optimizer = Adam()
     remedy: RemedyConfig = RemedyConfig()
-    penalty: PenaltyConfig = PenaltyConfig()
+    penalty: Penalty = NoPenalty()
     backprop: BackpropConfig = BackpropConfig()
     probe: ProbeConfig = ProbeConfig()
     eval: EvalConfig = EvalConfig()
     lr: float = 1e-3
-    lr_schedule: RateConfig = RateConfig()
+    lr_schedule: Schedule = Constant()
     batch: int = 32
     shards: int = 1
     steps: int = 2000
@@ -279,7 +196,8 @@ class RunConfig:
         check_range("seed", self.seed, 0, 2**32 - 1)
         check_range("log_every", self.log_every, 1)
         check_range("loss_bound", self.loss_bound, 0.0)
-        self.optimizer.check()
+        for choice in (self.optimizer, self.penalty, self.lr_schedule):
+            choice.check()
         check_backprop(self.backprop.name, self.backprop.lag, self.model.engine)
 
     @property

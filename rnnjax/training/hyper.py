@@ -3,8 +3,7 @@
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
 
-from rnnjax.training.penalty import Strength
-from rnnjax.training.rate import Rate
+from rnnjax.training.schedules import Rate
 
 
 @struct.dataclass
@@ -14,10 +13,9 @@ class Hyper:
     Attributes:
         seed: of parameters, data and dropout.
         lr: learning rate η.
-        rate: how it goes on.
+        rate: its schedule.
         threshold: of the remedy.
-        penalty: of the penalty.
-        optimizer: numbers of the optimizer by name.
+        penalty, optimizer: their numbers by name.
         loss_bound: a larger loss counts as divergence.
         cell: numeric fields of the cell by name.
         lag: K of a cut back-propagation, None for other rules.
@@ -27,7 +25,7 @@ class Hyper:
     lr: Float[Array, ""]
     rate: Rate
     threshold: Float[Array, ""]
-    penalty: Strength
+    penalty: dict[str, Array]
     optimizer: dict[str, Float[Array, ""]]
     loss_bound: Float[Array, ""]
     cell: dict[str, Float[Array, ""]]

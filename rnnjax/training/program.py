@@ -14,20 +14,18 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
+from rnnjax.clipping import clip, global_norm
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.penalties import Penalty
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates.monitor import update_ratio
-from rnnjax.remedies.clipping import clip, global_norm
-from rnnjax.remedies.flossing import flossing
-from rnnjax.remedies.omega import omega
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.evaluation import evaluate
 from rnnjax.training.hyper import Hyper
 from rnnjax.training.optimizers import Optimizer
-from rnnjax.training.penalty import Penalty, with_flossing, with_omega
-from rnnjax.training.rate import factor
+from rnnjax.training.schedules import factor
 from rnnjax.training.shards import (
     each_shard,
     joined,
@@ -51,8 +49,8 @@ class Signature:
         model: with default initialisers and numeric fields, without a lag.
         task: the task record.
         spec: what the task says of itself.
-        optimizer: the rule, with default numbers.
-        remedy, penalty: kinds.
+        optimizer, penalty: with default numbers.
+        remedy: its kind.
         batch: examples an update.
         shards: equal parts of the batch.
         ride: whether light probes ride on the backward pass.
@@ -153,17 +151,10 @@ class Program:
             key_for(hyper, TRAIN_DATA, step), self.signature.batch, data
         )
         key = key_for(hyper, DROPOUT, step)
-        loss, metric, gradient, tapped, extra = self._shards(params, hyper, key, batch)
-        penalty = self.signature.penalty
-        if penalty.name == "omega":
-            gradient = with_omega(gradient, hyper.penalty, extra)
-        if penalty.name == "flossing":
-            few = batch.inputs[: penalty.window, :1]
-            many = penalty.exponents or 0
-            ends = batch.lengths[:1]
-            push = lambda p: flossing(self.model(hyper), p, few, many, ends)
-            slope = lambda: jax.grad(push)(params)
-            gradient = with_flossing(gradient, hyper.penalty, step, slope)
+        loss, metric, gradient, tapped, sums = self._shards(params, hyper, key, batch)
+        penalty = self.signature.penalty.with_numbers(hyper.penalty)
+        model = self.model(hyper)
+        gradient = penalty.added(gradient, step, model, params, batch, sums)
         return loss, metric, gradient, tapped
 
     def _shards(
@@ -181,19 +172,19 @@ class Program:
             return self._gradient_of(params, hyper, key, part, share)
 
         every = keys, parts, shares(sig.spec, parts).T
-        loss, metric, gradient, tapped, extra = each_shard(weighted, every, self.spread)
-        loss, metric, gradient, extra = total((loss, metric, gradient, extra))
-        return loss, metric, gradient, jax.tree.map(joined, tapped), extra
+        loss, metric, gradient, tapped, sums = each_shard(weighted, every, self.spread)
+        loss, metric, gradient, sums = total((loss, metric, gradient, sums))
+        return loss, metric, gradient, jax.tree.map(joined, tapped), sums
 
     def _gradient_of(
         self, params: Any, hyper: Hyper, key: Any, batch: Batch, share: Any = None
     ) -> tuple[Array, Array, Any, Any, Any]:
-        """Loss, metric, gradient of the loss, that of the taps, and sums of Ω.
+        """Loss, metric, gradient of the loss, that of the taps, sums of the penalty.
 
         Of a shard, loss and metric times its share of them.
         """
         sig, model = self.signature, self.model(hyper)
-        penalised = sig.penalty.name == "omega"
+        penalised = sig.penalty.reads_adjoints
         tapping = sig.ride or penalised
 
         def loss_of(params: Any, taps: Any) -> tuple[Array, tuple[Array, Any]]:
@@ -221,10 +212,11 @@ class Program:
         (loss, (metric, entered)), gradients = jax.value_and_grad(
             loss_of, wanted, has_aux=True
         )(params, taps)
-        extra: Any = ()
+        sums: Any = ()
         if penalised:
-            extra = omega(model, params, batch.lengths, entered, gradients[1])
-        return loss, metric, gradients[0], gradients[1] if sig.ride else (), extra
+            pull = sig.penalty.of_shard
+            sums = pull(model, params, batch.lengths, entered, gradients[1])
+        return loss, metric, gradients[0], gradients[1] if sig.ride else (), sums
 
     def _update(
         self, state: TrainState, hyper: Hyper, until: Until, data: Data

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from rnnjax.remedies.clipping import global_norm
+from rnnjax.clipping import global_norm
 
 
 @struct.dataclass
@@ -59,7 +59,7 @@ def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
 
     Args:
         gradient: ∂L/∂θ, a pytree of real arrays.
-        used: the same after the remedy (`rnnjax.remedies.clipping.clip`).
+        used: the same after the remedy (`rnnjax.clipping.clip`).
         updates: Δθ, what the optimizer adds to the parameters.
         params: θ before the update.
 

@@ -17,9 +17,9 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from rnnjax.clipping import global_norm
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.remedies.clipping import global_norm
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 

@@ -73,7 +73,7 @@ class OptaxOptimizer(Optimizer):
         masks = {name: matrices for name in MASKS & known.keys()}
         return type(self).function(lr, **values, **masks)
 
-    def numbers(self) -> dict[str, float]:
+    def numbers(self) -> dict[str, float | int]:
         """The fields that optax takes as arrays, and that have a value."""
         return {
             name: value

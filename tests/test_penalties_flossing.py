@@ -11,10 +11,11 @@ import pytest
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.remedies.flossing import SETTLE, flossing
+from rnnjax.penalties import Flossing, NoPenalty
+from rnnjax.penalties.flossing import SETTLE, flossing
 from rnnjax.training.build import build_hyper, build_task, initial_params, signature
-from rnnjax.training.config import PenaltyConfig
 from rnnjax.training.program import TRAIN_DATA, Program, key_for
+from tests.launch_samples import jobs
 from tests.recurrence_samples import quick_jit
 from tests.training_samples import tiny
 
@@ -91,17 +92,17 @@ def test_too_many_exponents_are_refused():
     params = model.init(jax.random.key(0), x)["params"]
     with pytest.raises(UserError, match="exponents=5 is not between 1 and the 4"):
         flossing(model, params, x, 5)
-    with pytest.raises(UserError, match="needs penalty.exponents"):
-        PenaltyConfig("flossing")
-    with pytest.raises(UserError, match="penalty.until=3 is out of range: at least 4"):
-        PenaltyConfig("flossing", exponents=2, alone=4, until=3)
+    with pytest.raises(UserError, match="penalty.exponents needs a value"):
+        jobs("penalty=flossing")
+    with pytest.raises(UserError, match="stop_step=3 is out of range: at least 4"):
+        Flossing(2, pretrain_steps=4, stop_step=3).check()
 
 
 def test_updates_floss_alone_then_both_then_neither():
-    flossed = PenaltyConfig("flossing", 0.5, exponents=2, window=4, alone=2, until=4)
+    flossed = Flossing(2, 0.5, window=4, pretrain_steps=2, stop_step=4)
     config = tiny(penalty=flossed)
     task, data = build_task(config.task, config.task_options)
-    plain = Program(signature(dataclasses.replace(config, penalty=PenaltyConfig())))
+    plain = Program(signature(dataclasses.replace(config, penalty=NoPenalty())))
     program, hyper = Program(signature(config)), build_hyper(config)
     params = initial_params(config)
 

@@ -14,22 +14,89 @@ A direction that is lost in one step (a unit that is switched off) has no expone
 Λ no gradient: choose k smaller, or another activation.
 """
 
-from typing import Any
+import dataclasses
+import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.penalties.base import PENALTIES, Penalty
 from rnnjax.recurrence.flat_state import join, split
 from rnnjax.recurrence.functional import Weights
 from rnnjax.recurrence.masking import make_drive
 from rnnjax.recurrence.scaled import wide
 from rnnjax.recurrence.step import Drive, masked_step
-from rnnjax.types import Lengths, Params, State
+from rnnjax.types import Batch, Lengths, Params, State
+
+
+@PENALTIES.register("flossing")
+@dataclasses.dataclass(frozen=True)
+class Flossing(Penalty):
+    """Lyapunov exponents are pushed to zero (Engelken 2023)
+
+    Those of the first example of each batch.
+
+    Attributes:
+        exponents: how many of the leading ones.
+        weight: of the penalty.
+        window: the first steps of the sequence that are flossed; None: all.
+        pretrain_steps: the first updates that follow the penalty and not the loss.
+        stop_step: the update from which on there is no penalty; None: never.
+    """
+
+    name: ClassVar[str] = "flossing"
+    exponents: int
+    weight: float = 1.0
+    window: int | None = None
+    pretrain_steps: int = 0
+    stop_step: int | None = None
+
+    def check(self) -> None:
+        self._check(0.0, math.inf, "weight")
+        self._check(1, 65_536, "exponents")
+        if self.window is not None:
+            self._check(1, math.inf, "window")
+        self._check(0, 10**9, "pretrain_steps")
+        if self.stop_step is not None:
+            self._check(self.pretrain_steps, 10**9, "stop_step")
+
+    def numbers(self) -> dict[str, float | int]:
+        """When and how much; one program serves all of them."""
+        never = int(jnp.iinfo(jnp.int32).max)
+        stop = never if self.stop_step is None else self.stop_step
+        numbers = super().numbers()
+        return numbers | {"pretrain_steps": self.pretrain_steps, "stop_step": stop}
+
+    def added(
+        self,
+        gradient: Any,
+        step: Int[Array, ""],
+        model: SequenceModel,
+        params: Params,
+        batch: Batch,
+        sums: Any,
+    ) -> Any:
+        """∂L/∂θ + w ∂Λ/∂θ; first ∂Λ/∂θ, after `stop_step` ∂L/∂θ."""
+        few, ends = batch.inputs[: self.window, :1], batch.lengths[:1]
+
+        def loss(params: Params) -> Float[Array, ""]:
+            return flossing(model, params, few, self.exponents, ends)
+
+        nothing = lambda: jax.tree.map(jnp.zeros_like, gradient)
+        # computed in the updates that need it and in no other
+        stop: Any = self.stop_step
+        push = lax.cond(step < stop, lambda: jax.grad(loss)(params), nothing)
+
+        def together(g: Array, d: Array) -> Array:
+            return jnp.where(step < self.pretrain_steps, 0.0, g) + self.weight * d
+
+        return jax.tree.map(together, gradient, push)
 
 
 SETTLE = 4

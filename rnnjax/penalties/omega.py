@@ -17,8 +17,10 @@ with u_t = λ_t/‖λ_t‖ and r_t = ‖J_tᵀ u_t‖².
 In a cell with several products, the outputs of all of them are constants of the step.
 """
 
+import dataclasses
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +31,56 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.penalties.base import PENALTIES, Penalty
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.functional import Weights, call, step_seams, with_kernels
 from rnnjax.recurrence.masking import in_order, make_drive
 from rnnjax.recurrence.step import Drive, before, first, masked_step
-from rnnjax.types import Lengths, Params, Trajectory
+from rnnjax.types import Batch, Lengths, Params, Trajectory
 
 
 BOUND = 1e-20
 """Steps whose ‖λ_t‖² is smaller do not count: float32 could not tell their ratio."""
+
+
+@PENALTIES.register("omega")
+@dataclasses.dataclass(frozen=True)
+class OmegaPenalty(Penalty):
+    """the adjoint keeps its norm (Pascanu et al. 2013)
+
+    Attributes:
+        weight: α of Ω.
+    """
+
+    name: ClassVar[str] = "omega"
+    reads_adjoints: ClassVar[bool] = True
+    weight: float = 1.0
+
+    def check(self) -> None:
+        self._check(0.0, math.inf, "weight")
+
+    def of_shard(
+        self,
+        model: SequenceModel,
+        params: Params,
+        lengths: Lengths | None,
+        entered: Mapping[str, Any],
+        adjoints: Mapping[str, Any],
+    ) -> "Omega":
+        return omega(model, params, lengths, entered, adjoints)
+
+    def added(
+        self,
+        gradient: Any,
+        step: Any,
+        model: SequenceModel,
+        params: Params,
+        batch: Batch,
+        sums: "Omega",
+    ) -> Any:
+        """∂L/∂θ + α ∂⁺Ω/∂θ; no step that counts leaves ∂L/∂θ."""
+        scale = self.weight / jnp.maximum(sums.count, 1.0)
+        return jax.tree.map(lambda g, d: g + scale * d, gradient, sums.gradient)
 
 
 @struct.dataclass

@@ -12,12 +12,12 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.elman import Elman
 from rnnjax.errors import UserError
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.penalties.omega import OmegaPenalty, omega
 from rnnjax.probes import light
 from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.masking import in_order
-from rnnjax.remedies.omega import omega
 from rnnjax.training.build import build_hyper, initial_params, signature
-from rnnjax.training.config import PenaltyConfig, RemedyConfig
+from rnnjax.training.config import RemedyConfig
 from rnnjax.training.optimizers import SGD
 from rnnjax.training.program import Program
 from rnnjax.types import Batch
@@ -169,8 +169,8 @@ def test_an_update_adds_the_penalty_before_it_clips():
     """To the recurrent kernel alone, from shards as from the whole batch."""
     remedy = RemedyConfig("clip_norm", 1e-2)
     config = tiny(optimizer=SGD(), remedy=remedy, steps=1, lr=0.5)
-    config = dataclasses.replace(config, penalty=PenaltyConfig("omega", 2.0))
-    none = dataclasses.replace(config, penalty=PenaltyConfig("omega", 0.0))
+    config = dataclasses.replace(config, penalty=OmegaPenalty(2.0))
+    none = dataclasses.replace(config, penalty=OmegaPenalty(0.0))
     sharded = dataclasses.replace(config, shards=2)
     assert signature(config) == signature(none)
     params = initial_params(config)
