@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.analysis.configured_run import examine_run
+from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
@@ -57,7 +57,9 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
                     f"model.learn_initial_state={network.endswith('centred')}".lower(),
                 ).config
                 params = _changed(initial_params(config), network)
-                seen = examine_run(config, params, ("flow", "factors")).isel(layer=0)
+                seen = analyze_run(config, params, ("adjoints", "factors")).isel(
+                    layer=0
+                )
                 found["slope"][i, j, k, :length] = seen.log10_slope_product
                 found["weight"][i, j, k, :length] = seen.log10_weight_product
                 norm = seen.log10_adjoint.sel(array="joint").to_numpy()

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.shared.training import before_and_after
-from rnnjax.analysis.configured_run import examine_run
+from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.report.probe_summary import summary
 from rnnjax.report.study import read_study
 from rnnjax.report.words_flow import training_effect
@@ -171,7 +171,7 @@ def untrained() -> list[Row]:
     """The LSTM and the sigmoid network of sentences of 16 words, as they start."""
     config = compose("variant=lstm", "task.distance=16").config
     params = initial_params(config)
-    data, w = examine_run(config, params), Weights.of(params)
+    data, w = analyze_run(config, params), Weights.of(params)
     walks = walks_of(config, params, "lstm")
     curve, lags = left(walks), len(walks[0].steps) - 1
     start = int(np.argmax(curve[:NEAR]))
@@ -201,7 +201,7 @@ def untrained() -> list[Row]:
     share = np.sum(parts[0] * whole) / np.sum(whole**2)
     sigmoid_config = compose("variant=elman_sigmoid", "task.distance=16").config
     sigmoid_params = initial_params(sigmoid_config)
-    sigmoid_data = examine_run(sigmoid_config, sigmoid_params, ("flow",))
+    sigmoid_data = analyze_run(sigmoid_config, sigmoid_params, ("adjoints",))
     sigmoid_left = left(walks_of(sigmoid_config, sigmoid_params, "sigmoid"))
     reached = start + int(np.argmax(sigmoid_left[start:] < -3))
     steps = np.diff(curve)[5:]

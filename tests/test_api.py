@@ -325,14 +325,14 @@ def test_a_run_knows_its_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "b")
     run = rnnjax.open_run(path)
     run.check_data()
-    assert main(["probe", f"run={path}", "sections=flow"]) == 0
+    assert main(["probe", f"run={path}", "sections=adjoints"]) == 0
     x = [[1], [2], [3], [4]]
     expected = np.asarray(run.apply(x))
     array_file(file, 2)
     forget_data()  # as another process
     with pytest.raises(UserError, match="the data of task arrays in '.*a/my.npz' is"):
         rnnjax.open_run(path).check_data()
-    assert main(["probe", f"run={path}", "sections=flow"]) == 2
+    assert main(["probe", f"run={path}", "sections=adjoints"]) == 2
     file.unlink()
     np.testing.assert_array_equal(rnnjax.open_run(path).apply(x), expected)
 

@@ -49,7 +49,7 @@ def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launched:
 
 # Words behind `rnnjax`, and what the sentence has to contain.
 MISTAKES = [
-    ("probe sections=flo", ["flo", "did you mean flow?"]),
+    ("probe sections=adjoint", ["adjoint", "did you mean adjoints?"]),
     ("probe step=3", ["run=DIR"]),
     ("probe run=nowhere", ["nowhere", "no such folder"]),
     ("probe run=. step=x", ["step=x", "number of updates"]),

@@ -27,9 +27,9 @@ def load(folder: Path) -> xr.Dataset:
 
 def test_before_training_and_at_step_0_are_one(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["probe", *TINY, "sections=flow", "out=here"]) == 0
+    assert main(["probe", *TINY, "sections=adjoints", "out=here"]) == 0
     (folder,) = (tmp_path / "here" / "probes").iterdir()
-    assert main(["probe", f"run={run.path}", "step=0", "sections=flow"]) == 0
+    assert main(["probe", f"run={run.path}", "step=0", "sections=adjoints"]) == 0
     assert "decay" in capsys.readouterr().out
     before, after = load(folder), load(run.path / "probe-0")
     np.testing.assert_array_equal(before.log10_adjoint, after.log10_adjoint)
@@ -42,7 +42,7 @@ def test_before_training_and_at_step_0_are_one(run, tmp_path, monkeypatch, capsy
 
 
 def test_after_training(run, capsys):
-    assert main(["probe", f"run={run.path}", "sections=flow"]) == 0
+    assert main(["probe", f"run={run.path}", "sections=adjoints"]) == 0
     stored = run.probes.log10_adjoint.sel(train_step=12)
     np.testing.assert_allclose(
         load(run.path / "probe-12").log10_adjoint, stored, rtol=1e-4
@@ -63,7 +63,7 @@ def test_nothing_is_written_through_a_link(run, place, tmp_path, capsys):
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(tmp_path)
     try:
-        for more in "sections=flow", "weight=U[0,1]":
+        for more in "sections=adjoints", "weight=U[0,1]":
             assert main(["probe", f"run={run.path}", "step=4", more]) == 2
             assert f"'{link}' is a link" in capsys.readouterr().err
     finally:

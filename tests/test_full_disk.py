@@ -40,7 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rnnjax.training.build, "initial_params", lambda _: {})
     monkeypatch.setattr(
-        rnnjax.analysis.configured_run, "examine_run", lambda *_: DATA.copy()
+        rnnjax.analysis.configured_run, "analyze_run", lambda *_: DATA.copy()
     )
     monkeypatch.setattr(rnnjax.sweeps.landscape, "landscape", lambda *_: DATA.copy())
     rule = types.SimpleNamespace(table=lambda: TABLE)

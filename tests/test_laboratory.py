@@ -13,7 +13,7 @@ import xarray as xr
 import rnnjax
 from rnnjax.analysis.analyze import SECTIONS
 from rnnjax.analysis.any_model import probe
-from rnnjax.analysis.configured_run import RUN_SECTIONS, examine_run, write_out
+from rnnjax.analysis.configured_run import RUN_SECTIONS, analyze_run, write_out
 from rnnjax.cells import Elman
 from rnnjax.errors import UserError
 from rnnjax.recurrence.layer import Recurrent
@@ -120,7 +120,7 @@ def test_a_loss_at_every_step():
         return layer.apply({"params": params}, x, jnp.asarray(lengths))[0]
 
     found = probe(
-        run, own, x, lambda y: jnp.sum(y**2, -1), lengths=lengths, sections=["flow"]
+        run, own, x, lambda y: jnp.sum(y**2, -1), lengths=lengths, sections=["adjoints"]
     )
     lagged = found.log10_adjoint.sel(array="joint").isel(layer=0)
     total = found.log10_total_adjoint.isel(layer=0)
@@ -135,7 +135,7 @@ def test_a_loss_at_every_step():
     ("loss", "sections", "message"),
     [
         (lambda y: jnp.mean(y), SECTIONS, r"not one number an example \(3,\)"),
-        (loss, ["flow", "dynamic"], "no section 'dynamic'; did you mean dynamics"),
+        (loss, ["adjoints", "dynamic"], "no section 'dynamic'; did you mean dynamics"),
     ],
 )
 def test_what_cannot_be_examined(users, loss, sections, message):
@@ -162,7 +162,7 @@ def config() -> Any:
 
 def test_a_run_before_training(config):
     params = initial_params(config)
-    data = examine_run(config, params)
+    data = analyze_run(config, params)
     assert data.sizes["sentence"] == 2 and data.sizes["example"] == 6
     assert data.word.values[0, 0] != "", "sentences have words"
     # a gradient that is not cut at all has no bias
@@ -177,7 +177,7 @@ def test_a_run_before_training(config):
     assert float(data.gradient_norm.sel(array_of="layer0/U")) == pytest.approx(
         U, rel=1e-4
     )
-    part = examine_run(config, params, ["flow"])
+    part = analyze_run(config, params, ["adjoints"])
     assert "decay" in part and "lyapunov" not in part and "word" not in part
     assert set(RUN_SECTIONS) > set(SECTIONS)
 
@@ -218,7 +218,7 @@ def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
     made = BothEnds().init(jax.random.key(0), x)["params"]
     params = {"ahead": made["ahead"], "astern": made["ahead"]}
     loss = lambda y: jnp.sum(y, axis=-1)
-    data = probe(BothEnds(), params, x, loss, sections=("flow", "parameters"))
+    data = probe(BothEnds(), params, x, loss, sections=("adjoints", "contributions"))
     ahead, astern = (data.sel(layer=name) for name in ("ahead", "astern"))
     adjoint = ahead["log10_adjoint"].to_numpy()
     np.testing.assert_allclose(astern["log10_adjoint"][:, ::-1], adjoint, atol=1e-5)

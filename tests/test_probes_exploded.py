@@ -151,7 +151,7 @@ def test_a_large_adjoint_of_finite_states_is_a_number() -> None:
         params,
         inputs(start)[:few],
         lambda y: y.sum(-1),
-        sections=("flow", "parameters"),
+        sections=("adjoints", "contributions"),
     )
     assert np.isnan(seen.first_nonfinite_step).all() and np.isfinite(seen.loss)
     lag = few - 1 - np.arange(few)
@@ -196,7 +196,7 @@ def test_a_relu_of_the_users_own_hides_nothing() -> None:
         params,
         x,
         lambda y: (y**2).sum(-1),
-        sections=("flow", "parameters", "dynamics"),
+        sections=("adjoints", "contributions", "dynamics"),
     )
     assert not np.isnan(seen.first_nonfinite_step).any()
     for name in (
@@ -212,7 +212,11 @@ def test_a_dead_network_is_still_exactly_zero() -> None:
     run, params = run_of("relu", GAIN)
     params["cell"]["b"] = jnp.full(2, -1.0)
     seen = rnnjax.probe(
-        run, params, inputs(0.5), lambda y: y.sum(-1), sections=("flow", "parameters")
+        run,
+        params,
+        inputs(0.5),
+        lambda y: y.sum(-1),
+        sections=("adjoints", "contributions"),
     )
     joint = seen.log10_adjoint.sel(array="joint").isel(layer=0, example=0)
     assert np.isneginf(joint[:-1]).all() and np.isfinite(joint[-1])
@@ -223,7 +227,7 @@ def test_a_dead_network_is_still_exactly_zero() -> None:
 def test_a_loss_that_overflows_is_not_a_gradient_of_zero() -> None:
     run, params = run_of("identity", 1.0)
     seen = rnnjax.probe(
-        run, params, inputs(1.0, 3e19), lambda y: (y**4).sum(-1), sections=("flow",)
+        run, params, inputs(1.0, 3e19), lambda y: (y**4).sum(-1), sections=("adjoints",)
     )
     assert np.isposinf(seen.loss) and np.isnan(seen.first_nonfinite_step).all()
     norms = seen.log10_adjoint.sel(array="joint").isel(layer=0)

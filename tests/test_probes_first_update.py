@@ -87,7 +87,7 @@ def test_shares_of_a_small_gradient():
         delta = adjoint * (1 - h[t + 1] ** 2)
         G[t], D[t] = h[t].T @ delta, delta.sum(0)
         adjoint = delta @ U.T
-    sections = ("parameters",)
+    sections = ("contributions",)
     usual = rnnjax.probe(model, params, x, loss, sections=sections)
     adam = Adam(eps=1e-5)
     other = rnnjax.probe(model, params, x, loss, sections=sections, optimizer=adam)

@@ -252,7 +252,7 @@ def test_what_passes_by_every_recurrence():
     def loss(x: Any, held: bool) -> Any:
         return jnp.mean(score(Beside(held).apply({"params": params}, x)))
 
-    options: Any = {"lengths": LENGTHS, "time_major": False, "sections": ("flow",)}
+    options: Any = {"lengths": LENGTHS, "time_major": False, "sections": ("adjoints",)}
     with pytest.warns(UserWarning) as warned:
         seen = rnnjax.probe(Beside(), params, x, score, **options)
     said = " ".join(str(one.message) for one in warned)
@@ -273,7 +273,7 @@ def test_a_loss_that_masks_the_last_step_of_an_example():
     def loss(answers: Any) -> Any:
         return jnp.sum(answers**2, -1) * (np.arange(LENGTH) < np.array([[4], [6]]))
 
-    options: Any = {"time_major": False, "sections": ("flow",)}
+    options: Any = {"time_major": False, "sections": ("adjoints",)}
     with pytest.warns(UserWarning, match="in 1 of 2 examples the loss at the last"):
         rnnjax.probe(model, params, x, loss, **options)
     with warnings.catch_warnings():
@@ -348,7 +348,7 @@ def test_what_is_refused(name):
     params = jax.tree.map(lambda a: a.astype(jnp.float32), params["params"])
     if name == "nnx":
         params = nnx.split(Net(nnx.Rngs(0)))[1]
-    options = {"time_major": False, "sections": ("flow",), **options}
+    options = {"time_major": False, "sections": ("adjoints",), **options}
     with jax.numpy_rank_promotion("allow"), pytest.raises(UserError) as caught:
         rnnjax.probe(model, params, x, **{"loss": loss, **options})
     assert re.search(message, str(caught.value)) and "\n" not in str(caught.value)

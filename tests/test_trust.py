@@ -130,14 +130,14 @@ def test_a_learned_first_state_needs_the_cell(foreign):
 
 
 def test_probe_says_which_file_and_which_word(foreign, capsys):
-    assert main(["probe", f"run={foreign.path}", "sections=flow"]) == 2
+    assert main(["probe", f"run={foreign.path}", "sections=adjoints"]) == 2
     said = capsys.readouterr().err
     assert str(foreign.directory.source("cell")) in said and "run_code=true" in said
     assert main(["probe", f"run={foreign.path}", "run_code=yes"]) == 2
     assert main(["probe", "run_code=true"]) == 2
     assert "run_code needs run=DIR" in capsys.readouterr().err
     assert executed(foreign) == []
-    allowed = ["sections=flow", "run_code=true"]
+    allowed = ["sections=adjoints", "run_code=true"]
     assert main(["probe", f"run={foreign.path}", *allowed]) == 0
     assert executed(foreign) == ["cell.py", "task.py"]
 

@@ -1,7 +1,7 @@
 """The quantities of `rnnjax.probes`, joined into one data set with names and units."""
 
-from rnnjax.analysis.analyze import SECTIONS, Subject, examine
+from rnnjax.analysis.analyze import SECTIONS, WalkedModel, analyze
 from rnnjax.analysis.any_model import probe
 
 
-__all__ = ["SECTIONS", "Subject", "examine", "probe"]
+__all__ = ["SECTIONS", "WalkedModel", "analyze", "probe"]

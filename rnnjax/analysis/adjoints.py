@@ -125,7 +125,7 @@ def _measured(
 _norms = quick(_measured, static_argnames="turned")
 
 
-def flow(
+def adjoints(
     lagged: Walk,
     total: Walk,
     valid: jax.Array,

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Int
 
-from rnnjax.analysis.adjoints import flow
-from rnnjax.analysis.contributions import parameters
+from rnnjax.analysis.adjoints import adjoints
+from rnnjax.analysis.contributions import contributions
 from rnnjax.analysis.dynamics import dynamics
 from rnnjax.analysis.factors import factors
 from rnnjax.analysis.variables import Variable, beside, quick, record
@@ -32,7 +32,7 @@ from rnnjax.types import Batch, Params
 
 RMSPROP = RMSProp()
 
-SECTIONS = ("flow", "parameters", "factors", "dynamics")
+SECTIONS = ("adjoints", "contributions", "factors", "dynamics")
 
 VARIABLES = {
     "loss": Variable((), "loss of the batch", "as the loss"),
@@ -53,7 +53,7 @@ _first_nonfinite = quick(first_nonfinite)
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class WalkedModel:
     """A model opened up on one batch, walked back twice.
 
     Attributes:
@@ -83,9 +83,9 @@ def check_sections(sections: Sequence[str]) -> None:
             raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
 
 
-def subject(
+def walk_model(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
-) -> Subject:
+) -> WalkedModel:
     """One of our models on a batch of its task."""
 
     @quick
@@ -98,11 +98,11 @@ def subject(
 
     lagged, total = walk(params, batch)
     last = last_loss_step(spec, batch)
-    return Subject(lagged, total, last, spec.readout == "last")
+    return WalkedModel(lagged, total, last, spec.readout == "last")
 
 
-def examine(
-    of: Subject,
+def analyze(
+    of: WalkedModel,
     sections: Sequence[str] = SECTIONS,
     optimizer: Optimizer = RMSPROP,
 ) -> xr.Dataset:
@@ -119,17 +119,17 @@ def examine(
         first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
         made = [record(first, VARIABLES, names)]
         counted = _counted(lagged, of.lagged.valid)
-        if "flow" in sections:
+        if "adjoints" in sections:
             turned = lagged.name in of.turned
-            made.append(flow(lagged, total, of.lagged.valid, last, turned))
+            made.append(adjoints(lagged, total, of.lagged.valid, last, turned))
         if "factors" in sections:
             made.append(factors(counted))
         if "dynamics" in sections:
             made.append(dynamics(counted.forward))
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
-    if "parameters" in sections:
-        data = xr.merge([data, parameters(of.total, of.last, optimizer, of.turned)])
+    if "contributions" in sections:
+        data = xr.merge([data, contributions(of.total, of.last, optimizer, of.turned)])
     lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
     if of.turned:

@@ -15,7 +15,13 @@ from flax import struct
 from jaxtyping import Array, Int
 
 from rnnjax.analysis.agreement import bypass, check, coarsest
-from rnnjax.analysis.analyze import RMSPROP, SECTIONS, Subject, check_sections, examine
+from rnnjax.analysis.analyze import (
+    RMSPROP,
+    SECTIONS,
+    WalkedModel,
+    analyze,
+    check_sections,
+)
 from rnnjax.analysis.caveats import doubts
 from rnnjax.analysis.variables import Variable, quick, record
 from rnnjax.errors import UserError, one_line
@@ -179,8 +185,8 @@ def probe(
     share = bypass(found.past, whole)
     for words in doubts(lagged, seen, share, any(loops)):
         warnings.warn(words, stacklevel=2)
-    of = Subject(lagged, seen, known - 1, any(single))
-    data = examine(of, sections, optimizer)
+    of = WalkedModel(lagged, seen, known - 1, any(single))
+    data = analyze(of, sections, optimizer)
     data = xr.merge([record({"bypass": share}, {"bypass": BYPASS}), data])
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.analyze import SECTIONS, examine, subject
-from rnnjax.analysis.tokens import words
-from rnnjax.analysis.updates import learning
+from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
+from rnnjax.analysis.tokens import tokens
+from rnnjax.analysis.updates import updates
 from rnnjax.analysis.variables import quick
 from rnnjax.errors import UserError, unknown
 from rnnjax.probes.backward.trace import trace
@@ -19,7 +19,7 @@ from rnnjax.training.build import build_hyper, build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
 
 
-RUN_SECTIONS = (*SECTIONS, "learning", "words")
+RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
 
 MANY = 600
 """Held-out examples from which the linear probe of the memory learns."""
@@ -74,7 +74,7 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
         raise UserError(f"weight={weight}: {error}") from None
 
 
-def examine_run(
+def analyze_run(
     config: RunConfig, params: Any, sections: Sequence[str] = RUN_SECTIONS
 ) -> xr.Dataset:
     """Every quantity of a run's model with these parameters, on held-out examples.
@@ -89,16 +89,16 @@ def examine_run(
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     general = [name for name in sections if name in SECTIONS]
-    opened = subject(model, params, batch, spec)
-    made = [examine(opened, general, config.optimizer)]
-    if "learning" in sections:
+    opened = walk_model(model, params, batch, spec)
+    made = [analyze(opened, general, config.optimizer)]
+    if "updates" in sections:
         rules = config.optimizer, config.remedy.name
-        made.append(learning(model, params, batch, spec, *rules, build_hyper(config)))
-    if "words" in sections and config.probe.sentences:
+        made.append(updates(model, params, batch, spec, *rules, build_hyper(config)))
+    if "tokens" in sections and config.probe.sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)
         names = task.words if spec.vocabulary is not None else None
         count = config.probe.sentences
-        made.append(words(model, params, batch, many, spec, count, names))
+        made.append(tokens(model, params, batch, many, spec, count, names))
     data = xr.merge(made)
     if "loss" in data:
         data["loss"].attrs["without_memory"] = spec.baseline_loss

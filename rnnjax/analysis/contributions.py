@@ -23,7 +23,9 @@ from rnnjax.probes.contributions.to_kernels import (
     first_update_share,
     kernels,
 )
-from rnnjax.probes.contributions.to_other_parameters import contributions
+from rnnjax.probes.contributions.to_other_parameters import (
+    contributions as contributions_of_others,
+)
 from rnnjax.probes.contributions.to_other_parameters import (
     signal_to_noise as signal_to_noise_of_free,
 )
@@ -102,7 +104,7 @@ def _free(
     found = {}
     for walk in seen.walks:
         noise = signal_to_noise_of_free(walk, last, walk.name in turned)
-        for name, part in contributions(walk, rule).items():
+        for name, part in contributions_of_others(walk, rule).items():
             size, whole = log10_sum(part.log10_norm), part.log10_gradient
             found[name] = {
                 "log10_contribution": part.log10_norm,
@@ -122,7 +124,7 @@ def log10_sum(log10: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
 
 
-def parameters(
+def contributions(
     total: Trace,
     last: jax.Array,
     optimizer: Optimizer,

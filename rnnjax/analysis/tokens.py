@@ -21,7 +21,7 @@ MOST_SUBSTITUTES = 24
 """Words that stand in for each word: the whole vocabulary if it is no larger."""
 
 
-def words(
+def tokens(
     model: SequenceModel,
     params: Params,
     batch: Batch,

@@ -48,7 +48,7 @@ VARIABLES = {
 }
 
 
-def learning(
+def updates(
     model: SequenceModel,
     params: Params,
     batch: Batch,

@@ -60,8 +60,8 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     Args:
         overrides: those of one training run, for a network at initialisation; or
             ``run=DIR`` with perhaps ``step=N``, for a run's parameters, and
-            ``run_code=true`` if its cell or task is of a file. Beside either
-            ``sections=flow,factors`` (``probe=light`` is ``sections=flow``), and
+            ``run_code=true`` if its cell or task is of a file. With either
+            ``sections=adjoints,factors`` (``probe=light`` is short for the first), and
             ``weight=V[0,0]`` for the chain rule of that weight.
 
     Raises:
@@ -215,7 +215,7 @@ def _figures_folder(home: Path, *names: str) -> Path:
 def _show(network: Network, look: Look) -> int:
     from rich.table import Table
 
-    from rnnjax.analysis.configured_run import examine_run, write_out
+    from rnnjax.analysis.configured_run import analyze_run, write_out
     from rnnjax.report.probe_page import write_page
     from rnnjax.report.probe_summary import legend, summary
     from rnnjax.store.atomic import make_folder, write_bytes
@@ -231,7 +231,7 @@ def _show(network: Network, look: Look) -> int:
         lines = rule.text(), "", rule.legend(), "", f"table: {file}"
         console().print(*lines, sep="\n", soft_wrap=True, markup=False)
         return 0
-    data = examine_run(network.config, network.params, look.sections)
+    data = analyze_run(network.config, network.params, look.sections)
     data.attrs = {"title": network.title, "configuration": network.subtitle}
     make_folder(network.folder)
     file = network.folder / "probe.nc"

@@ -126,7 +126,7 @@ for _name, _body in (
     )
 add(
     "a broken cell in a probe",
-    lambda: _said("return self.recur('W', h)", 15, "probe", "sections=flow"),
+    lambda: _said("return self.recur('W', h)", 15, "probe", "sections=adjoints"),
     "must",
 )
 

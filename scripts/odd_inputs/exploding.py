@@ -23,7 +23,7 @@ def seen(layer: Recurrent, x: Any, params: Any, *sections: str) -> Any:
         params,
         x,
         lambda y: y.astype(jnp.float32).sum(-1),
-        sections=sections or ("flow", "parameters"),
+        sections=sections or ("adjoints", "contributions"),
     )
 
 
@@ -34,7 +34,7 @@ def _linear(factor: float, steps: int) -> Any:
     params: Any = layer.init(jax.random.key(0), x)["params"]
     params["cell"]["U"] = jnp.full((1, 1), factor)
     params["cell"]["V"] = jnp.zeros((2, 1))
-    return seen(layer, x, params, "flow", "dynamics")
+    return seen(layer, x, params, "adjoints", "dynamics")
 
 
 def _powers(factor: float, steps: int) -> None:
@@ -109,8 +109,8 @@ def a_parameter_that_is_infinite() -> None:
 @case()
 def nan_in_one_example_leaves_the_others() -> None:
     layer, x, params = _grown(Elman(2, 3), 5, 1.0)
-    bad = seen(layer, x.at[2, 0, 0].set(jnp.nan), params, "flow")
-    good = seen(layer, x, params, "flow")
+    bad = seen(layer, x.at[2, 0, 0].set(jnp.nan), params, "adjoints")
+    good = seen(layer, x, params, "adjoints")
     a, b = (one.log10_adjoint.isel(example=1).values for one in (bad, good))
     expect(np.allclose(a, b, equal_nan=True), "the clean example changed")
     held = bad.log10_adjoint.isel(example=0).values
@@ -120,10 +120,10 @@ def nan_in_one_example_leaves_the_others() -> None:
 @case()
 def an_adjoint_in_sixteen_bits() -> None:
     layer, x, params = _grown(Elman(2, 4), 12, 1.0)
-    want = seen(layer, x, params, "flow").log10_adjoint.values
+    want = seen(layer, x, params, "adjoints").log10_adjoint.values
     half: Any = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (params, x))
     layer = Recurrent(Elman(2, 4, jnp.bfloat16))
-    got = seen(layer, half[1], half[0], "flow").log10_adjoint.values
+    got = seen(layer, half[1], half[0], "adjoints").log10_adjoint.values
     expect(np.allclose(got, want, atol=0.05), f"off by {np.abs(got - want).max()}")
 
 

@@ -27,7 +27,8 @@ def training_in_shards_with_64_bits() -> None:
 @case()
 def a_probe_with_64_bits() -> None:
     said = process(
-        "probe cell=gru task.distance=4 model.hidden=3 sections=flow".split(), **WIDE
+        "probe cell=gru task.distance=4 model.hidden=3 sections=adjoints".split(),
+        **WIDE,
     )
     expect("loss" in said, "no loss")
 

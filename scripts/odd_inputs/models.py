@@ -58,7 +58,7 @@ def compare(model: Any, x: jax.Array = INPUTS, params: Any = None, **how: Any) -
             x,
             squares,
             time_major=False,
-            sections=("parameters",),
+            sections=("contributions",),
             **how,
         )
     own = [one for one in said if issubclass(one.category, UserWarning)]

@@ -90,7 +90,7 @@ def nan_behind_the_end_in_a_probe_of_linen() -> None:
             behind(value),
             lambda y: (y**2).sum(-1),
             lengths=LENGTHS,
-            sections=("parameters",),
+            sections=("contributions",),
         )
         for value in (0.0, np.nan)
     )

@@ -55,7 +55,7 @@ def a_sweep_with_fewer_steps_on_the_command_line() -> None:
 
 def _loss(run: Path) -> str:
     """The line of the loss that `rnnjax probe` prints of a run."""
-    said = process(["probe", f"run={run}", "sections=flow"])  # it remembers no data
+    said = process(["probe", f"run={run}", "sections=adjoints"])  # it remembers no data
     lines = [line for line in said.splitlines() if re.search(r"\bloss\b", line)]
     expect(lines, "the probe prints no loss")
     return lines[0]

@@ -104,7 +104,7 @@ def _of_each_use(body: Body, first: str, second: str, flipped: bool) -> None:
 
     exact = jax.grad(total, (0, 1))(weights, weights)
     seen = rnnjax.probe(
-        model, params, INPUTS, squares, time_major=False, sections=("parameters",)
+        model, params, INPUTS, squares, time_major=False, sections=("contributions",)
     )
     for name, gradient in zip((first, second), exact, strict=True):
         for kernel in "ih":
@@ -138,7 +138,7 @@ def _held(loss: Body, want: Body | None = None, frozen: bool = False) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         found = rnnjax.probe(
-            model, given, INPUTS, loss, time_major=False, sections=("flow",)
+            model, given, INPUTS, loss, time_major=False, sections=("adjoints",)
         )
 
     def total(moved: Any) -> Any:
@@ -276,7 +276,7 @@ for _name, _file, _change, _read in (
         "a size edited in a run",
         "config.yaml",
         lambda text: text.replace(b"hidden: 3", b"hidden: 4"),
-        lambda run: process(["probe", f"run={run}", "sections=flow"]),
+        lambda run: process(["probe", f"run={run}", "sections=adjoints"]),
     ),
     (
         "a table that is cut off",

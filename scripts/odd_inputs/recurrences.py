@@ -106,7 +106,7 @@ def shares_of_a_first_rmsprop_update() -> None:
     def loss(y: Any) -> Any:
         return scale * jnp.sum(y**2, axis=-1)
 
-    data = rnnjax.probe(model, params, X, loss, sections=("parameters",))
+    data = rnnjax.probe(model, params, X, loss, sections=("contributions",))
     v, u, b = (np.asarray(params["cell"][k], np.float64) for k in ("V", "U", "b"))
     states = [np.zeros((2, 3))]
     for x in np.asarray(X, np.float64):

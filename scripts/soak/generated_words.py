@@ -169,7 +169,13 @@ def _search(rng: Rng, ground: Path) -> Words:
 def _probe(rng: Rng, ground: Path) -> Words:
     own = (
         *("step=1", "step=x", "run=nothing", "run=", "run=\x00", "run=.", "sections="),
-        *("sections=flow,nope", "sections=,", "weight=", "weight=V[0", "weight=V[9,9]"),
+        *(
+            "sections=adjoints,nope",
+            "sections=,",
+            "weight=",
+            "weight=V[0",
+            "weight=V[9,9]",
+        ),
         *("weight=nope[0,0]", "weight=V[-1,0]", "weight=V[9999999999999999999,0]"),
         *("run_code=maybe", "run_code=true", "probe=off", "step=-1", "run=pool"),
     )
