@@ -3,7 +3,9 @@
 Nothing named in a configuration is imported or executed; it is looked up here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar, cast
 
 from rnnjax.errors import unknown
@@ -57,3 +59,17 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def import_modules(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that what they register is found.
+
+    A new cell, task, optimizer or penalty is then one file and no more.
+
+    Args:
+        package: its name.
+        path: its ``__path__``.
+    """
+    for module in pkgutil.iter_modules(path):
+        if not module.ispkg:
+            importlib.import_module(f"{package}.{module.name}")

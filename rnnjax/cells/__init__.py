@@ -34,6 +34,10 @@ from rnnjax.cells.scrn import SCRN
 from rnnjax.cells.star import STAR
 from rnnjax.cells.ugrnn import UGRNN
 from rnnjax.cells.urnn import URNN
+from rnnjax.registry import import_modules
+
+
+import_modules(__name__, __path__)
 
 
 __all__ = [

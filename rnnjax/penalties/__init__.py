@@ -8,6 +8,10 @@ shows.
 from rnnjax.penalties.base import PENALTIES, NoPenalty, Penalty
 from rnnjax.penalties.flossing import Flossing
 from rnnjax.penalties.omega import OmegaPenalty
+from rnnjax.registry import import_modules
+
+
+import_modules(__name__, __path__)
 
 
 __all__ = ["PENALTIES", "Flossing", "NoPenalty", "OmegaPenalty", "Penalty"]

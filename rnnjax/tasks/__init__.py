@@ -13,6 +13,10 @@ from rnnjax.tasks.reviews import Reviews
 from rnnjax.tasks.temporal_order import TemporalOrder
 from rnnjax.tasks.text import Text
 from rnnjax.tasks.user_task import load_task_file
+from rnnjax.registry import import_modules
+
+
+import_modules(__name__, __path__)
 
 
 __all__ = [

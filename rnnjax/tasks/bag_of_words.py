@@ -3,8 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
 
 from rnnjax.tasks.base import Data
 from rnnjax.tasks.vocabulary import UNKNOWN
@@ -29,6 +27,10 @@ def bag_of_words_accuracy(data: Data, vocabulary: int, first_word: int) -> BagOf
         first_word: smaller tokens are padding or neutral words, which are left out; the
             unknown word counts.
     """
+    # a second of imports, for a baseline that few ask for
+    from scipy.sparse import csr_matrix
+    from sklearn.linear_model import LogisticRegression
+
     tokens = np.asarray(data["tokens"])
     row, step = np.nonzero((tokens == UNKNOWN) | (tokens >= first_word))
     counts = csr_matrix(

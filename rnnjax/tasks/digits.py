@@ -4,7 +4,6 @@ import dataclasses
 from typing import ClassVar
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from rnnjax.tasks.base import TASKS, Data
 from rnnjax.tasks.checks import check_choice
@@ -41,6 +40,8 @@ class Digits(PixelTask):
 
     def load(self) -> Data:
         """Images ``(1797, 64)``, labels, rows of each split."""
+        from sklearn.datasets import load_digits  # takes a second
+
         pixels, digits = map(np.asarray, load_digits(return_X_y=True))
         images = pixels.astype(np.uint8)
         order = np.random.default_rng(OWN_SEED).permutation(images.shape[1])
