@@ -16,7 +16,7 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.probes import log10_norms, trace
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.tasks import TASKS
 from rnnjax.training.build import forget_data, heldout, initial_params
 from tests.launch_samples import PROBE, SIZES
@@ -56,7 +56,7 @@ class Short(Adding):
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 @pytest.fixture

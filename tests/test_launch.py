@@ -17,7 +17,7 @@ from rnnjax.run import open_run
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import BEST, METRICS, PARAMS, PROBES, STATE, RunDir
 from rnnjax.sweeps import jobs as jobs_module
-from rnnjax.sweeps import packing, work
+from rnnjax.sweeps import packing, worker
 from rnnjax.sweeps.progress import LiveProgress, PackSize
 from rnnjax.sweeps.settings import CheckpointConfig, PackConfig
 from rnnjax.training.loop import PackTraining
@@ -29,7 +29,7 @@ from tests.training_samples import compiled, differing, tiny, train
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
 
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_probes_that_are_missing_are_computed(
     metrics, params = run.metrics(), run.params_bytes()
     assert run.has(PROBES)
     if computed:  # it is seen elsewhere what that gives
-        monkeypatch.setattr(work, "prefetch", lambda *arguments: [])
+        monkeypatch.setattr(worker, "prefetch", lambda *arguments: [])
     assert start(pool, jobs(*overrides, probe=probe)).computed == computed
     assert run.metrics().equals(metrics) and run.params_bytes() == params
 

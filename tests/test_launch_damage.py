@@ -306,16 +306,16 @@ def test_a_folder_that_was_renamed_is_still_the_run(pool):
 
 def test_a_run_that_another_process_made_under_another_name(pool, monkeypatch):
     """Both planned it; the second finds it when the claim is its own."""
-    from rnnjax.sweeps import work
+    from rnnjax.sweeps import worker
 
-    real = work.Work.packs
+    real = worker.Worker.packs
 
     def meanwhile(self, *arguments):
-        monkeypatch.setattr(work.Work, "packs", real)
+        monkeypatch.setattr(worker.Worker, "packs", real)
         start(pool, jobs("seed=2", "name=first"))
         return real(self, *arguments)
 
-    monkeypatch.setattr(work.Work, "packs", meanwhile)
+    monkeypatch.setattr(worker.Worker, "packs", meanwhile)
     start(pool, jobs("seed=2", "name=second"))
     assert len(params(pool)) == 3
 

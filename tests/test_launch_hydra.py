@@ -17,7 +17,7 @@ import rnnjax.report
 from rnnjax.cli import commands
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.sweeps import pack_run, work
+from rnnjax.sweeps import pack_run, worker
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.hydra_node import HYDRA
 from tests.launch_samples import OPINION, SIZES, jobs, start
@@ -70,7 +70,7 @@ class Notes(Callback):
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 # -- .hydra/ -----------------------------------------------------------------------

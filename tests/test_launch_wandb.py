@@ -9,7 +9,7 @@ import pytest
 from rnnjax.errors import UserError
 from rnnjax.store.rundir import METRICS
 from rnnjax.sweeps import copies as copying
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from tests.launch_samples import Witness, jobs, start
 from tests.training_samples import compiled
 from tests.wandb_samples import content, copies, without_account
@@ -19,7 +19,7 @@ from tests.wandb_samples import content, copies, without_account
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No account, and programs that are compiled once."""
     without_account(tmp_path, monkeypatch)
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 class Heard(Witness):

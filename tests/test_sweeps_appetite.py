@@ -15,7 +15,6 @@ from rnnjax.store.index import row_of
 from rnnjax.sweeps import appetite, axes, job_count, job_data
 from rnnjax.sweeps.appetite import check_needs, needs, totals
 from rnnjax.sweeps.hydra_session import session as axes_session
-from rnnjax.sweeps.packing import plan as planned_of
 from rnnjax.sweeps.settings import CheckpointConfig, LauncherConfig, LaunchSettings
 from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
@@ -193,15 +192,14 @@ def lacking(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 def test_a_launch_is_refused_from_its_own_need_on(tmp_path, monkeypatch):
     planned = jobs("seed=range(5)")
     pool = tmp_path / "runs"
-    ready = [planned_of(job) for job in planned]
-    everything = {one.identity for one in ready}
-    memory, _ = totals(needs(ready, everything, (), settings(pool)))
+    everything = {job.identity for job in planned}
+    memory, _ = totals(needs(planned, everything, (), settings(pool)))
     lacking(monkeypatch, memory - 1)
     with pytest.raises(UserError, match="a pack of 5 runs like .* pack.capacity"):
         start(pool, planned)
     assert not pool.exists()
     cluster = settings(pool, launcher=LauncherConfig("submitit_slurm"))
-    check_needs(needs(ready, everything, (), cluster), cluster)  # others compute it
+    check_needs(needs(planned, everything, (), cluster), cluster)  # others compute it
     lacking(monkeypatch, memory)
     assert start(pool, planned).failed == 0
     lacking(monkeypatch, 0)  # finished runs need nothing
@@ -209,7 +207,7 @@ def test_a_launch_is_refused_from_its_own_need_on(tmp_path, monkeypatch):
 
 
 def test_the_host_keeps_what_is_not_on_a_device(monkeypatch, tmp_path):
-    (one,) = map(planned_of, jobs())
+    (one,) = jobs()
     found = needs([one], {one.identity}, (), settings(tmp_path))
     of_host = sum(part.bytes for need in found for part in need.memory if part.host)
     lacking(monkeypatch, 1e12)
@@ -226,9 +224,8 @@ def test_the_host_keeps_what_is_not_on_a_device(monkeypatch, tmp_path):
 def test_disk_is_asked_for_before_a_launch(tmp_path, monkeypatch):
     pool = tmp_path / "deep" / "runs"
     planned = jobs("seed=0,1", probe="full")
-    ready = [planned_of(job) for job in planned]
-    everything = {one.identity for one in ready}
-    _, disk = totals(needs(ready, everything, (), settings(pool)))
+    everything = {job.identity for job in planned}
+    _, disk = totals(needs(planned, everything, (), settings(pool)))
     asked: list[Path] = []
 
     def full(place: Path) -> SimpleNamespace:
@@ -243,7 +240,7 @@ def test_disk_is_asked_for_before_a_launch(tmp_path, monkeypatch):
     (run, _) = start(pool, planned).runs
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
     known = {row_of(run).identity}
-    found = needs(ready, everything, known, settings(pool))
+    found = needs(planned, everything, known, settings(pool))
     assert [need.runs for need in found] == [1]  # the other is written over
     with pytest.raises(UserError, match="probe.steps"):
         start(pool, jobs("seed=2", "model.hidden=50", probe="full"))

@@ -117,13 +117,15 @@ def test_submitit_runs_an_array_of_packs(name, tmp_path, alone):
     assert os.listdir(tmp_path / "submitit") == [found.sweep.name]
 
 
-def test_a_parcel_is_queued_again_as_it_is(tmp_path):
+def test_a_share_is_queued_again_as_it_is(tmp_path):
     submitit = pytest.importorskip("submitit")
-    from rnnjax.sweeps.launchers.order import Parcel
+    from rnnjax.sweeps.launchers.assignment import Assignment
     from rnnjax.sweeps.launchers.slurm import Requeued
     from tests.launch_samples import settings
 
-    parcel = Parcel(tuple(jobs()), (), settings(tmp_path), "sweep", str(tmp_path))
-    queued = Requeued(parcel).checkpoint()
+    (job,) = jobs()
+    left = frozenset([job.identity])
+    share = Assignment((job,), {}, left, settings(tmp_path), "sweep")
+    queued = Requeued(share).checkpoint()
     assert isinstance(queued, submitit.helpers.DelayedSubmission)
-    assert queued.function.parcel == parcel
+    assert queued.function.share == share

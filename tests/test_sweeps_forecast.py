@@ -6,7 +6,7 @@ import pytest
 from rnnjax.cli.main import main
 from rnnjax.sweeps import forecast as forecasting
 from rnnjax.sweeps import jobs as jobs_module
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.sweeps.forecast import forecast
 from tests.launch_samples import SIZES, jobs, settings, start
 from tests.training_samples import compiled
@@ -15,7 +15,7 @@ from tests.training_samples import compiled
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    for module in (work, forecasting):
+    for module in (worker, forecasting):
         monkeypatch.setattr(module, "Compiled", compiled)
 
 

@@ -12,10 +12,10 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.store.claims import Claims
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import check_loaded, with_data
-from rnnjax.sweeps.launchers.order import Parcel
+from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings
@@ -27,14 +27,14 @@ from tests.training_samples import compiled, differing
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
     """Two runs, and one that diverges, in one pack."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "Compiled", compiled)
+        patch.setattr(worker, "Compiled", compiled)
         return start(tmp_path_factory.mktemp("packed"), sweep())
 
 
@@ -115,12 +115,12 @@ def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (job,) = with_data(jobs("seed=0", task=["task=reviews", f"task.path={file}"]))
     pool = LaunchSettings(out=str(tmp_path / "pool"))
-    parcel = Parcel((job,), (), pool, "sweep", str(tmp_path))
+    share = Assignment((job,), {}, frozenset([job.identity]), pool, "sweep")
     check_loaded([job])
     file.write_text("\n".join(lines).replace("bad film 3\t0", "bad film 3\t1"))
     forget_data()
     with pytest.raises(UserError, match="data of task=reviews have changed"):
-        parcel()
+        share.compute()
     assert not (tmp_path / "pool").exists()
 
 
@@ -131,7 +131,7 @@ def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):
     monkeypatch.setattr(
         PackRun, "_begin", lambda self, one: (begun.append(one), begin(self, one))[1]
     )
-    monkeypatch.setattr(work, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "WAIT_SECONDS", 0.01)
     basic = LauncherConfig("basic")
     results = {}
 
@@ -162,7 +162,7 @@ def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch)
         naps.append(sealed)
         holder.release(held)
 
-    monkeypatch.setattr(work, "time", SimpleNamespace(sleep=nap))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(sleep=nap))
     with holder:
         assert holder.take(held)
         found = start(tmp_path, planned)

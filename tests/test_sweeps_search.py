@@ -12,7 +12,7 @@ from rnnjax import sweeps
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.results import load
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.sweeps.search import search
 from rnnjax.sweeps.search_space import SearchConfig
 from tests.launch_samples import OPINION, SIZES, Witness
@@ -25,7 +25,7 @@ RATE = "lr=tag(log,interval(1e-3,1e-1))"
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 def found(tmp_path, *words, **options):

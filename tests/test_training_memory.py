@@ -8,8 +8,6 @@ import pytest
 from jax.sharding import Mesh
 
 from rnnjax.sweeps.forecast import forecast
-from rnnjax.sweeps.packing import Planned
-from rnnjax.sweeps.packing import plan as planned_of
 from rnnjax.sweeps.settings import LaunchSettings, PackConfig
 from rnnjax.sweeps.slots import ROOM, Slots
 from rnnjax.training import rehearse
@@ -21,22 +19,18 @@ from tests.launch_samples import jobs
 from tests.training_samples import compiled, differing, tiny, train, trained
 
 
-def planned(*overrides: str) -> list[Planned]:
-    return [planned_of(job) for job in jobs(*overrides)]
-
-
 def test_places_of_small_and_of_large_runs():
     slots = Slots(run_mesh(), PackConfig())
-    small = planned("seed=range(3)")
+    small = jobs("seed=range(3)")
     for members in (small, small[:1]):
         assert slots.places(members) == (slots.mesh, PLACES)
-    large = planned("seed=range(5)", "model.hidden=3000")
+    large = jobs("seed=range(5)", "model.hidden=3000")
     mesh, places = slots.places(large[:1])
     assert (mesh.devices.tolist(), places) == ([slots.mesh.devices[0]], 2)
     assert slots.places(large) == (slots.mesh, 3)
     state = 3 * 4 * 3000 * 3000  # and a little more
     assert slots(large[0]) <= 2 * PLACES and slots(large[0]) * state <= 2 * ROOM
-    larger = planned("model.hidden=9000")
+    larger = jobs("model.hidden=9000")
     assert slots(larger[0]) == 2 * 2
     asked = Slots(run_mesh(), PackConfig(capacity=4))
     assert asked.places(large[:1]) == (asked.mesh, 4)

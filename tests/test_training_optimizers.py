@@ -13,7 +13,7 @@ import pytest
 from rnnjax.cli.listing import entries
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.optimizers import OPTIMIZERS
 from rnnjax.training.optimizers.of_optax import FORMULAS, OptaxOptimizer
@@ -27,7 +27,7 @@ OPTAX = [name for name, kind in OPTIMIZERS.items() if issubclass(kind, OptaxOpti
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 def tree(seed: int) -> Any:

@@ -1,6 +1,5 @@
 """Runs side by side under `vmap`, as on a GPU, held to the same runs alone."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import plan as planned_of
 from rnnjax.sweeps.settings import PackConfig
 from rnnjax.training import capacity
 from rnnjax.training.build import signature
@@ -29,7 +27,7 @@ SIDE_BY_SIDE = PackConfig(how="vmap")
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 def distance(one: Any, other: Any) -> float:
@@ -94,12 +92,8 @@ def test_a_decomposition_is_never_batched_on_a_cpu(monkeypatch):
 
 def packs_of(asked: list[Job], config: PackConfig) -> list[int]:
     """Sizes of the packs that a launch would make."""
-    planned = [
-        dataclasses.replace(planned_of(job), identity=str(i))
-        for i, job in enumerate(asked)
-    ]
-    made = work.Work(settings(Path("nowhere"), pack=config), "")
-    packs = made.packs(planned, {}, {one.identity for one in planned})
+    made = worker.Worker(settings(Path("nowhere"), pack=config), "")
+    packs = made.packs(asked, {}, {job.identity for job in asked})
     return [len(pack.members) for pack in packs]
 
 

@@ -24,7 +24,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import CONFIG, MANIFEST, RunDir
-from rnnjax.sweeps import user_files, work
+from rnnjax.sweeps import user_files, worker
 from tests.launch_samples import PROBE, SIZES
 from tests.test_api import CELL, TASK
 from tests.training_samples import compiled
@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cell.py").write_text(CELL)
     (folder / "task.py").write_text(TASK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "Compiled", compiled)
+        patch.setattr(worker, "Compiled", compiled)
         rnnjax.train(*words(folder), out=folder / "pool")
     return folder / "pool"
 
@@ -165,7 +165,7 @@ def test_a_run_that_contradicts_itself_is_refused(foreign, lie):
 
 def test_what_train_returns_was_named_by_the_user(made, foreign, monkeypatch):
     """… unless the pool holds other code under the identity of the run."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
     run = rnnjax.train(*words(made.parent), out=made)
     assert run.apply([[[1.0, 0.0]]]).shape == (1, 1)
     assert rnnjax.open_run(run.path).apply([[[1.0, 0.0]]]) == run.apply([[[1.0, 0.0]]])

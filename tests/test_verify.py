@@ -25,7 +25,7 @@ from rnnjax.store.rundir import (
     STATE,
     RunDir,
 )
-from rnnjax.sweeps import work
+from rnnjax.sweeps import worker
 from rnnjax.sweeps.promises import TOLERANCE, UPDATES
 from rnnjax.sweeps.settings import PackConfig
 from rnnjax.sweeps.verifying import Verdict, verify
@@ -45,7 +45,7 @@ Change = Callable[[RunDir], None]
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""
-    monkeypatch.setattr(work, "Compiled", compiled)
+    monkeypatch.setattr(worker, "Compiled", compiled)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short runs in a pack, the first best at step 6, and a longer one."""
     pool = tmp_path_factory.mktemp("verify") / "pool"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "Compiled", compiled)
+        patch.setattr(worker, "Compiled", compiled)
         sizes = [f"steps={SHORT}", "probe.steps=[0,4,7,25]", "probe.keep_params=true"]
         assert start(pool, jobs("seed=4,5", *sizes, probe="full"), pack=ANY).failed == 0
         longer = [f"steps={LONG}", *sizes[1:]]
@@ -375,7 +375,7 @@ def verdicts(
             change(copy)
             copies.append(copy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "Compiled", compiled)
+        patch.setattr(worker, "Compiled", compiled)
         found = verify(copies)
     return dict(zip([*SHORT_CASES, *LONG_CASES], found, strict=True))
 

@@ -15,7 +15,6 @@ import jax
 from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import Planned
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
 from rnnjax.training.build import signature
@@ -45,7 +44,7 @@ class Need:
 
 
 def needs(
-    planned: Sequence[Planned],
+    jobs: Sequence[Job],
     unfinished: Container[str],
     known: Container[str],
     settings: LaunchSettings,
@@ -53,25 +52,25 @@ def needs(
     """What the unfinished runs of a launch take, by kind.
 
     Args:
-        planned: all runs of the launch.
+        jobs: all runs of the launch.
         unfinished: identities of those that are to be computed.
         known: identities of all runs that the pool holds in any state.
         settings: of the launch.
     """
-    groups: dict[Hashable, list[Planned]] = {}
-    for one in planned:
+    groups: dict[Hashable, list[Job]] = {}
+    for one in jobs:
         if one.identity in unfinished:
             groups.setdefault(one.shared, []).append(one)
     slots = Slots(run_mesh(settings.pack.devices), settings.pack)
     found = []
     for members in groups.values():
         first = members[0]
-        demand = demand_of(first.job.config, first.signature)
+        demand = demand_of(first.config, first.signature)
         together = _together(members, slots, settings)
         new = sum(one.identity not in known for one in members)
         found.append(
             Need(
-                first.job.name,
+                first.name,
                 together,
                 tuple(demand.training(together)),
                 new,
@@ -176,9 +175,7 @@ def in_a_line(memory: int, disk: int, settings: LaunchSettings) -> str:
     )
 
 
-def _together(
-    members: Sequence[Planned], slots: Slots, settings: LaunchSettings
-) -> int:
+def _together(members: Sequence[Job], slots: Slots, settings: LaunchSettings) -> int:
     """Runs that certainly share a pack; side by side, memory decides how many."""
     if settings.launcher.name != "packed":
         return 1

@@ -22,14 +22,13 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from rnnjax.errors import UserError, one_line, unknown
+from rnnjax.sweeps.grid import ZIP, Axis, entries, refuse_twice
 from rnnjax.sweeps.hydra_session import Session, sentence
 from rnnjax.sweeps.job_count import check_count, check_list
-from rnnjax.sweeps.points import Axis
 from rnnjax.sweeps.quoting import as_typed, quote_references
 from rnnjax.sweeps.schema import as_text, unknown_key
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.user_files import KINDS, reference
-from rnnjax.sweeps.zipped import ZIP, entries, refuse_twice
 
 
 def parse_axes(

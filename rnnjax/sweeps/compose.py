@@ -11,15 +11,14 @@ from typing import Any
 
 from rnnjax.devices import check_settings
 from rnnjax.errors import UserError
-from rnnjax.sweeps import zipped
+from rnnjax.sweeps import grid
 from rnnjax.sweeps.axes import parse_axes
+from rnnjax.sweeps.grid import Axis, Point, product, size
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
 from rnnjax.sweeps.job_count import check_count, most_jobs
 from rnnjax.sweeps.jobs import Job, make_job, task_length
-from rnnjax.sweeps.points import Axis, Point
-from rnnjax.sweeps.products import product, size
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
 from rnnjax.sweeps.resolve import resolve
 from rnnjax.sweeps.settings import LaunchSettings
@@ -141,10 +140,10 @@ def _with_experiment(
         several = values if isinstance(values, list) else [values]
         words.append(f"{key}={','.join(map(quoted_unless_call, several))}")
     axes = parse_axes(words, hydra, most)
-    if zipped.ZIP in axes:  # what is given goes before what an experiment states
-        axes[zipped.ZIP] = zipped.without(axes[zipped.ZIP], given)
-    if zipped.ZIP in given:
-        for key in zipped.keys_of(given[zipped.ZIP]):
+    if grid.ZIP in axes:  # what is given goes before what an experiment states
+        axes[grid.ZIP] = grid.without(axes[grid.ZIP], given)
+    if grid.ZIP in given:
+        for key in grid.keys_of(given[grid.ZIP]):
             axes.pop(key, None)
     axes |= given
     own = {} if name == "none" else {"experiment": Axis("experiment", (name,))}

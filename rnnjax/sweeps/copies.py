@@ -11,7 +11,7 @@ from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
 from rnnjax.store.wandb_place import Place, place
-from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.settings import TrackerConfig
 
 
@@ -67,7 +67,7 @@ class Copies:
     def complete(
         self,
         pool: Pool,
-        planned: Sequence[Planned],
+        jobs: Sequence[Job],
         rows: Mapping[str, Row],
         group: str,
     ) -> list[Path]:
@@ -78,7 +78,7 @@ class Copies:
         Returns:
             The root of W&B's folder, once for each copy that was made now.
         """
-        asked = [one for one in planned if one.job.tracker.name == "wandb"]
+        asked = [one for one in jobs if one.tracker.name == "wandb"]
         rooted: list[Path] = []
         if not asked:
             return rooted
@@ -88,7 +88,7 @@ class Copies:
                 if row is None or not row.is_finished or not claims.take(one.identity):
                     continue
                 run = RunDir(pool.path / row.folder)
-                root = self.add(run, one.job.tracker, group)
+                root = self.add(run, one.tracker, group)
                 rooted += [root] if root else []
                 claims.release(one.identity)
         return rooted

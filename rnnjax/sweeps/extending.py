@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from flax.serialization import msgpack_restore, msgpack_serialize
@@ -12,36 +12,37 @@ from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import STATE, RunDir
-from rnnjax.sweeps.packing import Planned, PlannedPack
+from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import JobPack
 from rnnjax.training.config import ProbeConfig
 from rnnjax.training.continuation import Continuation
 
 
-def wrap(planned: Planned, kept: Continuation) -> bytes:
+def wrap(job: Job, kept: Continuation) -> bytes:
     """The state of a run with what has to be equal where it is resumed from."""
-    probe = dataclasses.asdict(planned.job.config.probe)
-    entries = {"source": planned.source, "probe": json.dumps(probe)}
+    probe = dataclasses.asdict(job.config.probe)
+    entries = {"source": job.source, "probe": json.dumps(probe)}
     entries["environment"] = json.dumps(deciding())
     return msgpack_serialize(entries | {"run": kept.to_bytes()})
 
 
 def with_starts(
     pool: Pool,
-    planned: Sequence[Planned],
+    jobs: Sequence[Job],
     rows: Mapping[str, Row],
-    unfinished: set[str],
-) -> list[Planned]:
+    unfinished: Set[str],
+) -> list[Job]:
     """The runs with the shorter run that each of `unfinished` can resume from.
 
     Of several the longest is taken whose state was kept by the same code and probes, in
     the same environment.
     Each also gets the directory that the pool has of it.
     """
-    planned = [
+    jobs = [
         dataclasses.replace(one, folder=rows[one.identity].folder)
         if one.identity in rows
         else one
-        for one in planned
+        for one in jobs
     ]
     shorter: dict[str, list[Row]] = {}
     for row in sorted(rows.values(), key=_steps, reverse=True):
@@ -51,25 +52,25 @@ def with_starts(
         _with_start(pool, one, shorter.get(one.lineage, ()))
         if one.identity in unfinished
         else one
-        for one in planned
+        for one in jobs
     ]
 
 
-def _with_start(pool: Pool, planned: Planned, shorter: Sequence[Row]) -> Planned:
+def _with_start(pool: Pool, job: Job, shorter: Sequence[Row]) -> Job:
     for row in shorter:
-        if _steps(row) < planned.schedule.steps:
-            kept = _usable(RunDir(pool.path / row.folder), planned)
+        if _steps(row) < job.schedule.steps:
+            kept = _usable(RunDir(pool.path / row.folder), job)
             if kept is not None:
                 start = {"start": kept.step, "start_folder": row.folder}
-                return dataclasses.replace(planned, **start)
-    return planned
+                return dataclasses.replace(job, **start)
+    return job
 
 
 def _steps(row: Row) -> int:
     return row.facts["steps"]
 
 
-def continued(pool: Pool, pack: PlannedPack) -> list[Continuation]:
+def continued(pool: Pool, pack: JobPack) -> list[Continuation]:
     """What all members of a pack resume from; empty if one of them starts anew."""
     if not pack.members[0].start or pack.checkpoint.members():
         return []
@@ -78,7 +79,7 @@ def continued(pool: Pool, pack: PlannedPack) -> list[Continuation]:
     return [one for one in kept if one] if same else []
 
 
-def _usable(run: RunDir, planned: Planned) -> Continuation | None:
+def _usable(run: RunDir, job: Job) -> Continuation | None:
     """The stored state of a shorter run if the same code and probes made it.
 
     In another environment (`deciding`) a run begins anew: a manifest has one alone.
@@ -86,7 +87,7 @@ def _usable(run: RunDir, planned: Planned) -> Continuation | None:
     if not run.has(STATE):
         return None
     try:
-        if run.manifest().lineage != planned.lineage:
+        if run.manifest().lineage != job.lineage:
             return None
         entries: Any = msgpack_restore(run.state_bytes())
         source, probe = entries["source"], ProbeConfig(**json.loads(entries["probe"]))
@@ -94,11 +95,11 @@ def _usable(run: RunDir, planned: Planned) -> Continuation | None:
         kept = Continuation.from_bytes(entries["run"])
     except (UserError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Computed from the start: slower, and the same numbers.
-    asked = planned.job.config.probe
+    asked = job.config.probe
     fits = (
-        source == planned.source
+        source == job.source
         and where == deciding()
-        and kept.step < planned.schedule.steps
+        and kept.step < job.schedule.steps
         and _finely(probe) == _finely(asked)
         and _before(probe.steps, kept.step) == _before(asked.steps, kept.step)
     )

@@ -13,7 +13,7 @@ from rnnjax.sweeps.appetite import needs, totals
 from rnnjax.sweeps.extending import with_starts
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, plan
+from rnnjax.sweeps.packing import JobPack, make_packs
 from rnnjax.sweeps.reuse import held, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
@@ -72,16 +72,16 @@ def forecast(
         UserError: as `rnnjax.sweeps.launch.launch`, stale runs aside.
     """
     pool = Pool(Path(settings.out))
-    planned = without_twins([plan(job) for job in with_data(jobs)])
+    jobs = without_twins(with_data(jobs))
     rows = {row.identity: row for row in pool.rows()}
-    fresh, stale = held(rows, planned)
+    fresh, stale = held(rows, jobs)
     done = fresh if settings.stale == "rerun" else fresh | stale
-    unfinished = {one.identity for one in planned} - done
+    unfinished = {one.identity for one in jobs} - done
     slots = Slots(run_mesh(settings.pack.devices), settings.pack)
-    planned = with_starts(pool, planned, rows, unfinished)
-    packs = make_packs(planned, unfinished, pool.path, slots)
-    groups: dict[Signature, list[Planned]] = {}
-    for one in planned:
+    jobs = with_starts(pool, jobs, rows, unfinished)
+    packs = make_packs(jobs, unfinished, pool.path, slots)
+    groups: dict[Signature, list[Job]] = {}
+    for one in jobs:
         groups.setdefault(one.signature, []).append(one)
     found = []
     for signature, members in groups.items():
@@ -93,7 +93,7 @@ def forecast(
 
 
 def _tried(
-    packs: Sequence[PlannedPack], slots: Slots, settings: LaunchSettings
+    packs: Sequence[JobPack], slots: Slots, settings: LaunchSettings
 ) -> list[Rehearsal]:
     """Packs of one signature, compiled and, where they fit, timed."""
     programs: dict[tuple[Mesh, int], Compiled] = {}
@@ -103,13 +103,13 @@ def _tried(
         if place not in programs:
             signature = pack.members[0].signature
             programs[place] = Compiled(signature, *place, settings.pack.how)
-        found.append(rehearse(programs[place], [m.job.config for m in pack.members]))
+        found.append(rehearse(programs[place], [m.config for m in pack.members]))
     return found
 
 
 def _group(
-    members: Sequence[Planned],
-    packs: Sequence[PlannedPack],
+    members: Sequence[Job],
+    packs: Sequence[JobPack],
     unfinished: set[str],
     stale: set[str],
     rows: dict[str, Row],
@@ -128,10 +128,10 @@ def _group(
         compiling = max((one.compile_seconds for one in tried), default=0.0)
     elif pace := _pace(members, rows):
         seconds = pace * steps
-    config, signature = members[0].job.config, members[0].signature
+    config, signature = members[0].config, members[0].signature
     layers = f" × {config.model.layers}" if config.model.layers > 1 else ""
     return Group(
-        labels=tuple(dict.fromkeys(one.job.label for one in members)),
+        labels=tuple(dict.fromkeys(one.label for one in members)),
         task=f"{config.task}, T = {signature.spec.length}",
         sizes=f"{config.cell} {config.model.hidden}{layers}, B = {config.batch}",
         runs=len(members),
@@ -146,7 +146,7 @@ def _group(
     )
 
 
-def _pace(members: Sequence[Planned], rows: dict[str, Row]) -> float | None:
+def _pace(members: Sequence[Job], rows: dict[str, Row]) -> float | None:
     """Wall seconds an update of those members that the pool holds, in the middle."""
     facts = [rows[one.identity].facts for one in members if one.identity in rows]
     known = [

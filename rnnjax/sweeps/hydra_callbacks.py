@@ -27,7 +27,7 @@ from rnnjax.errors import UserError, one_line, unknown
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import sentence
-from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.jobs import Job
 
 
 KEY = "hydra.callbacks"
@@ -84,47 +84,47 @@ class HydraCallbacks:
 
     def __init__(self, node: HydraNode) -> None:
         self.node = node
-        self._planned: Sequence[Planned] = ()
+        self._jobs: Sequence[Job] = ()
         known = {"hydra": {"callbacks": dict(node.callbacks)}}
         try:
             self.callbacks = Callbacks(OmegaConf.create(known))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{KEY}: {sentence(error)}") from None
 
-    def begin(self, planned: Sequence[Planned], paths: Sequence[Path]) -> None:
+    def begin(self, jobs: Sequence[Job], paths: Sequence[Path]) -> None:
         """Tell that a launch begins; nothing can go wrong with its jobs any more.
 
         Args:
-            planned: all runs of the launch.
+            jobs: all runs of the launch.
             paths: where they are or will be, in one pool.
         """
         if not self.callbacks.callbacks:
             return
-        self._planned = planned
+        self._jobs = jobs
         if self.node.multirun:
             node = self.node.of_pool(paths[0].parent)
-            self.config = _struct({**planned[0].job.stored, "hydra": node})
+            self.config = _struct({**jobs[0].stored, "hydra": node})
             with _known(self.config):
                 self.callbacks.on_multirun_start(self.config, config_name="config")
             return
-        self.config = _config(planned[0], paths[0])
+        self.config = _config(jobs[0], paths[0])
         with _known(self.config):
             self.callbacks.on_run_start(self.config, config_name="config")
             self.callbacks.on_job_start(self.config, task_function=outcome)
 
     def end(self, paths: Sequence[Path]) -> None:
         """Tell of the jobs, which have ended all; `paths` as of `begin`, by now."""
-        for planned, path in zip(self._planned, paths, strict=False):
-            config = _config(planned, path) if self.node.multirun else self.config
+        for jobs, path in zip(self._jobs, paths, strict=False):
+            config = _config(jobs, path) if self.node.multirun else self.config
             with _known(config):
                 if self.node.multirun:
                     self.callbacks.on_job_start(config, task_function=outcome)
-                self.returned = _returned(config, planned.job.overrides)
+                self.returned = _returned(config, jobs.overrides)
                 self.callbacks.on_job_end(config, job_return=self.returned)
 
     def close(self) -> None:
         """Tell that the command has done all it does."""
-        if not self._planned:
+        if not self._jobs:
             return
         with _known(self.config):
             named: dict[str, Any] = {"config_name": "config"}
@@ -148,8 +148,7 @@ def outcome(config: DictConfig) -> dict[str, Any]:
     return dict(manifest.results)
 
 
-def _config(planned: Planned, path: Path) -> DictConfig:
-    job = planned.job
+def _config(job: Job, path: Path) -> DictConfig:
     node = job.hydra.of(job.number, job.overrides, path)
     return _struct({**job.stored, "hydra": node})
 

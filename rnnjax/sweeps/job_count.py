@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rnnjax.checks import check_range
 from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
+from rnnjax.sweeps.grid import ZIP
 from rnnjax.sweeps.schema import Field
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.zipped import ZIP
 from rnnjax.training.sizes import in_bytes
 
 

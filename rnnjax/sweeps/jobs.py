@@ -5,6 +5,7 @@ import functools
 import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -18,17 +19,18 @@ from rnnjax.recurrence.layer import Recurrent
 from rnnjax.registry import Registry
 from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
+from rnnjax.store.rundir import run_path
 from rnnjax.store.source import imported, parsed, source_digest
+from rnnjax.sweeps.grid import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
-from rnnjax.sweeps.points import Point
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.user_task import where_in
-from rnnjax.training.build import build_cell
+from rnnjax.training.build import build_cell, signature
 from rnnjax.training.config import (
     BackpropConfig,
     EvalConfig,
@@ -40,6 +42,8 @@ from rnnjax.training.config import (
     options,
 )
 from rnnjax.training.optimizers import OPTIMIZERS
+from rnnjax.training.program import Signature
+from rnnjax.training.schedule import Schedule, schedule_of
 from rnnjax.training.schedules import SCHEDULES
 
 
@@ -66,6 +70,10 @@ class Job:
         data: SHA-256 of its data (see `with_data`); None if it reads none.
         hydra: Hydra's node, as far as jobs share it.
         number: place in its sweep, from 0.
+        start: the updates of a shorter run that it resumes from; 0: none.
+        start_folder: the directory of that run, in the pool.
+        folder: the directory of this run, where the pool has one already; it may have
+            another name.
     """
 
     config: RunConfig
@@ -78,6 +86,9 @@ class Job:
     data: str | None = None
     hydra: HydraNode = HydraNode()
     number: int = 0
+    start: int = 0
+    start_folder: str = ""
+    folder: str = ""
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -95,17 +106,17 @@ class Job:
         """Equal for jobs that compute the same."""
         return self.config, tuple(sorted(self.digests.items()))
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """The name of the run among all others."""
         return identity(self.resolved, self.digests, numerics=numerics())
 
-    @property
+    @functools.cached_property
     def lineage(self) -> str:
         """What it shares with runs that differ in `steps` alone."""
         return lineage(self.resolved, self.digests, numerics=numerics())
 
-    @property
+    @functools.cached_property
     def source(self) -> str:
         """Digest of the code that decides its numbers."""
         kinds = CELLS[self.config.cell], TASKS[self.config.task]
@@ -115,6 +126,29 @@ class Job:
         for file in self.files:
             roots.update(imported(parsed(file.content)))
         return source_digest({*roots, *PROGRAM})
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """What its compiled program depends on."""
+        return signature(self.config)
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        """When the host looks at it."""
+        return schedule_of(self.config)
+
+    @property
+    def shared(self) -> Hashable:
+        """All that the runs of one pack have in common."""
+        looks = self.schedule, self.config.eval, self.config.probe, self.start
+        data = tuple(sorted(self.digests.items()))
+        return self.signature, looks, data, self.source
+
+    def path(self, pool: Path) -> Path:
+        """The directory of the run."""
+        if self.folder:
+            return pool / self.folder
+        return run_path(pool, self.name, self.identity)
 
 
 def make_job(

@@ -16,8 +16,8 @@ from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.job_data import check_loaded, with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
-from rnnjax.sweeps.launchers.order import Order
-from rnnjax.sweeps.packing import Planned, clear_leftovers, plan, set_aside_checkpoints
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.packing import clear_leftovers, set_aside_checkpoints
 from rnnjax.sweeps.progress import Progress, Warnings
 from rnnjax.sweeps.reuse import finished, without_damaged, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
@@ -65,56 +65,55 @@ def launch(
     """
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
-    planned = without_twins([plan(job) for job in with_data(jobs)])
-    check_loaded(one.job for one in planned)
+    jobs = without_twins(with_data(jobs))
+    check_loaded(one for one in jobs)
     told = progress or Warnings()
     warn = told.warn
-    rows = _whole(pool, planned)
-    there, stale = finished(pool, rows, planned, settings.stale)
-    unfinished = {one.identity for one in planned} - there
-    check_needs(needs(planned, unfinished, rows, settings), settings)
+    rows = _whole(pool, jobs)
+    there, stale = finished(pool, rows, jobs, settings.stale)
+    unfinished = {one.identity for one in jobs} - there
+    check_needs(needs(jobs, unfinished, rows, settings), settings)
     set_aside_checkpoints(pool.path, warn)
-    sweep = record_sweep(pool, planned, settings, command)
+    sweep = record_sweep(pool, jobs, settings, command)
     copies = Copies()
-    order = Order(tuple(planned), rows, unfinished, settings, sweep.name, told, copies)
+    left = frozenset(unfinished)
+    assignment = Assignment(tuple(jobs), rows, left, settings, sweep.name)
     if callbacks:
         known = {key: row for key, row in rows.items() if key not in unfinished}
-        callbacks.begin(planned, _paths(pool, planned, known))
-    failed = launcher(order)
+        callbacks.begin(jobs, _paths(pool, jobs, known))
+    failed = launcher(assignment, told, copies)
     rows = {row.identity: row for row in pool.rows()}
     clear_leftovers(pool, rows)
-    later = copies.complete(pool, planned, rows, sweep.name)
+    later = copies.complete(pool, jobs, rows, sweep.name)
     copies.tell(later, told.say, warn)
-    known = (rows.get(one.identity) for one in planned)
+    known = (rows.get(one.identity) for one in jobs)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:
-        callbacks.end(_paths(pool, planned, rows))
+        callbacks.end(_paths(pool, jobs, rows))
     return LaunchResult(sweep, runs, len(unfinished), failed, stale)
 
 
-def _whole(pool: Pool, planned: Sequence[Planned]) -> dict[str, Row]:
+def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
     """The rows of the pool by identity, without planned runs that are damaged."""
-    asked = {one.identity for one in planned}
+    asked = {one.identity for one in jobs}
     rows = {row.identity: row for row in pool.mend()}
     wanted = {key: row for key, row in rows.items() if key in asked}
     lost = wanted.keys() - without_damaged(pool, wanted).keys()
     return {key: row for key, row in rows.items() if key not in lost}
 
 
-def _paths(
-    pool: Pool, planned: Sequence[Planned], rows: Mapping[str, Row]
-) -> list[Path]:
+def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Path]:
     """Where runs lie, by the rows of those that are there: one may have other names."""
     return [
         pool.path / rows[one.identity].folder
         if one.identity in rows
         else one.path(pool.path)
-        for one in planned
+        for one in jobs
     ]
 
 
 def record_sweep(
-    pool: Pool, planned: Sequence[Planned], settings: LaunchSettings, command: str
+    pool: Pool, jobs: Sequence[Job], settings: LaunchSettings, command: str
 ) -> Path:
     """Write ``sweep.json`` in a folder of its own."""
     created = now()
@@ -132,9 +131,9 @@ def record_sweep(
                 tries += 1
                 folder = pool.path / SWEEPS / f"{name}-{stamp}-{tries}"
     groups: dict[str, tuple[str, ...]] = {}
-    for one in planned:
-        groups[one.job.label] = (*groups.get(one.job.label, ()), one.identity)
-    runs = tuple(one.identity for one in planned)
+    for one in jobs:
+        groups[one.label] = (*groups.get(one.label, ()), one.identity)
+    runs = tuple(one.identity for one in jobs)
     write_sweep(
         folder, SweepRecord(folder.name, command, created, runs, pool.path, groups)
     )

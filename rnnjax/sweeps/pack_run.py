@@ -1,7 +1,7 @@
 """One pack: its runs begun, trained and sealed, or closed without a result."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rnnjax.store.writing import begin_run, finish_run, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import Planned, PlannedPack
+from rnnjax.sweeps.packing import JobPack
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.sealing import seal
 from rnnjax.sweeps.slots import slots_of
@@ -54,11 +54,11 @@ class PackRun:
 
     def run(
         self,
-        pack: PlannedPack,
+        pack: JobPack,
         ready: "Future[PackTraining]",
-        unfinished: set[str],
+        unfinished: Set[str],
         claims: Claims,
-    ) -> tuple[int, list[Planned]]:
+    ) -> tuple[int, list[Job]]:
         """Train a pack and seal its runs, mirrored to W&B.
 
         Returns:
@@ -85,7 +85,7 @@ class PackRun:
                         lost += 1
                         self.progress.warn(f"1 run failed: {error}")
                         continue
-                    noted.append(sealers.submit(_note, left[i][0], member.job))
+                    noted.append(sealers.submit(_note, left[i][0], member))
                 if not left:
                     return lost, []
                 training = ready.result()
@@ -102,7 +102,7 @@ class PackRun:
             for i, done in sealing.items():
                 if not done.exception():
                     del left[i]
-                    tracker = wanted.pop(i).job.tracker
+                    tracker = wanted.pop(i).tracker
                     self.pool.add(done.result())
                     self.copies.add(done.result(), tracker, self.group)
             for i in left.keys() & sealing.keys():
@@ -155,35 +155,34 @@ class PackRun:
                 self.pool.add(run)
         return without, overtaken
 
-    def _place(self, planned: Planned) -> Path:
+    def _place(self, job: Job) -> Path:
         """The directory of a run; not one that holds another run, moved by hand."""
-        path, number = planned.path(self.pool.path), 1
-        while _holds_another(RunDir(path), planned.identity):
+        path, number = job.path(self.pool.path), 1
+        while _holds_another(RunDir(path), job.identity):
             number += 1
-            name = f"{planned.job.name}.{number}"
-            path = run_path(self.pool.path, name, planned.identity)
+            name = f"{job.name}.{number}"
+            path = run_path(self.pool.path, name, job.identity)
         return path
 
-    def _begin(self, planned: Planned) -> Begun:
+    def _begin(self, job: Job) -> Begun:
         """Make the run directory, with status running.
 
         What is there and damaged goes to quarantine.
         """
-        job = planned.job
         manifest = Manifest(
-            identity=planned.identity,
-            lineage=planned.lineage,
+            identity=job.identity,
+            lineage=job.lineage,
             name=job.name,
             status="running",
             environment=self.environment,
-            source_digest=planned.source,
+            source_digest=job.source,
             digests=job.digests,
-            task=dataclasses.asdict(planned.signature.spec),
+            task=dataclasses.asdict(job.signature.spec),
             created=now(),
             seeds={"seed": job.config.seed},
-            metric=planned.signature.spec.metric,
+            metric=job.signature.spec.metric,
         )
-        path = self._place(planned)
+        path = self._place(job)
         if why := damage(RunDir(path)):
             self.progress.warn(set_aside(path, self.pool.path, why))
         run = begin_run(path, job.stored, manifest)
@@ -208,7 +207,7 @@ def _is_sealed(run: RunDir, begun: Manifest) -> bool:
     return found.is_finished and found.created == begun.created
 
 
-def _kept(pack: PlannedPack, runs: int) -> str:
+def _kept(pack: JobPack, runs: int) -> str:
     """What an interruption leaves of a pack."""
     steps = pack.members[0].schedule.steps
     try:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 from rnnjax.errors import UserError
@@ -13,61 +13,14 @@ from rnnjax.store.index import Row
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import set_aside
-from rnnjax.store.rundir import run_path
 from rnnjax.sweeps.jobs import Job
-from rnnjax.training.build import signature
-from rnnjax.training.program import Signature
-from rnnjax.training.schedule import Schedule, schedule_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
-    """A job with its identity and what it can share.
-
-    Attributes:
-        job: what to run.
-        identity: its name among all runs.
-        lineage: what it shares with shorter and longer runs.
-        source: digest of the code that decides its numbers.
-        signature: of the compiled program.
-        schedule: when the host looks.
-        data: digests of data and user files; equal in one pack.
-        start: the updates of a shorter run that it resumes from; 0: none.
-        start_folder: the directory of that run, in the pool.
-        folder: the directory of this run, where the pool has one already; it may have
-            another name.
-    """
-
-    job: Job
-    identity: str
-    lineage: str
-    source: str
-    signature: Signature
-    schedule: Schedule
-    data: tuple[tuple[str, str], ...]
-    start: int = 0
-    start_folder: str = ""
-    folder: str = ""
-
-    def path(self, pool: Path) -> Path:
-        """The directory of the run."""
-        if self.folder:
-            return pool / self.folder
-        return run_path(pool, self.job.name, self.identity)
-
-    @property
-    def shared(self) -> Hashable:
-        """All that the runs of one pack have in common."""
-        config = self.job.config
-        looks = self.schedule, config.eval, config.probe, self.start
-        return self.signature, looks, self.data, self.source
-
-
-@dataclasses.dataclass(frozen=True)
-class PlannedPack:
+class JobPack:
     """Runs that go through one compiled program side by side."""
 
-    members: tuple[Planned, ...]
+    members: tuple[Job, ...]
     checkpoint: PackCheckpoint
 
     @property
@@ -76,25 +29,12 @@ class PlannedPack:
         return tuple(member.identity for member in self.members)
 
 
-def plan(job: Job) -> Planned:
-    """The job with its identity, signature and schedule."""
-    return Planned(
-        job,
-        job.identity,
-        job.lineage,
-        job.source,
-        signature(job.config),
-        schedule_of(job.config),
-        tuple(sorted(job.digests.items())),
-    )
-
-
 def make_packs(
-    planned: Sequence[Planned],
-    unfinished: set[str],
+    jobs: Sequence[Job],
+    unfinished: Set[str],
     pool: Path,
-    slots: Callable[[Planned], int],
-) -> list[PlannedPack]:
+    slots: Callable[[Job], int],
+) -> list[JobPack]:
     """Packs for the unfinished runs: interrupted ones first, as they were.
 
     A pack that left a checkpoint goes on with the same members, so that its state
@@ -102,9 +42,9 @@ def make_packs(
     grouped by what a pack shares and cut into packs of at most `slots` runs, a number
     that is asked for once a group.
     """
-    known = {one.identity: one for one in planned}
-    left = [one for one in planned if one.identity in unfinished]
-    packs: list[PlannedPack] = []
+    known = {one.identity: one for one in jobs}
+    left = [one for one in jobs if one.identity in unfinished]
+    packs: list[JobPack] = []
     taken: set[str] = set()
     for folder in sorted((pool / PACKS).glob("*")):
         checkpoint = PackCheckpoint(folder)
@@ -118,9 +58,9 @@ def make_packs(
             continue
         chosen = tuple(known[identity] for identity in members)
         if folder.name == _pack_name(chosen):
-            packs.append(PlannedPack(chosen, PackCheckpoint(folder, members)))
+            packs.append(JobPack(chosen, PackCheckpoint(folder, members)))
             taken |= set(members)
-    groups: dict[object, list[Planned]] = {}
+    groups: dict[object, list[Job]] = {}
     for one in left:
         if one.identity not in taken:
             groups.setdefault(one.shared, []).append(one)
@@ -144,11 +84,11 @@ def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
             tell(set_aside(folder, pool, str(error)))
 
 
-def pack_of(members: Sequence[Planned], pool: Path) -> PlannedPack:
+def pack_of(members: Sequence[Job], pool: Path) -> JobPack:
     """A pack of these runs, with the place of its checkpoint."""
     folder = pool / PACKS / _pack_name(members)
     identities = [one.identity for one in members]
-    return PlannedPack(tuple(members), PackCheckpoint(folder, identities))
+    return JobPack(tuple(members), PackCheckpoint(folder, identities))
 
 
 def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
@@ -168,9 +108,9 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
             checkpoint.clear()
 
 
-def _pack_name(members: Sequence[Planned]) -> str:
+def _pack_name(members: Sequence[Job]) -> str:
     """A name that holds the members, how far they go, the code and the environment."""
     record = [[one.identity, one.schedule.steps, one.source] for one in members]
-    probe = dataclasses.asdict(members[0].job.config.probe)
+    probe = dataclasses.asdict(members[0].config.probe)
     text = json.dumps([record, probe, deciding()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from rnnjax.sweeps.packing import PlannedPack
+from rnnjax.sweeps.packing import JobPack
 from rnnjax.training.loop import PackTraining
 
 
@@ -15,14 +15,14 @@ AHEAD = 2
 
 def prefetch(
     workers: ThreadPoolExecutor,
-    packs: Iterable[PlannedPack],
-    make_ready: Callable[[PlannedPack], PackTraining],
-) -> Iterator[tuple[PlannedPack, Future[PackTraining]]]:
+    packs: Iterable[JobPack],
+    make_ready: Callable[[JobPack], PackTraining],
+) -> Iterator[tuple[JobPack, Future[PackTraining]]]:
     """Each pack with its training, compiled a few packs ahead of its turn.
 
     The next packs are asked for no sooner than they are compiled.
     """
-    waiting: deque[tuple[PlannedPack, Future[PackTraining]]] = deque()
+    waiting: deque[tuple[JobPack, Future[PackTraining]]] = deque()
     coming = iter(packs)
     while True:
         for pack in islice(coming, AHEAD + 1 - len(waiting)):

@@ -13,7 +13,7 @@ from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.writing import finish_run
 from rnnjax.sweeps.extending import wrap
-from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.jobs import Job
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.history import Outcome
 
@@ -21,7 +21,7 @@ from rnnjax.training.history import Outcome
 def seal(
     run: RunDir,
     begun: Manifest,
-    planned: Planned,
+    job: Job,
     outcome: Outcome,
     slot: Slot,
     keep: bool = True,
@@ -31,18 +31,18 @@ def seal(
     Args:
         run: its directory.
         begun: its manifest so far.
-        planned: what was to be run.
+        job: what was to be run.
         outcome: what came out.
         slot: its place in the pack.
         keep: whether to store the state too, so that the run can be extended.
     """
-    probes = probe_data(planned, outcome)
+    probes = probe_data(job, outcome)
     manifest = begun.replace(
         status=outcome.status,
         finished=now(),
         steps=outcome.steps,
         diverged_at=outcome.diverged_at,
-        results=dict(outcome.results) | references(planned),
+        results=dict(outcome.results) | references(job),
         compile_seconds=outcome.compile_seconds,
         run_seconds=outcome.seconds,
         pack=slot,
@@ -55,33 +55,33 @@ def seal(
         metrics=pl.DataFrame(dict(outcome.metrics)),
         probes=probes,
         params=to_bytes(outcome.params),
-        params_at=probed_params(planned, outcome),
+        params_at=probed_params(job, outcome),
         best=None if outcome.best is None else to_bytes(outcome.best),
-        state=wrap(planned, outcome.kept) if keep and outcome.kept else None,
+        state=wrap(job, outcome.kept) if keep and outcome.kept else None,
     )
 
 
-def probed_params(planned: Planned, outcome: Outcome) -> bytes | None:
+def probed_params(job: Job, outcome: Outcome) -> bytes | None:
     """Parameters by probed step, if the run keeps them."""
-    probe = planned.job.config.probe
+    probe = job.config.probe
     if not probe.keep_params or probe.preset != "full" or not outcome.params_at:
         return None
     steps = {str(step): params for step, params in outcome.params_at.items()}
     return to_bytes(steps)
 
 
-def references(planned: Planned) -> dict[str, float]:
+def references(job: Job) -> dict[str, float]:
     """What simpler methods reach on the same data, as ``reference.<name>``."""
-    config = planned.job.config
+    config = job.config
     task, _ = build_task(config.task, config.task_options)
     return {f"reference.{name}": value for name, value in task.references().items()}
 
 
-def probe_data(planned: Planned, outcome: Outcome) -> xr.Dataset | None:
+def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
     """The measurements of a run as a data set; None if it made none."""
     if not outcome.measurements:
         return None
-    config, spec = planned.job.config, planned.signature.spec
+    config, spec = job.config, job.signature.spec
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     if config.probe.preset == "light":
         return light_to_dataset(outcome.measurements)

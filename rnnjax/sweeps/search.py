@@ -19,6 +19,7 @@ import polars as pl
 from rnnjax.errors import UserError, unknown
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.compose import Plan, plan
+from rnnjax.sweeps.grid import ZIP
 from rnnjax.sweeps.job_count import check_count, most_jobs
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
@@ -26,7 +27,6 @@ from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.schema import as_text
 from rnnjax.sweeps.search_space import SearchConfig, Space, space_of
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.zipped import ZIP
 from rnnjax.training.build import signature
 from rnnjax.training.pack import run_mesh
 

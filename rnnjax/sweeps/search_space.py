@@ -11,10 +11,9 @@ import optuna
 from rnnjax.checks import check_range
 from rnnjax.errors import UserError
 from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
+from rnnjax.sweeps.grid import ZIP, Axis
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.job_count import most_jobs
-from rnnjax.sweeps.points import Axis
-from rnnjax.sweeps.zipped import ZIP
 
 
 Method = Literal["random", "grid", "tpe", "halving"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jax.sharding import Mesh
 
 from rnnjax.store.manifest import Slot
-from rnnjax.sweeps.packing import Planned
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.settings import PackConfig
 from rnnjax.training.capacity import places_for
 from rnnjax.training.loop import PackTraining
@@ -41,19 +41,19 @@ class Slots:
         """Whether the runs of a device each take memory, and time where none is."""
         return how_for(self.mesh, self.config.how) == "vmap"
 
-    def __call__(self, planned: Planned) -> int:
-        known, signature = self._found, planned.signature
+    def __call__(self, job: Job) -> int:
+        known, signature = self._found, job.signature
         if signature not in known:
             places = self.config.places
             if self.config.capacity is None:
                 if self.side_by_side:
-                    places = places_for(planned.job.config, signature, self.mesh)
+                    places = places_for(job.config, signature, self.mesh)
                 else:
                     places = min(places, max(2, ROOM // state_bytes(signature)))
             known[signature] = places * self.mesh.devices.size
         return known[signature]
 
-    def places(self, members: Sequence[Planned]) -> tuple[Mesh, int]:
+    def places(self, members: Sequence[Job]) -> tuple[Mesh, int]:
         """The devices that a pack is spread over, and the places on each of them.
 
         Empty places of small runs cost nothing, and one program serves packs of any

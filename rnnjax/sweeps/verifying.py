@@ -22,7 +22,6 @@ from rnnjax.sweeps.differences import Difference, differences
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launch import launch
-from rnnjax.sweeps.packing import plan
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.promises import EXACT, Promise, promise
 from rnnjax.sweeps.recorded import Numbers, files_of, recorded
@@ -132,7 +131,7 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
     job = Job(config, resolved, (), NAME, tree["variant"], TrackerConfig(), files)
     (job,) = with_data([job])
     opened.check_data()
-    if plan(job).identity != manifest.identity:
+    if job.identity != manifest.identity:
         raise UserError(_unlike(manifest))
     return job
 

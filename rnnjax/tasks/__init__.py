@@ -1,5 +1,6 @@
 """Tasks: data with a known dependency length, each with its memoryless baseline."""
 
+from rnnjax.registry import import_modules
 from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.arrays import Arrays
 from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
@@ -13,7 +14,6 @@ from rnnjax.tasks.reviews import Reviews
 from rnnjax.tasks.temporal_order import TemporalOrder
 from rnnjax.tasks.text import Text
 from rnnjax.tasks.user_task import load_task_file
-from rnnjax.registry import import_modules
 
 
 import_modules(__name__, __path__)

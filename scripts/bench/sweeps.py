@@ -33,7 +33,8 @@ from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import run_path
 from rnnjax.store.writing import begin_run, finish_run
-from rnnjax.sweeps import compose, work
+from rnnjax.sweeps import compose, pack_run
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.landscape import landscape
@@ -230,11 +231,11 @@ def shares(only: str = "") -> Iterator[dict[str, Any]]:
     places = {
         "compilation (in threads, beside running)": (Compiled, "prepare"),
         "running": (PackTraining, "run"),
-        "storing: opening": (work.Work, "_begin"),
-        "storing: .hydra (in threads, while running)": (work, "_note"),
-        "storing: sealing": (work, "seal"),
+        "storing: opening": (pack_run.PackRun, "_begin"),
+        "storing: .hydra (in threads, while running)": (pack_run, "_note"),
+        "storing: sealing": (pack_run, "seal"),
         "storing: index": (Pool, "add"),
-        "W&B": (work.Work, "_mirror"),
+        "W&B": (Copies, "add"),
     }
     began = time.perf_counter()
     words = [*SIZES, "tracker=wandb", f"cell={','.join(CELLS)}"]
@@ -255,9 +256,9 @@ def overhead(only: str = "") -> Iterator[dict[str, Any]]:
     words = ["cell=lstm", *SIZES[:3], "steps=1", "probe=off", "eval.size=32"]
     jobs = compose.plan([*words, "seed=range(128)"], multirun=True).jobs
     places = {
-        "storing: opening": (work.Work, "_begin"),
-        "storing: .hydra (in threads, while running)": (work, "_note"),
-        "storing: sealing": (work, "seal"),
+        "storing: opening": (pack_run.PackRun, "_begin"),
+        "storing: .hydra (in threads, while running)": (pack_run, "_note"),
+        "storing: sealing": (pack_run, "seal"),
         "storing: index": (Pool, "add"),
         "running": (PackTraining, "run"),
         "parameters and stacking": (PackTraining, "__init__"),

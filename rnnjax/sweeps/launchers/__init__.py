@@ -1,18 +1,21 @@
 """Launchers: which processes compute the runs of a sweep.
 
-Each takes an `Order` and works until every run of it is sealed or failed; it returns
-how many failed. All of them hand runs to `rnnjax.sweeps.work.Work`, in this process or
-in others, so a run has the same bits whoever computes it.
+Each takes an `Assignment` and works until every run of it is sealed or failed; it
+returns how many failed. All of them hand runs to `rnnjax.sweeps.worker.Worker`, in this
+process or in others, so a run has the same bits whoever computes it.
 """
 
 import importlib
 from collections.abc import Callable
 
 from rnnjax.errors import UserError
-from rnnjax.sweeps.launchers.order import Order
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.progress import Progress
 
 
-Launcher = Callable[[Order], int]
+Launcher = Callable[[Assignment, Progress, Copies], int]
+"""The copies are those to W&B of this process; other processes have their own."""
 
 _MODULES = {
     "packed": "local",

@@ -1,21 +1,23 @@
 """Launchers that work in this process."""
 
-from rnnjax.sweeps.launchers.order import Order
-from rnnjax.sweeps.work import Work
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.worker import Worker
 
 
-def packed(order: Order) -> int:
+def packed(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """Runs of one signature share a program; each pack spreads over the devices."""
-    work = Work(order.settings, order.group, order.progress, copies=order.copies)
-    return work.do(order.planned, order.rows, order.unfinished)
+    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
+    return worker.compute(assignment.jobs, assignment.rows, assignment.unfinished)
 
 
-def basic(order: Order) -> int:
+def basic(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """One run after another, in the order of the jobs; programs are shared."""
-    work = Work(order.settings, order.group, order.progress, copies=order.copies)
+    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
     packs = [
         pack
-        for one in order.left
-        for pack in work.packs([one], order.rows, {one.identity})
+        for job in assignment.left
+        for pack in worker.packs([job], assignment.rows, {job.identity})
     ]
-    return work.run(packs, order.unfinished, order.there)
+    return worker.compute_packs(packs, assignment.unfinished, assignment.done)

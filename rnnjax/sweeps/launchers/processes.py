@@ -15,43 +15,45 @@ from joblib.externals.loky.backend.process import LokyProcess
 from rnnjax import interrupts
 from rnnjax.counting import count
 from rnnjax.errors import plain_warnings
-from rnnjax.sweeps.launchers.order import Order, Parcel
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.progress import Progress
 
 
 SAVING_SECONDS = interrupts.GRACE_SECONDS - 1.5
 """For the workers to save in, of the time that an interrupted launch has."""
 
 
-def joblib(order: Order) -> int:
+def joblib(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """Each run alone in a worker process, ``launcher.workers`` of them at a time.
 
     A worker takes one run after another, each with a program compiled for it. It has
     one device: the runs share the cores, as the packs of one process do.
     """
-    workers = order.settings.launcher.workers or os.cpu_count() or 1
-    parcels = [order.parcel([one], devices=1) for one in order.left]
-    order.progress.begin([parcel.size for parcel in parcels], order.there)
+    workers = assignment.settings.launcher.workers or os.cpu_count() or 1
+    shares = [assignment.share([job], devices=1) for job in assignment.left]
+    progress.begin([share.size for share in shares], assignment.done)
     failed = ended = 0
-    with order.progress, _without_folder(), interrupts.closing(_kill):
+    with progress, _without_folder(), interrupts.closing(_kill):
         executor = get_reusable_executor(
             workers, initializer=_begin, initargs=(os.getpid(),)
         )
-        tasks = {executor.submit(_done, parcel): parcel for parcel in parcels}
+        tasks = {executor.submit(_done, share): share for share in shares}
         try:
             for task in _as_completed(set(tasks)):
-                parcel = tasks[task]
+                share = tasks[task]
                 try:
                     failed += task.result()
                 except BrokenExecutor:  # without one worker there are none
-                    ended += len(parcel.jobs)
-                order.progress.advance(parcel.updates, len(parcel.jobs))
+                    ended += len(share.jobs)
+                progress.advance(share.updates, len(share.jobs))
         except BaseException:
             _end(list(tasks))
             executor.shutdown(wait=True, kill_workers=True)
             raise
         if ended:
             said = "a worker process was killed, as happens where memory runs out"
-            order.progress.warn(f"{count(ended, 'run')} failed: {said}")
+            progress.warn(f"{count(ended, 'run')} failed: {said}")
     return failed + ended
 
 
@@ -116,8 +118,8 @@ def _end_with(launch: int) -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _done(parcel: Parcel) -> int:
+def _done(share: Assignment) -> int:
     if interrupts.noted():  # taken from the queue after the launch was interrupted
         raise KeyboardInterrupt
     with plain_warnings(), interrupts.watched((signal.SIGTERM,)):
-        return parcel()
+        return share.compute()

@@ -3,14 +3,16 @@
 import ray as engine  # pyright: ignore[reportMissingImports]
 
 from rnnjax.errors import UserError
-from rnnjax.sweeps.launchers.order import Order, Parcel
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.progress import Progress
 
 
 RETRIES = 20
 """How often a task is started again after its node or worker died."""
 
 
-def ray(order: Order) -> int:
+def ray(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """One task for each pack of ``launcher.cpus`` cores.
 
     A task whose node dies is started again elsewhere: what it sealed is skipped, what
@@ -19,7 +21,7 @@ def ray(order: Order) -> int:
     Raises:
         UserError: there is no cluster at the address.
     """
-    chosen = order.settings.launcher
+    chosen = assignment.settings.launcher
     started = not engine.is_initialized()
     if started:
         try:
@@ -30,35 +32,35 @@ def ray(order: Order) -> int:
                 f"launcher.address={chosen.address}: {reason}; null starts a local one"
             ) from None
     try:
-        return _carry_out(order)
+        return _carry_out(assignment, progress)
     finally:
         if started:
             engine.shutdown()
 
 
-def _carry_out(order: Order) -> int:
-    cpus = order.settings.launcher.cpus
-    parcels = order.parcels(devices=cpus)
-    order.progress.begin([parcel.size for parcel in parcels], order.there)
+def _carry_out(assignment: Assignment, progress: Progress) -> int:
+    cpus = assignment.settings.launcher.cpus
+    shares = assignment.shares(devices=cpus)
+    progress.begin([share.size for share in shares], assignment.done)
     # A worker of its own for each task: JAX keeps the devices that it began with.
     options = {"num_cpus": cpus, "max_retries": RETRIES, "max_calls": 1}
     task = engine.remote(**options)(_call)
-    waiting = {task.remote(parcel): parcel for parcel in parcels}
+    waiting = {task.remote(share): share for share in shares}
     failed = 0
-    with order.progress:
+    with progress:
         while waiting:
             ready, _ = engine.wait(list(waiting), num_returns=1)
             for reference in ready:
-                parcel = waiting.pop(reference)
+                share = waiting.pop(reference)
                 try:
                     failed += engine.get(reference)
                 except engine.exceptions.RayError as error:
-                    failed += len(parcel.jobs)
+                    failed += len(share.jobs)
                     reason = str(error).strip().splitlines()[-1]
-                    order.progress.warn(f"{len(parcel.jobs)} runs failed: {reason}")
-                order.progress.advance(parcel.updates, len(parcel.jobs))
+                    progress.warn(f"{len(share.jobs)} runs failed: {reason}")
+                progress.advance(share.updates, len(share.jobs))
     return failed
 
 
-def _call(parcel: Parcel) -> int:
-    return parcel()
+def _call(share: Assignment) -> int:
+    return share.compute()

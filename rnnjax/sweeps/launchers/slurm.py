@@ -6,7 +6,9 @@ from typing import Any
 import submitit  # pyright: ignore[reportMissingImports]
 
 from rnnjax.errors import UserError
-from rnnjax.sweeps.launchers.order import Order, Parcel
+from rnnjax.sweeps.copies import Copies
+from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.progress import Progress
 
 
 LOGS = "submitit"
@@ -14,63 +16,63 @@ LOGS = "submitit"
 
 
 class Requeued:
-    """A parcel that Slurm may stop: it is queued again, and goes on from its saves."""
+    """A share that Slurm may stop: it is queued again, and goes on from its saves."""
 
-    def __init__(self, parcel: Parcel) -> None:
-        self.parcel = parcel
+    def __init__(self, share: Assignment) -> None:
+        self.share = share
 
     def __call__(self) -> int:
-        return self.parcel()
+        return self.share.compute()
 
     def checkpoint(self) -> Any:
         """What submitit queues when the time is up or the node is wanted."""
-        return submitit.helpers.DelayedSubmission(Requeued(self.parcel))
+        return submitit.helpers.DelayedSubmission(Requeued(self.share))
 
 
-def submitit_slurm(order: Order) -> int:
+def submitit_slurm(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """One array over all packs; waits until they are done.
 
     Raises:
         UserError: Slurm is not there.
     """
-    return _carry_out(order, "slurm")
+    return _carry_out(assignment, progress, "slurm")
 
 
-def submitit_local(order: Order) -> int:
+def submitit_local(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """A process for each pack, all at once."""
-    return _carry_out(order, "local")
+    return _carry_out(assignment, progress, "local")
 
 
-def _carry_out(order: Order, cluster: str) -> int:
-    executor = _executor(order, cluster)
-    parcels = order.parcels(devices=order.settings.launcher.cpus)
-    order.progress.begin([parcel.size for parcel in parcels], order.there)
+def _carry_out(assignment: Assignment, progress: Progress, cluster: str) -> int:
+    executor = _executor(assignment, cluster)
+    shares = assignment.shares(devices=assignment.settings.launcher.cpus)
+    progress.begin([share.size for share in shares], assignment.done)
     failed = 0
-    with order.progress:
+    with progress:
         with executor.batch():
-            jobs = [executor.submit(Requeued(parcel)) for parcel in parcels]
-        for job, parcel in zip(jobs, parcels, strict=True):
+            jobs = [executor.submit(Requeued(share)) for share in shares]
+        for job, share in zip(jobs, shares, strict=True):
             try:
                 failed += job.result()
             except (
                 Exception
             ) as error:  # of submitit's own kinds, or what the job raised
-                failed += len(parcel.jobs)
+                failed += len(share.jobs)
                 reason = str(error).strip().splitlines()[-1]
-                order.progress.warn(f"{len(parcel.jobs)} runs failed: {reason}")
-            order.progress.advance(parcel.updates, len(parcel.jobs))
+                progress.warn(f"{len(share.jobs)} runs failed: {reason}")
+            progress.advance(share.updates, len(share.jobs))
     return failed
 
 
-def _executor(order: Order, cluster: str) -> Any:
-    chosen = order.settings.launcher
-    folder = Path(order.settings.out).absolute() / LOGS / order.group
+def _executor(assignment: Assignment, cluster: str) -> Any:
+    chosen = assignment.settings.launcher
+    folder = Path(assignment.settings.out).absolute() / LOGS / assignment.group
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster)
     except RuntimeError as error:
         raise UserError(f"launcher={chosen.name}: {error}") from None
     executor.update_parameters(
-        name=order.group, timeout_min=chosen.minutes, cpus_per_task=chosen.cpus
+        name=assignment.group, timeout_min=chosen.minutes, cpus_per_task=chosen.cpus
     )
     if cluster == "slurm":
         if chosen.partition:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.extending import continued, with_starts
+from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.pack_run import PackRun
-from rnnjax.sweeps.packing import Planned, PlannedPack, make_packs, pack_of
+from rnnjax.sweeps.packing import JobPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.reuse import held
@@ -38,7 +39,7 @@ WAIT_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
+class Worker:
     """One process that computes runs of a sweep into a pool.
 
     Attributes:
@@ -84,28 +85,28 @@ class Work:
             *(self.pool, self.group, self.environment, keep, self.progress, self.copies)
         )
 
-    def do(
-        self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
+    def compute(
+        self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
     ) -> int:
         """Run the unfinished of the planned runs, packed; counts failures.
 
         Args:
-            planned: all runs that may share a pack with them.
+            jobs: all runs that may share a pack with them.
             rows: what the pool holds, by identity.
             unfinished: identities of those that are to be computed.
         """
-        packs = self.packs(planned, rows, unfinished)
-        return self.run(packs, unfinished, len(planned) - len(unfinished))
+        packs = self.packs(jobs, rows, unfinished)
+        return self.compute_packs(packs, unfinished, len(jobs) - len(unfinished))
 
     def packs(
-        self, planned: Sequence[Planned], rows: Mapping[str, Row], unfinished: set[str]
-    ) -> list[PlannedPack]:
-        """The packs that `do` would run."""
-        started = with_starts(self.pool, planned, rows, unfinished)
+        self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
+    ) -> list[JobPack]:
+        """The packs that `compute` would run."""
+        started = with_starts(self.pool, jobs, rows, unfinished)
         return make_packs(started, unfinished, self.pool.path, self.slots)
 
-    def run(
-        self, packs: Sequence[PlannedPack], unfinished: set[str], there: int
+    def compute_packs(
+        self, packs: Sequence[JobPack], unfinished: Set[str], there: int
     ) -> int:
         """Run packs, except for what another process of this pool is working on.
 
@@ -126,7 +127,7 @@ class Work:
             make_ready = partial(self._make_ready, claims)
             try:
                 while packs:
-                    elsewhere: list[PlannedPack] = []
+                    elsewhere: list[JobPack] = []
                     mine = self._claimed(packs, unfinished, claims, elsewhere)
                     for pack, ready in prefetch(workers, mine, make_ready):
                         lost, overtaken = self._pack_run.run(
@@ -142,7 +143,7 @@ class Work:
                 workers.shutdown(wait=False, cancel_futures=True)
         return failed
 
-    def _wait(self, packs: Sequence[PlannedPack], claims: Claims, said: str) -> str:
+    def _wait(self, packs: Sequence[JobPack], claims: Claims, said: str) -> str:
         """Say whose runs are waited for, if it was not said yet, and wait a while."""
         runs = [identity for pack in packs for identity in pack.identities]
         holders = sorted(set(filter(None, map(claims.holder, runs))))
@@ -154,11 +155,11 @@ class Work:
 
     def _claimed(
         self,
-        packs: Sequence[PlannedPack],
-        unfinished: set[str],
+        packs: Sequence[JobPack],
+        unfinished: Set[str],
         claims: Claims,
-        elsewhere: list[PlannedPack],
-    ) -> Iterator[PlannedPack]:
+        elsewhere: list[JobPack],
+    ) -> Iterator[JobPack]:
         """Packs of those runs that no other process works on; the rest is collected."""
         for pack in packs:
             wanted = [one for one in pack.members if one.identity in unfinished]
@@ -177,14 +178,14 @@ class Work:
             elif left:
                 yield pack_of(left, self.pool.path)
 
-    def _there(self, planned: Sequence[Planned]) -> set[str]:
+    def _there(self, jobs: Sequence[Job]) -> set[str]:
         """Identities of what the pool holds by now, made by this code and whole.
 
         Another process may have made a run under another name.
         """
         places = self.pool.places()
         rows: dict[str, Row] = {}
-        for one in planned:
+        for one in jobs:
             own = one.path(self.pool.path)
             for run in map(RunDir, {own, *places.get(one.identity, ())}):
                 if run.has(MANIFEST) and not damage(run):
@@ -193,10 +194,10 @@ class Work:
                         continue  # of another run that was moved there
                     if row.is_finished or one.identity not in rows:
                         rows[one.identity] = row
-        good, _ = held(rows, planned)
+        good, _ = held(rows, jobs)
         return good
 
-    def _make_ready(self, claims: Claims, pack: PlannedPack) -> PackTraining:
+    def _make_ready(self, claims: Claims, pack: JobPack) -> PackTraining:
         first = pack.members[0].signature
         key = first, *self.slots.places(pack.members)
         fresh = Compiled(*key, self.settings.pack.how)
@@ -208,7 +209,7 @@ class Work:
 
         every = self.settings.checkpoint.every_seconds
         saving = Saving(pack.checkpoint, every, check)
-        configs = [member.job.config for member in pack.members]
+        configs = [member.config for member in pack.members]
         start = continued(self.pool, pack)
         try:
             training = PackTraining(compiled, configs, saving, start)
@@ -220,6 +221,6 @@ class Work:
         return training
 
 
-def _size(pack: PlannedPack) -> PackSize:
+def _size(pack: JobPack) -> PackSize:
     first = pack.members[0]
     return PackSize(first.schedule.steps, len(pack.members), first.start)

@@ -1,0 +1,107 @@
+"""The runs that a process is to compute, and the shares of them for other processes."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rnnjax.devices import keep_programs, use_devices
+from rnnjax.errors import UserError
+from rnnjax.store.index import Row
+from rnnjax.sweeps.job_data import check_loaded
+from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import make_packs
+from rnnjax.sweeps.progress import PackSize, Warnings
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.sweeps.user_files import register
+from rnnjax.sweeps.worker import Worker
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """Runs to compute: plain records, so that it can be pickled.
+
+    Attributes:
+        jobs: all runs of the launch, data digested.
+        rows: what the pool holds of them, and of shorter and longer runs of each, by
+            identity.
+        unfinished: identities of those that are to be computed.
+        settings: of the launch.
+        group: the name of the sweep.
+        folder: to work in, for relative paths of data.
+    """
+
+    jobs: tuple[Job, ...]
+    rows: Mapping[str, Row]
+    unfinished: frozenset[str]
+    settings: LaunchSettings
+    group: str
+    folder: str = dataclasses.field(default_factory=os.getcwd)
+
+    @property
+    def left(self) -> list[Job]:
+        """The runs that are to be computed."""
+        return [job for job in self.jobs if job.identity in self.unfinished]
+
+    @property
+    def done(self) -> int:
+        """How many runs need no work."""
+        return len(self.jobs) - len(self.unfinished)
+
+    @property
+    def updates(self) -> int:
+        """Of all runs together."""
+        return sum(job.config.steps for job in self.jobs)
+
+    @property
+    def size(self) -> PackSize:
+        """Mean updates of a run, and how many runs."""
+        return PackSize(self.updates // len(self.jobs), len(self.jobs))
+
+    def share(self, members: Iterable[Job], devices: int) -> "Assignment":
+        """Some of the runs, for a process with so many devices of its own."""
+        members = tuple(members)
+        lineages = {job.lineage for job in members}
+        return Assignment(
+            # anew, without what this process has computed of them
+            jobs=tuple(dataclasses.replace(job) for job in members),
+            rows={k: row for k, row in self.rows.items() if row.lineage in lineages},
+            unfinished=frozenset(job.identity for job in members),
+            settings=dataclasses.replace(
+                self.settings,
+                out=str(Path(self.settings.out).absolute()),
+                pack=dataclasses.replace(self.settings.pack, devices=devices),
+            ),
+            group=self.group,
+            folder=self.folder,
+        )
+
+    def shares(self, devices: int) -> list["Assignment"]:
+        """One for each pack that fits a process with so many devices."""
+        slots = devices * self.settings.pack.places
+        pool = Path(self.settings.out)
+        packs = make_packs(self.left, self.unfinished, pool, lambda _: slots)
+        return [self.share(pack.members, devices) for pack in packs]
+
+    def compute(self) -> int:
+        """Compute a share in another process; how many runs failed.
+
+        The process has to see the pool under the same path. It may be called again,
+        after a part of it was done: what is sealed by then is left alone, and a saved
+        pack resumes.
+        """
+        keep_programs()
+        use_devices(self.settings.pack.devices or 1)
+        os.chdir(self.folder)
+        for job in self.jobs:
+            for file in job.files:
+                if register(file).digests != file.digests:
+                    raise UserError(
+                        f"'{file.path}' imports a module that has changed since the "
+                        "launch began; launch it again"
+                    )
+        check_loaded(self.jobs)
+        # by this process: its code and precision decide what the runs are
+        unfinished = {job.identity for job in self.jobs}
+        worker = Worker(self.settings, self.group, Warnings())
+        return worker.compute(self.jobs, self.rows, unfinished)
