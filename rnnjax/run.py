@@ -12,13 +12,13 @@ import polars as pl
 import xarray as xr
 from jaxtyping import Array
 
-from rnnjax.collecting import ask
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError, one_line
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.rundir import BEST, CONFIG, MANIFEST, PARAMS, PARAMS_AT, RunDir
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.deferred_training import ask
 from rnnjax.sweeps.job_data import data_digest
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch

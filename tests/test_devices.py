@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from rnnjax import devices
 from rnnjax.devices import make_private, mend_cache
-from rnnjax.training import rehearse
+from rnnjax.training import rehearsal
 
 
 CODE = """
@@ -151,4 +151,4 @@ def test_without_what_linux_alone_has(tmp_path, monkeypatch):
     devices.use_every_core()
     assert asked == [os.cpu_count()]
     assert len(devices.processor()) == 8
-    assert rehearse.free_memory(Mesh(np.array(jax.devices()), ("runs",))) > 0
+    assert rehearsal.free_memory(Mesh(np.array(jax.devices()), ("runs",))) > 0

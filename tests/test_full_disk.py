@@ -16,7 +16,7 @@ import xarray as xr
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.report import build
-from rnnjax.reproduce.shelf import Shelf
+from rnnjax.reproduce.figure_files import Shelf
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.pool import Pool
 from tests.report_samples import opinion_sweep
@@ -33,7 +33,7 @@ TABLE = pl.DataFrame({"value": [0.5] * 99, "trial": range(99)})
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Commands that measure, search and write out do so in no time."""
     import rnnjax.analysis.configured_run
-    import rnnjax.sweeps.landscape
+    import rnnjax.sweeps.initialisation_grid
     import rnnjax.sweeps.search
     import rnnjax.training.build
 
@@ -42,7 +42,9 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(
         rnnjax.analysis.configured_run, "analyze_run", lambda *_: DATA.copy()
     )
-    monkeypatch.setattr(rnnjax.sweeps.landscape, "landscape", lambda *_: DATA.copy())
+    monkeypatch.setattr(
+        rnnjax.sweeps.initialisation_grid, "landscape", lambda *_: DATA.copy()
+    )
     rule = types.SimpleNamespace(table=lambda: TABLE)
     monkeypatch.setattr(rnnjax.analysis.configured_run, "write_out", lambda *_: rule)
     settings = types.SimpleNamespace(out="runs", name=None)

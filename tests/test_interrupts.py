@@ -17,7 +17,7 @@ import pytest
 from rnnjax import interrupts
 from rnnjax.results import load
 from rnnjax.store.checkpoint import COMMIT
-from rnnjax.store.claims import CLAIMS
+from rnnjax.store.leases import CLAIMS
 from tests.launch_samples import SIZES, Witness, jobs, params_of, start
 
 

@@ -13,8 +13,8 @@ from rnnjax.report import build
 from rnnjax.results import load
 from rnnjax.run import open_run
 from rnnjax.store import atomic
-from rnnjax.store.claims import CLAIMS
 from rnnjax.store.index import INDEX
+from rnnjax.store.leases import CLAIMS
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.writing import begin_run

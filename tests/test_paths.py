@@ -7,7 +7,7 @@ import pytest
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
-from rnnjax.store.wandb_place import place
+from rnnjax.store.wandb_target import place
 
 
 LONG = "n" * 300

@@ -8,7 +8,7 @@ import pytest
 
 from rnnjax.report import build
 from rnnjax.report.probe_page import write_page
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.environment import Git
 from tests import report_samples
 from tests.report_samples import ENVIRONMENT, VARIANTS, opinion_sweep
@@ -77,8 +77,8 @@ def test_a_report_takes_nothing_for_markup(tmp_path, monkeypatch, text):
     monkeypatch.setattr(report_samples, "store", failing)
     opinion_sweep(folder, (text, "gru"), (4, 60), (0,))
     file = folder / "sweep.json"
-    record = portable.opened(file.read_text())
-    file.write_text(portable.sealed(record | {"name": text, "command": text}))
+    record = sealed_json.opened(file.read_text())
+    file.write_text(sealed_json.sealed(record | {"name": text, "command": text}))
     looker = Looker(build(folder))
     assert looker.found == ["a href=runs.csv"] and looker.scripts == 1
     assert "ranranran" not in (folder / "report.html").read_text()

@@ -22,10 +22,10 @@ from rnnjax.reproduce import (
     same,
 )
 from rnnjax.reproduce.catalogue import experiments_folder, figures, find, names
+from rnnjax.reproduce.figure_files import RECORD, RESULTS, Shelf
 from rnnjax.reproduce.gallery import PAGE, reasons_in_words, render
 from rnnjax.reproduce.runner import redraw, reproduce, shelf_of
 from rnnjax.reproduce.setting import compare
-from rnnjax.reproduce.shelf import RECORD, RESULTS, Shelf
 
 
 GALLERY = experiments_folder() / "gallery"

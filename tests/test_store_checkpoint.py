@@ -16,7 +16,7 @@ import pytest
 from rnnjax.errors import UserError
 from rnnjax.store import atomic, checkpoint
 from rnnjax.store.checkpoint import PackCheckpoint
-from rnnjax.store.claims import Overtaken
+from rnnjax.store.leases import Overtaken
 from rnnjax.store.manifest import Damaged
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rnnjax.store import claims as claims_module
-from rnnjax.store.claims import CLAIMS, Claims
 from rnnjax.store.fsck import examine, repair
+from rnnjax.store.leases import CLAIMS, Claims
 from rnnjax.store.pool import Pool
 from tests.store_samples import store_run
 
@@ -21,7 +21,7 @@ RUNS = [f"run{number}" for number in range(60)]
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from rnnjax.store.claims import Claims
+from rnnjax.store.leases import Claims
 
 pool, name, fate = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 print("ready", flush=True)
@@ -184,7 +184,7 @@ def test_processes_of_one_number_in_two_containers(
 
 def test_signs_of_processes_that_are_gone_are_removed(tmp_path: Path):
     program = (
-        "import os, sys; from rnnjax.store.claims import Claims\n"
+        "import os, sys; from rnnjax.store.leases import Claims\n"
         "Claims(sys.argv[1]).__enter__(); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)])
@@ -256,7 +256,7 @@ def test_what_is_no_claim_stops_nobody_for_ever(tmp_path: Path, kind: str):
 RIVAL = """
 import sys
 from pathlib import Path
-from rnnjax.store.claims import Claims
+from rnnjax.store.leases import Claims
 
 print("ready", flush=True)
 sys.stdin.readline()

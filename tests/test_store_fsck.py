@@ -17,10 +17,10 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
-from rnnjax.store.claims import CLAIMS, Claims
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.identity import digest
 from rnnjax.store.index import INDEX, content_of, write_rows
+from rnnjax.store.leases import CLAIMS, Claims
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
@@ -189,7 +189,7 @@ def dead_pid() -> int:
 def test_leftovers_of_killed_processes_are_removed(pool: Pool):
     run = first(pool)
     program = (
-        "import os, sys; from rnnjax.store.claims import Claims\n"
+        "import os, sys; from rnnjax.store.leases import Claims\n"
         "claims = Claims(sys.argv[1]).__enter__(); claims.take('abc'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", program, str(pool.path)])

@@ -11,9 +11,9 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.report.build import build
 from rnnjax.store.checkpoint import PACKS
-from rnnjax.store.claims import CLAIMS
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.index import INDEX
+from rnnjax.store.leases import CLAIMS
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import CONFIG, HYDRA, METRICS, NEXT, SOURCES, RunDir

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rnnjax.devices import processor
 from rnnjax.errors import UserError
 from rnnjax.store import environment as environments
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.environment import Git, environment, git_state
 from rnnjax.store.manifest import Manifest, OtherFormat, Slot
 from tests.store_samples import ENVIRONMENT, manifest_of
@@ -37,9 +37,9 @@ RESULTS = st.dictionaries(
 @settings(deadline=None)
 @given(TREES)
 def test_portable_json_round_trip(value: Any):
-    text = portable.dumps(value)
+    text = sealed_json.dumps(value)
     json.loads(text, parse_constant=pytest.fail)  # NaN and Infinity are not JSON.
-    assert repr(portable.loads(text)) == repr(value)
+    assert repr(sealed_json.loads(text)) == repr(value)
 
 
 @settings(deadline=None)
@@ -65,8 +65,8 @@ def test_git_state_survives_json():
 
 
 def test_fields_of_later_versions_are_ignored():
-    entries = portable.opened(manifest_of("ab").to_json())
-    text = portable.sealed({"colour": "red", **entries})
+    entries = sealed_json.opened(manifest_of("ab").to_json())
+    text = sealed_json.sealed({"colour": "red", **entries})
     assert Manifest.from_json(text) == manifest_of("ab")
 
 
@@ -78,12 +78,12 @@ def test_what_is_no_manifest(text: str | bytes):
 
 def test_a_record_of_another_format_is_refused():
     text = manifest_of("ab").to_json()
-    older = portable.opened(text)
+    older = sealed_json.opened(text)
     del older["schema"]
     for entries in (older, {**older, "schema": 3}):
         said = "format (1|3).* reads format 2: move the folder of that run out of the"
         with pytest.raises(OtherFormat, match=said):
-            Manifest.from_json(portable.dumps(entries))
+            Manifest.from_json(sealed_json.dumps(entries))
 
 
 def test_status_is_one_of_six():

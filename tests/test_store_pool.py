@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.identity import identity
 from rnnjax.store.index import FACTS, Row, append_row, read_index
 from rnnjax.store.pool import Pool
@@ -195,10 +195,10 @@ def test_a_pool_of_another_format_is_refused(pool: Pool):
     index = pool.path / "index.jsonl"
     for file in (index, run.path / "manifest.json"):
         lines = file.read_text().splitlines() if file == index else [file.read_text()]
-        records = [portable.opened(line) for line in lines]
+        records = [sealed_json.opened(line) for line in lines]
         for record in records:
             record["schema"] = 1
-        file.write_text("\n".join(map(portable.dumps, records)))
+        file.write_text("\n".join(map(sealed_json.dumps, records)))
     with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .*out="):
         pool.rows()
     index.unlink()

@@ -13,7 +13,7 @@ import pytest
 import rnnjax
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.index import INDEX, read_index
 from rnnjax.store.manifest import Damaged
@@ -29,8 +29,8 @@ ODD: tuple[Any, ...] = (None, 3, "text", [1], {"a": {"b": []}}, True, float("nan
 
 def reseal(file: Path, change: dict[str, Any]) -> None:
     """Replace fields of a record and seal it anew, as a forger would."""
-    record = portable.opened(file.read_bytes())
-    file.write_text(portable.sealed({**record, **change}) + "\n")
+    record = sealed_json.opened(file.read_bytes())
+    file.write_text(sealed_json.sealed({**record, **change}) + "\n")
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def test_a_line_of_the_index(field: str, pool: Pool) -> None:
 def test_a_sweep(field: str, pool: Pool) -> None:
     folder = pool.path / "sweeps" / "one"
     write_sweep(folder, SweepRecord("one", "train", "2026-01-01", ("a",), pool.path))
-    record = portable.opened((folder / "sweep.json").read_bytes())
+    record = sealed_json.opened((folder / "sweep.json").read_bytes())
     for value in (None, 3, {"a": 3}, [[1]]):
-        text = portable.sealed({**record, field: value})
+        text = sealed_json.sealed({**record, field: value})
         (folder / "sweep.json").write_text(text + "\n")
         with pytest.raises(UserError, match="is not the record of a sweep"):
             read_sweep(folder)
@@ -212,8 +212,8 @@ def answer(pool: Pool, capsys: pytest.CaptureFixture[str]) -> str:
 def with_text(file: Path, change: dict[str, Any], text: str) -> None:
     """`reseal`, with a text in place of MARK that only JSON's escapes can hold."""
     reseal(file, change)
-    body = file.read_text().replace("MARK", text).encode()[: -portable._END - 1]
-    file.write_bytes(body + portable._end(body) + b"\n")
+    body = file.read_text().replace("MARK", text).encode()[: -sealed_json._END - 1]
+    file.write_bytes(body + sealed_json._end(body) + b"\n")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,7 +12,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
-from rnnjax.store.wandb_place import give_folders, place
+from rnnjax.store.wandb_target import give_folders, place
 from tests.store_samples import store_run
 from tests.wandb_samples import content, copies, without_account
 
@@ -163,7 +163,7 @@ import sys
 from pathlib import Path
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import mirror
-from rnnjax.store.wandb_place import place
+from rnnjax.store.wandb_target import place
 run = RunDir(Path(sys.argv[1]))
 assert mirror(run, place(run.path.parent))
 """
@@ -255,7 +255,7 @@ import resource, sys
 from pathlib import Path
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import mirror
-from rnnjax.store.wandb_place import place
+from rnnjax.store.wandb_target import place
 
 run, size = RunDir(Path(sys.argv[1])), int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -20,7 +20,7 @@ from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.demand import demand_of
 from rnnjax.training.pack import run_mesh
-from rnnjax.training.rehearse import prepare, shapes
+from rnnjax.training.rehearsal import prepare, shapes
 from rnnjax.training.sizes import NUMBERS, bytes_of, param_bytes, state_bytes
 from tests.launch_samples import jobs, settings, start
 

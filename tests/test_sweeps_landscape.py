@@ -12,7 +12,7 @@ from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.probes.measure import measure
 from rnnjax.sweeps import landscape as module
 from rnnjax.sweeps.compose import plan
-from rnnjax.sweeps.landscape import landscape
+from rnnjax.sweeps.initialisation_grid import landscape
 from rnnjax.sweeps.progress import PackSize
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.program import Program

@@ -10,7 +10,7 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.store.claims import Claims
+from rnnjax.store.leases import Claims
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import worker
 from rnnjax.sweeps.compose import plan

@@ -105,8 +105,8 @@ class PackedLauncher(Launcher):
 
     def _train(self, configs: Sequence[DictConfig]) -> None:
         """Compute what the first calls of `rnnjax.train` ask for, packed."""
-        from rnnjax.collecting import collect, train_together
         from rnnjax.errors import UserError
+        from rnnjax.sweeps.deferred_training import collect, train_together
         from rnnjax.sweeps.progress import LiveProgress
         from rnnjax.terminal import error_screen
 

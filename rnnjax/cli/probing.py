@@ -95,8 +95,8 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.store.netcdf import netcdf_bytes
     from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
+    from rnnjax.sweeps.initialisation_grid import landscape
     from rnnjax.sweeps.job_data import with_data
-    from rnnjax.sweeps.landscape import landscape
     from rnnjax.sweeps.progress import LiveProgress
     from rnnjax.terminal import console, error_screen
 

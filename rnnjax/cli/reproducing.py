@@ -11,7 +11,7 @@ from rnnjax.paths import user_path
 
 if TYPE_CHECKING:
     from rnnjax.reproduce.figure import Figure
-    from rnnjax.reproduce.shelf import Record
+    from rnnjax.reproduce.figure_files import Record
 
 
 DEFAULTS = {"preset": "quick", "out": "reproduced", "pool": "runs"}
@@ -31,10 +31,10 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     """
     from rnnjax.devices import use_every_core
     from rnnjax.reproduce import catalogue
+    from rnnjax.reproduce.figure_files import Shelf
     from rnnjax.reproduce.gallery import write_gallery
     from rnnjax.reproduce.runner import preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
-    from rnnjax.reproduce.shelf import Shelf
 
     names, options = _parse(words)
     if every == bool(names):

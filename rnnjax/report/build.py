@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rnnjax.counting import count
 from rnnjax.report import words, words_flow
+from rnnjax.report.conditions import Place
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
 from rnnjax.report.figures.heat import adjoint_over_training
@@ -20,7 +21,6 @@ from rnnjax.report.grids import (
 )
 from rnnjax.report.owned import Owned
 from rnnjax.report.page import Page, render
-from rnnjax.report.places import Place
 from rnnjax.report.provenance import provenance
 from rnnjax.report.study import Study, read_study
 from rnnjax.report.style import Drawing, save

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from rnnjax.report.aggregate import middle
+from rnnjax.report.conditions import places
 from rnnjax.report.naming import horizon_text, number, score, span, whole
-from rnnjax.report.places import places
 from rnnjax.report.runs import Runs
 from rnnjax.report.tables import decay_at, length_table, outcomes, run_table
 

@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnjax import results
+from rnnjax.report.conditions import Place, places
 from rnnjax.report.flow import read_flow
 from rnnjax.report.naming import number, score, span
-from rnnjax.report.places import Place, places
 from rnnjax.report.provenance import sweep_record
 from rnnjax.report.runs import Runs, tidy
 from rnnjax.report.tables import decay_at, outcomes

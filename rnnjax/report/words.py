@@ -12,8 +12,8 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import least, middle, most
+from rnnjax.report.conditions import Place, places
 from rnnjax.report.naming import listing, number, score, span, whole
-from rnnjax.report.places import Place, places
 from rnnjax.report.runs import Metric
 from rnnjax.report.tables import success_bound
 

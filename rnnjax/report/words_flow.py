@@ -6,10 +6,10 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import middle, most
+from rnnjax.report.conditions import Place, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS
 from rnnjax.report.figures.words_strip import kernel_name
 from rnnjax.report.naming import listing, number
-from rnnjax.report.places import Place, places
 
 
 FAR = 5.0

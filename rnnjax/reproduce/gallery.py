@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.reproduce.figure import Figure
+from rnnjax.reproduce.figure_files import Record
 from rnnjax.reproduce.runner import GALLERY, shelf_of
-from rnnjax.reproduce.shelf import Record
 from rnnjax.reproduce.verdict import MEANINGS, Verdict
 from rnnjax.store.atomic import write_text
 

@@ -8,11 +8,11 @@ from typing import Any
 from rnnjax.errors import UserError, unknown
 from rnnjax.report.style import save_figure
 from rnnjax.reproduce.figure import Figure, Preset
+from rnnjax.reproduce.figure_files import Record, Shelf
 from rnnjax.reproduce.heading import add_heading
 from rnnjax.reproduce.setting import compare, in_words
-from rnnjax.reproduce.shelf import Record, Shelf
 from rnnjax.reproduce.verdict import judge
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.environment import environment
 
 
@@ -102,7 +102,7 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
 
 def _check_settings(record: Record, settings: Any, shelf: Shelf) -> None:
     """A verdict about settings that were not run would be false."""
-    now = portable.loads(portable.dumps(dataclasses.asdict(settings)))
+    now = sealed_json.loads(sealed_json.dumps(dataclasses.asdict(settings)))
     for name in [*now, *(key for key in record.settings if key not in now)]:
         then = record.settings.get(name)
         if then != now.get(name):

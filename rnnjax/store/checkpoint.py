@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.atomic import (
     make_folder,
     no_link,
@@ -28,8 +28,8 @@ from rnnjax.store.atomic import (
     write_atomically,
     write_text,
 )
-from rnnjax.store.claims import Overtaken
 from rnnjax.store.identity import file_digest
+from rnnjax.store.leases import Overtaken
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.typed import check_types
 
@@ -147,7 +147,9 @@ class PackCheckpoint:
             kept | {self._name(file): file_digest(file) for file in written},
             start,
         )
-        write_text(self.folder / COMMIT, portable.sealed(asdict(new), indent=1) + "\n")
+        write_text(
+            self.folder / COMMIT, sealed_json.sealed(asdict(new), indent=1) + "\n"
+        )
         self._follows = {tag}
         self._prune(new)
 
@@ -245,7 +247,7 @@ class PackCheckpoint:
         except UserError as error:
             raise Damaged(f"the checkpoint cannot be used: {error}") from None
         try:
-            entries = portable.opened(read_file(self.folder / COMMIT))
+            entries = sealed_json.opened(read_file(self.folder / COMMIT))
             check_types(_Commit, entries)
             parts = [(int(tag), str(name)) for tag, name in entries.pop("parts")]
             return _Commit(parts=parts, **entries)

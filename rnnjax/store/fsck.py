@@ -7,9 +7,9 @@ from pathlib import Path
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.store.checkpoint import PACKS
-from rnnjax.store.claims import CLAIMS, claimed
 from rnnjax.store.findings import Finding
 from rnnjax.store.index import INDEX
+from rnnjax.store.leases import CLAIMS, claimed
 from rnnjax.store.pool import Pool
 from rnnjax.store.pool_findings import checkpoints, index, leftovers, places, sweeps
 from rnnjax.store.quarantine import QUARANTINE, damage

@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnjax.errors import UserError
 from rnnjax.paths import read_file
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.atomic import no_link, writable, write_text
 from rnnjax.store.identity import SCHEMA_VERSION, digest
 from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
@@ -118,7 +118,7 @@ def tells_of(row: Row, run: RunDir) -> bool:
 
 def content_of(row: Row) -> str:
     """All that a row tells, in text, which two rows can be compared by."""
-    return portable.dumps(asdict(replace(row, stamp=[])))
+    return sealed_json.dumps(asdict(replace(row, stamp=[])))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -187,7 +187,7 @@ def read_index(index: Path) -> Index:
     damaged = 0
     for line in filter(None, lines):
         try:
-            entries = portable.opened(line)
+            entries = sealed_json.opened(line)
             check_schema(entries, "train into another pool (out=…)")
             check_types(Row, entries)
             check_types(Manifest, {name: entries["facts"][name] for name in FACTS})
@@ -213,7 +213,7 @@ def write_rows(index: Path, rows: Iterable[Row]) -> None:
 
 
 def _line(row: Row) -> bytes:
-    return (portable.sealed(asdict(row)) + "\n").encode()
+    return (sealed_json.sealed(asdict(row)) + "\n").encode()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from rnnjax.errors import UserError, one_line
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.identity import SCHEMA_VERSION
 from rnnjax.store.typed import check_types
@@ -110,8 +110,8 @@ class Manifest:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Indented JSON with its own digest; NaN survives (`rnnjax.store.portable`)."""
-        return portable.sealed(dataclasses.asdict(self), indent=1) + "\n"
+        """Indented JSON with its own digest; NaN survives (`rnnjax.store.sealed_json`)."""
+        return sealed_json.sealed(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Manifest":
@@ -122,7 +122,7 @@ class Manifest:
             OtherFormat: it is one of another `SCHEMA_VERSION`.
         """
         try:
-            entries = portable.opened(text)
+            entries = sealed_json.opened(text)
             check_schema(entries, "move the folder of that run out of the pool")
             entries["environment"] = _build(Environment, entries["environment"])
             if entries.get("pack"):

@@ -10,7 +10,9 @@ from pathlib import Path
 from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
-from rnnjax.store.claims import (
+from rnnjax.store.findings import Finding, moved_aside, remove
+from rnnjax.store.index import INDEX, content_of, read_index, row_of
+from rnnjax.store.leases import (
     CLAIMS,
     STALE_SECONDS,
     claimed,
@@ -18,8 +20,6 @@ from rnnjax.store.claims import (
     odd_entries,
     stale_files,
 )
-from rnnjax.store.findings import Finding, moved_aside, remove
-from rnnjax.store.index import INDEX, content_of, read_index, row_of
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE, set_aside

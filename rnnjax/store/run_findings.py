@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.claims import claimed
 from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import row_of
+from rnnjax.store.leases import claimed
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import NEXT, RunDir, identity_in

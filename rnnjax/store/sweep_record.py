@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file, user_path
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.atomic import make_folder, write_text
 from rnnjax.store.typed import check_types
 
@@ -48,7 +48,7 @@ def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
     make_folder(folder)
     pool = os.path.relpath(record.pool.resolve(), folder.resolve())
     entries = asdict(record) | {"pool": Path(pool).as_posix()}
-    write_text(folder / SWEEP, portable.sealed(entries, indent=1) + "\n")
+    write_text(folder / SWEEP, sealed_json.sealed(entries, indent=1) + "\n")
     return folder / SWEEP
 
 
@@ -60,7 +60,7 @@ def read_sweep(folder: str | Path) -> SweepRecord:
     """
     file = Path(folder) / SWEEP
     try:
-        entries = portable.opened(read_file(file))
+        entries = sealed_json.opened(read_file(file))
         check_types(SweepRecord, entries | {"pool": Path(entries["pool"])})
         return SweepRecord(
             name=entries["name"],

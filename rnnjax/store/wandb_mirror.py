@@ -13,7 +13,7 @@ from rnnjax.paths import read_file
 from rnnjax.store.atomic import make_folder, write_text
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import METRICS, RunDir
-from rnnjax.store.wandb_place import Place, give_folders
+from rnnjax.store.wandb_target import Place, give_folders
 
 
 NOTE = "rnnjax.json"

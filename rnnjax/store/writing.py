@@ -27,9 +27,9 @@ from rnnjax.store.atomic import (
     write_bytes,
     write_text,
 )
-from rnnjax.store.claims import Overtaken
 from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.identity import digest
+from rnnjax.store.leases import Overtaken
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.quarantine import set_aside

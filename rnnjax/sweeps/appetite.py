@@ -20,7 +20,7 @@ from rnnjax.sweeps.slots import Slots
 from rnnjax.training.build import signature
 from rnnjax.training.demand import Part, demand_of
 from rnnjax.training.pack import run_mesh
-from rnnjax.training.rehearse import free_memory
+from rnnjax.training.rehearsal import free_memory
 from rnnjax.training.sizes import in_bytes
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from rnnjax.counting import count
 from rnnjax.errors import one_line
-from rnnjax.store.claims import Claims
 from rnnjax.store.index import Row
+from rnnjax.store.leases import Claims
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
-from rnnjax.store.wandb_place import Place, place
+from rnnjax.store.wandb_target import Place, place
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.settings import TrackerConfig
 

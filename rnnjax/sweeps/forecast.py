@@ -10,17 +10,17 @@ from jax.sharding import Mesh
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps.appetite import needs, totals
-from rnnjax.sweeps.extending import with_starts
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import JobPack, make_packs
+from rnnjax.sweeps.resume import with_starts
 from rnnjax.sweeps.reuse import held, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
-from rnnjax.training.rehearse import Rehearsal, rehearse
+from rnnjax.training.rehearsal import Rehearsal, rehearse
 
 
 @dataclasses.dataclass(frozen=True)

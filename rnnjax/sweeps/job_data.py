@@ -14,7 +14,7 @@ from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_task, forget_data
-from rnnjax.training.rehearse import free_host_memory
+from rnnjax.training.rehearsal import free_host_memory
 from rnnjax.training.sizes import in_bytes
 
 

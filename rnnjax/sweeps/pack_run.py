@@ -8,8 +8,8 @@ from typing import Any
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError, one_line
-from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment
+from rnnjax.store.leases import Claims, Overtaken
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside

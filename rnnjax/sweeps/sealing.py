@@ -12,8 +12,8 @@ from rnnjax.store.joined import versions
 from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.writing import finish_run
-from rnnjax.sweeps.extending import wrap
 from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.resume import wrap
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.history import Outcome
 

@@ -11,20 +11,20 @@ from jax.sharding import Mesh
 
 from rnnjax.counting import count
 from rnnjax.interrupts import closing
-from rnnjax.store.claims import Claims, Overtaken
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
+from rnnjax.store.leases import Claims, Overtaken
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
-from rnnjax.sweeps.extending import continued, with_starts
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.packing import JobPack, make_packs, pack_of
 from rnnjax.sweeps.prefetch import AHEAD, prefetch
 from rnnjax.sweeps.progress import PackSize, Progress
+from rnnjax.sweeps.resume import continued, with_starts
 from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots

@@ -13,7 +13,7 @@ from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
 from rnnjax.training.pack import PLACES, RUNS
 from rnnjax.training.program import Signature
-from rnnjax.training.rehearse import prepare
+from rnnjax.training.rehearsal import prepare
 
 
 MOST = 256

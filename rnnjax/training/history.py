@@ -10,8 +10,8 @@ import numpy as np
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.length_classes import length_buckets
 from rnnjax.training.config import RunConfig
-from rnnjax.training.continuation import Continuation
 from rnnjax.training.evaluation import by_class
+from rnnjax.training.resume_state import Continuation
 from rnnjax.types import Batch
 
 

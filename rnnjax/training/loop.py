@@ -17,10 +17,10 @@ from rnnjax.training.best import Best
 from rnnjax.training.build import build_hyper, build_task, heldout, initial_params
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
-from rnnjax.training.continuation import Continuation
 from rnnjax.training.evaluation import judge
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
+from rnnjax.training.resume_state import Continuation
 from rnnjax.training.schedule import Schedule, schedule_of
 from rnnjax.training.state import TrainState, Until
 from rnnjax.types import Batch
@@ -43,7 +43,7 @@ class Saving:
         checkpoint: the place.
         every_seconds: wall seconds between two saves.
         check: called before each save; it raises where the pack is another process's
-            by now (`rnnjax.store.claims.Overtaken`).
+            by now (`rnnjax.store.leases.Overtaken`).
     """
 
     checkpoint: PackCheckpoint

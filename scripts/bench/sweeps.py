@@ -36,8 +36,8 @@ from rnnjax.store.writing import begin_run, finish_run
 from rnnjax.sweeps import compose, pack_run
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
+from rnnjax.sweeps.initialisation_grid import landscape
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.landscape import landscape
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.settings import LaunchSettings, PackConfig
 from rnnjax.training.compiled import Compiled

@@ -37,11 +37,11 @@ FAULTS = ("failures", "hangs", "changed", "other bits", "lost")
 
 def hasty(tell: Callable[[Any], None]) -> None:
     """Let claims go stale soon, in this process, and tell the phases."""
-    from rnnjax.store import claims
+    from rnnjax.store import leases
     from rnnjax.sweeps import worker
 
-    claims.STALE_SECONDS = STALE
-    claims.Claims.__init__.__defaults__ = (STALE,)
+    leases.STALE_SECONDS = STALE
+    leases.Claims.__init__.__defaults__ = (STALE,)
     worker.WAIT_SECONDS = 0.1
     announce(tell)
 

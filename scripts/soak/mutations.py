@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.rundir import MANIFEST
 
 
@@ -64,13 +64,13 @@ def changed_json(rng: Rng, content: bytes) -> bytes:
     if rng.random() < 0.25:
         return changed(rng, content)
     try:
-        record = portable.opened(content)
+        record = sealed_json.opened(content)
     except ValueError:
         return changed(rng, content)
     for _ in range(int(rng.integers(1, 3))):
         _change_tree(rng, record)
     try:
-        text = portable.sealed(record) if record else "{}"
+        text = sealed_json.sealed(record) if record else "{}"
     except ValueError:  # a letter that JSON does not keep
         text = json.dumps(record)
     if rng.random() < 0.1:
@@ -82,11 +82,11 @@ def forge(run: Path, name: str) -> None:
     """Enter the present content of a file into the manifest, as a forger would."""
     file, manifest = run / name, run / MANIFEST
     try:
-        record = portable.opened(manifest.read_bytes())
+        record = sealed_json.opened(manifest.read_bytes())
         record["files"][name] = hashlib.sha256(file.read_bytes()).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return
-    manifest.write_text(portable.sealed(record, indent=1) + "\n", encoding="utf-8")
+    manifest.write_text(sealed_json.sealed(record, indent=1) + "\n", encoding="utf-8")
 
 
 def replaced(rng: Rng, file: Path) -> None:

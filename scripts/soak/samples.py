@@ -10,7 +10,7 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.run import open_run
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.manifest import FINISHED
 from rnnjax.store.rundir import PROBES, RunDir
 
@@ -112,7 +112,7 @@ def bits(run: RunDir) -> str:
     if run.has(PROBES):
         _ = opened.probes
     one = run.manifest()
-    return portable.dumps(
+    return sealed_json.dumps(
         {
             "status": one.status,
             "steps": one.steps,
@@ -127,7 +127,7 @@ def differences(found: str | None, expected: str | None) -> str:
     """Which parts of `bits` differ; empty: none."""
     if found is None or expected is None:
         return "" if found == expected else "there is only one of them"
-    one, other = portable.loads(found), portable.loads(expected)
+    one, other = sealed_json.loads(found), sealed_json.loads(expected)
     one, other = one | one.pop("files"), other | other.pop("files")
     names = [k for k in one.keys() | other.keys() if one.get(k) != other.get(k)]
     return ", ".join(f"{k}: {one.get(k)}, not {other.get(k)}" for k in sorted(names))

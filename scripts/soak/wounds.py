@@ -11,7 +11,7 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.run import open_run
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.checkpoint import COMMIT, PACKS
 from rnnjax.store.fsck import examine
 from rnnjax.store.identity import SCHEMA_VERSION
@@ -126,8 +126,10 @@ def cut(length: int) -> Change:
 def later(content: bytes) -> bytes:
     """All records of a file, of the next version, with digests that are right."""
     lines = content.splitlines() if content.count(b"\n{") else [content]
-    records = [portable.opened(line) | {"schema": SCHEMA_VERSION + 1} for line in lines]
-    return "".join(portable.sealed(one) + "\n" for one in records).encode()
+    records = [
+        sealed_json.opened(line) | {"schema": SCHEMA_VERSION + 1} for line in lines
+    ]
+    return "".join(sealed_json.sealed(one) + "\n" for one in records).encode()
 
 
 @dataclass(frozen=True)

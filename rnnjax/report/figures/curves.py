@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rnnjax.report.aggregate import middle
+from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.layout import Size, blank, panels, title
-from rnnjax.report.places import in_order, left_out, places, some
 from rnnjax.report.runs import Metric
 from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
 

@@ -9,10 +9,10 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rnnjax.report.aggregate import least, most
+from rnnjax.report.conditions import Place, in_order, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import power, slug, whole
-from rnnjax.report.places import Place, in_order, places
 from rnnjax.report.style import Drawing, Palette, style
 
 

@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.report.aggregate import most
+from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.layout import (
     EndLabel,
     Size,
@@ -18,7 +19,6 @@ from rnnjax.report.layout import (
     title,
 )
 from rnnjax.report.naming import number
-from rnnjax.report.places import in_order, left_out, places, some
 from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
 
 

@@ -5,10 +5,10 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from rnnjax.report.aggregate import least, most
+from rnnjax.report.conditions import Place, in_order, left_out, places, some
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.figures.words_strip import kernel_name, main_kernels
 from rnnjax.report.layout import EndLabel, Size, blank, label_ends, panels, title
-from rnnjax.report.places import Place, in_order, left_out, places, some
 from rnnjax.report.style import GRID, Drawing, Palette, style
 
 

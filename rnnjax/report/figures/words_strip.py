@@ -10,10 +10,10 @@ from matplotlib.colors import Normalize
 
 from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.report.aggregate import most
+from rnnjax.report.conditions import Place, in_order, places
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import WORD, label, number, slug, whole
-from rnnjax.report.places import Place, in_order, places
 from rnnjax.report.style import Drawing, Palette, style
 
 

@@ -15,7 +15,7 @@ from rnnjax.store.rundir import STATE, RunDir
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import JobPack
 from rnnjax.training.config import ProbeConfig
-from rnnjax.training.continuation import Continuation
+from rnnjax.training.resume_state import Continuation
 
 
 def wrap(job: Job, kept: Continuation) -> bytes:

@@ -10,7 +10,7 @@ from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
-from rnnjax.store import portable
+from rnnjax.store import sealed_json
 from rnnjax.store.atomic import make_folder, write_bytes, write_text
 from rnnjax.store.identity import digest
 from rnnjax.store.netcdf import dataset_of, netcdf_bytes
@@ -111,7 +111,7 @@ class Shelf:
         Raises:
             UserError: it cannot be written.
         """
-        text = portable.sealed(dataclasses.asdict(record), indent=1)
+        text = sealed_json.sealed(dataclasses.asdict(record), indent=1)
         write_text(self.file(record.preset, RECORD), text + "\n")
 
     def record(self, preset: str) -> Record:
@@ -122,7 +122,7 @@ class Shelf:
         """
         file = self.file(preset, RECORD)
         try:
-            tree = portable.opened(read_file(file))
+            tree = sealed_json.opened(read_file(file))
             verdicts = tuple(_verdict(entry) for entry in tree.pop("verdicts"))
             lines = tuple(Compared(**entry) for entry in tree.pop("compared", ()))
             record = Record(**tree, verdicts=verdicts, compared=lines)
