@@ -14,7 +14,7 @@ from rnnjax.results import load
 from rnnjax.run import open_run
 from rnnjax.store import atomic
 from rnnjax.store.index import INDEX
-from rnnjax.store.leases import CLAIMS
+from rnnjax.store.leases import LEASES
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.writing import begin_run
@@ -287,7 +287,7 @@ def test_a_full_disk_while_a_finished_run_is_made_again(pool, name, monkeypatch)
     assert sealed(pool) == before
 
 
-# -- names and claims ------------------------------------------------------------------
+# -- names and leases ------------------------------------------------------------------
 
 
 def test_a_folder_that_was_renamed_is_still_the_run(pool):
@@ -305,7 +305,7 @@ def test_a_folder_that_was_renamed_is_still_the_run(pool):
 
 
 def test_a_run_that_another_process_made_under_another_name(pool, monkeypatch):
-    """Both planned it; the second finds it when the claim is its own."""
+    """Both planned it; the second finds it when the lease is its own."""
     from rnnjax.sweeps import worker
 
     real = worker.Worker.packs
@@ -322,14 +322,14 @@ def test_a_run_that_another_process_made_under_another_name(pool, monkeypatch):
 
 def overtake(pool: Path) -> None:
     """What another process does once this one has been silent for too long."""
-    for folder in (pool / CLAIMS).iterdir():
+    for folder in (pool / LEASES).iterdir():
         if folder.is_dir():
             generation = 1 + max(int(file.name) for file in folder.iterdir())
             (folder / str(generation)).write_text("1 elsewhere\n")
 
 
 class Overtaken(Witness):
-    """Loses its claims at an advance, and gets them back a while later."""
+    """Loses its leases at an advance, and gets them back a while later."""
 
     def __init__(self, pool: Path, at: int, fails: bool = False) -> None:
         super().__init__()
@@ -345,7 +345,7 @@ class Overtaken(Witness):
     def say(self, message: str) -> None:
         self.said.append(message)
         self.before = contents(self.pool)
-        for folder in (self.pool / CLAIMS).iterdir():
+        for folder in (self.pool / LEASES).iterdir():
             if folder.is_dir():
                 shutil.rmtree(folder)
 
@@ -365,7 +365,7 @@ def test_a_process_that_was_overtaken_writes_nothing_and_waits(pool, at, fails):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_run_that_another_process_sealed_at_the_last_moment(pool, monkeypatch, fails):
-    """Between the last look at the claim and the seal; its result is the run's."""
+    """Between the last look at the lease and the seal; its result is the run's."""
     from rnnjax.sweeps import pack_run
 
     real = pack_run.seal

@@ -20,7 +20,7 @@ from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.identity import digest
 from rnnjax.store.index import INDEX, content_of, write_rows
-from rnnjax.store.leases import CLAIMS, Claims
+from rnnjax.store.leases import LEASES, Leases
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
@@ -189,8 +189,8 @@ def dead_pid() -> int:
 def test_leftovers_of_killed_processes_are_removed(pool: Pool):
     run = first(pool)
     program = (
-        "import os, sys; from rnnjax.store.leases import Claims\n"
-        "claims = Claims(sys.argv[1]).__enter__(); claims.take('abc'); os._exit(9)"
+        "import os, sys; from rnnjax.store.leases import Leases\n"
+        "leases = Leases(sys.argv[1]).__enter__(); leases.take('abc'); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", program, str(pool.path)])
     figures = pool.path / "sweeps" / "one" / "figures"
@@ -204,13 +204,13 @@ def test_leftovers_of_killed_processes_are_removed(pool: Pool):
     begin_run(run.path, run.config(), run.manifest())
     done = PackCheckpoint(pool.path / PACKS / "old", [run.manifest().identity])
     done.save(3, {"x": np.ones(2)})
-    # a sign and its claim, two figures, an attempt, a checkpoint
+    # a sign and its lease, two figures, an attempt, a checkpoint
     assert kinds(pool) == ["leftover"] * 6
     assert main(["fsck", str(pool.path)]) == 0
     repair(pool.path, examine(pool.path).findings)
     assert kinds(pool) == [] and len(pool.runs()) == 3
     assert (figures / ".photo.tmp").exists()
-    assert list((pool.path / CLAIMS).rglob("*.sign")) == []
+    assert list((pool.path / LEASES).rglob("*.sign")) == []
 
 
 def test_a_damaged_checkpoint_is_named(pool: Pool):
@@ -246,8 +246,8 @@ def test_a_run_of_another_format_is_refused_until_it_is_moved(
 
 def test_what_somebody_works_on_is_left_alone(pool: Pool):
     run = first(pool)
-    with Claims(pool.path) as claims:
-        claims.take(run.manifest().identity)
+    with Leases(pool.path) as leases:
+        leases.take(run.manifest().identity)
         (run.path / "params.msgpack").write_bytes(b"being written")
         found = examine(pool.path)
         assert found.findings == () and found.busy == 1
@@ -374,8 +374,8 @@ def test_what_is_begun_under_another_name_is_left_alone(pool: Pool):
     run = first(pool)
     identity = run.manifest().identity
     best = RunDir(run.path.rename(pool.path / "best"))
-    with Claims(pool.path) as claims:
-        claims.take(identity)
+    with Leases(pool.path) as leases:
+        leases.take(identity)
         attempt = begin_run(best.path, best.config(), best.manifest())
         repair(pool.path, examine(pool.path).findings)
         assert attempt.path.is_dir()
@@ -400,7 +400,7 @@ OTHERS = {
     "pipe": os.mkfifo,
     "folder": lambda place: (place / "x").mkdir(parents=True),
 }
-WRONG = [(name, kind) for name in (CLAIMS, PACKS, SWEEPS) for kind in list(OTHERS)[:3]]
+WRONG = [(name, kind) for name in (LEASES, PACKS, SWEEPS) for kind in list(OTHERS)[:3]]
 WRONG += [(INDEX, kind) for kind in list(OTHERS)[1:]]
 
 
@@ -428,8 +428,8 @@ def test_a_checkpoint_is_left_to_a_process_that_began_meanwhile(pool: Pool):
     (torn / "commit.json").write_text("{")
     found = examine(pool.path).findings
     assert sorted(finding.kind for finding in found) == ["damaged", "leftover"]
-    with Claims(pool.path) as claims:
-        claims.take("ab")
+    with Leases(pool.path) as leases:
+        leases.take("ab")
         repair(pool.path, found)
         assert torn.exists() and spent.exists() and kinds(pool) == []
     repair(pool.path, found)

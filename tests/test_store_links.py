@@ -13,7 +13,7 @@ from rnnjax.report.build import build
 from rnnjax.store.checkpoint import PACKS
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.index import INDEX
-from rnnjax.store.leases import CLAIMS
+from rnnjax.store.leases import LEASES
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
 from rnnjax.store.rundir import CONFIG, HYDRA, METRICS, NEXT, SOURCES, RunDir
@@ -52,7 +52,7 @@ def mend(pool: Pool) -> None:
         repair(pool.path, examine(pool.path).findings)
 
 
-@pytest.mark.parametrize("name", [PACKS, CLAIMS, SWEEPS, f"{CLAIMS}/aaaaaaaaaaaa"])
+@pytest.mark.parametrize("name", [PACKS, LEASES, SWEEPS, f"{LEASES}/aaaaaaaaaaaa"])
 def test_a_repair_leaves_what_a_link_leads_to(pool: Pool, theirs: Path, name: str):
     before = contents(theirs)
     link = pool.path / name
@@ -65,7 +65,7 @@ def test_a_repair_leaves_what_a_link_leads_to(pool: Pool, theirs: Path, name: st
     assert (pool.path / QUARANTINE / link.name).is_symlink()
 
 
-@pytest.mark.parametrize("name", [f"{PACKS}/0123456789ab", f"{CLAIMS}/photos"])
+@pytest.mark.parametrize("name", [f"{PACKS}/0123456789ab", f"{LEASES}/photos"])
 def test_what_no_process_of_ours_wrote_is_kept(pool: Pool, theirs: Path, name: str):
     before = contents(theirs)
     (pool.path / name).parent.mkdir(exist_ok=True)

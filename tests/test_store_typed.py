@@ -136,7 +136,7 @@ def test_parameters_with_the_right_digest(case: str, pool: Pool) -> None:
         rnnjax.open_run(run).params  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ("loop", "sweeps", "packs/x", "claims"))
+@pytest.mark.parametrize("name", ("loop", "sweeps", "packs/x", "leases"))
 def test_a_link_that_leads_to_itself(
     name: str, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,7 +261,7 @@ def test_half_a_character_or_none_in_a_sweep(
 def test_a_file_that_is_larger_than_memory(
     name: str, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file with holes in it costs nothing, and may claim any size."""
+    """A file with holes in it costs nothing, and may lease any size."""
     file = pool.runs()[0].path / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()

@@ -10,7 +10,7 @@ from rnnjax.cli.main import main
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.probes.measure import measure
-from rnnjax.sweeps import landscape as module
+from rnnjax.sweeps import initialisation_grid as module
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.initialisation_grid import landscape
 from rnnjax.sweeps.progress import PackSize

@@ -10,7 +10,7 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
-from rnnjax.store.leases import Claims
+from rnnjax.store.leases import Leases
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import worker
 from rnnjax.sweeps.compose import plan
@@ -151,9 +151,9 @@ def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):
 
 
 def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch):
-    """A pack loses the run that is claimed, and makes it when the claim is given up."""
+    """A pack loses the run that is leased, and makes it when the lease is given up."""
     naps = []
-    holder = Claims(tmp_path)
+    holder = Leases(tmp_path)
     planned = sweep()
     held = packed.runs[2].manifest().identity
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from rnnjax.sweeps.forecast import forecast
 from rnnjax.sweeps.settings import LaunchSettings, PackConfig
 from rnnjax.sweeps.slots import ROOM, Slots
-from rnnjax.training import rehearse
+from rnnjax.training import rehearsal
 from rnnjax.training.build import signature
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import PLACES, RUNS, Pack, run_mesh
@@ -61,13 +61,13 @@ def test_a_dry_run_of_what_does_not_fit_takes_nothing(monkeypatch, tmp_path):
     x = np.ones((30, 3), np.int64)
     x[4, 1] = 1_000_000
     np.savez("ids.npz", inputs=x, targets=np.arange(30) % 2)
-    monkeypatch.setattr(rehearse, "free_memory", lambda mesh: 4e9)
+    monkeypatch.setattr(rehearsal, "free_memory", lambda mesh: 4e9)
 
     def refused(*arguments):
         raise AssertionError("arrays are made")
 
     monkeypatch.setattr(Pack, "stack", refused)
-    monkeypatch.setattr(rehearse, "PackTraining", refused)
+    monkeypatch.setattr(rehearsal, "PackTraining", refused)
     some = jobs("model.embedding=320", task=["task=arrays", "task.path=ids.npz"])
     before = sum(x.nbytes for x in jax.live_arrays())
     (group,) = forecast(some, LaunchSettings(out="runs"), full=True)
@@ -81,6 +81,6 @@ def test_a_dry_run_of_what_does_not_fit_takes_nothing(monkeypatch, tmp_path):
 def test_free_memory_is_that_of_the_process(monkeypatch):
     import resource
 
-    assert 0 < rehearse.free_memory(run_mesh()) < 1e15
+    assert 0 < rehearsal.free_memory(run_mesh()) < 1e15
     monkeypatch.setattr(resource, "getrlimit", lambda which: (123, 123))
-    assert rehearse.free_memory(run_mesh()) == 123
+    assert rehearsal.free_memory(run_mesh()) == 123

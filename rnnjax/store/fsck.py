@@ -9,7 +9,7 @@ from rnnjax.paths import user_path
 from rnnjax.store.checkpoint import PACKS
 from rnnjax.store.findings import Finding
 from rnnjax.store.index import INDEX
-from rnnjax.store.leases import CLAIMS, claimed
+from rnnjax.store.leases import LEASES, leased
 from rnnjax.store.pool import Pool
 from rnnjax.store.pool_findings import checkpoints, index, leftovers, places, sweeps
 from rnnjax.store.quarantine import QUARANTINE, damage
@@ -49,7 +49,7 @@ def examine(path: str | Path) -> Examination:
     if not runs and not (folder / INDEX).is_file():
         raise UserError(f"'{path}' is no pool of runs: it holds no index and no run")
     findings = list(places(folder))
-    busy = claimed(folder)
+    busy = leased(folder)
     same: dict[str, list[RunDir]] = {}
     finished = 0
     for run in runs:
@@ -96,6 +96,6 @@ def repair(path: str | Path, findings: Iterable[Finding]) -> None:
 
 
 def _holds_run(entry: Path) -> bool:
-    if entry.name in (CLAIMS, PACKS, SWEEPS, QUARANTINE):
+    if entry.name in (LEASES, PACKS, SWEEPS, QUARANTINE):
         return False
     return (entry / MANIFEST).is_file() or (entry / CONFIG).is_file()

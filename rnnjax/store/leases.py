@@ -1,12 +1,12 @@
-"""Claims on the runs of a pool: of several processes, one at a time works on a run.
+"""Leases on the runs of a pool: of several processes, one at a time works on a run.
 
-A claim on a run is a file ``claims/<identity>/<generation>``; the highest generation
-counts. It is made by linking a file of the claiming process there, which either happens
+A lease on a run is a file ``leases/<identity>/<generation>``; the highest generation
+counts. It is made by linking a file of the leasing process there, which either happens
 or fails as one (on network file systems too), and it shows who holds it and, by its
-time, when that process last gave a sign of life: one touch renews all claims of a
-process. A stale claim is not removed, which could hit a newer one, but overtaken by the
+time, when that process last gave a sign of life: one touch renews all leases of a
+process. A stale lease is not removed, which could hit a newer one, but overtaken by the
 next generation. Its holder may have been stopped and go on, so it looks whether it
-still `Claims.holds` a run before it writes anything of it.
+still `Leases.holds` a run before it writes anything of it.
 """
 
 import functools
@@ -24,17 +24,17 @@ from rnnjax.paths import read_file
 from rnnjax.store.atomic import make_folder, no_link, writable
 
 
-CLAIMS = "claims"
+LEASES = "leases"
 
 STALE_SECONDS = 60.0
-"""Silence after which a claim may be overtaken: six signs of life that did not come."""
+"""Silence after which a lease may be overtaken: six signs of life that did not come."""
 
 
 class Overtaken(Exception):
-    """Another process has taken over runs whose claims had become stale."""
+    """Another process has taken over runs whose leases had become stale."""
 
 
-class Claims:
+class Leases:
     """Those of this process on runs of one pool, held while the context is open.
 
     Args:
@@ -43,14 +43,14 @@ class Claims:
     """
 
     def __init__(self, pool: str | Path, stale_seconds: float = STALE_SECONDS) -> None:
-        self.folder = Path(pool) / CLAIMS
+        self.folder = Path(pool) / LEASES
         self.stale_seconds = stale_seconds
         self.sign = self.folder / f"{uuid.uuid4().hex}.sign"
         self._held: dict[str, Path] = {}
         self._watched: dict[Path, tuple[int, float]] = {}
         self._over = threading.Event()
 
-    def __enter__(self) -> "Claims":
+    def __enter__(self) -> "Leases":
         make_folder(self.folder, self.folder.parent)
         with writable(self.sign):
             self._renew()
@@ -78,7 +78,7 @@ class Claims:
         self.sign.unlink(missing_ok=True)
 
     def take(self, identity: str) -> bool:
-        """Claim a run; False if a living process works on it.
+        """Lease a run; False if a living process works on it.
 
         Raises:
             UserError: the pool cannot be written.
@@ -99,32 +99,32 @@ class Claims:
                 except FileExistsError:
                     return False
                 except FileNotFoundError:
-                    pass  # the folder was removed after a release, or all claims were
+                    pass  # the folder was removed after a release, or all leases were
         if _latest(folder) != int(own.name):
-            # The first look was long ago: a younger claim has come and is alive.
+            # The first look was long ago: a younger lease has come and is alive.
             own.unlink(missing_ok=True)
             return False
         self._held[identity] = own
         return True
 
     def holds(self, identity: str) -> bool:
-        """Whether a claim is still this process's own, and was not overtaken."""
+        """Whether a lease is still this process's own, and was not overtaken."""
         own = self._held.get(identity)
         return own is not None and _latest(own.parent) == int(own.name)
 
     def release(self, identity: str) -> None:
-        """Give a run back; nothing happens if it was not claimed."""
+        """Give a run back; nothing happens if it was not leased."""
         own = self._held.pop(identity, None)
         if own is None:
             return
-        # The own claim goes last: until then nobody else finds the run free.
+        # The own lease goes last: until then nobody else finds the run free.
         for number in sorted(_generations(own.parent)):
             if number <= int(own.name):
                 (own.parent / str(number)).unlink(missing_ok=True)
         try:
             own.parent.rmdir()
         except OSError:
-            pass  # somebody claimed the run again, or removed the folder first
+            pass  # somebody leased the run again, or removed the folder first
 
     def holder(self, identity: str) -> str:
         """Who works on a run, in words; empty if nobody does."""
@@ -136,16 +136,16 @@ class Claims:
         pid, _, where = sign.strip().partition(" ")
         return f"process {pid} on {where.partition(' ')[0]}"
 
-    def _is_stale(self, claim: Path) -> bool:
-        """Whether the process of a claim is gone or has been silent.
+    def _is_stale(self, lease: Path) -> bool:
+        """Whether the process of a lease is gone or has been silent.
 
         It is gone if its number is free on this machine. It is silent by the clock of
         the file system; a time from the future, or of a clock that stands, is watched
         by the clock of this process.
         """
         try:
-            gone = _gone(_text(claim))
-            changed = claim.stat().st_mtime_ns
+            gone = _gone(_text(lease))
+            changed = lease.stat().st_mtime_ns
         except FileNotFoundError:
             return True  # released just now
         if gone:
@@ -155,9 +155,9 @@ class Claims:
         if self.sign.stat().st_mtime_ns - changed > limit * 1e9:
             return True
         now = time.monotonic()
-        seen, since = self._watched.setdefault(claim, (changed, now))
+        seen, since = self._watched.setdefault(lease, (changed, now))
         if seen != changed:
-            self._watched[claim] = changed, now
+            self._watched[lease] = changed, now
             return False
         return now - since > limit
 
@@ -175,12 +175,12 @@ class Claims:
                 self._renew()
 
 
-def claimed(pool: Path) -> set[str]:
+def leased(pool: Path) -> set[str]:
     """Identities of the runs that a process works on; nothing is written.
 
-    By the clock of this machine: a claim from the future counts, too.
+    By the clock of this machine: a lease from the future counts, too.
     """
-    folders = (folder for folder in (pool / CLAIMS).glob("*") if _is_of_run(folder))
+    folders = (folder for folder in (pool / LEASES).glob("*") if _is_of_run(folder))
     return {
         folder.name
         for folder in folders
@@ -189,18 +189,18 @@ def claimed(pool: Path) -> set[str]:
 
 
 def stale_files(pool: Path) -> list[Path]:
-    """Claims and signs of processes that are gone or have been silent."""
+    """Leases and signs of processes that are gone or have been silent."""
     return sorted(file for file in _entries(pool) if _is_ours(file) and _old(file))
 
 
 def odd_entries(pool: Path) -> list[Path]:
-    """What is among the claims and is none: links, folders, files of other names."""
+    """What is among the leases and is none: links, folders, files of other names."""
     return sorted(entry for entry in _entries(pool) if not _is_ours(entry))
 
 
 def _entries(pool: Path) -> list[Path]:
-    """All that is in the folder of claims and in the folders of runs in there."""
-    folder = pool / CLAIMS
+    """All that is in the folder of leases and in the folders of runs in there."""
+    folder = pool / LEASES
     if folder.is_symlink() or not folder.is_dir():
         return []
     entries = list(folder.iterdir())
@@ -214,25 +214,25 @@ def _is_of_run(entry: Path) -> bool:
 
 
 def _is_ours(entry: Path) -> bool:
-    """Whether it is a claim or a sign, by its name and kind."""
-    name = r"[0-9a-f]{32}\.sign" if entry.parent.name == CLAIMS else r"\d+"
+    """Whether it is a lease or a sign, by its name and kind."""
+    name = r"[0-9a-f]{32}\.sign" if entry.parent.name == LEASES else r"\d+"
     is_plain = entry.is_file() and not entry.is_symlink()
     return is_plain and re.fullmatch(name, entry.name) is not None
 
 
-def _old(claim: Path) -> bool:
+def _old(lease: Path) -> bool:
     try:
-        if _gone(_text(claim)):
+        if _gone(_text(lease)):
             return True
-        return time.time() - claim.stat().st_mtime > STALE_SECONDS
+        return time.time() - lease.stat().st_mtime > STALE_SECONDS
     except FileNotFoundError:
         return True
 
 
-def _text(claim: Path) -> str:
-    """What a claim or sign says; nothing, if it is no file, and then nobody's."""
+def _text(lease: Path) -> str:
+    """What a lease or sign says; nothing, if it is no file, and then nobody's."""
     try:
-        return read_file(claim).decode(errors="replace")
+        return read_file(lease).decode(errors="replace")
     except FileNotFoundError:
         raise
     except OSError:
@@ -240,7 +240,7 @@ def _text(claim: Path) -> str:
 
 
 def _gone(sign: str) -> bool:
-    """Whether a claim or sign is of a process of this machine that has ended."""
+    """Whether a lease or sign is of a process of this machine that has ended."""
     pid, _, where = sign.strip().partition(" ")
     return where == _where() and pid.isdecimal() and not lives(int(pid))
 

@@ -110,7 +110,7 @@ class Manifest:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Indented JSON with its own digest; NaN survives (`rnnjax.store.sealed_json`)."""
+        """Indented JSON with its own digest; NaN survives (`store.sealed_json`)."""
         return sealed_json.sealed(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod

@@ -13,9 +13,9 @@ from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import INDEX, content_of, read_index, row_of
 from rnnjax.store.leases import (
-    CLAIMS,
+    LEASES,
     STALE_SECONDS,
-    claimed,
+    leased,
     lives,
     odd_entries,
     stale_files,
@@ -33,12 +33,12 @@ OLD_SECONDS = 3600.0
 
 def places(pool: Path) -> Iterator[Finding]:
     """What stands where a folder of the pool has to be, and keeps a launch from it."""
-    for place in (pool / CLAIMS, pool / PACKS, pool / SWEEPS):
+    for place in (pool / LEASES, pool / PACKS, pool / SWEEPS):
         if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
             yield moved_aside(place, pool, f"'{place}' is {_kind(place)}")
     for entry in odd_entries(pool):
         if not entry.name.endswith(".tmp"):
-            yield moved_aside(entry, pool, f"'{entry}' is no claim")
+            yield moved_aside(entry, pool, f"'{entry}' is no lease")
     room = pool / QUARANTINE
     if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
         yield Finding("note", f"'{room}' is {_kind(room)}, and repair needs it")
@@ -78,7 +78,7 @@ def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
             kind = "damaged"
         else:
             continue
-        if not claimed(pool):
+        if not leased(pool):
             yield Finding(kind, f"{text.rstrip('.')}; {end}", mend)
 
 
@@ -110,7 +110,7 @@ def _unless_at_work(
     mend: Callable[[Path], object],
 ) -> None:
     """Mend a checkpoint if it still needs that, and no process is at work by now."""
-    if not claimed(pool) and (_spent(folder, known) or _torn(folder)):
+    if not leased(pool) and (_spent(folder, known) or _torn(folder)):
         mend(folder)
 
 
@@ -173,9 +173,9 @@ def sweeps(pool: Path, known: Set[str]) -> Iterator[Finding]:
 
 
 def leftovers(pool: Path) -> Iterator[Finding]:
-    """Claims and temporary files of processes that are gone."""
+    """Leases and temporary files of processes that are gone."""
     for file in stale_files(pool):
-        text = f"'{file}' is the claim of a process that is gone; repair removes it"
+        text = f"'{file}' is the lease of a process that is gone; repair removes it"
         yield Finding("leftover", text, partial(remove, file, pool))
     for file in sorted(pool.rglob(".*.tmp")):
         if file.is_file() and _left_behind(file):

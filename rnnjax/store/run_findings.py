@@ -7,7 +7,7 @@ from pathlib import Path
 from rnnjax.errors import UserError
 from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import row_of
-from rnnjax.store.leases import claimed
+from rnnjax.store.leases import leased
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import NEXT, RunDir, identity_in
@@ -29,7 +29,7 @@ def rank_of(run: RunDir) -> tuple[bool, str]:
 
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
     """Move a run to quarantine if nobody has begun or mended it since it was seen."""
-    if identity_of(run) not in claimed(pool) and still():
+    if identity_of(run) not in leased(pool) and still():
         set_aside(run.path, pool, why)
 
 
@@ -56,7 +56,7 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
     text = f"'{attempt}' is an attempt that did not end; repair removes it"
 
     def clear() -> None:
-        if identity_of(run) not in claimed(pool) and not _is_sealed(RunDir(attempt)):
+        if identity_of(run) not in leased(pool) and not _is_sealed(RunDir(attempt)):
             remove(attempt, pool)
 
     yield Finding("leftover", text, clear)

@@ -6,7 +6,7 @@ from pathlib import Path
 from rnnjax.counting import count
 from rnnjax.errors import one_line
 from rnnjax.store.index import Row
-from rnnjax.store.leases import Claims
+from rnnjax.store.leases import Leases
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
@@ -82,15 +82,15 @@ class Copies:
         rooted: list[Path] = []
         if not asked:
             return rooted
-        with Claims(pool.path) as claims:
+        with Leases(pool.path) as leases:
             for one in asked:
                 row = rows.get(one.identity)
-                if row is None or not row.is_finished or not claims.take(one.identity):
+                if row is None or not row.is_finished or not leases.take(one.identity):
                     continue
                 run = RunDir(pool.path / row.folder)
                 root = self.add(run, one.tracker, group)
                 rooted += [root] if root else []
-                claims.release(one.identity)
+                leases.release(one.identity)
         return rooted
 
     def tell(

@@ -9,7 +9,7 @@ from typing import Any
 from rnnjax.counting import count
 from rnnjax.errors import UserError, one_line
 from rnnjax.store.environment import Environment
-from rnnjax.store.leases import Claims, Overtaken
+from rnnjax.store.leases import Leases, Overtaken
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
@@ -57,7 +57,7 @@ class PackRun:
         pack: JobPack,
         ready: "Future[PackTraining]",
         unfinished: Set[str],
-        claims: Claims,
+        leases: Leases,
     ) -> tuple[int, list[Job]]:
         """Train a pack and seal its runs, mirrored to W&B.
 
@@ -70,13 +70,13 @@ class PackRun:
         lost = 0
 
         def mine() -> dict[int, Begun]:
-            return {i: b for i, b in left.items() if claims.holds(wanted[i].identity)}
+            return {i: b for i, b in left.items() if leases.holds(wanted[i].identity)}
 
         try:
             with ThreadPoolExecutor(SEALERS) as sealers:
                 noted: list[Future[None]] = []
                 for i, member in list(wanted.items()):
-                    if not claims.holds(member.identity):
+                    if not leases.holds(member.identity):
                         raise Overtaken
                     try:
                         left[i] = self._begin(member)
@@ -124,7 +124,7 @@ class PackRun:
             raise
         finally:
             for identity in pack.identities:
-                claims.release(identity)
+                leases.release(identity)
         if not lost and not wanted:
             pack.checkpoint.clear()
         return lost, list(wanted.values())

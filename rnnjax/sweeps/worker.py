@@ -13,7 +13,7 @@ from rnnjax.counting import count
 from rnnjax.interrupts import closing
 from rnnjax.store.environment import Environment, environment
 from rnnjax.store.index import Row, row_of
-from rnnjax.store.leases import Claims, Overtaken
+from rnnjax.store.leases import Leases, Overtaken
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
@@ -110,7 +110,7 @@ class Worker:
     ) -> int:
         """Run packs, except for what another process of this pool is working on.
 
-        What that one leaves undone is computed here, once its claim is given up.
+        What that one leaves undone is computed here, once its lease is given up.
 
         Args:
             packs: of `packs`.
@@ -123,52 +123,52 @@ class Worker:
         failed, waiting = 0, ""
         # Not left through its context, which would wait for what it compiles.
         workers = ThreadPoolExecutor(AHEAD)
-        with Claims(self.pool.path) as claims, closing(claims.close), self.progress:
-            make_ready = partial(self._make_ready, claims)
+        with Leases(self.pool.path) as leases, closing(leases.close), self.progress:
+            make_ready = partial(self._make_ready, leases)
             try:
                 while packs:
                     elsewhere: list[JobPack] = []
-                    mine = self._claimed(packs, unfinished, claims, elsewhere)
+                    mine = self._leased(packs, unfinished, leases, elsewhere)
                     for pack, ready in prefetch(workers, mine, make_ready):
                         lost, overtaken = self._pack_run.run(
-                            pack, ready, unfinished, claims
+                            pack, ready, unfinished, leases
                         )
                         failed += lost
                         if overtaken:
                             elsewhere.append(pack_of(overtaken, self.pool.path))
                     packs = elsewhere
                     if packs:
-                        waiting = self._wait(packs, claims, waiting)
+                        waiting = self._wait(packs, leases, waiting)
             finally:
                 workers.shutdown(wait=False, cancel_futures=True)
         return failed
 
-    def _wait(self, packs: Sequence[JobPack], claims: Claims, said: str) -> str:
+    def _wait(self, packs: Sequence[JobPack], leases: Leases, said: str) -> str:
         """Say whose runs are waited for, if it was not said yet, and wait a while."""
         runs = [identity for pack in packs for identity in pack.identities]
-        holders = sorted(set(filter(None, map(claims.holder, runs))))
+        holders = sorted(set(filter(None, map(leases.holder, runs))))
         text = f"waiting for {count(len(runs), 'run')} of {', '.join(holders)}"
         if holders and text != said:
             self.progress.say(text)
         time.sleep(WAIT_SECONDS)
         return text if holders else said
 
-    def _claimed(
+    def _leased(
         self,
         packs: Sequence[JobPack],
         unfinished: Set[str],
-        claims: Claims,
+        leases: Leases,
         elsewhere: list[JobPack],
     ) -> Iterator[JobPack]:
         """Packs of those runs that no other process works on; the rest is collected."""
         for pack in packs:
             wanted = [one for one in pack.members if one.identity in unfinished]
-            taken = [one for one in wanted if claims.take(one.identity)]
+            taken = [one for one in wanted if leases.take(one.identity)]
             there = self._there(taken)
             left = [one for one in taken if one.identity not in there]
             for one in taken:
                 if one not in left:  # made by another process meanwhile
-                    claims.release(one.identity)
+                    leases.release(one.identity)
                     self.progress.advance(one.schedule.steps, 1)
             if len(taken) < len(wanted):
                 others = [one for one in wanted if one not in taken]
@@ -197,14 +197,14 @@ class Worker:
         good, _ = held(rows, jobs)
         return good
 
-    def _make_ready(self, claims: Claims, pack: JobPack) -> PackTraining:
+    def _make_ready(self, leases: Leases, pack: JobPack) -> PackTraining:
         first = pack.members[0].signature
         key = first, *self.slots.places(pack.members)
         fresh = Compiled(*key, self.settings.pack.how)
         compiled = self.programs.setdefault(key, fresh)
 
         def check() -> None:
-            if not all(map(claims.holds, pack.identities)):
+            if not all(map(leases.holds, pack.identities)):
                 raise Overtaken
 
         every = self.settings.checkpoint.every_seconds

@@ -1,6 +1,6 @@
 """Four launches of one sweep on one pool at once, one killed and one stopped for long.
 
-Claims go stale after seconds here instead of a minute. The killed one's runs are taken
+Leases go stale after seconds here instead of a minute. The killed one's runs are taken
 over, and so are those of the stopped one, which goes on when the others have overtaken
 it. All runs are made, none changes once it is sealed, and nobody reports a failure.
 """
@@ -25,7 +25,7 @@ from scripts.soak.samples import LIGHT, command, differences, look, sweep
 ROUNDS = 12
 
 STALE = 2.0
-"""Seconds after which a claim may be overtaken here."""
+"""Seconds after which a lease may be overtaken here."""
 
 SEEDS = 8
 
@@ -36,12 +36,12 @@ FAULTS = ("failures", "hangs", "changed", "other bits", "lost")
 
 
 def hasty(tell: Callable[[Any], None]) -> None:
-    """Let claims go stale soon, in this process, and tell the phases."""
+    """Let leases go stale soon, in this process, and tell the phases."""
     from rnnjax.store import leases
     from rnnjax.sweeps import worker
 
     leases.STALE_SECONDS = STALE
-    leases.Claims.__init__.__defaults__ = (STALE,)
+    leases.Leases.__init__.__defaults__ = (STALE,)
     worker.WAIT_SECONDS = 0.1
     announce(tell)
 
@@ -92,7 +92,7 @@ class Round:
         tally.add("rounds")
         words = sweep(self.pool, *LIGHT, seeds=SEEDS)
         started = [Child(self.limit.home, command, words, False, hasty)]
-        self.reach(started[0], ("compiling",), 1)  # it holds a claim
+        self.reach(started[0], ("compiling",), 1)  # it holds a lease
         for _ in range(3):
             started.append(Child(self.limit.home, command, words, False, hasty))
         threads = [
@@ -149,7 +149,7 @@ class Round:
             self.tally.add("killed")
 
     def stop(self, child: Child) -> None:
-        """SIGSTOP for longer than claims live, at a phase, then SIGCONT."""
+        """SIGSTOP for longer than leases live, at a phase, then SIGCONT."""
         phase = STOPPED[self.number % len(STOPPED)]
         if self.reach(child, (phase,), self.dice.randint(1, 2)):
             child.send(signal.SIGSTOP)

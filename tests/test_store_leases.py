@@ -1,4 +1,4 @@
-"""Claims: several processes share a pool, and each run is made by one of them."""
+"""Leases: several processes share a pool, and each run is made by one of them."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.store import claims as claims_module
+from rnnjax.store import leases as leases_module
 from rnnjax.store.fsck import examine, repair
-from rnnjax.store.leases import CLAIMS, Claims
+from rnnjax.store.leases import LEASES, Leases
 from rnnjax.store.pool import Pool
 from tests.store_samples import store_run
 
@@ -21,26 +21,26 @@ RUNS = [f"run{number}" for number in range(60)]
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from rnnjax.store.leases import Claims
+from rnnjax.store.leases import Leases
 
 pool, name, fate = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 print("ready", flush=True)
 sys.stdin.readline()
-with Claims(pool) as claims:
+with Leases(pool) as leases:
     left = sorted(os.environ["RUNS"].split(), key=lambda run: hash((name, run)))
     while left:
         for run in list(left):
-            if not claims.take(run):
+            if not leases.take(run):
                 continue
             if not (pool / f"{run}.done").exists():
                 with open(pool / f"{run}.made", "a") as file:
                     file.write(f"{name}\\n")
-                if fate == "dies":  # with a claim in its hand
-                    print("claimed", flush=True)
+                if fate == "dies":  # with a lease in its hand
+                    print("leased", flush=True)
                     sys.stdin.readline()
                 time.sleep(.002)
                 (pool / f"{run}.done").touch()
-            claims.release(run)
+            leases.release(run)
             left.remove(run)
 """
 
@@ -72,7 +72,7 @@ def test_three_processes_one_of_which_is_killed(tmp_path: Path):
     try:
         assert [read(worker) for worker in (*workers, dying)] == ["ready"] * 3
         go(dying)
-        assert read(dying) == "claimed"
+        assert read(dying) == "leased"
         for worker in workers:
             go(worker)
         while len(list(tmp_path.glob("*.done"))) < len(RUNS) - 1:
@@ -92,17 +92,17 @@ def test_three_processes_one_of_which_is_killed(tmp_path: Path):
     twice = [by for by in made if len(by) > 1]
     assert len(twice) == 1 and twice[0][0] == "c" and twice[0][1] in "ab"
     assert {by[-1] for by in made} == {"a", "b"}
-    (left,) = (tmp_path / CLAIMS).iterdir()
+    (left,) = (tmp_path / LEASES).iterdir()
     assert left.suffix == ".sign"  # of the one that was killed
 
 
 @pytest.fixture
 def two(tmp_path: Path):
-    with Claims(tmp_path, 1000.0) as one, Claims(tmp_path, 1000.0) as other:
+    with Leases(tmp_path, 1000.0) as one, Leases(tmp_path, 1000.0) as other:
         yield one, other
 
 
-def test_a_claim_keeps_others_off_until_it_is_released(two):
+def test_a_lease_keeps_others_off_until_it_is_released(two):
     one, other = two
     assert one.take("run") and one.take("run") and not other.take("run")
     assert one.holds("run") and not other.holds("run")
@@ -112,68 +112,68 @@ def test_a_claim_keeps_others_off_until_it_is_released(two):
     assert not one.holds("run") and other.take("run")
 
 
-def test_silence_makes_a_claim_stale(two):
+def test_silence_makes_a_lease_stale(two):
     one, other = two
     assert one.take("run")
     sign = one.folder / "run" / "0"
     past = sign.stat().st_mtime - 2000
-    os.utime(sign, (past, past))  # one inode: all claims of that process
+    os.utime(sign, (past, past))  # one inode: all leases of that process
     assert other.take("run")
     assert other.holds("run") and not one.holds("run")
-    one.release("run")  # It wakes up, and must not take the younger claim with it.
+    one.release("run")  # It wakes up, and must not take the younger lease with it.
     assert other.holds("run") and not one.take("run")
 
 
 def test_a_first_look_that_is_long_ago(two, monkeypatch):
-    """Seen free, then claimed and overtaken by others before the link is made."""
-    from rnnjax.store import claims
+    """Seen free, then leased and overtaken by others before the link is made."""
+    from rnnjax.store import leases
 
     one, other = two
     assert other.take("run")
     (other.folder / "run" / "0").rename(other.folder / "run" / "1")
     other._held["run"] = other.folder / "run" / "1"
     looks = iter([None])
-    real = claims._latest
-    monkeypatch.setattr(claims, "_latest", lambda f: next(looks, real(f)))
+    real = leases._latest
+    monkeypatch.setattr(leases, "_latest", lambda f: next(looks, real(f)))
     assert not one.take("run")
     assert other.holds("run") and not (one.folder / "run" / "0").exists()
 
 
-def test_no_claim_outlives_its_context(tmp_path: Path):
-    with Claims(tmp_path) as one:
+def test_no_lease_outlives_its_context(tmp_path: Path):
+    with Leases(tmp_path) as one:
         assert one.take("a") and one.take("b")
-    assert list((tmp_path / CLAIMS).iterdir()) == []
+    assert list((tmp_path / LEASES).iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "12x far away", "\x00\xff", "99999"])
 @pytest.mark.parametrize("years", [0, 1])
-def test_a_claim_that_nobody_renews_is_overtaken(
+def test_a_lease_that_nobody_renews_is_overtaken(
     tmp_path: Path, text: str, years: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Of another host, without an owner, from the future, by a clock that stands."""
     clock = [1000.0]
-    monkeypatch.setattr(claims_module.time, "monotonic", lambda: clock[0])
-    claim = tmp_path / CLAIMS / "run" / "4"
-    claim.parent.mkdir(parents=True)
-    claim.write_text(text)
+    monkeypatch.setattr(leases_module.time, "monotonic", lambda: clock[0])
+    lease = tmp_path / LEASES / "run" / "4"
+    lease.parent.mkdir(parents=True)
+    lease.write_text(text)
     when = time.time() + years * 3e7
-    os.utime(claim, (when, when))
-    with Claims(tmp_path, 60.0) as claims:
-        assert not claims.take("run") and claims.holder("run")
+    os.utime(lease, (when, when))
+    with Leases(tmp_path, 60.0) as leases:
+        assert not leases.take("run") and leases.holder("run")
         clock[0] += 50
-        assert not claims.take("run")
-        os.utime(claim, (when + 1, when + 1))  # a sign of life
+        assert not leases.take("run")
+        os.utime(lease, (when + 1, when + 1))  # a sign of life
         clock[0] += 50
-        assert not claims.take("run")
+        assert not leases.take("run")
         clock[0] += 61
-        assert claims.take("run") and claims.holds("run")
+        assert leases.take("run") and leases.holds("run")
 
 
 def test_processes_of_one_number_in_two_containers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A number is looked up where it counts, or a living process would be overtaken."""
-    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+    with Leases(tmp_path) as one, Leases(tmp_path) as other:
         assert one.take("run")
         sign = one.sign.read_text().split(" ")
         one.sign.write_text(" ".join(["2999999", *sign[1:-1], "pid:[1]\n"]))
@@ -184,17 +184,17 @@ def test_processes_of_one_number_in_two_containers(
 
 def test_signs_of_processes_that_are_gone_are_removed(tmp_path: Path):
     program = (
-        "import os, sys; from rnnjax.store.leases import Claims\n"
-        "Claims(sys.argv[1]).__enter__(); os._exit(9)"
+        "import os, sys; from rnnjax.store.leases import Leases\n"
+        "Leases(sys.argv[1]).__enter__(); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)])
-    (left,) = (tmp_path / CLAIMS).iterdir()
-    with Claims(tmp_path) as own:
-        assert list((tmp_path / CLAIMS).iterdir()) == [own.sign] != [left]
+    (left,) = (tmp_path / LEASES).iterdir()
+    with Leases(tmp_path) as own:
+        assert list((tmp_path / LEASES).iterdir()) == [own.sign] != [left]
 
 
 @pytest.mark.parametrize("what", ["sign", "all"])
-def test_claims_that_somebody_removed_are_made_anew(two, what):
+def test_leases_that_somebody_removed_are_made_anew(two, what):
     one, other = two
     assert one.take("a")
     if what == "sign":
@@ -208,26 +208,26 @@ def test_claims_that_somebody_removed_are_made_anew(two, what):
 
 def test_a_sign_that_its_owner_removes_meanwhile(tmp_path: Path, monkeypatch):
     """Between the look at the folder and the look at the file."""
-    with Claims(tmp_path):
-        other = tmp_path / CLAIMS / "other.sign"
-        real = claims_module._text
+    with Leases(tmp_path):
+        other = tmp_path / LEASES / "other.sign"
+        real = leases_module._text
 
         def late(file: Path) -> str:
             file.unlink(missing_ok=True)
             return real(file)
 
         other.write_text("1 elsewhere\n")
-        monkeypatch.setattr(claims_module, "_text", late)
-        with Claims(tmp_path):
+        monkeypatch.setattr(leases_module, "_text", late)
+        with Leases(tmp_path):
             assert not other.exists()
 
 
 ODD = {
     "a file for a run": lambda folder: (folder / "ab").write_text("hi"),
-    "a folder for a claim": lambda folder: (folder / "ab/0/x").mkdir(parents=True),
+    "a folder for a lease": lambda folder: (folder / "ab/0/x").mkdir(parents=True),
     "a folder for a sign": lambda folder: (folder / "a.sign" / "x").mkdir(parents=True),
     "a pipe for a sign": lambda folder: os.mkfifo(folder / "a.sign"),
-    "a pipe for a claim": lambda folder: pipe_in(folder / "ab"),
+    "a pipe for a lease": lambda folder: pipe_in(folder / "ab"),
 }
 
 
@@ -237,38 +237,38 @@ def pipe_in(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_what_is_no_claim_stops_nobody_for_ever(tmp_path: Path, kind: str):
+def test_what_is_no_lease_stops_nobody_for_ever(tmp_path: Path, kind: str):
     pool = Pool(tmp_path)
     store_run(pool)
-    folder = tmp_path / CLAIMS
+    folder = tmp_path / LEASES
     folder.mkdir()
     ODD[kind](folder)
-    with Claims(tmp_path) as one:
+    with Leases(tmp_path) as one:
         assert one.take("cd")
     found = examine(tmp_path).findings
-    assert len(found) == 1 and "is no claim" in found[0].text
+    assert len(found) == 1 and "is no lease" in found[0].text
     repair(tmp_path, found)
     assert examine(tmp_path).findings == ()
-    with Claims(tmp_path) as one:
+    with Leases(tmp_path) as one:
         assert one.take("ab")
 
 
 RIVAL = """
 import sys
 from pathlib import Path
-from rnnjax.store.leases import Claims
+from rnnjax.store.leases import Leases
 
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(400):
-    with Claims(Path(sys.argv[1])) as claims:
+    with Leases(Path(sys.argv[1])) as leases:
         for run in "abcd":
-            if claims.take(run):
-                claims.release(run)
+            if leases.take(run):
+                leases.release(run)
 """
 
 
-def test_claims_that_come_and_go_in_three_processes(tmp_path: Path):
+def test_leases_that_come_and_go_in_three_processes(tmp_path: Path):
     """Folders and signs vanish between any two looks at them."""
     workers = [
         subprocess.Popen(
