@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.probes.adjoints.norms import log10_norms
 from rnnjax.probes.backward.trace import trace
 from rnnjax.report.layout import Size, panels, power_ticks, title
@@ -154,7 +154,7 @@ def _looker(config: RunConfig, sequences: int, at_rest: bool = False):
 def _norms(model: Any, spec: TaskSpec):
     """log10 of the root mean square over sequences of ‖∂C/∂h_t‖, joint state."""
 
-    @quick
+    @jit_unoptimised
     def norms(params: Any, batch: Batch) -> jax.Array:
         seen = trace(model, params, batch, spec, lag="total")
         found = log10_norms(seen.walks[0], seen.valid)[0]

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.to_kernels import kernels, sentence_shares
 from rnnjax.probes.tokens.influence import influence, token_substitutes
@@ -90,7 +90,7 @@ def _looker(config: RunConfig, settings: Settings):
     drawn = random.choice(spec.vocabulary or 1, settings.substitutes, replace=False)
     instead = token_substitutes(jnp.asarray(np.sort(drawn), jnp.int32), batch)
 
-    @quick
+    @jit_unoptimised
     def look(params):
         seen = trace(model, params, batch, spec, lag="total")
         found = {uses.name: uses for uses in kernels(seen)}

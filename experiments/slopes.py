@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.activations import ACTIVATIONS
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.probes.backward.trace import forward
 from rnnjax.probes.factors.slopes import (
     BINS,
@@ -105,7 +105,7 @@ def _looker(config: RunConfig, examples: int):
     model = build_model(config, task.spec(data))
     batch = heldout(config.task, config.task_options, "validation", examples)
 
-    @quick
+    @jit_unoptimised
     def look(params):
         passed = forward(model, params, batch, task.spec(data))
         return summary(preactivations(passed.walked[0])[0])

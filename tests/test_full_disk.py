@@ -16,7 +16,7 @@ import xarray as xr
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.report import build
-from rnnjax.reproduce.figure_files import Shelf
+from rnnjax.reproduce.figure_files import FigureFiles
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.pool import Pool
 from tests.report_samples import opinion_sweep
@@ -98,11 +98,11 @@ def test_a_report_that_does_not_fit_leaves_the_older_one(tmp_path: Path) -> None
 
 
 def test_results_of_a_figure_that_do_not_fit(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
-    shelf.write("quick", DATA)
+    files = FigureFiles(tmp_path)
+    files.write("quick", DATA)
     with files_of_at_most(1000), pytest.raises(UserError, match="quick.nc.*too large"):
-        shelf.write("quick", DATA + 1)
-    xr.testing.assert_identical(shelf.results("quick"), DATA)
+        files.write("quick", DATA + 1)
+    xr.testing.assert_identical(files.results("quick"), DATA)
     assert [file.name for file in tmp_path.iterdir()] == ["quick.nc"]
 
 

@@ -17,7 +17,7 @@ import pytest
 from rnnjax import interrupts
 from rnnjax.results import load
 from rnnjax.store.checkpoint import COMMIT
-from rnnjax.store.leases import CLAIMS
+from rnnjax.store.leases import LEASES
 from tests.launch_samples import SIZES, Witness, jobs, params_of, start
 
 
@@ -180,7 +180,7 @@ def test_a_launch_that_is_asked_to_end_saves_and_says_so(
     found = re.findall(r"(\d runs?) saved after \d+ of 40000000 updates", said)
     assert found == list(said_often)
     assert set(load(tmp_path / "pool").runs["status"]) == {"interrupted"}
-    assert list((tmp_path / "pool" / CLAIMS).iterdir()) == []
+    assert list((tmp_path / "pool" / LEASES).iterdir()) == []
 
 
 def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
@@ -222,4 +222,4 @@ def test_workers_save_and_end_when_their_launch_is_killed(tmp_path):
     _, said = process.communicate(timeout=30)  # they hold its standard error open
     assert said.count("1 run saved after") == 2
     assert set(load(pool).runs["status"]) == {"interrupted"}
-    assert list((pool / CLAIMS).iterdir()) == []
+    assert list((pool / LEASES).iterdir()) == []

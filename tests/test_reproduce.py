@@ -22,9 +22,9 @@ from rnnjax.reproduce import (
     same,
 )
 from rnnjax.reproduce.catalogue import experiments_folder, figures, find, names
-from rnnjax.reproduce.figure_files import RECORD, RESULTS, Shelf
+from rnnjax.reproduce.figure_files import RECORD, RESULTS, FigureFiles
 from rnnjax.reproduce.gallery import PAGE, reasons_in_words, render
-from rnnjax.reproduce.runner import redraw, reproduce, shelf_of
+from rnnjax.reproduce.runner import figure_files, redraw, reproduce
 from rnnjax.reproduce.setting import compare
 
 
@@ -143,7 +143,7 @@ def test_a_verdict_names_what_holds_it_back():
 def test_results_are_stored_drawn_again_and_shown(tmp_path):
     figure = sample()
     record = reproduce(figure, "quick", tmp_path, tmp_path)
-    shelf = shelf_of(figure, tmp_path)
+    shelf = figure_files(figure, tmp_path)
     assert shelf.record("quick") == record
     assert record.settings == {"points": 3, "seeds": [0]}
     assert record.verdicts[0].value == 2.0
@@ -171,7 +171,7 @@ def test_results_are_stored_drawn_again_and_shown(tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    shelf = Shelf(tmp_path / "nowhere")
+    shelf = FigureFiles(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no results of preset quick"):
         redraw(sample(), "quick", shelf)
     shelf.write("paper", xr.Dataset())
@@ -193,7 +193,7 @@ def test_one_changed_letter_is_seen(tmp_path, suffix):
     """HDF5 may read on for ever in what is damaged, so the bytes are compared first."""
     figure = sample()
     reproduce(figure, "quick", tmp_path, tmp_path)
-    shelf = shelf_of(figure, tmp_path)
+    shelf = figure_files(figure, tmp_path)
     file = shelf.file("quick", suffix)
     content = file.read_bytes()
     for at in range(0, len(content), len(content) // 20):
@@ -302,7 +302,7 @@ def test_a_figure_runs_and_redraws_to_the_same_bytes(name, tmp_path):
     record = reproduce(figure, "test", tmp_path, tmp_path / "runs")
     for verdict in record.verdicts:
         assert verdict.outcome != "contradicted", verdict
-    shelf = shelf_of(figure, tmp_path)
+    shelf = figure_files(figure, tmp_path)
     CHECKS.get(name, finite)(shelf.results("test"))
     pictures = [shelf.file("test", suffix) for suffix in (".png", ".svg")]
     before = [file.read_bytes() for file in pictures]
@@ -312,7 +312,7 @@ def test_a_figure_runs_and_redraws_to_the_same_bytes(name, tmp_path):
 
 @pytest.mark.parametrize("name, preset", STORED)
 def test_stored_verdicts_follow_from_stored_results(name, preset):
-    figure, shelf = find(name), Shelf(GALLERY / name)
+    figure, shelf = find(name), FigureFiles(GALLERY / name)
     record = shelf.record(preset)
     assert (record.figure, record.preset) == (name, preset)
     assert record.commit is not None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.cli.main import main
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag
@@ -48,7 +48,9 @@ def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
         spec, params = signature(config).spec, initial_params(config)
         batch = heldout(config.task, config.task_options, "validation", 3)
         model = Program(signature(config)).model(build_hyper(config))
-        one = quick(lambda p, b, m=model, s=spec: measure(m, s, p, b, 1))(params, batch)
+        one = jit_unoptimised(lambda p, b, m=model, s=spec: measure(m, s, p, b, 1))(
+            params, batch
+        )
         gain, bias = (
             dict(config.init.options)["gain"],
             dict(config.cell_options)["bias"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
@@ -99,4 +99,4 @@ def _untrained(config: RunConfig) -> Scores:
 def _evaluator(of: Signature) -> Callable[..., Any]:
     """From parameters, numbers and a batch to loss and metric."""
     program = Program(of)
-    return quick(lambda *given: program.evaluate(*given)[:2])
+    return jit_unoptimised(lambda *given: program.evaluate(*given)[:2])

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag, lags_forward, log10_norms, state_names
 from rnnjax.probes.adjoints.relative import (
@@ -122,7 +122,7 @@ def _measured(
     return *both, effective_rank(seen), log10_state_scaled(lagged, valid)
 
 
-_norms = quick(_measured, static_argnames="turned")
+_norms = jit_unoptimised(_measured, static_argnames="turned")
 
 
 def adjoints(

@@ -11,7 +11,7 @@ from rnnjax.analysis.adjoints import adjoints
 from rnnjax.analysis.contributions import contributions
 from rnnjax.analysis.dynamics import dynamics
 from rnnjax.analysis.factors import factors
-from rnnjax.analysis.variables import Variable, beside, quick, record
+from rnnjax.analysis.variables import Variable, beside, jit_unoptimised, record
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import state_names
@@ -49,7 +49,7 @@ VARIABLES = {
     ),
 }
 
-_first_nonfinite = quick(first_nonfinite)
+_first_nonfinite = jit_unoptimised(first_nonfinite)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ def walk_model(
 ) -> WalkedModel:
     """One of our models on a batch of its task."""
 
-    @quick
+    @jit_unoptimised
     def walk(params: Params, batch: Batch) -> tuple[Trace, Trace]:
         passed = forward(model, params, batch, spec)
         total = backward(passed, loss_weights(spec, batch, "total"))

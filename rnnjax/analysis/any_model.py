@@ -23,7 +23,7 @@ from rnnjax.analysis.analyze import (
     check_sections,
 )
 from rnnjax.analysis.caveats import doubts
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.errors import UserError, one_line
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
@@ -144,7 +144,7 @@ def probe(
         every = weights(each)[0]
         return jnp.sum(jnp.where(every > 0, each * every, jnp.zeros_like(each)))
 
-    @quick
+    @jit_unoptimised
     def untouched(params: Any, inputs: Array) -> tuple[Array, Any]:
         wanted = (0, 1) if vectors else (0,)
         own = jax.value_and_grad(
@@ -152,7 +152,7 @@ def probe(
         )
         return own(params, inputs)
 
-    @quick
+    @jit_unoptimised
     def walk(params: Any, inputs: Array) -> tuple[Trace, Trace, Found]:
         valid = jnp.arange(steps)[:, None] < known[None]
         options: Any = {"time_major": time_major, "pointwise": pointwise}

@@ -10,7 +10,7 @@ import xarray as xr
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.errors import UserError, unknown
 from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.chain_rule import chain_rule
@@ -60,7 +60,9 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
     spec = task.spec(data)
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", 1)
-    seen = quick(lambda params: trace(model, params, batch, spec, lag="last"))(params)
+    seen = jit_unoptimised(
+        lambda params: trace(model, params, batch, spec, lag="last")
+    )(params)
     walks = {walk.name: walk for walk in seen.walks}
     if layer not in walks:
         raise unknown("layer", layer, walks)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import Trace
 from rnnjax.probes.contributions.first_update import SIGN, FirstUpdate
@@ -74,7 +74,7 @@ VARIABLES = {
 }
 
 
-@functools.partial(quick, static_argnames=("rule", "turned"))
+@functools.partial(jit_unoptimised, static_argnames=("rule", "turned"))
 def _kernels(
     seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _kernels(
     return found
 
 
-@functools.partial(quick, static_argnames=("rule", "turned"))
+@functools.partial(jit_unoptimised, static_argnames=("rule", "turned"))
 def _free(
     seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.analysis.stationary import stationary
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.probes.dynamics.jacobian import jacobians, leading_singular_values, spectrum
 from rnnjax.probes.dynamics.joint_state import joint_size, select
@@ -75,7 +75,7 @@ VARIABLES = {
     ),
 }
 
-_jacobians = quick(jacobians)
+_jacobians = jit_unoptimised(jacobians)
 
 
 def dynamics(walked: Walked) -> xr.Dataset:

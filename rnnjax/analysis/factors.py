@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.probes.backward.walk import Walk
 from rnnjax.probes.factors.direct_path import (
     direct_path,
@@ -68,13 +68,13 @@ VARIABLES = {
 }
 
 
-@quick
+@jit_unoptimised
 def _slopes(walk: Walk):
     found = preactivations(walk.forward)
     return [summary(one) for one in found], [gate_summary(g) for g in gates(found)]
 
 
-@quick
+@jit_unoptimised
 def _direct(walk: Walk):
     direct = direct_path(walk.forward)
     valid = jnp.broadcast_to(direct.valid[..., None], direct.block[:, :, 0, 0].shape)
@@ -82,7 +82,7 @@ def _direct(walk: Walk):
     return kept, direct_share(walk, direct)
 
 
-_two_factors = quick(two_factors)
+_two_factors = jit_unoptimised(two_factors)
 
 
 def factors(lagged: Walk) -> xr.Dataset:

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.probes.backward.walk import Walked, walk_forward
 from rnnjax.probes.dynamics.joint_state import joint_size
 from rnnjax.probes.dynamics.lyapunov import Lyapunov, kaplan_yorke, lyapunov
@@ -54,7 +54,7 @@ VARIABLES = {
 }
 
 
-@quick
+@jit_unoptimised
 def _exponents(
     walked: Walked, x: Float[Array, "T B m"], chosen: Int[Array, "B"]
 ) -> Lyapunov:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import quick
+from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import EMBEDDING, trace
 from rnnjax.probes.contributions.to_kernels import kernels
@@ -58,7 +58,7 @@ def tokens(
 
     answer = "contrast" if spec.loss == "cross_entropy" else 0
 
-    @quick
+    @jit_unoptimised
     def measured(params: Params, some: Batch, instead: jax.Array):
         return measure_words(
             model, params, some, spec, instead, kernel=kernel, answer=answer

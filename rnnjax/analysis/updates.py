@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, quick, record
+from rnnjax.analysis.variables import Variable, jit_unoptimised, record
 from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
@@ -66,7 +66,7 @@ def updates(
     few = jax.tree.map(lambda x: x[..., :SENSITIVE], batch.lengths)
     some = Batch(batch.inputs[:, :SENSITIVE], *(None,) * 2, few, None)  # type: ignore
 
-    @quick
+    @jit_unoptimised
     def measured(params: Params) -> tuple[Updates, TruncationBias, Sensitivity]:
         def loss(params: Params) -> Any:
             answers: Any = model.apply({"params": params}, batch.inputs, batch.lengths)

@@ -11,7 +11,7 @@ import xarray as xr
 
 
 # these programs run once: not worth optimised code
-quick = functools.partial(
+jit_unoptimised = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": "0"}
 )
 

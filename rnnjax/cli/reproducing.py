@@ -31,7 +31,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     """
     from rnnjax.devices import use_every_core
     from rnnjax.reproduce import catalogue
-    from rnnjax.reproduce.figure_files import Shelf
+    from rnnjax.reproduce.figure_files import FigureFiles
     from rnnjax.reproduce.gallery import write_gallery
     from rnnjax.reproduce.runner import preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
@@ -44,17 +44,17 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
             raise UserError(
                 "--from redraws one figure: rnnjax reproduce NAME --from DIR"
             )
-        figure, shelf = (
+        figure, files = (
             catalogue.find(names[0]),
-            Shelf(user_path(stored, f"--from {stored}")),
+            FigureFiles(user_path(stored, f"--from {stored}")),
         )
         try:
-            record = redraw(figure, options["preset"], shelf)
+            record = redraw(figure, options["preset"], files)
         except (AttributeError, KeyError, ValueError, IndexError) as error:
             raise UserError(
-                f"'{shelf.folder}' does not hold what {figure.name} draws: {error}"
+                f"'{files.folder}' does not hold what {figure.name} draws: {error}"
             ) from error
-        return _show(figure, record, shelf.file(options["preset"], ".png"))
+        return _show(figure, record, files.file(options["preset"], ".png"))
     use_every_core()
     chosen = catalogue.figures() if every else [catalogue.find(name) for name in names]
     for figure in chosen:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rnnjax.counting import count
 from rnnjax.report import words, words_flow
-from rnnjax.report.conditions import Place
+from rnnjax.report.conditions import Condition
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
 from rnnjax.report.figures.heat import adjoint_over_training
@@ -192,7 +192,7 @@ def _headline(study: Study) -> str:
 def _failures(study: Study) -> list[str]:
     found = []
     for row in failures(study.runs.frame).iter_rows(named=True):
-        place = Place(row["setting"], row["distance"]).title(study.runs.axis_name)
+        place = Condition(row["setting"], row["distance"]).title(study.runs.axis_name)
         seed = None if row["seed"] is None else f"seed {row['seed']}"
         name = ", ".join(filter(None, [row["variant"], place, seed]))
         at = row["diverged_at"]

@@ -8,7 +8,7 @@ import polars as pl
 from rnnjax.report.naming import whole
 
 
-class Place(NamedTuple):
+class Condition(NamedTuple):
     """A setting of the task and a distance; either may be missing."""
 
     setting: str
@@ -31,14 +31,14 @@ class Place(NamedTuple):
         )
 
 
-def places(frame: pl.DataFrame) -> list[Place]:
+def places(frame: pl.DataFrame) -> list[Condition]:
     """All places of a table with columns `setting` and `distance`, nearest first."""
     pairs = frame.select("setting", "distance").unique(maintain_order=True)
-    found = [Place(*row) for row in pairs.iter_rows()]
+    found = [Condition(*row) for row in pairs.iter_rows()]
     return sorted(found, key=lambda place: (place.setting, place.distance or 0.0))
 
 
-def some(found: Sequence[Place], most: int = 4) -> list[Place]:
+def some(found: Sequence[Condition], most: int = 4) -> list[Condition]:
     """At most so many of them, evenly chosen, the first and the last among them.
 
     >>> [place.distance for place in some([Place("", d) for d in range(7)], 3)]
@@ -49,7 +49,7 @@ def some(found: Sequence[Place], most: int = 4) -> list[Place]:
     return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
 
 
-def left_out(found: Sequence[Place], shown: Sequence[Place]) -> str:
+def left_out(found: Sequence[Condition], shown: Sequence[Condition]) -> str:
     """A closing remark of a caption if not all places are drawn."""
     if len(found) == len(shown):
         return ""

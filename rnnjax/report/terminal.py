@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnjax import results
-from rnnjax.report.conditions import Place, places
+from rnnjax.report.conditions import Condition, places
 from rnnjax.report.flow import read_flow
 from rnnjax.report.naming import number, score, span
 from rnnjax.report.provenance import sweep_record
@@ -61,7 +61,7 @@ def _tall(runs: Runs, ended: pl.DataFrame, decays: pl.DataFrame) -> Table:
 
 
 def _cell(
-    runs: Runs, place: Place, name: str, ended: pl.DataFrame, decays: pl.DataFrame
+    runs: Runs, place: Condition, name: str, ended: pl.DataFrame, decays: pl.DataFrame
 ) -> Text:
     rows = place.of(ended).filter(variant=name).to_dicts()
     if not rows:

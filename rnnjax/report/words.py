@@ -12,7 +12,7 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import least, middle, most
-from rnnjax.report.conditions import Place, places
+from rnnjax.report.conditions import Condition, places
 from rnnjax.report.naming import listing, number, score, span, whole
 from rnnjax.report.runs import Metric
 from rnnjax.report.tables import success_bound
@@ -203,7 +203,7 @@ def mishaps(failures: pl.DataFrame, axis: str) -> list[str]:
             continue
         names = []
         for row in rows[:6]:
-            place = Place(row["setting"], row["distance"]).title(axis)
+            place = Condition(row["setting"], row["distance"]).title(axis)
             seed = "" if row["seed"] is None else f"seed {row['seed']}"
             at = row["diverged_at"]
             when = f"at update {at}" if status == "diverged" and at is not None else ""
@@ -280,7 +280,7 @@ def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str
     return found
 
 
-def _farthest(table: pl.DataFrame) -> list[Place]:
+def _farthest(table: pl.DataFrame) -> list[Condition]:
     """The farthest place of each setting."""
     return list({place.setting: place for place in places(table)}.values())
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import middle, most
-from rnnjax.report.conditions import Place, places
+from rnnjax.report.conditions import Condition, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS
 from rnnjax.report.figures.words_strip import kernel_name
 from rnnjax.report.naming import listing, number
@@ -241,7 +241,7 @@ def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
     return found
 
 
-def _farthest(table: pl.DataFrame) -> list[Place]:
+def _farthest(table: pl.DataFrame) -> list[Condition]:
     return list({place.setting: place for place in places(table)}.values())
 
 

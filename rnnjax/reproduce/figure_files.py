@@ -53,7 +53,7 @@ class Record:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shelf:
+class FigureFiles:
     """The folder of one figure; files are named after the preset."""
 
     folder: Path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnjax.reproduce.figure import Figure
 from rnnjax.reproduce.figure_files import Record
-from rnnjax.reproduce.runner import GALLERY, shelf_of
+from rnnjax.reproduce.runner import GALLERY, figure_files
 from rnnjax.reproduce.verdict import MEANINGS, Verdict
 from rnnjax.store.atomic import write_text
 
@@ -62,11 +62,11 @@ def render(figures: Sequence[Figure], out: Path) -> str:
     """The page, from the records on disk."""
     rows, parts, shown = [], [], []
     for figure in figures:
-        shelf = shelf_of(figure, out)
+        files = figure_files(figure, out)
         records = [
-            shelf.record(preset)
+            files.record(preset)
             for preset in figure.presets
-            if preset in shelf.presets() and preset != "test"
+            if preset in files.presets() and preset != "test"
         ]
         shown += records
         link = f"[{figure.title}](#{_anchor(_heading(figure))})"

@@ -8,7 +8,7 @@ from typing import Any
 from rnnjax.errors import UserError, unknown
 from rnnjax.report.style import save_figure
 from rnnjax.reproduce.figure import Figure, Preset
-from rnnjax.reproduce.figure_files import Record, Shelf
+from rnnjax.reproduce.figure_files import FigureFiles, Record
 from rnnjax.reproduce.heading import add_heading
 from rnnjax.reproduce.setting import compare, in_words
 from rnnjax.reproduce.verdict import judge
@@ -19,9 +19,9 @@ from rnnjax.store.environment import environment
 GALLERY = "gallery"
 
 
-def shelf_of(figure: Figure, out: Path) -> Shelf:
+def figure_files(figure: Figure, out: Path) -> FigureFiles:
     """Where a figure's files go."""
-    return Shelf(out / GALLERY / figure.name)
+    return FigureFiles(out / GALLERY / figure.name)
 
 
 def preset_of(figure: Figure, preset: str) -> Preset:
@@ -50,12 +50,12 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         UserError: no such preset, or something cannot be written.
     """
     settings = preset_of(figure, preset).settings
-    shelf = shelf_of(figure, out)
+    files = figure_files(figure, out)
     began, worked = time.perf_counter(), time.process_time()
     # a longer run that another figure left in a pool would stand for a shorter one
     results = figure.run(settings, pool / figure.name / preset)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    written = shelf.write(preset, results)
+    written = files.write(preset, results)
     where = environment()
     record = Record(
         figure=figure.name,
@@ -70,11 +70,11 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         processor_seconds=round(worked, 1),
         results_digest=written,
     )
-    shelf.note(record)
-    return redraw(figure, preset, shelf)
+    files.note(record)
+    return redraw(figure, preset, files)
 
 
-def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
+def redraw(figure: Figure, preset: str, files: FigureFiles) -> Record:
     """Draw stored results and judge them; equal results give equal bytes.
 
     Raises:
@@ -82,12 +82,12 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
             or something cannot be written.
     """
     settings = preset_of(figure, preset).settings
-    results, record = shelf.results(preset), shelf.record(preset)
+    results, record = files.results(preset), files.record(preset)
     if record.figure != figure.name:
         raise UserError(
-            f"'{shelf.folder}' holds the figure '{record.figure}', not '{figure.name}'"
+            f"'{files.folder}' holds the figure '{record.figure}', not '{figure.name}'"
         )
-    _check_settings(record, settings, shelf)
+    _check_settings(record, settings, files)
     record = dataclasses.replace(
         record,
         verdicts=judge(figure, preset, results),
@@ -95,19 +95,19 @@ def redraw(figure: Figure, preset: str, shelf: Shelf) -> Record:
     )
     drawn = figure.draw(results)
     add_heading(drawn, figure, preset)
-    save_figure(drawn, preset, shelf.folder)
-    shelf.note(record)
+    save_figure(drawn, preset, files.folder)
+    files.note(record)
     return record
 
 
-def _check_settings(record: Record, settings: Any, shelf: Shelf) -> None:
+def _check_settings(record: Record, settings: Any, files: FigureFiles) -> None:
     """A verdict about settings that were not run would be false."""
     now = sealed_json.loads(sealed_json.dumps(dataclasses.asdict(settings)))
     for name in [*now, *(key for key in record.settings if key not in now)]:
         then = record.settings.get(name)
         if then != now.get(name):
             raise UserError(
-                f"'{shelf.folder}': the stored {record.preset} results have {name} = "
+                f"'{files.folder}': the stored {record.preset} results have {name} = "
                 f"{in_words(then)}, the preset has {in_words(now.get(name))} now; run "
                 "the figure again"
             )

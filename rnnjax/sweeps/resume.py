@@ -15,10 +15,10 @@ from rnnjax.store.rundir import STATE, RunDir
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import JobPack
 from rnnjax.training.config import ProbeConfig
-from rnnjax.training.resume_state import Continuation
+from rnnjax.training.resume_state import ResumeState
 
 
-def wrap(job: Job, kept: Continuation) -> bytes:
+def wrap(job: Job, kept: ResumeState) -> bytes:
     """The state of a run with what has to be equal where it is resumed from."""
     probe = dataclasses.asdict(job.config.probe)
     entries = {"source": job.source, "probe": json.dumps(probe)}
@@ -70,7 +70,7 @@ def _steps(row: Row) -> int:
     return row.facts["steps"]
 
 
-def continued(pool: Pool, pack: JobPack) -> list[Continuation]:
+def continued(pool: Pool, pack: JobPack) -> list[ResumeState]:
     """What all members of a pack resume from; empty if one of them starts anew."""
     if not pack.members[0].start or pack.checkpoint.members():
         return []
@@ -79,7 +79,7 @@ def continued(pool: Pool, pack: JobPack) -> list[Continuation]:
     return [one for one in kept if one] if same else []
 
 
-def _usable(run: RunDir, job: Job) -> Continuation | None:
+def _usable(run: RunDir, job: Job) -> ResumeState | None:
     """The stored state of a shorter run if the same code and probes made it.
 
     In another environment (`deciding`) a run begins anew: a manifest has one alone.
@@ -92,7 +92,7 @@ def _usable(run: RunDir, job: Job) -> Continuation | None:
         entries: Any = msgpack_restore(run.state_bytes())
         source, probe = entries["source"], ProbeConfig(**json.loads(entries["probe"]))
         where = json.loads(entries["environment"])
-        kept = Continuation.from_bytes(entries["run"])
+        kept = ResumeState.from_bytes(entries["run"])
     except (UserError, ValueError, TypeError, KeyError, AttributeError):
         return None  # Computed from the start: slower, and the same numbers.
     asked = job.config.probe

@@ -11,7 +11,7 @@ from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.length_classes import length_buckets
 from rnnjax.training.config import RunConfig
 from rnnjax.training.evaluation import by_class
-from rnnjax.training.resume_state import Continuation
+from rnnjax.training.resume_state import ResumeState
 from rnnjax.types import Batch
 
 
@@ -59,7 +59,7 @@ class Outcome:
     seconds: float
     compile_seconds: float
     best: Any = None
-    kept: Continuation | None = None
+    kept: ResumeState | None = None
     resumed_from: int = 0
 
 
@@ -146,7 +146,7 @@ class History:
         }
 
     @classmethod
-    def continued(cls, runs: Sequence[Continuation]) -> "History":
+    def continued(cls, runs: Sequence[ResumeState]) -> "History":
         """The history of runs that go on together, each as it was alone."""
         history = cls(len(runs))
         everyone = np.ones(len(runs), bool)

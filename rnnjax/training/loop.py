@@ -20,7 +20,7 @@ from rnnjax.training.config import RunConfig
 from rnnjax.training.evaluation import judge
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
-from rnnjax.training.resume_state import Continuation
+from rnnjax.training.resume_state import ResumeState
 from rnnjax.training.schedule import Schedule, schedule_of
 from rnnjax.training.state import TrainState, Until
 from rnnjax.types import Batch
@@ -67,7 +67,7 @@ class PackTraining:
         compiled: Compiled,
         configs: Sequence[RunConfig],
         saving: Saving | None = None,
-        continued: Sequence[Continuation] = (),
+        continued: Sequence[ResumeState] = (),
     ) -> None:
         self.compiled, self.configs, self.saving = compiled, list(configs), saving
         self.schedule: Schedule = schedule_of(self.configs[0])
@@ -89,7 +89,7 @@ class PackTraining:
         first = self.configs[0]
         return self.pack.share(heldout(first.task, first.task_options, split, size))
 
-    def _first_state(self, continued: Sequence[Continuation]) -> TrainState:
+    def _first_state(self, continued: Sequence[ResumeState]) -> TrainState:
         """Initial parameters, the ends of shorter runs, or the last checkpoint."""
         program = self.compiled.program
         runs = [(initial_params(c), build_hyper(c)) for c in self.configs]
@@ -142,7 +142,7 @@ class PackTraining:
         state, at, began = self.state, self.at, time.perf_counter()
         del self.state  # or the start would be kept beside all that follows
         saved = time.perf_counter()
-        kept: dict[int, Continuation] = {}
+        kept: dict[int, ResumeState] = {}
         tell = progress or (lambda updates, ended: None)
         tell(int(self._spent(at)), 0)
         if not self.looked:
@@ -200,12 +200,12 @@ class PackTraining:
         parts = self.history.new_parts()
         self.saving.checkpoint.save(at, saved, parts, self.start)
 
-    def _keep(self, state: TrainState, at: int) -> dict[int, Continuation]:
+    def _keep(self, state: TrainState, at: int) -> dict[int, ResumeState]:
         """What those runs that made all their updates could go on from."""
         going = self.history.active & self.pack.gather(state.alive)
         states = self.pack.unstack(state)
         return {
-            i: Continuation(
+            i: ResumeState(
                 step=at,
                 state=to_state_dict(states[i]),
                 best=to_state_dict(self.best.of(i)),
@@ -278,7 +278,7 @@ class PackTraining:
             self.history.add_measurement(int(step), found, chosen & (reached == step))
 
     def _finish(
-        self, state: TrainState, kept: Mapping[int, Continuation], began: float
+        self, state: TrainState, kept: Mapping[int, ResumeState], began: float
     ) -> list[Outcome]:
         pair = (state.params, self.hyper)
         tests = self.pack.unstack(self.compiled.evaluate(self.pack, pair, self.test))

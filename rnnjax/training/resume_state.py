@@ -17,7 +17,7 @@ from rnnjax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Continuation:
+class ResumeState:
     """One run, at the end of its last update.
 
     Attributes:
@@ -44,7 +44,7 @@ class Continuation:
         return flax.serialization.msgpack_serialize(entries)
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Continuation":
+    def from_bytes(cls, content: bytes) -> "ResumeState":
         """The inverse of `to_bytes`.
 
         Raises:
@@ -61,4 +61,4 @@ class Continuation:
             raise UserError(f"this is not the state of a run: {error!r}") from None
 
 
-_FIELDS = dataclasses.fields(Continuation)
+_FIELDS = dataclasses.fields(ResumeState)

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rnnjax.report.aggregate import least, most
-from rnnjax.report.conditions import Place, in_order, places
+from rnnjax.report.conditions import Condition, in_order, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import power, slug, whole
@@ -36,7 +36,7 @@ def adjoint_over_training(
     if lags.is_empty():
         return []
     lags = lags.with_columns(pl.col(column_of(lags, what)).alias("drawn"))
-    far: dict[str, Place] = {place.setting: place for place in places(lags)}
+    far: dict[str, Condition] = {place.setting: place for place in places(lags)}
     drawn = (
         _draw(place.of(lags), place, palette, axis, what) for place in far.values()
     )
@@ -44,7 +44,7 @@ def adjoint_over_training(
 
 
 def _draw(
-    lags: pl.DataFrame, place: Place, palette: Palette, axis: str, what: str
+    lags: pl.DataFrame, place: Condition, palette: Palette, axis: str, what: str
 ) -> Drawing | None:
     lags = lags.filter(pl.col("seed").eq_missing(pl.col("seed").min().over("variant")))
     finite = lags.filter(pl.col("drawn").is_finite())["drawn"]

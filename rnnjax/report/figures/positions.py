@@ -5,7 +5,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from rnnjax.report.aggregate import least, most
-from rnnjax.report.conditions import Place, in_order, left_out, places, some
+from rnnjax.report.conditions import Condition, in_order, left_out, places, some
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.figures.words_strip import kernel_name, main_kernels
 from rnnjax.report.layout import EndLabel, Size, blank, label_ends, panels, title
@@ -150,7 +150,7 @@ def _input_kernel(table: pl.DataFrame) -> str:
     return next((name for name in names if kernel_name(name) == "V"), names[0])
 
 
-def _heading(place: Place, bucket: str, axis: str) -> str:
+def _heading(place: Condition, bucket: str, axis: str) -> str:
     return ", ".join(filter(None, [bucket, place.title(axis)]))
 
 

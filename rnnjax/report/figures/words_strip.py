@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 
 from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.report.aggregate import most
-from rnnjax.report.conditions import Place, in_order, places
+from rnnjax.report.conditions import Condition, in_order, places
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import WORD, label, number, slug, whole
@@ -48,7 +48,7 @@ def share_per_word(shares: pl.DataFrame, palette: Palette, axis: str) -> list[Dr
 
 
 def _draw(
-    shares: pl.DataFrame, place: Place, palette: Palette, axis: str
+    shares: pl.DataFrame, place: Condition, palette: Palette, axis: str
 ) -> Drawing | None:
     shares = shares.filter(
         pl.col("seed").eq_missing(pl.col("seed").min().over("variant"))
