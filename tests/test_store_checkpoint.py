@@ -119,7 +119,7 @@ def at_rename(name: str, *, after: bool) -> Callable[[pytest.MonkeyPatch], None]
 
 def in_orbax(*, after: bool) -> Callable[[pytest.MonkeyPatch], None]:
     def arm(patch: pytest.MonkeyPatch) -> None:
-        real = checkpoint._save_step
+        real = checkpoint.save_step
 
         def save(folder: Path, leaves: dict[str, np.ndarray]) -> None:
             if after:
@@ -129,7 +129,7 @@ def in_orbax(*, after: bool) -> Callable[[pytest.MonkeyPatch], None]:
                 real(torn, leaves)
             raise Killed
 
-        patch.setattr(checkpoint, "_save_step", save)
+        patch.setattr(checkpoint, "save_step", save)
 
     return arm
 
@@ -140,7 +140,7 @@ def half_a_step(patch: pytest.MonkeyPatch) -> None:
         (folder / "manifest.ocdbt").write_bytes(b"torn")
         raise Killed
 
-    patch.setattr(checkpoint, "_save_step", save)
+    patch.setattr(checkpoint, "save_step", save)
 
 
 def while_pruning(patch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.config import ModelConfig, RunConfig
 from rnnjax.training.history import Outcome
-from rnnjax.training.loop import PackTraining, Saving
+from rnnjax.training.loop import PackTraining
 from rnnjax.training.program import Program
+from rnnjax.training.saving import Saving
 from tests.training_samples import (
     PROBE_STEPS,
     differing,

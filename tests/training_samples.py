@@ -17,9 +17,10 @@ from rnnjax.training.config import (
     options,
 )
 from rnnjax.training.history import Outcome
-from rnnjax.training.loop import PackTraining, Saving
+from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import How, how_for, run_mesh
 from rnnjax.training.program import Signature
+from rnnjax.training.saving import Saving
 
 
 CAPACITY = 4

@@ -1,14 +1,11 @@
 """Checkpoints of a pack: one save for all its runs, sealed by one commit record."""
 
-import functools
 import io
-import logging
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
@@ -27,6 +23,13 @@ from rnnjax.store.atomic import (
     writable,
     write_atomically,
     write_text,
+)
+from rnnjax.store.checkpoint_files import (
+    keys_of,
+    leaves_of,
+    load_step,
+    save_npz,
+    save_step,
 )
 from rnnjax.store.identity import file_digest
 from rnnjax.store.leases import Overtaken
@@ -129,12 +132,12 @@ class PackCheckpoint:
                 raise ValueError(f"'{name}' cannot be part of a file name")
         make_folder(self.folder, self._pool)
         self._prune(commit)
-        leaves = {key: leaf for key, leaf in _leaves(state).items() if leaf.size}
+        leaves = {key: leaf for key, leaf in leaves_of(state).items() if leaf.size}
         with writable(self.folder):
             # Orbax saves nothing where there is nothing, so a state has one leaf more.
-            _save_step(self._step(tag), {"tag": np.asarray(tag), **leaves})
+            save_step(self._step(tag), {"tag": np.asarray(tag), **leaves})
         for name, arrays in parts.items():
-            write_atomically(self._part(tag, name), partial(_save_npz, arrays))
+            write_atomically(self._part(tag, name), partial(save_npz, arrays))
         written = [self._part(tag, name) for name in parts]
         written += [file for file in self._step(tag).rglob("*") if file.is_file()]
         old = commit.files if commit else {}
@@ -172,7 +175,7 @@ class PackCheckpoint:
             raise UserError(f"the checkpoint '{self.folder}' belongs to other runs")
         self._check(commit)
         try:
-            saved = _load_step(self._step(commit.tag))
+            saved = load_step(self._step(commit.tag))
             joined = self._histories(commit)
         except Exception as error:
             said = f"cannot read the checkpoint '{self.folder}': {one_line(error)}"
@@ -225,7 +228,7 @@ class PackCheckpoint:
     def _fill(self, template: Any, saved: dict[str, np.ndarray]) -> Any:
         wanted, structure = jax.tree.flatten(template)
         leaves = []
-        for key, like in zip(_keys(template), wanted, strict=True):
+        for key, like in zip(keys_of(template), wanted, strict=True):
             empty = np.zeros(like.shape, like.dtype) if 0 in like.shape else None
             leaf = saved.pop(key, empty)
             if leaf is None or leaf.shape != like.shape or leaf.dtype != like.dtype:
@@ -281,62 +284,3 @@ class PackCheckpoint:
 
     def _part(self, tag: int, name: str) -> Path:
         return self.folder / f"part-{tag}-{name}.npz"
-
-
-def _keys(tree: Any) -> list[str]:
-    """One readable name per leaf; its number keeps names apart that read the same."""
-    paths = jax.tree.leaves_with_path(tree)
-    simple = (jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
-    return [f"{number:04d}.{name}" for number, name in enumerate(simple)]
-
-
-def _leaves(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree.map(np.asarray, jax.device_get(jax.tree.leaves(tree)))
-    return dict(zip(_keys(tree), leaves, strict=True))
-
-
-def _save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(folder, leaves)
-
-
-def _load_step(folder: Path) -> dict[str, np.ndarray]:
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        return checkpointer.restore(folder)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Orbax logs no traceback of an error that one of its threads also raises here."""
-
-    def silent(record: logging.LogRecord) -> bool:
-        return False
-
-    _drop_late_callbacks()
-    logger = logging.getLogger("absl")
-    logger.addFilter(silent)
-    try:
-        yield
-    finally:
-        logger.removeFilter(silent)
-
-
-@functools.cache
-def _drop_late_callbacks() -> None:
-    """Say nothing of writes that end after a save has failed.
-
-    On the first error of a save its event loop is closed, while threads of TensorStore
-    still write and want to tell the loop. From now on, as nobody knows when they will.
-    """
-    told = sys.unraisablehook
-
-    def hook(what: Any) -> None:
-        if str(what.exc_value) != "Event loop is closed":
-            told(what)
-
-    sys.unraisablehook = hook
-
-
-def _save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
-    with open(file, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)

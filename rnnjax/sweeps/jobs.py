@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,7 @@ import jax.numpy as jnp
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import user_path
-from rnnjax.penalties import PENALTIES
 from rnnjax.recurrence.layer import Recurrent
-from rnnjax.registry import Registry
 from rnnjax.store.environment import numerics
 from rnnjax.store.identity import identity, lineage
 from rnnjax.store.rundir import run_path
@@ -24,6 +22,7 @@ from rnnjax.store.source import imported, parsed, source_digest
 from rnnjax.sweeps.grid import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
+from rnnjax.sweeps.job_config import options_of, run_config
 from rnnjax.sweeps.resolve import Resolved
 from rnnjax.sweeps.schema import as_text, leaves
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
@@ -32,22 +31,10 @@ from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_cell, signature
 from rnnjax.training.config import (
-    BackpropConfig,
-    EvalConfig,
-    InitConfig,
-    ModelConfig,
-    ProbeConfig,
-    RemedyConfig,
     RunConfig,
-    options,
 )
-from rnnjax.training.optimizers import OPTIMIZERS
 from rnnjax.training.program import Signature
 from rnnjax.training.schedule import Schedule, schedule_of
-from rnnjax.training.schedules import SCHEDULES
-
-
-T = TypeVar("T")
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
@@ -164,7 +151,7 @@ def make_job(
         UserError: a number out of range, or a choice that the cell does not have.
     """
     tree = resolved.tree
-    task = TASKS[tree["task"]["name"]](**_rest(tree["task"]))
+    task = TASKS[tree["task"]["name"]](**options_of(tree["task"]))
     _settle_cell(tree, task)
     _settle_path(tree["task"])
     config = run_config(tree)
@@ -209,7 +196,7 @@ def _settle_path(task: dict[str, Any]) -> None:
 
 
 def _own(cell: Mapping[str, Any]) -> str:
-    fields = ", ".join(_rest(cell)) or "none"
+    fields = ", ".join(options_of(cell)) or "none"
     return f"{cell['name']} has no such field; its fields: {fields}"
 
 
@@ -217,39 +204,6 @@ def _own(cell: Mapping[str, Any]) -> str:
 def task_length(task: Task) -> int:
     """Time steps T of its batches; a new plan clears the cache, as files may change."""
     return task.spec(task.load()).length
-
-
-def run_config(tree: Mapping[str, Any]) -> RunConfig:
-    """The typed record of a resolved configuration, as ``config.yaml`` stores it."""
-    tree = _frozen(tree)
-    known = {field.name for field in dataclasses.fields(RunConfig)}
-    scalars = {key: value for key, value in tree.items() if key in known}
-    init = tree["init"]
-    return RunConfig(
-        **scalars
-        | {
-            "cell": tree["cell"]["name"],
-            "cell_options": options(_rest(tree["cell"])),
-            "task": tree["task"]["name"],
-            "task_options": options(_rest(tree["task"])),
-            "init": InitConfig(init["name"], options(_rest(init))),
-            "model": ModelConfig(**tree["model"]),
-            "optimizer": _chosen(OPTIMIZERS, tree["optimizer"]),
-            "remedy": RemedyConfig(**tree["remedy"]),
-            # none in old ones
-            "penalty": _chosen(PENALTIES, tree.get("penalty", {"name": "none"})),
-            "backprop": BackpropConfig(**tree.get("backprop", {})),
-            "lr_schedule": _chosen(
-                SCHEDULES, tree.get("lr_schedule", {"name": "constant"})
-            ),
-            "probe": ProbeConfig(**tree["probe"]),
-            "eval": EvalConfig(**tree["eval"]),
-        }
-    )
-
-
-def _chosen(registry: Registry[type[T]], node: Mapping[str, Any]) -> T:
-    return registry[node["name"]](**_rest(node))
 
 
 def _check_cell(config: RunConfig) -> None:
@@ -301,17 +255,6 @@ def _name(stem: str, point: Point) -> str:
             parts.append(f"{path.rpartition('.')[2]}={as_text(value)}")
     name = re.sub(r"[^\w.=,+@-]+", "_", "-".join(parts)).strip("_.-")
     return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "run"
-
-
-def _rest(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key != "name"}
-
-
-def _frozen(value: Any) -> Any:
-    """Lists, as YAML reads them, are tuples again: a record can be hashed."""
-    if isinstance(value, Mapping):
-        return {key: _frozen(entry) for key, entry in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

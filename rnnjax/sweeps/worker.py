@@ -29,9 +29,10 @@ from rnnjax.sweeps.reuse import held
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
-from rnnjax.training.loop import PackTraining, Saving
+from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
+from rnnjax.training.saving import Saving
 
 
 WAIT_SECONDS = 1.0

@@ -10,8 +10,6 @@ import numpy as np
 from flax.serialization import from_state_dict, to_state_dict
 
 from rnnjax import interrupts
-from rnnjax.probes.measure import Measurement
-from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.tasks.base import Split
 from rnnjax.training.best import Best
 from rnnjax.training.build import build_hyper, build_task, heldout, initial_params
@@ -21,8 +19,9 @@ from rnnjax.training.evaluation import judge
 from rnnjax.training.history import History, Outcome, outcomes
 from rnnjax.training.pack import Pack
 from rnnjax.training.resume_state import ResumeState
+from rnnjax.training.saving import Saving
 from rnnjax.training.schedule import Schedule, schedule_of
-from rnnjax.training.state import TrainState, Until
+from rnnjax.training.state import TrainState, Until, structure_of_measurement
 from rnnjax.types import Batch
 
 
@@ -33,22 +32,6 @@ entered again decides no bit."""
 
 Progress = Callable[[int, int], None]
 """Called with (updates made or spared since the last call, runs that ended)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Saving:
-    """Where and how often a pack is saved.
-
-    Attributes:
-        checkpoint: the place.
-        every_seconds: wall seconds between two saves.
-        check: called before each save; it raises where the pack is another process's
-            by now (`rnnjax.store.leases.Overtaken`).
-    """
-
-    checkpoint: PackCheckpoint
-    every_seconds: float = 60.0
-    check: Callable[[], None] = lambda: None
 
 
 class PackTraining:
@@ -293,7 +276,7 @@ class PackTraining:
             tests,
             self.judges[1],
             self.test,
-            self._measured_as(state),
+            structure_of_measurement(state, self.compiled.signature.ride),
             seconds,
             self.compiled.seconds,
             self.at,
@@ -310,10 +293,3 @@ class PackTraining:
             )
             for i, outcome in enumerate(ended)
         ]
-
-    def _measured_as(self, state: TrainState) -> Any:
-        """The structure of a measurement with its parameters."""
-        if self.compiled.signature.ride:
-            return jax.tree.structure((state.ride, None))
-        leaves: Any = {f.name: 0 for f in dataclasses.fields(Measurement)}
-        return jax.tree.structure((Measurement(**leaves), state.params))

@@ -1,10 +1,14 @@
 """What training carries from update to update, and how far it goes."""
 
+import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from rnnjax.probes.measure import Measurement
 
 
 @struct.dataclass
@@ -52,3 +56,16 @@ def empty_meter() -> Meter:
     """A meter that has seen no update."""
     zero = jnp.zeros((), float)
     return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero, zero)
+
+
+def structure_of_measurement(state: TrainState, ride: bool) -> Any:
+    """The structure of a measurement with the parameters that it is of.
+
+    Args:
+        state: of training.
+        ride: whether it is what the light probe left in the state.
+    """
+    if ride:
+        return jax.tree.structure((state.ride, None))
+    leaves: Any = {field.name: 0 for field in dataclasses.fields(Measurement)}
+    return jax.tree.structure((Measurement(**leaves), state.params))

@@ -1,0 +1,76 @@
+"""The arrays of a checkpoint on disk: Orbax for the state, npz for histories."""
+
+import functools
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+
+def keys_of(tree: Any) -> list[str]:
+    """One readable name per leaf; its number keeps names apart that read the same."""
+    paths = jax.tree.leaves_with_path(tree)
+    simple = (jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
+    return [f"{number:04d}.{name}" for number, name in enumerate(simple)]
+
+
+def leaves_of(tree: Any) -> dict[str, np.ndarray]:
+    """The leaves of a pytree as NumPy arrays, by the names of `keys_of`."""
+    leaves = jax.tree.map(np.asarray, jax.device_get(jax.tree.leaves(tree)))
+    return dict(zip(keys_of(tree), leaves, strict=True))
+
+
+def save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
+    """Write a state."""
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(folder, leaves)
+
+
+def load_step(folder: Path) -> dict[str, np.ndarray]:
+    """Read a state."""
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        return checkpointer.restore(folder)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs no traceback of an error that one of its threads also raises here."""
+
+    def silent(record: logging.LogRecord) -> bool:
+        return False
+
+    _drop_late_callbacks()
+    logger = logging.getLogger("absl")
+    logger.addFilter(silent)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silent)
+
+
+@functools.cache
+def _drop_late_callbacks() -> None:
+    """Say nothing of writes that end after a save has failed.
+
+    On the first error of a save its event loop is closed, while threads of TensorStore
+    still write and want to tell the loop. From now on, as nobody knows when they will.
+    """
+    told = sys.unraisablehook
+
+    def hook(what: Any) -> None:
+        if str(what.exc_value) != "Event loop is closed":
+            told(what)
+
+    sys.unraisablehook = hook
+
+
+def save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
+    """Write what is new in a history."""
+    with open(file, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
