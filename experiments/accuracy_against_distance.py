@@ -58,8 +58,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         f"seed={listed(settings.seeds)}",
         f"eval.size={settings.fresh}",
         "eval.stop_when_solved=true",
-        "remedy=clip_norm",
-        "remedy.threshold=1.0",
+        "clipping=norm",
+        "clipping.threshold=1.0",
         "probe=off",
     ]
     sweeps = [[*NETWORKS[name], *common] for name in settings.networks]

@@ -46,7 +46,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         tasks["copy"] = ("task=copy", f"task.delay={settings.copy}")
     common = (
         "optimizer=rmsprop",
-        "remedy=none",
+        "clipping=none",
         "probe=off",
         "checkpoint.keep=false",
         "model.embedding=10",

@@ -44,8 +44,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         tasks["copy"] = ("task=copy", f"task.delay={settings.copy}")
     common = (
         "optimizer=rmsprop",
-        "remedy=clip_norm",
-        "remedy.threshold=1.0",
+        "clipping=norm",
+        "clipping.threshold=1.0",
         "batch=20",
         "probe=off",
         "checkpoint.keep=false",

@@ -53,8 +53,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     }
     common = (
         "optimizer=rmsprop",
-        "remedy=clip_norm",
-        "remedy.threshold=1.0",
+        "clipping=norm",
+        "clipping.threshold=1.0",
         "batch=32",
         "probe=off",
         "checkpoint.keep=false",

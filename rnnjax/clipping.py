@@ -32,18 +32,18 @@ def _near_one(gradient: Any) -> tuple[Any, Int[Array, ""]]:
 
 
 def clip(name: str, threshold: Float[Array, ""], gradient: Any) -> Any:
-    """The gradient after a remedy.
+    """The gradient after clipping.
 
     Args:
-        name: `none`; `clip_norm`, g·min(1, threshold/‖g‖) over all parameters jointly
-            (Pascanu, Mikolov & Bengio 2013, algorithm 1); `clip_value`, each entry
+        name: `none`; `norm`, g·min(1, threshold/‖g‖) over all parameters jointly
+            (Pascanu, Mikolov & Bengio 2013, algorithm 1); `value`, each entry
             clipped to ±threshold.
         threshold: may be traced.
         gradient: pytree of arrays.
     """
     if name == "none":
         return gradient
-    if name == "clip_value":
+    if name == "value":
         return jax.tree.map(lambda g: jnp.clip(g, -threshold, threshold), gradient)
     small, e = _near_one(gradient)
     small_norm = optax.tree.norm(small)

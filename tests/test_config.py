@@ -181,7 +181,7 @@ def test_main_experiment_and_an_axis_from_the_command_line():
     assert len(jobs) == 8 * (4 + 1) * 2
     config = jobs[0].config
     assert (config.steps, config.batch, config.model.hidden) == (2000, 32, 32)
-    assert config.remedy.name == "clip_norm" and config.remedy.threshold == 1.0
+    assert config.clipping.name == "norm" and config.clipping.threshold == 1.0
     assert config.probe.preset == "full" and config.eval.stop_when_solved
     overrides = ["experiment=main", "task.distance=200", "variant=gru"]
     overrides.append("task.form=sentiment")

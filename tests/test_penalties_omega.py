@@ -17,7 +17,7 @@ from rnnjax.probes import light
 from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.masking import in_order
 from rnnjax.training.build import build_hyper, initial_params, signature
-from rnnjax.training.config import RemedyConfig
+from rnnjax.training.config import ClippingConfig
 from rnnjax.training.optimizers import SGD
 from rnnjax.training.program import Program
 from rnnjax.types import Batch
@@ -167,8 +167,8 @@ def test_a_step_without_recurrent_kernels_is_refused():
 @pytest.mark.rare
 def test_an_update_adds_the_penalty_before_it_clips():
     """To the recurrent kernel alone, from shards as from the whole batch."""
-    remedy = RemedyConfig("clip_norm", 1e-2)
-    config = tiny(optimizer=SGD(), remedy=remedy, steps=1, lr=0.5)
+    clipping = ClippingConfig("norm", 1e-2)
+    config = tiny(optimizer=SGD(), clipping=clipping, steps=1, lr=0.5)
     config = dataclasses.replace(config, penalty=OmegaPenalty(2.0))
     none = dataclasses.replace(config, penalty=OmegaPenalty(0.0))
     sharded = dataclasses.replace(config, shards=2)

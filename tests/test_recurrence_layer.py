@@ -205,7 +205,7 @@ def test_documents_walked_back_are_walked_apart(
     x, end = x[:, :1], DOCUMENTS[-1][1]
     resets = np.zeros((T, 1), bool)
     resets[[start for start, _ in DOCUMENTS] + [end]] = True
-    plain = layer.clone(engine="plain", chunk=None, backprop="exact")
+    plain = layer.clone(engine="plain", remat=None, backprop="exact")
 
     @quick_jit
     def run(variables: Any, x: jax.Array) -> Any:
@@ -292,8 +292,8 @@ def test_one_answer_from_both_ends(lengths: Any, x64: None) -> None:
 
     @quick_jit
     def run(params: Any) -> Any:
-        def one(params: Any, chunk: Any) -> Any:
-            answers: Any = model.clone(chunk=chunk).apply({"params": params}, x, given)
+        def one(params: Any, remat: Any) -> Any:
+            answers: Any = model.clone(remat=remat).apply({"params": params}, x, given)
             return jnp.sum(answers), answers
 
         def both(params: Any) -> Any:

@@ -65,7 +65,7 @@ REFUSED = [
     (["train", "model.layers=60000", "model.hidden=900"], ["model.layers=60000"]),
     (["train", "task=adding", "task.length=1000000000"], ["task.length"]),
     (
-        "train task=adding task.length=1000000 batch=1000000 model.chunk=sqrt".split(),
+        "train task=adding task.length=1000000 batch=1000000 model.remat=sqrt".split(),
         ["GB", "states over time", "task.length=1000000", "batch=1000000"],
     ),
     (["train", "batch=1000000000"], ["batch=1000000000"]),

@@ -50,10 +50,10 @@ def test_a_training_run_has_the_gradient_of_the_scan(cell, engines):
 
 
 def test_the_command_line_chooses_an_engine():
-    job = compose("cell=lru", "model.engine=associative", "model.chunk=sqrt")
-    assert (job.config.model.engine, job.config.model.chunk) == ("associative", "sqrt")
+    job = compose("cell=lru", "model.engine=associative", "model.remat=sqrt")
+    assert (job.config.model.engine, job.config.model.remat) == ("associative", "sqrt")
     model = signature(job.config).model
-    assert (model.engine, model.chunk) == ("associative", "sqrt")
+    assert (model.engine, model.remat) == ("associative", "sqrt")
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_the_command_line_chooses_an_engine():
     [
         ("cell=lstm model.engine=associative", "^cell=lstm: engine=associative needs"),
         ("model.engine=assoc", "did you mean associative"),
-        ("model.chunk=0", "^model.chunk=0 must be a number of steps"),
-        ("model.chunk=square", "^model.chunk=square must be a whole number"),
+        ("model.remat=0", "^model.remat=0 must be a number of steps"),
+        ("model.remat=square", "^model.remat=square must be a whole number"),
         ("backprop=renormalise model.engine=newton", "use engine=scan"),
     ],
 )

@@ -1,4 +1,4 @@
-"""One update: the rule, the remedy, what is compiled, and runs that diverge."""
+"""One update: the rule, the clipping, what is compiled, and runs that diverge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from rnnjax.training.build import (
 )
 from rnnjax.training.compiled import OPTIONS, Compiled
 from rnnjax.training.config import (
+    ClippingConfig,
     InitConfig,
-    RemedyConfig,
     RunConfig,
 )
 from rnnjax.training.hyper import Hyper
@@ -36,11 +36,11 @@ from tests.training_samples import CAPACITY, differing, tiny, train, trained, tr
 
 
 LR = 0.05
-NONE = RemedyConfig("none")
+NONE = ClippingConfig("none")
 SGD: dict[str, Any] = {
     "activation": "relu",
     "optimizer": PlainSGD(),
-    "remedy": NONE,
+    "clipping": NONE,
 }
 
 
@@ -96,7 +96,7 @@ def numbers_of(hyper: Hyper, names: str) -> list[Any]:
 RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
     "sgd": (SGD, lambda h: optax.sgd(LR)),
     "momentum": (
-        {"optimizer": Momentum(), "remedy": NONE},
+        {"optimizer": Momentum(), "clipping": NONE},
         lambda h: optax.sgd(LR, momentum=0.9),
     ),
     "adam": (
@@ -108,14 +108,14 @@ RULES: dict[str, tuple[dict[str, Any], Callable[[Hyper], Any]]] = {
     "rmsprop": (
         {
             "optimizer": RMSProp(),
-            "remedy": RemedyConfig("clip_value", 0.01),
+            "clipping": ClippingConfig("value", 0.01),
         },
         lambda h: optax.rmsprop(LR, *numbers_of(h, "decay eps")),
     ),
     "rmsprop_outside": (
         {
             "optimizer": RMSProp(eps=1e-3, eps_in_sqrt=False, initial_scale=1.0),
-            "remedy": NONE,
+            "clipping": NONE,
         },
         lambda h: optax.rmsprop(
             LR,
@@ -138,7 +138,7 @@ def test_rules_are_those_of_optax(name):
     def updater(rule: Callable[[Hyper], Any]) -> Callable[..., Any]:
         @as_trained
         def update(gradient: Any, state: Any, params: Any, hyper: Hyper) -> Any:
-            used = clip(config.remedy.name, hyper.threshold, gradient)
+            used = clip(config.clipping.name, hyper.threshold, gradient)
             updates, state = rule(hyper).update(used, state, params)
             return optax.apply_updates(params, updates), state
 
@@ -178,15 +178,15 @@ def test_clipping_against_its_formulas(threshold):
     gradient = {"a": jnp.array([3.0, -4.0]), "b": jnp.array([[12.0]])}  # norm 13
     theta = jnp.float32(threshold)
     g = flat(gradient)
-    by_norm = flat(clip("clip_norm", theta, gradient))
+    by_norm = flat(clip("norm", theta, gradient))
     np.testing.assert_allclose(by_norm, g * min(1.0, threshold / 13.0), rtol=1e-6)
     if threshold >= 13.0:  # untouched, to the last bit
         assert by_norm.tobytes() == g.tobytes()
-    by_value = flat(clip("clip_value", theta, gradient))
+    by_value = flat(clip("value", theta, gradient))
     assert by_value.tobytes() == np.clip(g, -threshold, threshold).tobytes()
     assert clip("none", theta, gradient) is gradient
     nothing = {"a": jnp.zeros(2)}
-    assert not np.any(flat(clip("clip_norm", theta, nothing)))
+    assert not np.any(flat(clip("norm", theta, nothing)))
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e25, 1e37])
@@ -196,7 +196,7 @@ def test_an_exploding_gradient_is_clipped_and_not_lost(size):
     exact = np.linalg.norm(g.astype(np.float64))
     np.testing.assert_allclose(global_norm(gradient), exact, rtol=1e-6)
     threshold = min(1.0, 0.1 * exact)
-    clipped = flat(clip("clip_norm", jnp.float32(threshold), gradient))
+    clipped = flat(clip("norm", jnp.float32(threshold), gradient))
     expected = g.astype(np.float64) / exact * threshold
     np.testing.assert_allclose(clipped, expected, rtol=1e-5)
 
@@ -205,16 +205,14 @@ def test_a_gradient_that_is_not_finite_stays_so():
     for bad in (np.inf, np.nan):
         gradient = {"a": jnp.array([1.0, bad])}
         assert not np.isfinite(global_norm(gradient))
-        assert not np.all(
-            np.isfinite(flat(clip("clip_norm", jnp.float32(1.0), gradient)))
-        )
+        assert not np.all(np.isfinite(flat(clip("norm", jnp.float32(1.0), gradient))))
 
 
 def test_clipped_share_is_that_of_norms_above_the_threshold():
-    free = tiny(remedy=RemedyConfig("clip_norm", 1e6), steps=5)
+    free = tiny(clipping=ClippingConfig("norm", 1e6), steps=5)
     (outcome,) = train(free)
     assert outcome.metrics["clipped"].tolist() == [0.0]
-    tight = dataclasses.replace(free, remedy=RemedyConfig("clip_norm", 1e-6))
+    tight = dataclasses.replace(free, clipping=ClippingConfig("norm", 1e-6))
     assert train(tight)[0].metrics["clipped"].tolist() == [1.0]
 
 
@@ -233,7 +231,7 @@ def test_numbers_do_not_enter_the_compiled_code(monkeypatch):
             (0.0, {"lr": 0.1}),
             (1.0, {"lr": 0.01, "seed": 3, "loss_bound": 9.0}),
             (2.0, {"optimizer": Adam(b1=0.5, b2=0.99, eps=1e-3)}),
-            (2.0, {"remedy": RemedyConfig("clip_norm", 0.1), "steps": 7}),
+            (2.0, {"clipping": ClippingConfig("norm", 0.1), "steps": 7}),
         ]
     ]
     assert len({signature(run) for run in runs}) == 1

@@ -161,7 +161,7 @@ def _units(name: str) -> Callable[[Any], int | str]:
     return of
 
 
-_CLIPPED = ("remedy=clip_value", "remedy.threshold=1.0")
+_CLIPPED = ("clipping=value", "clipping.threshold=1.0")
 
 _NETWORKS: dict[str, tuple[str, ...]] = {
     "tanh": ("cell=elman", "cell.recurrent_init=glorot_uniform", *_CLIPPED),
@@ -174,7 +174,7 @@ _NETWORKS: dict[str, tuple[str, ...]] = {
         *_CLIPPED,
     ),
     "LSTM": ("cell=lstm", "cell.recurrent_init=glorot_uniform", *_CLIPPED),
-    "unitary": ("cell=urnn", "remedy=none"),
+    "unitary": ("cell=urnn", "clipping=none"),
 }
 
 

@@ -94,7 +94,7 @@ def analyze_run(
     opened = walk_model(model, params, batch, spec)
     made = [analyze(opened, general, config.optimizer)]
     if "updates" in sections:
-        rules = config.optimizer, config.remedy.name
+        rules = config.optimizer, config.clipping.name
         made.append(updates(model, params, batch, spec, *rules, build_hyper(config)))
     if "tokens" in sections and config.probe.sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)

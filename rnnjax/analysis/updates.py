@@ -54,7 +54,7 @@ def updates(
     batch: Batch,
     spec: TaskSpec,
     optimizer: Optimizer,
-    remedy: str,
+    clipping: str,
     hyper: Hyper,
 ) -> xr.Dataset:
     """What the first update from these parameters would be.
@@ -73,7 +73,7 @@ def updates(
             return objective(spec, answers, batch)[0]
 
         gradient = jax.grad(loss)(params)
-        used = clip(remedy, hyper.threshold, gradient)
+        used = clip(clipping, hyper.threshold, gradient)
         rule = optimizer.transformation(hyper.lr)
         updates, _ = rule.update(used, rule.init(params), params)
         bias = truncation_bias(model, params, batch, spec, jnp.asarray(lags))

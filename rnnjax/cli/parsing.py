@@ -32,7 +32,7 @@ exit status: 0 done; 1 a run failed, or differs; 2 wrong input;
 """
 
 LISTS = (
-    "cells activations tasks variants inits optimizers lr_schedules remedies "
+    "cells activations tasks variants inits optimizers lr_schedules clippings "
     "penalties launchers experiments figures".split()
 )
 

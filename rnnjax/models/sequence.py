@@ -10,7 +10,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.recurrence.backprop import Backprop
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.masking import at_end
-from rnnjax.recurrence.remat import Chunk
+from rnnjax.recurrence.remat import Remat
 from rnnjax.types import Lengths
 
 
@@ -37,7 +37,7 @@ class SequenceModel(nn.Module):
         engine: how the recurrences are differentiated.
         backprop, lag: how the adjoint goes back through every recurrence, see
             `rnnjax.recurrence.backprop`; answers never depend on them.
-        chunk: steps that are computed again together on the way back, see `Recurrent`;
+        remat: steps that are computed again together on the way back, see `Recurrent`;
             for an answer at the last step the outputs of the last layer are then never
             held all at once.
     """
@@ -56,7 +56,7 @@ class SequenceModel(nn.Module):
     engine: str = "scan"
     backprop: Backprop = "exact"
     lag: Any = None
-    chunk: Chunk | None = None
+    remat: Remat | None = None
 
     def setup(self) -> None:
         dtype = self.cell.param_dtype
@@ -86,7 +86,7 @@ class SequenceModel(nn.Module):
             self.learn_initial_state,
             self.backprop,
             self.lag,
-            chunk=self.chunk,
+            remat=self.remat,
         )
 
     def __call__(
@@ -104,7 +104,7 @@ class SequenceModel(nn.Module):
         layer, by its number.
         """
         x = self.encode(inputs)
-        short = self.readout == "last" and self.chunk is not None
+        short = self.readout == "last" and self.remat is not None
         for layer in range(self.layers):
             x = self.between(x, train)
             last = short and layer == self.layers - 1

@@ -25,7 +25,7 @@ from rnnjax.recurrence.masking import (
     read_out,
 )
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.remat import Chunk, check_chunk, chunked_scan
+from rnnjax.recurrence.remat import Remat, check_remat, chunked_scan
 from rnnjax.recurrence.scan import Taps, plain_scan
 from rnnjax.recurrence.step import Drive
 from rnnjax.types import Lengths, Sequence, State, Trajectory
@@ -46,7 +46,7 @@ class Recurrent(nn.Module):
             depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
         newton: tolerance and largest number of iterations of that engine.
-        chunk: steps of a chunk, or `sqrt`: the gradient computes each chunk again and
+        remat: steps of a chunk, or `sqrt`: the gradient computes each chunk again and
             takes O(√T) memory (`rnnjax.recurrence.remat`). With resets a chunk is
             run by the plain engine. None: all steps are kept.
     """
@@ -58,7 +58,7 @@ class Recurrent(nn.Module):
     backprop: Backprop = "exact"
     lag: Any = None
     newton: Newton = Newton()
-    chunk: Chunk | None = None
+    remat: Remat | None = None
 
     @nn.compact
     def __call__(
@@ -90,12 +90,12 @@ class Recurrent(nn.Module):
             `last` ``(B, ·)`` and ``(B, n)``.
 
         Raises:
-            UserError: `backprop`, `lag`, `engine`, `chunk` and `cell` do not fit each
+            UserError: `backprop`, `lag`, `engine`, `remat` and `cell` do not fit each
                 other, or `lengths` and `resets` do not fit the input.
         """
         check_masks(x, lengths, resets)
         check_backprop(self.backprop, self.lag, self.engine)
-        check_chunk(self.chunk)
+        check_remat(self.remat)
         initial = initial_state
         if initial is None:
             initial = self.first_state(x.shape[1])
@@ -111,13 +111,13 @@ class Recurrent(nn.Module):
         engine = ENGINES[self.engine](Settings(renormalised, self.newton))
 
         def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
-            if self.chunk is not None and resets is not None:
+            if self.remat is not None and resets is not None:
                 # a chunk starts from one state and restarts from another
                 return plain_scan(static, weights, state, drive, taps, initial)
             return engine.trajectory(static, weights, state, drive, taps)
 
         masks = lengths, resets, self.backwards, self.lag
-        if self.chunk is None:
+        if self.remat is None:
             drive = make_drive(static, weights, x, *masks)
             states = run(initial, drive, taps)
             found = finish(static, weights, drive, states, self.backwards)
@@ -127,7 +127,7 @@ class Recurrent(nn.Module):
         raw = entering(x, *masks)
         at = end_place(x, lengths, self.backwards) if last else None
         outputs, states = chunked_scan(
-            static, weights, initial, raw, taps, run, self.chunk, at
+            static, weights, initial, raw, taps, run, self.remat, at
         )
         if not last:
             return in_order((outputs, states), self.backwards)

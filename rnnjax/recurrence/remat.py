@@ -26,11 +26,11 @@ from rnnjax.recurrence.step import Drive, choose
 from rnnjax.types import State, Trajectory
 
 
-Chunk = int | Literal["sqrt"]
+Remat = int | Literal["sqrt"]
 """Steps of a chunk; `sqrt`: about √T."""
 
 
-def check_chunk(chunk: Any, key: str = "chunk") -> None:
+def check_remat(chunk: Any, key: str = "remat") -> None:
     """Raise a `UserError` that names the key unless it is a size, `sqrt` or None."""
     if chunk in (None, "sqrt"):
         return
@@ -45,7 +45,7 @@ def chunked_scan(
     raw: Drive,
     taps: Taps,
     run: Callable[[State, Drive, Taps], Trajectory],
-    chunk: Chunk,
+    chunk: Remat,
     at: Int[Array, "B"] | None = None,
 ) -> tuple[Array | None, Any]:
     """Outputs and states of every step, chunk by chunk, in the order of the walk.

@@ -142,12 +142,12 @@ class Damaged(UserError):
     """A file of a pool is missing, or is not what was written."""
 
 
-def check_schema(entries: Mapping[str, Any], remedy: str) -> None:
+def check_schema(entries: Mapping[str, Any], advice: str) -> None:
     """Raise `OtherFormat` unless the record of a run is of this `SCHEMA_VERSION`.
 
     Args:
         entries: the record.
-        remedy: what to do with one of another version.
+        advice: what to do with one of another version.
 
     Raises:
         KeyError: it is not the record of a run.
@@ -158,7 +158,7 @@ def check_schema(entries: Mapping[str, Any], remedy: str) -> None:
     if version != SCHEMA_VERSION:
         raise OtherFormat(
             f"it is a record of format {version}, and this version of rnnjax reads "
-            f"format {SCHEMA_VERSION}: {remedy}, or read it with the version that "
+            f"format {SCHEMA_VERSION}: {advice}, or read it with the version that "
             "wrote it"
         )
 

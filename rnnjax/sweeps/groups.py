@@ -19,10 +19,10 @@ from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings, TrackerConfig
 from rnnjax.tasks import TASKS
 from rnnjax.training.config import (
     BackpropConfig,
+    ClippingConfig,
     EvalConfig,
     ModelConfig,
     ProbeConfig,
-    RemedyConfig,
     RunConfig,
 )
 from rnnjax.training.optimizers import OPTIMIZERS
@@ -62,12 +62,12 @@ LENGTH = "length"
 """The word for `chrono`: the number of steps of the task."""
 
 _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
-    "remedy": (
-        RemedyConfig,
+    "clipping": (
+        ClippingConfig,
         {
             "none": ("", "the gradient as it is"),
-            "clip_norm": ("threshold", "scale the gradient down to a global norm"),
-            "clip_value": ("threshold", "cut each entry of the gradient"),
+            "norm": ("threshold", "scale the gradient down to a global norm"),
+            "value": ("threshold", "cut each entry of the gradient"),
         },
     ),
     "backprop": (

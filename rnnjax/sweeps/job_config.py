@@ -8,11 +8,11 @@ from rnnjax.penalties import PENALTIES
 from rnnjax.registry import Registry
 from rnnjax.training.config import (
     BackpropConfig,
+    ClippingConfig,
     EvalConfig,
     InitConfig,
     ModelConfig,
     ProbeConfig,
-    RemedyConfig,
     RunConfig,
     options,
 )
@@ -39,7 +39,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "init": InitConfig(init["name"], options(options_of(init))),
             "model": ModelConfig(**tree["model"]),
             "optimizer": _chosen(OPTIMIZERS, tree["optimizer"]),
-            "remedy": RemedyConfig(**tree["remedy"]),
+            "clipping": ClippingConfig(**tree["clipping"]),
             # none in old ones
             "penalty": _chosen(PENALTIES, tree.get("penalty", {"name": "none"})),
             "backprop": BackpropConfig(**tree.get("backprop", {})),

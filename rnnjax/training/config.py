@@ -13,7 +13,7 @@ from rnnjax.errors import UserError
 from rnnjax.penalties import NoPenalty, Penalty
 from rnnjax.recurrence.backprop import Backprop, check_backprop
 from rnnjax.recurrence.engines import ENGINES
-from rnnjax.recurrence.remat import Chunk, check_chunk
+from rnnjax.recurrence.remat import Remat, check_remat
 from rnnjax.training.optimizers import Adam, Optimizer
 from rnnjax.training.schedules import Constant, Schedule
 
@@ -39,7 +39,7 @@ class InitConfig:
 class ModelConfig:
     """Sizes of the model around the cell, and how its recurrences are computed.
 
-    `engine` and `chunk` are those of `rnnjax.recurrence.layer.Recurrent`.
+    `engine` and `remat` are those of `rnnjax.recurrence.layer.Recurrent`.
     """
 
     hidden: int = 32
@@ -50,26 +50,26 @@ class ModelConfig:
     variational: bool = False
     learn_initial_state: bool = False
     engine: str = "scan"
-    chunk: Chunk | None = None
+    remat: Remat | None = None
 
     def __post_init__(self) -> None:
         for key in ("hidden", "layers", "embedding"):
             check_range(f"model.{key}", getattr(self, key), 1, 65_536)
         check_range("model.dropout", self.dropout, 0.0, 0.999)
         check_choice("model.engine", self.engine, tuple(ENGINES))
-        check_chunk(self.chunk, "model.chunk")
+        check_remat(self.remat, "model.remat")
 
 
 @dataclasses.dataclass(frozen=True)
-class RemedyConfig:
+class ClippingConfig:
     """What is done to the gradient before the update: nothing, or clipping."""
 
-    name: Literal["none", "clip_norm", "clip_value"] = "clip_norm"
+    name: Literal["none", "norm", "value"] = "norm"
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice("remedy", self.name, ("none", "clip_norm", "clip_value"))
-        check_range("remedy.threshold", self.threshold, 1e-12)
+        check_choice("clipping", self.name, ("none", "norm", "value"))
+        check_range("clipping.threshold", self.threshold, 1e-12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +170,7 @@ class RunConfig:
     init: InitConfig = InitConfig()
     model: ModelConfig = ModelConfig()
     optimizer: Optimizer = Adam()
-    remedy: RemedyConfig = RemedyConfig()
+    clipping: ClippingConfig = ClippingConfig()
     penalty: Penalty = NoPenalty()
     backprop: BackpropConfig = BackpropConfig()
     probe: ProbeConfig = ProbeConfig()

@@ -10,7 +10,7 @@ import math
 
 import jax
 
-from rnnjax.recurrence.remat import Chunk
+from rnnjax.recurrence.remat import Remat
 from rnnjax.tasks.base import Split
 from rnnjax.training.build import build_task
 from rnnjax.training.config import ModelConfig, RunConfig
@@ -77,7 +77,7 @@ class Demand:
         """What a pack of such runs holds at its last update."""
         config, sizes = self.config, self._sizes
         # shards may go one after the other
-        trained = self._over_time(config.batch // config.shards, config.model.chunk)
+        trained = self._over_time(config.batch // config.shards, config.model.remat)
         rows = self._rows * (runs * ROW + ROW_OBJECTS)
         batch = f"batch={config.batch}"
         return [
@@ -147,11 +147,11 @@ class Demand:
             ]
         return found
 
-    def _over_time(self, examples: int, chunk: Chunk | None) -> int:
+    def _over_time(self, examples: int, remat: Remat | None) -> int:
         """The states of all time steps, or of those that chunks keep together."""
         steps = self.length
-        if chunk is not None:
-            size = min(steps, round(math.sqrt(steps)) if chunk == "sqrt" else chunk)
+        if remat is not None:
+            size = min(steps, round(math.sqrt(steps)) if remat == "sqrt" else remat)
             steps = min(steps, steps // size + size)
         return self.carried * steps * examples
 

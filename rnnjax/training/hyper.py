@@ -14,7 +14,7 @@ class Hyper:
         seed: of parameters, data and dropout.
         lr: learning rate η.
         rate: its schedule.
-        threshold: of the remedy.
+        threshold: of the clipping.
         penalty, optimizer: their numbers by name.
         loss_bound: a larger loss counts as divergence.
         cell: numeric fields of the cell by name.

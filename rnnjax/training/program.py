@@ -50,7 +50,7 @@ class Signature:
         task: the task record.
         spec: what the task says of itself.
         optimizer, penalty: with default numbers.
-        remedy: its kind.
+        clipping: its kind.
         batch: examples an update.
         shards: equal parts of the batch.
         ride: whether light probes ride on the backward pass.
@@ -61,7 +61,7 @@ class Signature:
     task: Task
     spec: TaskSpec
     optimizer: Optimizer
-    remedy: str
+    clipping: str
     penalty: Penalty
     batch: int
     shards: int
@@ -226,7 +226,7 @@ class Program:
             state.params, hyper, state.step, data
         )
         norm = global_norm(gradient)
-        used = clip(sig.remedy, hyper.threshold, gradient)
+        used = clip(sig.clipping, hyper.threshold, gradient)
         now = hyper.lr * factor(hyper.rate, state.step)
         rule = self.optimizer(hyper).transformation(now)
         updates, opt_state = rule.update(used, state.opt_state, state.params)

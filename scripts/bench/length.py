@@ -95,7 +95,7 @@ def _memory(cell: str, chunk: str) -> dict[str, float]:
         f"task.length={MEMORY['length']}",
         f"model.hidden={MEMORY['hidden']}",
         f"batch={MEMORY['batch']}",
-        f"model.chunk={chunk}",
+        f"model.remat={chunk}",
         "probe=off",
     ).config
     program, hyper = Program(signature(config)), build_hyper(config)

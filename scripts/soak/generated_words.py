@@ -135,7 +135,7 @@ def _train(rng: Rng, ground: Path) -> Words:
     key = pick(
         rng,
         "steps lr seed loss_bound log_every eval.every eval.size name shards stale "
-        "checkpoint.every_seconds checkpoint.keep remedy.threshold pack.devices "
+        "checkpoint.every_seconds checkpoint.keep clipping.threshold pack.devices "
         "pack.how optimizer.b1 task.distance lr_schedule.warmup probe.batch".split(),
     )
     small = ("0", "1", "2", "3", "1.0", "-0", "nan", "inf", "null", "[]", "x", "-1")

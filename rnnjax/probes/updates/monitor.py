@@ -2,7 +2,7 @@
 
 A parameter gradient says nothing about long paths, since near steps dominate it; it
 does say how large a step training takes. The chain is gradient g → used gradient (after
-the remedy) → update Δθ (what the optimizer adds) → parameters θ, and every figure is
+clipping) → update Δθ (what the optimizer adds) → parameters θ, and every figure is
 given for each array and for all of them together.
 
 Not `optax.monitor`: it sees one link of the chain at a time, so no ratio of two, and
@@ -38,8 +38,8 @@ class Updates:
 
     Attributes:
         gradient: ‖g‖ as it came from the backward pass.
-        used: ‖g‖ after the remedy.
-        clipped: share of the entries that the remedy changed, in [0, 1]: all or none
+        used: ‖g‖ after clipping.
+        clipped: share of the entries that clipping changed, in [0, 1]: all or none
             when the global norm is clipped, any share when values are.
         update: ‖Δθ‖.
         weight: ‖θ‖ before the update.
@@ -59,7 +59,7 @@ def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
 
     Args:
         gradient: ∂L/∂θ, a pytree of real arrays.
-        used: the same after the remedy (`rnnjax.clipping.clip`).
+        used: the same after clipping (`rnnjax.clipping.clip`).
         updates: Δθ, what the optimizer adds to the parameters.
         params: θ before the update.
 

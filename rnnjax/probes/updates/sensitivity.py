@@ -74,7 +74,7 @@ def sensitivity(
     """
     if samples is not None and (samples < 2 or key is None):
         raise ValueError("an estimate needs at least 2 samples and a key")
-    whole = model.clone(backprop="exact", lag=None, engine="scan", chunk=None)
+    whole = model.clone(backprop="exact", lag=None, engine="scan", remat=None)
     steps = batch.inputs.shape[0]
     step = jnp.asarray(steps - 1 if at is None else at)
 

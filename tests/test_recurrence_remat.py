@@ -31,7 +31,7 @@ def alike(label: str, order: int, fields: dict[str, Any], **chunked: Any) -> Non
 
 @pytest.mark.parametrize(("label", "order"), [("elman", 2), ("lstm", 1), ("urnn", 1)])
 def test_derivatives_equal_those_of_the_whole(label: str, order: int) -> None:
-    alike(label, order, {"resets": False}, chunk=5)
+    alike(label, order, {"resets": False}, remat=5)
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ def test_derivatives_equal_those_of_the_whole(label: str, order: int) -> None:
     ids=["resets", "backwards", "cut", "renormalise", "newton"],
 )
 def test_every_way_through_time(fields: dict[str, Any]) -> None:
-    alike("elman", 1, fields, chunk=5)
+    alike("elman", 1, fields, remat=5)
 
 
 def test_linear_recurrences() -> None:
-    alike("lru", 1, {"resets": False, "engine": "associative"}, chunk="sqrt")
+    alike("lru", 1, {"resets": False, "engine": "associative"}, remat="sqrt")
 
 
-@pytest.mark.parametrize("chunk", [1, 4, T, 2 * T])
-def test_any_size_of_a_chunk(chunk: int, x64: None) -> None:
+@pytest.mark.parametrize("remat", [1, 4, T, 2 * T])
+def test_any_size_of_a_chunk(remat: int, x64: None) -> None:
     layer = Recurrent(Elman(inputs=M, features=N, param_dtype=jnp.float64))
     x = jax.random.normal(jax.random.key(0), (T, B, M))
     variables = layer.init(jax.random.key(1), x)
@@ -63,7 +63,7 @@ def test_any_size_of_a_chunk(chunk: int, x64: None) -> None:
         loss = lambda v: jnp.sum(jnp.sin(layer.apply(v, x)[0]))
         return quick_jit(jax.grad(loss))(variables)
 
-    assert normwise(gradient(layer.clone(chunk=chunk)), gradient(layer)) < 1e-14
+    assert normwise(gradient(layer.clone(remat=remat)), gradient(layer)) < 1e-14
 
 
 @pytest.mark.parametrize("kind", [LSTM, LRU])
@@ -85,7 +85,7 @@ def test_the_last_step_alone(
         one = [r.apply(variables, x, lengths, last=True) for r in (layer, chunked)]
         return outputs, states, *one
 
-    chunked = layer.clone(chunk=5)
+    chunked = layer.clone(remat=5)
     outputs, states, *found = jax.tree.map(np.asarray, run(variables))
     ends = np.full(B, T) if lengths is None else np.asarray(lengths)
     at = np.zeros(B, int) if backwards else np.maximum(ends - 1, 0)
@@ -112,7 +112,7 @@ def test_a_model_in_chunks_and_its_probes(x64: None) -> None:
             gradient = jax.grad(loss, (0, 1))(params, zero_taps(model, params, batch))
             return gradient, trace(model, params, batch, spec, lag="last").walks
 
-        return one(whole), one(whole.clone(chunk=3))
+        return one(whole), one(whole.clone(remat=3))
 
     (expected, probed), (found, also) = run(params)
     assert normwise(found, expected) < 1e-14
@@ -133,8 +133,8 @@ def test_no_array_of_all_steps_for_an_answer_at_the_last() -> None:
     x = jnp.zeros((steps, 2, 1))
     params = model.init(jax.random.key(0), x)
 
-    def gradient(params: Any, chunk: Any) -> Any:
-        chunked = model.clone(chunk=chunk)
+    def gradient(params: Any, remat: Any) -> Any:
+        chunked = model.clone(remat=remat)
 
         def loss(params: Any) -> Any:
             answers: Any = chunked.apply(params, x, jnp.array([steps, 3]))
@@ -147,15 +147,15 @@ def test_no_array_of_all_steps_for_an_answer_at_the_last() -> None:
     assert largest(lambda p: gradient(p, "sqrt"), params) <= inside < steps * 2 * n
 
 
-@pytest.mark.parametrize("chunk", [0, -3, "root", 2.5])
-def test_a_size_that_is_none_is_refused(chunk: Any) -> None:
-    layer = Recurrent(Elman(inputs=M, features=N), chunk=chunk)
-    with pytest.raises(UserError, match="chunk=.* must be a number of steps"):
+@pytest.mark.parametrize("remat", [0, -3, "root", 2.5])
+def test_a_size_that_is_none_is_refused(remat: Any) -> None:
+    layer = Recurrent(Elman(inputs=M, features=N), remat=remat)
+    with pytest.raises(UserError, match="remat=.* must be a number of steps"):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((2, 1, M)))
 
 
 def test_renormalising_in_chunks_knows_no_resets() -> None:
-    layer = Recurrent(Elman(inputs=M, features=N), backprop="renormalise", chunk=2)
+    layer = Recurrent(Elman(inputs=M, features=N), backprop="renormalise", remat=2)
     x, resets = jnp.ones((4, 1, M)), jnp.zeros((4, 1), bool)
     with pytest.raises(UserError, match="cannot honour resets"):
         jax.eval_shape(layer.init, jax.random.key(0), x, None, resets)
