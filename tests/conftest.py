@@ -29,20 +29,20 @@ install_import_hook(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--all`` runs what is marked `rare`; ``--renew-golden WHY`` is `make golden`."""
-    parser.addoption("--all", action="store_true", help="run rare tests, too")
+    """``--all`` runs what is marked `slow`; ``--renew-golden WHY`` is `make golden`."""
+    parser.addoption("--all", action="store_true", help="run slow tests, too")
     parser.addoption("--renew-golden", metavar="WHY", help="record golden runs anew")
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out what is marked `rare`, unless it is asked for."""
+    """Leave out what is marked `slow`, unless it is asked for."""
     if config.getoption("--all"):
         return
-    rare = [item for item in items if item.get_closest_marker("rare")]
-    config.hook.pytest_deselected(items=rare)
-    items[:] = [item for item in items if not item.get_closest_marker("rare")]
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_configure(config: pytest.Config) -> None:

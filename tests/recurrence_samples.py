@@ -118,7 +118,7 @@ EXEMPLARS = {
 
 def rows(labels: Iterable[str], often: Iterable[str] = EXEMPLARS) -> list[Any]:
     """Rows of a table over cells: those `often` run, and with ``--all`` the others."""
-    rare, often = pytest.mark.rare, {*often}
+    rare, often = pytest.mark.slow, {*often}
     return [x if x in often else pytest.param(x, marks=rare) for x in labels]
 
 

@@ -102,7 +102,7 @@ def test_parameters_at_the_probed_steps(run: rnnjax.Run):
         run.params_at(5)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_learned_first_state_of_several_arrays_is_kept(tmp_path: Path):
     asked = (
         *("cell=lstm", "task=adding", "task.length=4", "batch=2", "probe=off"),
@@ -234,7 +234,7 @@ def test_a_run_uses_the_copy_of_its_cell(tmp_path, monkeypatch):
         _ = again.config
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
     """Imported by a package's own module, inside a function; edited, it is refused."""
     package = tmp_path / "own_gates"
@@ -273,7 +273,7 @@ def test_a_run_knows_the_modules_that_its_cell_imports(tmp_path, monkeypatch):
     assert other.manifest.source_digest == run.manifest.source_digest
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_module_that_changed_before_its_first_run_is_refused(tmp_path, monkeypatch):
     """It was imported long before, in a notebook say, and Python runs the old one."""
     (tmp_path / "own_rate.py").write_text("rate = 0.5\n")

@@ -34,7 +34,7 @@ def sentences(rule: BackpropConfig, cell: str = "lstm", **changes) -> RunConfig:
     return tiny(cell, **(defaults | changes))
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_word_beyond_the_cut_is_not_learnt():
     lags = (10, 28, 29, 40)
     runs = [sentences(BackpropConfig("cut", lag)) for lag in lags]
@@ -43,7 +43,7 @@ def test_a_word_beyond_the_cut_is_not_learnt():
     assert max(below) < 0.65 and min(above) >= 0.95, scores
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_sigmoid_network_learns_from_a_gradient_that_keeps_its_size():
     scores = []
     for name in ("exact", "renormalise"):
@@ -65,7 +65,7 @@ def test_lags_share_a_program_and_rules_do_not():
     assert differing(initial_params(runs[0]), initial_params(others[0])) == []
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_cut_beyond_the_sequence_trains_like_no_cut():
     (exact,) = train(tiny(steps=6))
     (cut,) = train(tiny(steps=6, backprop=BackpropConfig("cut", 5)))

@@ -9,7 +9,7 @@ from rnnjax.cells.urnn import URNN
 from rnnjax.recurrence.layer import Recurrent
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [5, 16])
 def test_factors_give_what_the_matrix_gives(features: int, x64: None) -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3, 2)))

@@ -18,7 +18,7 @@ ALWAYS = {("elman", "full")}
 """What every test run looks at; the other pairs are looked at in CI."""
 
 PAIRS = [
-    pytest.param(*pair, marks=() if pair in ALWAYS else pytest.mark.rare)
+    pytest.param(*pair, marks=() if pair in ALWAYS else pytest.mark.slow)
     for pair in itertools.product(golden.CELLS, golden.PROBES)
 ]
 

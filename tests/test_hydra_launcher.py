@@ -117,7 +117,7 @@ def test_an_application_keeps_its_own_keys():
         del store.repo["cell"]
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_wrong_job_stops_the_sweep_before_it_starts(app):
     done = run(app, "cell=elman,lstn", "hydra.sweep.dir=out")
     assert done.returncode == 1 and "Traceback" not in done.stderr

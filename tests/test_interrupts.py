@@ -156,7 +156,7 @@ def launched(pool: Path, launcher: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize(
     ("launcher", "said_often"), [("packed", ("2 runs",)), ("joblib", ("1 run",) * 2)]
@@ -210,7 +210,7 @@ def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
         assert one.metrics().equals(other.metrics())
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_workers_save_and_end_when_their_launch_is_killed(tmp_path):
     pool = tmp_path / "pool"
     process = launched(pool, "joblib")

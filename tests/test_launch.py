@@ -146,10 +146,10 @@ def everything(run: RunDir) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "probe", ["off", "light", pytest.param("full", marks=pytest.mark.rare)]
+    "probe", ["off", "light", pytest.param("full", marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize(
-    ("first", "then"), [(10, 13), pytest.param(12, 20, marks=pytest.mark.rare)]
+    ("first", "then"), [(10, 13), pytest.param(12, 20, marks=pytest.mark.slow)]
 )
 def test_a_longer_run_resumes_from_a_shorter_one(pool, tmp_path, probe, first, then):
     """It ends as if all steps had been asked for at once; the shorter one stays."""
@@ -492,12 +492,12 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "tasks.py"
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "error"),
     [
         pytest.param(
-            *("FailsToSample", "RuntimeError: no luck"), marks=pytest.mark.rare
+            *("FailsToSample", "RuntimeError: no luck"), marks=pytest.mark.slow
         ),
         ("FailsAtTheEnd", "ValueError: nobody to compare with"),
     ],

@@ -14,7 +14,7 @@ gradient and its probes."""
 
 
 # A compilation of updates, evaluation and probe for each cell.
-@pytest.mark.rare
+@pytest.mark.slow
 def test_every_kind_is_trained_and_probed(tmp_path):
     sizes = ["model.hidden=4", "steps=20", "eval.every=20", "log_every=10"]
     planned = jobs(

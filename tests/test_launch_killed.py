@@ -58,7 +58,7 @@ def until_it_is_in_the_second_pack(process: subprocess.Popen, pool: Path) -> Non
     raise AssertionError("it never came to the second pack")
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_sweep(tmp_path, monkeypatch, capsys):
     words = ["train", "-m", *SWEEP]
     killed, whole = tmp_path / "killed", tmp_path / "whole"

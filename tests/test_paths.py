@@ -42,7 +42,7 @@ COMMANDS = {
     "search lr=interval(0,1) out={}",
     "reproduce cliff out={}",
     "reproduce cliff pool={}",
-    "reproduce cliff --from {}",
+    "reproduce cliff --redraw {}",
 }
 
 

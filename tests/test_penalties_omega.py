@@ -164,7 +164,7 @@ def test_a_step_without_recurrent_kernels_is_refused():
         found(*drawn)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_an_update_adds_the_penalty_before_it_clips():
     """To the recurrent kernel alone, from shards as from the whole batch."""
     clipping = ClippingConfig("norm", 1e-2)

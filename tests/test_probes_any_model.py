@@ -89,7 +89,7 @@ def outputs(value: Any) -> Any:
     return scaled.shift(value.mantissa, value.exponent)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_encoder_and_decoder_of_linen(x64):
     model, tokens = EncoderDecoder(), jnp.asarray(TOKENS)
     params = model.init(jax.random.key(0), tokens)["params"]

@@ -94,7 +94,7 @@ def split(value):
     return value.mantissa, value.exponent
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_light_norms_of_all_walks_are_in_the_order_of_the_input():
     model = model_of("elman", layers=2, bidirectional=True)
     params = parameters(model, BATCH)

@@ -89,12 +89,12 @@ MODELS = [
     ("elman", "last", {}, {}),
     pytest.param(
         *("elman", "every", {"layers": 2, "bidirectional": True}, {}),
-        marks=pytest.mark.rare,
+        marks=pytest.mark.slow,
     ),
     ("lstm", "every", {}, {}),
-    pytest.param("gru_before", "last", {}, {}, marks=pytest.mark.rare),
-    pytest.param("indrnn", "last", {}, {}, marks=pytest.mark.rare),
-    pytest.param("antisymmetric", "last", {}, {}, marks=pytest.mark.rare),
+    pytest.param("gru_before", "last", {}, {}, marks=pytest.mark.slow),
+    pytest.param("indrnn", "last", {}, {}, marks=pytest.mark.slow),
+    pytest.param("antisymmetric", "last", {}, {}, marks=pytest.mark.slow),
 ]
 
 

@@ -26,12 +26,12 @@ MODELS = [
     # cell, readout, fields of the model
     ("elman", "every", {"layers": 2, "bidirectional": True}),
     pytest.param(
-        "elman", "last", {"learn_initial_state": True}, marks=pytest.mark.rare
+        "elman", "last", {"learn_initial_state": True}, marks=pytest.mark.slow
     ),
-    pytest.param("lstm", "last", {"layers": 2}, marks=pytest.mark.rare),
-    pytest.param("gru", "every", {}, marks=pytest.mark.rare),
-    pytest.param("gru_before", "last", {}, marks=pytest.mark.rare),
-    pytest.param("lru", "last", {}, marks=pytest.mark.rare),
+    pytest.param("lstm", "last", {"layers": 2}, marks=pytest.mark.slow),
+    pytest.param("gru", "every", {}, marks=pytest.mark.slow),
+    pytest.param("gru_before", "last", {}, marks=pytest.mark.slow),
+    pytest.param("lru", "last", {}, marks=pytest.mark.slow),
 ]
 
 

@@ -69,7 +69,7 @@ def test_a_gradient_that_no_float_holds():
             np.testing.assert_allclose(found / found[0], expected, rtol=1e-6)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_shares_of_a_small_gradient():
     """|G| is 1e-5 here, where ε = 1e-8 inside the root decides."""
     steps, size, n, scale = 12, 3, 4, 1e-5

@@ -130,7 +130,7 @@ def test_every_parameter_has_contributions(cell, x64):
         np.testing.assert_allclose(part.signed_share, signed, atol=1e-10)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_spread_of_the_kernels(x64):
     model = model_of("gru_before", dtype=jnp.float64)
     params = parameters(model, BATCH)

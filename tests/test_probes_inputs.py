@@ -45,7 +45,7 @@ VALID = np.arange(LENGTH)[:, None] < np.array(LENGTHS)
 MODELS = [
     # cell, readout, fields of the model
     ("lstm", "every", {}),
-    pytest.param("elman", "last", {"bidirectional": True}, marks=pytest.mark.rare),
+    pytest.param("elman", "last", {"bidirectional": True}, marks=pytest.mark.slow),
     ("lru", "last", {"vocabulary": None, "input_size": 2}),
 ]
 

@@ -159,8 +159,8 @@ def worst(model: nn.Module, names: list[str], pointwise: bool = True) -> float:
 
 
 PACKED = [
-    pytest.param("lstm", "gru_before", "V U", "V U Uh", marks=pytest.mark.rare),
-    pytest.param("lru", "urnn", "B C D lambda", "V W", marks=pytest.mark.rare),
+    pytest.param("lstm", "gru_before", "V U", "V U Uh", marks=pytest.mark.slow),
+    pytest.param("lru", "urnn", "B C D lambda", "V W", marks=pytest.mark.slow),
 ]
 
 
@@ -171,14 +171,14 @@ def test_packed_sequences(first, second, ahead, astern, x64):
     assert worst(Packed((first, second)), ["embed", *names]) < 1e-10
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_layers_from_both_ends(x64):
     walks = "ahead0", "astern0", "ahead1", "astern1"
     names = [f"{walk}/{kernel}" for walk in walks for kernel in "UV"]
     assert worst(Stack(), ["embed", *names]) < 1e-10
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_decoders_start_from_the_encoder(x64):
     names = ["embed", "embed#1"]
     walks = "encoder", "ahead", "astern"
@@ -186,7 +186,7 @@ def test_decoders_start_from_the_encoder(x64):
     assert worst(Decoder(), names) < 1e-10
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_attention_mixes_steps_and_examples(x64):
     walks = "first", "first#1", "second"
     names = ["embed", *(f"{walk}/{kernel}" for walk in walks for kernel in "UV")]

@@ -261,6 +261,6 @@ def test_every_registered_cell_is_in_the_table():
     assert set(KERNELS) == set(CELLS)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_kernel_used_twice_and_a_block_kernel():
     check("twice", Row(Reused, "V U G").worst())

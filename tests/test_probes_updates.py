@@ -100,7 +100,7 @@ def test_the_metrics_hold_the_ratio_of_each_update():
 
 @pytest.mark.parametrize(
     ("cell", "readout"),
-    [pytest.param("gru", "last", marks=pytest.mark.rare), ("lstm", "every")],
+    [pytest.param("gru", "last", marks=pytest.mark.slow), ("lstm", "every")],
 )
 def test_truncation_bias_against_single_gradients(cell, readout, x64):
     batch, spec = batch_of(readout, LENGTH, LENGTHS), spec_of(readout, LENGTH)
@@ -144,8 +144,8 @@ def test_truncation_bias_against_single_gradients(cell, readout, x64):
 @pytest.mark.parametrize(
     ("cell", "layer", "at", "fields"),
     [
-        pytest.param("lstm", -1, None, {"layers": 2}, marks=pytest.mark.rare),
-        pytest.param("lru", 0, 2, {}, marks=pytest.mark.rare),
+        pytest.param("lstm", -1, None, {"layers": 2}, marks=pytest.mark.slow),
+        pytest.param("lru", 0, 2, {}, marks=pytest.mark.slow),
     ],
 )
 def test_sensitivity_against_the_whole_jacobian(cell, layer, at, fields, x64):

@@ -35,7 +35,7 @@ PADDING = np.arange(T)[:, None] >= LENGTHS[None, :]
 
 every_cell = pytest.mark.parametrize("label", rows(LABELS))
 both_precisions = pytest.mark.parametrize(
-    "dtype", [pytest.param("float32", marks=pytest.mark.rare), "float64"]
+    "dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"]
 )
 
 

@@ -25,10 +25,10 @@ LAGS = (0, 2, 4)
 MODELS = [
     # cell, readout, fields of the model
     ("elman", "last", {"learn_initial_state": True}),
-    pytest.param("lstm", "every", {"layers": 2}, marks=pytest.mark.rare),
-    pytest.param("lru", "every", {}, marks=pytest.mark.rare),
+    pytest.param("lstm", "every", {"layers": 2}, marks=pytest.mark.slow),
+    pytest.param("lru", "every", {}, marks=pytest.mark.slow),
     pytest.param(
-        *("gru", "every", {"layers": 2, "bidirectional": True}), marks=pytest.mark.rare
+        *("gru", "every", {"layers": 2, "bidirectional": True}), marks=pytest.mark.slow
     ),
 ]
 

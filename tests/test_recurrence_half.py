@@ -36,7 +36,7 @@ def test_exponents_are_exact(dtype: Any) -> None:
     assert power_of_two(jnp.asarray(limit.minexp - 1), dtype) == 0
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", HALVES)
 def test_adjoints_and_gradients_are_those_of_32_bits(dtype: Any) -> None:
     x = jax.random.normal(jax.random.key(1), (T, B, M))

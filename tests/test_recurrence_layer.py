@@ -187,11 +187,11 @@ DOCUMENTS = ((0, 4), (4, 9), (9, 10))
 
 PACKED = [
     ("lstm", {}),
-    ("elman", {"chunk": 3}),
+    ("elman", {"remat": 3}),
     ("mingru", {"engine": "associative"}),
-    pytest.param("elman", {"engine": "plain"}, marks=pytest.mark.rare),
-    pytest.param("elman", {"engine": "newton"}, marks=pytest.mark.rare),
-    pytest.param("elman", {"backprop": "renormalise"}, marks=pytest.mark.rare),
+    pytest.param("elman", {"engine": "plain"}, marks=pytest.mark.slow),
+    pytest.param("elman", {"engine": "newton"}, marks=pytest.mark.slow),
+    pytest.param("elman", {"backprop": "renormalise"}, marks=pytest.mark.slow),
 ]
 
 

@@ -21,18 +21,18 @@ FILLS = (0.0, np.nan, np.inf, 1e30)
 WALKS = [
     # cell, fields of the layer
     ("lstm", {}),
-    ("gru", {"chunk": 4, "backwards": True}),
+    ("gru", {"remat": 4, "backwards": True}),
     ("gru", {"engine": "newton", "backwards": True}),
-    pytest.param("gru", {"backwards": True}, marks=pytest.mark.rare),
+    pytest.param("gru", {"backwards": True}, marks=pytest.mark.slow),
     pytest.param(
-        *("gru", {"engine": "plain", "backwards": True}), marks=pytest.mark.rare
+        *("gru", {"engine": "plain", "backwards": True}), marks=pytest.mark.slow
     ),
     ("mingru", {"engine": "associative"}),
     ("normalising", {}),
-    pytest.param("normalising", {"chunk": 4}, marks=pytest.mark.rare),
-    pytest.param("normalising", {"backprop": "renormalise"}, marks=pytest.mark.rare),
+    pytest.param("normalising", {"remat": 4}, marks=pytest.mark.slow),
+    pytest.param("normalising", {"backprop": "renormalise"}, marks=pytest.mark.slow),
     pytest.param(
-        *("normalising", {"backprop": "cut", "lag": 2}), marks=pytest.mark.rare
+        *("normalising", {"backprop": "cut", "lag": 2}), marks=pytest.mark.slow
     ),
 ]
 

@@ -94,7 +94,7 @@ def test_the_last_step_alone(
         assert normwise(one, (pick(outputs), jax.tree.map(pick, states))) < 1e-14
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_model_in_chunks_and_its_probes(x64: None) -> None:
     """Gradient, taps and the full probe of a model that answers at the last step."""
     batch, spec = batch_of("last", 7, [7, 4, 1]), spec_of("last", 7)

@@ -29,7 +29,7 @@ from tests.recurrence_samples import (
 
 
 two_kinds = pytest.mark.parametrize(  # a tuple, complex
-    "label", ["lstm", pytest.param("urnn", marks=pytest.mark.rare)]
+    "label", ["lstm", pytest.param("urnn", marks=pytest.mark.slow)]
 )
 
 

@@ -26,7 +26,7 @@ MARKUP = (
 """Texts that would do something in a page that took them for markup."""
 
 ALL = "".join(MARKUP)
-ALONE = [pytest.param(text, marks=pytest.mark.rare) for text in MARKUP]
+ALONE = [pytest.param(text, marks=pytest.mark.slow) for text in MARKUP]
 
 
 class Looker(HTMLParser):

@@ -210,8 +210,8 @@ MISTAKES = [
     ("reproduce cliff --all", ["--all alone"]),
     ("reproduce cliff preset=quik", ["quik", "did you mean quick?"]),
     ("reproduce cliff prest=quick", ["prest", "did you mean preset?"]),
-    ("reproduce cliff --from nowhere", ["nowhere", "no results"]),
-    ("reproduce --all --from somewhere", ["one figure"]),
+    ("reproduce cliff --redraw nowhere", ["nowhere", "no results"]),
+    ("reproduce --all --redraw somewhere", ["one figure"]),
 ]
 
 
@@ -251,7 +251,7 @@ RARE |= {"share_and_influence", "temporal_order", "warping"}
 
 
 def each_figure():
-    mark = lambda name: pytest.mark.rare if name in RARE else ()
+    mark = lambda name: pytest.mark.slow if name in RARE else ()
     return [pytest.param(name, marks=mark(name)) for name in names()]
 
 

@@ -24,25 +24,25 @@ def test_a_few_kills(tmp_path: Path):
     assert "0 lost, 0 half-read, 0 other faults, same bits" in summary
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_few_failing_disks(tmp_path: Path):
     scene = {"other probes": disks.SCENES["other probes"]}
     summary = kept(disks.soak(Limit(tmp_path, share=0.03), scene))
     assert "0 lost, 0 tracebacks" in summary
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_some_damage(tmp_path: Path):
     summary = kept(damage.soak(Limit(tmp_path, share=0.01)))
     assert "0 not found, 0 not named, 0 wrong numbers" in summary
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_crowd(tmp_path: Path):
     assert "0 failures" in kept(crowd.soak(Limit(tmp_path, share=0.1)))
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_calls_in_one_process(tmp_path: Path):
     assert "9 calls" in kept(memory.soak(Limit(tmp_path, share=0.01)))
 

@@ -16,7 +16,7 @@ from tests.launch_samples import Witness, jobs, params_of, start
 from tests.training_samples import differing
 
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster]
 
 SWEEP = ["seed=range(8)", "steps=400", "eval.every=200", "log_every=100"]
 PACK = PackConfig(capacity=2)

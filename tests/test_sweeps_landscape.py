@@ -27,7 +27,7 @@ SMALL = [
 AXES = ["init.gain=.5,4", "cell.bias=0,1", "task.length=24,20", "seed=range(3)"]
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
     """24 points, two lengths, five points a call: all axes, the order of the axes."""
     monkeypatch.setattr(module, "CAPACITY", 4)

@@ -74,7 +74,7 @@ def test_basic_runs_one_after_another(tmp_path, packed):
     same(found, packed)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_joblib_gives_each_run_to_a_process(tmp_path, packed, monkeypatch):
     names = {
         "JAX_COMPILATION_CACHE_DIR": getattr(jax.config, "jax_compilation_cache_dir"),  # noqa: B009

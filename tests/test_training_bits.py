@@ -51,7 +51,7 @@ def runs(cell: str, probe: str) -> list[RunConfig]:
     params=[
         "elman",
         *(
-            pytest.param(cell, marks=pytest.mark.rare)
+            pytest.param(cell, marks=pytest.mark.slow)
             for cell in ("lstm", "gru", "urnn")
         ),
     ],
@@ -161,7 +161,7 @@ def test_the_light_probe_shows_the_update_that_follows():
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_light_probe_changes_no_bit_of_training_in_two_directions():
     """Two layers, whose walks from the end are read at step 0."""
     model = ModelConfig(hidden=5, embedding=3, layers=2, bidirectional=True)

@@ -62,7 +62,7 @@ def keys_of(cell: str, **changes: Any) -> set[bytes]:
     return set(SEEN)
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_runs_of_one_seed_see_the_same_batches(monkeypatch):
     monkeypatch.setitem(TASKS._entries, "watched", Watched)
     first = keys_of("elman", lr=0.1)

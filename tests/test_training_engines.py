@@ -31,10 +31,10 @@ def gradient(config):
         pytest.param(
             "lru",
             [{"engine": "associative"}, {"engine": "associative", "chunk": 2}],
-            marks=pytest.mark.rare,
+            marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]), marks=pytest.mark.rare
+            *("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]), marks=pytest.mark.slow
         ),
     ],
 )

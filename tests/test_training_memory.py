@@ -45,7 +45,7 @@ def test_the_bytes_of_a_state_are_those_of_its_arrays():
 
 
 @pytest.mark.parametrize(
-    "cell", ["elman", pytest.param("lstm", marks=pytest.mark.rare)]
+    "cell", ["elman", pytest.param("lstm", marks=pytest.mark.slow)]
 )
 def test_two_places_on_one_device_have_the_same_bits(cell):
     config = tiny(cell, lr=0.1)

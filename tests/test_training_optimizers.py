@@ -114,7 +114,7 @@ def test_a_number_that_is_an_input_has_the_effect_of_a_constant() -> None:
 def rows(names: list[str], some: str) -> list[Any]:
     """Names as parameters of a test, most of them rare."""
     kept = some.split()
-    rare = pytest.mark.rare
+    rare = pytest.mark.slow
     return [n if n in kept else pytest.param(n, marks=rare) for n in names]
 
 

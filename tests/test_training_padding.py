@@ -47,7 +47,7 @@ def same(found: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "readout", ["every", pytest.param("last", marks=pytest.mark.rare)]
+    "readout", ["every", pytest.param("last", marks=pytest.mark.slow)]
 )
 def test_a_model_reads_nothing_behind_the_end(readout: str, x64: None) -> None:
     """Its loss, gradient, held-out figures and probes; against example by example."""
@@ -114,7 +114,7 @@ class Ragged(Task):
         Flossing(2, 0.5),
         pytest.param(
             Flossing(2, 0.5, window=4),
-            marks=pytest.mark.rare,
+            marks=pytest.mark.slow,
         ),
     ],
 )

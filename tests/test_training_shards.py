@@ -32,7 +32,7 @@ def spread(config):
     return training.run()[0]
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @pytest.mark.parametrize("probe", ["off", "light"])
 def test_bits_do_not_depend_on_where_the_shards_lie(probe):
     configs = [tiny("lstm", probe, seed=seed, shards=2) for seed in (0, 1, 2)]
@@ -43,7 +43,7 @@ def test_bits_do_not_depend_on_where_the_shards_lie(probe):
         assert differing(lone.measurements, outcome.measurements) == []
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 @pytest.mark.parametrize("task", rows(TASKS, ["opinion"]))
 def test_gradient_is_that_of_the_undivided_batch(task):
     config = tiny("gru", "light", task=task, task_options=TASKS[task], batch=6)

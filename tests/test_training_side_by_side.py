@@ -117,7 +117,7 @@ def test_memory_that_is_not_known():
     assert packs_of(jobs("seed=range(17)"), SIDE_BY_SIDE) == [16, 1]
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_a_run_takes_its_state_at_least():
     run = tiny()
     found = capacity.bytes_of_a_run(run, signature(run), run_mesh())

@@ -303,7 +303,7 @@ def test_the_bound_of_the_loss():
     assert free.status == "done"
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_probes_change_nothing_about_a_run_that_diverges():
     outcomes = {
         probe: train(exploding(probe), tiny(probe=probe, **SGD))

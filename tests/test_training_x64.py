@@ -19,7 +19,7 @@ from rnnjax.training.config import EvalConfig
 from tests.training_samples import tiny, train
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_every_cell_can_be_built(x64):
     """The command builds each once, with a step of its engine."""
     own = [n for n, kind in CELLS.items() if kind.__module__.startswith("rnnjax.")]
@@ -31,7 +31,7 @@ def test_every_cell_can_be_built(x64):
             assert kinds <= {"float64", "complex128"}, job.config.cell
 
 
-@pytest.mark.rare
+@pytest.mark.slow
 def test_the_loss_has_all_of_its_digits(x64):
     """Held against the equations in NumPy."""
     length, size = 7, 23  # of no other test: held-out examples are kept by task

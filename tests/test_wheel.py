@@ -21,7 +21,7 @@ from rnnjax.reproduce.catalogue import names
 from tests.launch_samples import SIZES
 
 
-pytestmark = pytest.mark.rare
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 
@@ -197,7 +197,7 @@ def test_reproduces_a_figure_and_draws_it_again(installed):
     shelf = installed.folder / "reproduced" / "gallery" / "cliff"
     picture = (shelf / "quick.png").read_bytes()
     (shelf / "quick.png").unlink()
-    installed.run("rnnjax", "reproduce", "cliff", "--from", str(shelf))
+    installed.run("rnnjax", "reproduce", "cliff", "--redraw", str(shelf))
     assert (shelf / "quick.png").read_bytes() == picture
     assert installed.files() == before
 

@@ -40,11 +40,11 @@ LISTS = (
 METHODS = ("random", "grid", "tpe", "halving")
 
 SEARCH_NUMBERS = {
-    "trials": "how many; a grid has all of its own",
-    "points": "values of an interval in a grid",
-    "factor": "halving: one trial in so many goes on",
-    "rounds": "halving: the last one makes all updates",
-    "seed": "of the choice of trials",
+    "trials": "number of trials (ignored by grid)",
+    "points": "values per interval of a grid",
+    "factor": "halving: keep 1 in N trials per round",
+    "rounds": "halving: number of rounds; the last one trains for all steps",
+    "sampler_seed": "seed of the choice of trials",
 }
 
 
@@ -109,7 +109,8 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     )
     search.add_argument("--method", default="random", metavar="|".join(METHODS))
     for name, help in SEARCH_NUMBERS.items():
-        search.add_argument(f"--{name}", type=int, metavar="N", help=help)
+        option = f"--{name.replace('_', '-')}"
+        search.add_argument(option, type=int, metavar="N", help=help)
     search.add_argument("--objective", metavar="NAME", help="best_validation_metric")
     listed = command("list", "show what can be named in a configuration")
     listed.add_argument("what", metavar="|".join(LISTS))
@@ -123,7 +124,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     )
     again.add_argument("--all", action="store_true", help="every figure there is")
     again.add_argument(
-        "--from", dest="stored", metavar="DIR", help="draw stored results again"
+        "--redraw", dest="stored", metavar="DIR", help="draw stored results again"
     )
     report = command("report", "write the report of a sweep")
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")

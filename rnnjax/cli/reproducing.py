@@ -42,11 +42,11 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     if stored is not None:
         if len(names) != 1:
             raise UserError(
-                "--from redraws one figure: rnnjax reproduce NAME --from DIR"
+                "--redraw takes one figure: rnnjax reproduce NAME --redraw DIR"
             )
         figure, files = (
             catalogue.find(names[0]),
-            FigureFiles(user_path(stored, f"--from {stored}")),
+            FigureFiles(user_path(stored, f"--redraw {stored}")),
         )
         try:
             record = redraw(figure, options["preset"], files)

@@ -42,7 +42,7 @@ or could be, and what still differs is listed with it.
 ```sh
 rnnjax list figures
 rnnjax reproduce cliff                      # or preset=paper
-rnnjax reproduce cliff --from experiments/gallery/cliff    # draw again, without running
+rnnjax reproduce cliff --redraw experiments/gallery/cliff    # draw again, without running
 rnnjax reproduce --all
 ```
 """

@@ -237,8 +237,8 @@ class _Trials:
 def _sampler(config: SearchConfig) -> optuna.samplers.BaseSampler:
     samplers = optuna.samplers
     if config.method == "tpe":
-        return samplers.TPESampler(seed=config.seed, constant_liar=True)
-    return samplers.RandomSampler(seed=config.seed)
+        return samplers.TPESampler(seed=config.sampler_seed, constant_liar=True)
+    return samplers.RandomSampler(seed=config.sampler_seed)
 
 
 def _larger_is_better(objective: str, made: Plan) -> bool:

@@ -27,12 +27,12 @@ class SearchConfig:
         method: random points; all points of a grid; optuna's TPE, a pack at a time;
             random points of which a part goes on, with more updates (successive
             halving, Jamieson & Talwalkar 2016).
-        trials: how many; a grid has all of its own.
-        points: values of an interval in a grid, in equal ratios if it is logarithmic.
-        factor: of halving: each round keeps one trial in so many.
+        trials: number of trials; ignored by a grid.
+        points: values per interval of a grid, in equal ratios if it is logarithmic.
+        factor: of halving: each round keeps 1 in `factor` trials.
         rounds: of halving; in the last one all updates are made.
-        objective: a final number of the runs.
-        seed: of the choice of trials.
+        objective: the final number of a run that is optimized.
+        sampler_seed: seed of the choice of trials.
     """
 
     method: Method = "random"
@@ -41,7 +41,7 @@ class SearchConfig:
     factor: int = 3
     rounds: int = 3
     objective: str = "best_validation_metric"
-    seed: int = 0
+    sampler_seed: int = 0
 
     def __post_init__(self) -> None:
         check_range("trials", self.trials, 1)

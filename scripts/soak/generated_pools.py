@@ -191,7 +191,7 @@ def _stored(rng: Rng, ground: Path) -> Input:
         file.write_bytes(changed(rng, file.read_bytes()))
     else:
         file.write_bytes(_changed_record(rng, file.read_bytes()))
-    words = ["reproduce", FIGURE, "--from", FIGURE]
+    words = ["reproduce", FIGURE, "--redraw", FIGURE]
     return Input("pool files", words, writes=True)
 
 

@@ -258,7 +258,11 @@ def _reproduce(rng: Rng, ground: Path) -> Words:
     words = ["reproduce", *(pick(rng, names) for _ in range(int(rng.integers(1, 3))))]
     words += [pick(rng, ("preset=nope", "preset=", "nope=1", "out=\x00", "pool="))]
     if rng.random() < 0.4:
-        words[1:] = ["cliff", "--from", pick(rng, ("nothing", "", ".", "\x00", "loop"))]
+        words[1:] = [
+            "cliff",
+            "--redraw",
+            pick(rng, ("nothing", "", ".", "\x00", "loop")),
+        ]
     return words
 
 
