@@ -9,25 +9,27 @@ from rnnjax.errors import UserError
 
 EXAMPLES = """\
 examples:
-  rnnjax demo                                   the main sweep, a table and a report
+  rnnjax demo                                   run the main sweep, print a table
   rnnjax train cell=lstm task=adding task.length=200 steps=5000
   rnnjax train -m cell=elman activation=sigmoid,tanh,relu task.distance=4,16,50 seed=0,1
   rnnjax train -m variant=elman_sigmoid,lstm,lstm_chrono 'seed=range(5)'
   rnnjax train cell=my_cell.py:MyCell task=my_task.py:MyTask
   rnnjax search cell=lstm 'lr=tag(log,interval(1e-4,1e-1))' --method halving
-  rnnjax probe cell=lstm task.distance=50       every quantity, before training
-  rnnjax probe run=runs/DIR step=100            … of a run, after 100 updates
+  rnnjax probe cell=lstm task.distance=50       measure an untrained network
+  rnnjax probe run=runs/DIR step=100            measure a run after 100 updates
   rnnjax probe -m init=orthogonal init.gain=.5,1,2 task.distance=50,100 'seed=range(9)'
-  rnnjax list cells                             names, sources, options
-  rnnjax report runs/<sweep>                    the report of a sweep, anew
-  rnnjax reproduce cliff                        a figure of a paper, with a verdict
+  rnnjax list cells                             names, formulas, options
+  rnnjax report runs/<sweep>                    write the report of a sweep again
+  rnnjax reproduce cliff                        redo a figure of a paper, with a verdict
   rnnjax runs runs --where "cell = 'lstm' and accuracy > .9" --sort accuracy -r
-  rnnjax runs runs --by variant,task.distance   means over seeds, with intervals
-  rnnjax compare runs/3fa9 runs/81c0            what differs, and both results
-  rnnjax fsck runs --repair                     find damaged runs, set them aside
-  rnnjax verify runs/3fa9                       run it again: the same bits?
+  rnnjax runs runs --by variant,task.distance   average over seeds, with intervals
+  rnnjax compare runs/3fa9 runs/81c0            show what differs between two runs
+  rnnjax fsck runs --repair                     find damaged runs and set them aside
+  rnnjax verify runs/3fa9                       run it again and compare all bits
 
-exit status: 0 done; 1 a run failed, or differs; 2 wrong input;
+Settings of runs are KEY=VALUE, options of a command are --flags.
+
+exit status: 0 success; 1 a run failed or differs; 2 wrong input;
 130 interrupted; 143 terminated
 """
 
@@ -74,57 +76,71 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     train = command("train", "train one run, or with -m a sweep")
     demo = command("demo", "run the main sweep: train -m experiment=main")
     demo.set_defaults(multirun=True)
-    look = command("probe", "measure a network closely, untrained or run=DIR step=N")
+    look = command(
+        "probe", "measure a network closely: untrained, or a run (run=DIR step=N)"
+    )
     for one in (train, look):
         one.add_argument(
             *("-m", "--multirun"),
             action="store_true",
-            help="keys may have several values: seed=0,1 'seed=range(5)' "
+            help="sweep keys with several values: seed=0,1 'seed=range(5)' "
             "'variant=glob(*)'",
         )
     for one in (train, demo, look):
         one.add_argument(
-            "overrides", nargs="*", metavar="KEY=VALUE", help="as in conf/config.yaml"
+            "overrides",
+            nargs="*",
+            metavar="KEY=VALUE",
+            help="settings, see conf/config.yaml",
         )
     for one in (train, demo):
         one.add_argument(
             *("-n", "--dry-run"),
             action="store_const",
             const="true",
-            help="check and show the jobs only",
+            help="only check and show the jobs",
         )
         one.add_argument(
             "--dry-run=full",
             dest="dry_run",
             action="store_const",
             const="full",
-            help="compile as well, for memory and time",
+            help="also compile, to estimate memory and time",
         )
-    search = command("search", "search a space, packed; needs rnnjax[search]")
+    search = command("search", "search for good settings; needs rnnjax[search]")
     search.add_argument(
         "overrides",
         nargs="*",
         metavar="KEY=VALUES",
-        help="as of train -m, and intervals: 'lr=tag(log,interval(1e-4,1e-1))'",
+        help="as for train -m, or intervals: 'lr=tag(log,interval(1e-4,1e-1))'",
     )
     search.add_argument("--method", default="random", metavar="|".join(METHODS))
     for name, help in SEARCH_NUMBERS.items():
         option = f"--{name.replace('_', '-')}"
         search.add_argument(option, type=int, metavar="N", help=help)
-    search.add_argument("--objective", metavar="NAME", help="best_validation_metric")
-    listed = command("list", "show what can be named in a configuration")
+    search.add_argument(
+        "--objective",
+        metavar="NAME",
+        help="result to optimize (best_validation_metric)",
+    )
+    listed = command("list", "list what settings can name")
     listed.add_argument("what", metavar="|".join(LISTS))
     for one in (train, demo, look, search, listed):
         one.add_argument(
-            "--config-dir", metavar="DIR", help="folder with further variant/*.yaml …"
+            "--config-dir",
+            metavar="DIR",
+            help="folder with your own variant/*.yaml, experiment/*.yaml",
         )
     again = command("reproduce", "run a figure of a paper and judge its claims")
     again.add_argument(
-        "words", nargs="*", metavar="NAME", help="and preset=quick|paper"
+        "words", nargs="*", metavar="NAME", help="figures; also preset=quick|paper"
     )
-    again.add_argument("--all", action="store_true", help="every figure there is")
+    again.add_argument("--all", action="store_true", help="all figures")
     again.add_argument(
-        "--redraw", dest="stored", metavar="DIR", help="draw stored results again"
+        "--redraw",
+        dest="stored",
+        metavar="DIR",
+        help="draw the results stored in DIR again",
     )
     report = command("report", "write the report of a sweep")
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")
@@ -138,19 +154,21 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     for kind in ("csv", "parquet"):
         files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
     compare = command("compare", "show what differs between two runs")
-    verify = command("verify", "run again, compare: 1 if it differs, 2 if not possible")
+    verify = command(
+        "verify", "run again and compare; 1 if it differs, 2 if impossible"
+    )
     for one, name in ((compare, "first"), (compare, "second"), (verify, "run")):
-        help = "directory of a run, or POOL/beginning of its identity"
+        help = "directory of a run, or POOL/first digits of its run id"
         one.add_argument(name, metavar="RUN", help=help)
-    help = "RUN is a pool or the folder of a sweep: every finished run in it"
+    help = "RUN is a pool or a sweep: verify every finished run in it"
     verify.add_argument("--all", action="store_true", help=help)
-    help = "execute the run's copy of a cell or task of your own"
+    help = "allow executing the run's copy of a user's cell or task"
     verify.add_argument("--run-code", action="store_true", help=help)
-    check = command("fsck", "examine a pool of runs: damage, index, leftovers")
+    check = command("fsck", "check a pool of runs: damage, index, leftovers")
     check.add_argument("pool", metavar="POOL", help="folder of the run directories")
     check.add_argument(
         "--repair",
         action="store_true",
-        help="move damage to POOL/quarantine, write the index anew, remove leftovers",
+        help="move damaged runs to POOL/quarantine, rebuild the index, clean up",
     )
     return parser, dict(added.choices)
