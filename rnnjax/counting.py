@@ -1,8 +1,8 @@
-"""Numbers of things, in words."""
+"""Phrases with a number and a noun."""
 
 
 def count(n: int, noun: str, plural: str | None = None) -> str:
-    """A number of things.
+    """A number and its noun, in the singular or the plural.
 
     >>> count(1, "seed"), count(2, "seed")
     ('1 seed', '2 seeds')

@@ -1,4 +1,4 @@
-"""What a process asks of JAX: a device per core, and to keep compiled programs."""
+"""How a process sets up JAX: one device per core, and a cache of programs."""
 
 import contextlib
 import hashlib
@@ -17,18 +17,18 @@ from rnnjax.errors import UserError
 
 
 KEPT_BYTES = 2**31
-"""Of compiled programs; those that were not used for the longest time go first."""
+"""Size limit of the cache of compiled programs; the least recently used go first."""
 
 PROGRAM_BYTES = 2**18
-"""Of a compiled program of middle size."""
+"""Size of a typical compiled program."""
 
 
 def use_every_core() -> int:
-    """Ask for one CPU device per core; returns how many devices there are.
+    """Ask JAX for one CPU device per core; returns the number of devices.
 
-    What a pack of runs on a CPU is spread over. Takes effect only before JAX has
-    started its back end in this process; later it leaves everything as it is. A setting
-    of ``JAX_NUM_CPU_DEVICES`` wins.
+    On a CPU, a pack of runs is spread over these devices. The request takes effect only
+    before JAX has started its back end in this process; later it changes nothing. If
+    ``JAX_NUM_CPU_DEVICES`` is set, it takes precedence.
     """
     keep_programs()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
@@ -38,7 +38,7 @@ def use_every_core() -> int:
 
 
 def use_devices(count: int) -> None:
-    """Ask for so many CPU devices; a process that has begun keeps what it has."""
+    """Ask JAX for `count` CPU devices; no effect once JAX has started its back end."""
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:
@@ -46,18 +46,18 @@ def use_devices(count: int) -> None:
 
 
 def check_settings() -> None:
-    """Refuse a setting of JAX's under which nothing here can be computed.
+    """Refuse settings of JAX under which rnnjax cannot compute anything.
 
-    Precision and rank promotion are as the user wants them.
+    The user is free to choose the precision and the rank promotion.
 
     Raises:
-        UserError: the setting, by its name.
+        UserError: such a setting is active; the message names it.
     """
     promotion: str | None = getattr(jax.config, "jax_numpy_dtype_promotion", None)
     if promotion == "strict":
         raise UserError(
-            "JAX_NUMPY_DTYPE_PROMOTION=strict is not supported, since whole numbers "
-            "and masks meet numbers here; unset it or set it to standard"
+            "JAX_NUMPY_DTYPE_PROMOTION=strict is not supported, since rnnjax combines "
+            "integers and masks with floats; unset it or set it to standard"
         )
     if getattr(jax.config, "jax_disable_jit", False):
         raise UserError(
@@ -67,13 +67,13 @@ def check_settings() -> None:
 
 
 def keep_programs() -> None:
-    """Keep compiled programs for later processes, in a folder of the user's own.
+    """Cache compiled programs for later processes, in a private folder of the user.
 
-    They are code that will be executed, so nobody else may write there; and code for
-    this processor, so each kind of processor has its folder. A setting of
-    ``JAX_COMPILATION_CACHE_DIR`` or of `jax.config` wins. Where nothing can be kept,
-    programs are compiled anew, with one warning; JAX's own would be one for each
-    program that it cannot write or read.
+    Later processes execute these programs, so no other user may write to the folder.
+    They fit one type of processor, so each type has its own folder. If
+    ``JAX_COMPILATION_CACHE_DIR`` or `jax.config` names a folder, that one is used. If
+    the cache cannot be used, programs are compiled again, with a single warning; JAX
+    itself would warn about each program that it cannot read or write.
     """
     warnings.filterwarnings("ignore", "Error .* persistent compilation cache entry")
     known: str | None = getattr(jax.config, "jax_compilation_cache_dir", None)
@@ -89,8 +89,8 @@ def keep_programs() -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         warnings.warn(
-            f"compiled programs are not kept in {base}: {reason}; XDG_CACHE_HOME "
-            "chooses another folder",
+            f"cannot cache compiled programs in {base}: {reason}; set XDG_CACHE_HOME "
+            "to choose another folder",
             stacklevel=2,
         )
         return
@@ -100,26 +100,28 @@ def keep_programs() -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that nobody else can write to; one that is there becomes so.
+    """Make a folder to which only its owner can write, or make an existing one so.
 
     Raises:
-        OSError: it cannot be made, or it, or a link in its place, is somebody else's.
+        OSError: the folder cannot be made, or it belongs to another user, or a link in
+            its place does.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for owner in (folder.lstat().st_uid, folder.stat().st_uid):
-        if owner != os.getuid():  # root could change the mode all the same
+        if owner != os.getuid():  # root could change the mode anyway
             raise PermissionError(f"'{folder}' belongs to user {owner}")
     folder.chmod(0o700)
 
 
 def mend_cache(folder: Path) -> None:
-    """Remove what a process that was killed, or a full disk, left half-written.
+    """Remove files left half-written by a killed process or a full disk.
 
-    JAX writes ``…-cache``, then the time of its use to ``…-atime``. A program without a
-    time may be torn, and keeps JAX from writing any other.
+    JAX writes the program to ``…-cache``, then the time of its last use to ``…-atime``.
+    A program without the second file may be truncated, and prevents JAX from writing
+    any other program.
 
     Raises:
-        OSError: it cannot be removed.
+        OSError: a file cannot be removed.
     """
     for program in folder.glob("*-cache"):
         used = program.with_name(program.name.removesuffix("-cache") + "-atime")
@@ -128,26 +130,26 @@ def mend_cache(folder: Path) -> None:
 
 
 def _check_room(folder: Path) -> None:
-    """Raise an `OSError` if a program could not be written now."""
+    """Raise an `OSError` if the folder has no room for a typical program."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(os.urandom(PROGRAM_BYTES))
 
 
 def free_host_memory() -> float:
-    """Bytes that this process may take now, as far as they are known."""
+    """Bytes of memory that this process can still take; inf if unknown."""
     limits = [math.inf]
     with contextlib.suppress(ImportError):
         resource = importlib.import_module("resource")
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         limits.append(soft if soft != resource.RLIM_INFINITY else math.inf)
-    with contextlib.suppress(OSError):  # Linux alone has it
+    with contextlib.suppress(OSError):  # exists only on Linux
         known = Path("/proc/meminfo").read_text()
         limits += [1024 * int(n) for n in re.findall(r"MemAvailable:\s*(\d+)", known)]
     return min(limits)
 
 
 def processor() -> str:
-    """Digest of what the processor can do, 8 hexadecimal digits."""
+    """Digest of the processor's architecture and features, 8 hexadecimal digits."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     words = [line for line in lines if line.startswith(("flags", "Features"))][:1]

@@ -1,4 +1,4 @@
-"""Errors meant for the person at the keyboard: one sentence, no traceback."""
+"""Errors that a user can cause and fix: one sentence, no traceback."""
 
 import difflib
 import re
@@ -10,25 +10,25 @@ from typing import Any
 
 
 LONGEST_WORD, LONGEST_MESSAGE = 400, 4000
-"""Letters of a word, and of a message, that a terminal is given."""
+"""Largest numbers of characters of a word, and of a message, that are printed."""
 
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""Kinds of characters that steer a terminal, turn text round, or show nothing."""
+"""Unicode categories that control a terminal, reverse text, or are invisible."""
 
 _JOINERS = "\u200c\u200d"
-"""Show nothing, but words of some scripts, and some pictures, need them."""
+"""Invisible, but needed to write words of some scripts, and some emoji."""
 
 
 class UserError(Exception):
-    """Something in the input is wrong; the message names it in one sentence.
+    """Something in the input is wrong; the message says what, in one sentence.
 
-    The command line prints the message and exits with status 2. Library users can
-    catch it like any exception.
+    The command line prints the message and exits with status 2. Code that uses the
+    library can catch it like any exception.
     """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A closing phrase with the nearest valid names, or all of them if few.
+    """The end of a message: the valid names nearest to `name`, or else a list of all.
 
     >>> did_you_mean("sigmoyd", ["sigmoid", "tanh"])
     'did you mean sigmoid?'
@@ -37,7 +37,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(map(str, known))
     if not names:
-        return "there is none"
+        return "none exist"
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if near:
         return f"did you mean {' or '.join(near)}?"
@@ -46,12 +46,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that no registry or schema holds."""
+    """The error for a name that is in no registry or schema."""
     return UserError(f"unknown {kind} '{name}'; {did_you_mean(name, known)}")
 
 
 def one_line(error: Exception) -> str:
-    """Kind and first line of an error that is not ours; the sentence of one that is.
+    """Type and first line of an error; of a `UserError`, only its sentence.
 
     >>> one_line(ValueError("no such column\\nsee above"))
     'ValueError: no such column'
@@ -69,16 +69,16 @@ def one_line(error: Exception) -> str:
 
 
 def shown(text: str, keep: str = "", longest: int = LONGEST_MESSAGE) -> str:
-    """Text as a terminal or a picture can show it: harmless, and not too long.
+    """Text made safe and short enough to show on a terminal or in a figure.
 
-    Control characters are written as Python writes them; of a word or a text that is
-    too long the beginning and the end are left. Whatever a user, a file or a library
-    put into a message goes through here before it is printed.
+    Control characters are escaped as in Python. A word or text that is too long is cut
+    in the middle. Any text that comes from a user, a file or a library goes through
+    this function before it is printed.
 
     Args:
-        text: anything.
-        keep: control characters that stand as they are: line ends of our own.
-        longest: letters of the whole.
+        text: any text.
+        keep: control characters that are not escaped, such as our own line ends.
+        longest: the largest number of characters of the result.
 
     >>> shown("lr=\\x1b[31m1"), shown("a\\nb"), shown("a\\nb", keep="\\n")
     ('lr=\\\\x1b[31m1', 'a\\\\nb', 'a\\nb')
@@ -108,7 +108,7 @@ def _shortened(text: str, longest: int) -> str:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print warnings as sentences, without the line of code that they come from."""
+    """Print warnings as sentences, without the line of code that caused them."""
 
     def sentence(message: Warning | str, *_: Any, **__: Any) -> str:
         return f"rnnjax: warning: {shown(str(message))}\n"

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM: a clean end where there is time for one, an end all the same.
+"""SIGINT and SIGTERM: exit cleanly if there is time, but always exit.
 
-Python runs its handlers in the main thread, and not while that one waits for XLA, which
-cannot be cancelled. So a second thread learns of a signal at once, gives the program a
-few seconds to save and to close what is open, and ends the process if it does not.
+Python runs signal handlers in the main thread, which cannot run them while it waits for
+XLA, and XLA cannot be cancelled. Therefore a second thread learns of a signal at once.
+It gives the program a few seconds to save its state and exit, then ends the process.
 """
 
 import os
@@ -15,10 +15,10 @@ from types import FrameType
 
 
 GRACE_SECONDS = 4.0
-"""Between a signal and the end of a program that does not end by itself."""
+"""Time from a signal until a program that has not exited by itself is ended."""
 
 LAST_SECONDS = 0.5
-"""For closing and a last line, when the process is ended."""
+"""Time for cleanup and a last message when the process is ended."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,20 +28,20 @@ _deferring = 0
 
 
 def noted() -> bool:
-    """Whether the program was asked to end."""
+    """Whether a signal has asked the program to exit."""
     return bool(_noted)
 
 
 def status() -> int | None:
-    """Exit status of a program that was asked to end, 128 and the signal; else None."""
+    """Exit status after a signal, 128 plus its number; None if there was no signal."""
     return 128 + _noted[0] if _noted else None
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let signals interrupt nothing inside; who works there looks at `noted`.
+    """Raise no KeyboardInterrupt inside; code in this context must poll `noted`.
 
-    Without `watched` around it, as in a program of the user's, nothing is deferred.
+    Outside of `watched`, for instance in a user's own program, this has no effect.
     """
     global _deferring
     _deferring += 1
@@ -53,7 +53,7 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def closing(close: Callable[[], object]) -> Iterator[None]:
-    """Call `close` if the process has to be ended inside. It may run in any thread."""
+    """Call `close` if the process is ended inside. It may run in any thread."""
     _closers.append(close)
     try:
         yield
@@ -65,8 +65,8 @@ def closing(close: Callable[[], object]) -> Iterator[None]:
 def watched(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Handle signals inside, for a program that owns its process.
 
-    The first raises KeyboardInterrupt, unless it is `deferred`; a second one, or
-    `GRACE_SECONDS` without an end, ends the process.
+    The first signal raises KeyboardInterrupt unless it is `deferred`. The process is
+    ended at a second signal, or if it has not exited after `GRACE_SECONDS`.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -88,7 +88,7 @@ def watched(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
 
 
 def note(number: int, frame: FrameType | None) -> None:
-    """A handler of signals that interrupts nothing: from now on `noted` says so."""
+    """A signal handler that interrupts nothing; it only makes `noted` return True."""
     _noted.append(number)
 
 
@@ -100,7 +100,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _watch(reader: int, over: threading.Event) -> None:
-    """Wait for a signal, then for the end."""
+    """Wait for a signal, then end the process if it does not exit in time."""
     number = _next(reader)
     if number is None:
         return
@@ -112,7 +112,7 @@ def _watch(reader: int, over: threading.Event) -> None:
 
 
 def _next(reader: int) -> int | None:
-    """The next of `SIGNALS` that arrives; None: nobody writes any more."""
+    """The next of `SIGNALS` that arrives; None if the pipe was closed."""
     while content := os.read(reader, 1):
         if content[0] in SIGNALS:
             return content[0]
@@ -122,7 +122,7 @@ def _next(reader: int) -> int | None:
 def _end(number: int, over: threading.Event) -> None:
     if over.is_set():
         return
-    # A disk that hangs, or a pipe that nobody reads, must not keep the process.
+    # A hanging disk, or a pipe without a reader, must not keep the process alive.
     last = threading.Thread(target=_last_words, daemon=True)
     last.start()
     last.join(LAST_SECONDS)
@@ -131,7 +131,7 @@ def _end(number: int, over: threading.Event) -> None:
 
 def _last_words() -> None:
     for close in reversed(_closers):
-        with suppress(Exception):  # the process ends whatever happens
+        with suppress(Exception):  # the process ends in any case
             close()
-    text = "rnnjax: ended; what was sealed or saved is kept\n"
+    text = "rnnjax: ended; all sealed runs and saved checkpoints are kept\n"
     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, text.encode())

@@ -1,7 +1,7 @@
-"""The source files of this package as they were when this process imported it.
+"""Detect source files of this package that changed after this process imported it.
 
-Python goes on running what it has imported, whatever is written to the files later; a
-digest of the files would then be of code that did not run.
+Python keeps running the code that it imported even if the files change later; a digest
+of the changed files would then describe code that did not run.
 """
 
 import os
@@ -11,7 +11,7 @@ from rnnjax.errors import UserError
 
 
 def _stamp(file: str) -> tuple[int, int] | None:
-    """Time of change in ns and size; None: there is no file."""
+    """Modification time in ns, and size; None if there is no file."""
     try:
         found = os.stat(file)
     except OSError:
@@ -35,12 +35,12 @@ _STAMPS = _stamps(PACKAGE)
 
 
 def check_unchanged(file: Path) -> None:
-    """Make sure that a file of this package is the one that was there at import.
+    """Make sure that a file of this package has not changed since the import.
 
-    Files elsewhere are not known, and pass.
+    Files outside of the package always pass.
 
     Raises:
-        UserError: it has changed since.
+        UserError: the file has changed.
     """
     name = os.path.abspath(file)
     if name.startswith(PACKAGE + os.sep) and _STAMPS.get(name) != _stamp(name):

@@ -1,4 +1,4 @@
-"""Paths that a user wrote: on the command line, in a configuration, in a variable."""
+"""Paths from the user: command line, configuration or environment variable."""
 
 import errno
 import os
@@ -9,27 +9,27 @@ from rnnjax.errors import UserError
 
 
 LONGEST_PART = 255
-"""Bytes of the name of a file or folder, on every common file system."""
+"""Largest number of bytes in the name of a file or folder on common file systems."""
 
 _NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
-"""What the system says of a path at which nothing is and nothing can be made."""
+"""System errors for a path at which nothing exists and nothing can be created."""
 
 _MOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-"""Of a file that is read whole; a file with holes may claim any size."""
+"""Size limit of a file that is read whole; a sparse file may claim any size."""
 
 
 def user_path(text: str | Path, said: str | None = None) -> Path:
-    """The path that a user wrote, with ``~`` and ``~name`` for a home folder.
+    """The path that a user wrote, with ``~`` and ``~name`` expanded to a home folder.
 
-    Nothing else is special in it, and a ``~`` that names no user is a plain character.
+    Nothing else in it is expanded, and a ``~`` that names no user is a plain character.
 
     Args:
-        text: as it was written.
-        said: how an error begins; None: ``cannot read`` and the path.
+        text: the path as the user wrote it.
+        said: the beginning of the error message; None: ``cannot read`` and the path.
 
     Raises:
-        UserError: nothing can have that path: a loop of links, a name that is too long,
-            a file in the place of a folder, a NUL character.
+        UserError: no file can have that path: it has a loop of links, a name that is
+            too long, a file in the place of a folder, or a NUL character.
     """
     try:
         path = Path(text).expanduser()
@@ -41,13 +41,13 @@ def user_path(text: str | Path, said: str | None = None) -> Path:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The content of a file that ends: a pipe or a device is not waited for.
+    """The content of a regular file; pipes and devices, which may block, are refused.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is too large for memory.
-        ValueError: nothing can have that path.
+        OSError: it cannot be read, is not a regular file, or is too large for memory.
+        ValueError: no file can have that path.
     """
-    # Without O_NONBLOCK, to open a pipe that nobody writes to takes for ever.
+    # Without O_NONBLOCK, opening a pipe that has no writer would block forever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -66,7 +66,7 @@ def read_file(path: str | Path) -> bytes:
 
 
 def _reason(path: Path) -> str | None:
-    """Why nothing can be at a path; None if something is or could be."""
+    """Why no file can have a path; None if one exists or could be created."""
     try:
         if any(len(os.fsencode(part)) > LONGEST_PART for part in path.parts):
             return os.strerror(errno.ENAMETOOLONG)

@@ -1,4 +1,4 @@
-"""Read what runs left behind: tables of runs, metrics and gradient probes."""
+"""Read finished runs: tables of runs, metrics and gradient probes."""
 
 import dataclasses
 import re
@@ -33,9 +33,9 @@ def load(path: str | Path) -> "Results":
     """Results of a sweep folder, a pool of runs, or a single run directory.
 
     Raises:
-        UserError: the folder holds none of them.
+        UserError: the folder is none of these.
     """
-    folder = user_path(path, f"'{path}' is no folder").resolve()
+    folder = user_path(path, f"'{path}' is not a folder").resolve()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{path}'")
     pool = Pool(folder)
@@ -56,20 +56,20 @@ def load(path: str | Path) -> "Results":
     else:
         rows = pool.rows()
         if not rows and not (folder / INDEX).is_file():
-            raise UserError(f"'{path}' holds no sweep, no pool of runs and no run")
+            raise UserError(f"'{path}' is not a sweep, a pool of runs or a run")
     table = table_of(rows, pool.path)
     return Results(table.frame, table.config, table.results)
 
 
 @dataclass(frozen=True)
 class Results:
-    """Some runs, and what they left.
+    """A set of runs and their results.
 
     Attributes:
-        runs: one row per run: identity, name, status, path, …, the configuration with
-            dotted names (``cell.name``), final numbers.
-        config_columns: the columns of `runs` that show the configuration.
-        result_columns: those that show final numbers.
+        runs: one row per run: identity (the run id), name, status, path, …, the
+            configuration with dotted names (``cell.name``), and the final results.
+        config_columns: the columns of `runs` that hold the configuration.
+        result_columns: the columns of `runs` that hold final results.
     """
 
     runs: pl.DataFrame
@@ -77,10 +77,10 @@ class Results:
     result_columns: tuple[str, ...] = ()
 
     def column(self, name: str) -> str:
-        """The column that a short name means, such as ``cell`` (`rnnjax.store.names`).
+        """The column that a short name such as ``cell`` means (`rnnjax.store.names`).
 
         Raises:
-            UserError: no column, or several.
+            UserError: the name matches no column, or several.
         """
         return column(name, self.runs.columns)
 
@@ -88,11 +88,11 @@ class Results:
         """The runs for which a condition holds.
 
         Args:
-            where: a polars expression, or a condition in SQL in which columns may have
-                short names and need no quotes: ``cell = 'lstm' and seed < 3``.
+            where: a polars expression, or an SQL condition; in SQL, short names of
+                columns work and need no quotes: ``cell = 'lstm' and seed < 3``.
 
         Raises:
-            UserError: the condition does not parse, or names no column.
+            UserError: the condition cannot be parsed, or names an unknown column.
         """
         try:
             text = isinstance(where, str)
@@ -107,7 +107,7 @@ class Results:
             raise UserError(f"cannot select '{where}': {reason}") from None
 
     def run(self, prefix: str) -> RunDir:
-        """The directory of the one run whose identity begins with `prefix`.
+        """The directory of the one run whose run id begins with `prefix`.
 
         Raises:
             UserError: there is no such run, or more than one.
@@ -118,12 +118,12 @@ class Results:
         if len(found) > 1:
             several = ", ".join(found["identity"])
             raise UserError(
-                f"'{prefix}' begins the identity of several runs: {several}"
+                f"'{prefix}' is the beginning of several run ids: {several}"
             )
         return RunDir(Path(found["path"][0]))
 
     def varying(self) -> tuple[str, ...]:
-        """Configuration columns in which these runs differ, cosmetic ones aside."""
+        """Configuration columns in which these runs differ, except cosmetic ones."""
         return tuple(
             name
             for name in self.config_columns
@@ -137,19 +137,19 @@ class Results:
         values: Sequence[str] | None = None,
         confidence: float = 0.95,
     ) -> pl.DataFrame:
-        """Means of the finished runs of each group with confidence intervals.
+        """Means over the finished runs of each group, with confidence intervals.
 
         Args:
-            by: columns that make a group, short names too; by default those in which
-                the runs differ, the seed aside.
-            values: columns to average; by default all final numbers.
-            confidence: of the intervals.
+            by: columns that define the groups (short names work); by default all in
+                which the runs differ, except the seed.
+            values: columns to average; by default all numeric results.
+            confidence: the confidence level of the intervals.
 
         Returns:
             One row per group; see `rnnjax.store.aggregate.aggregate`.
 
         Raises:
-            UserError: no such column, or one that holds no numbers.
+            UserError: a column does not exist, or is not numeric.
         """
         named = self.settings() if by is None else map(self.column, by)
         keys = list(dict.fromkeys(named))
@@ -159,7 +159,7 @@ class Results:
             wanted = [self.column(name) for name in values]
         for name in wanted:
             if not _is_number(self.runs[name]):
-                raise UserError(f"column '{name}' holds no numbers to average")
+                raise UserError(f"cannot average column '{name}': not numeric")
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         wanted = [name for name in wanted if name not in keys]
         ranges = self._ranges(done, wanted)
@@ -167,24 +167,24 @@ class Results:
 
     @staticmethod
     def _ranges(runs: pl.DataFrame, values: Sequence[str]) -> dict[str, Range | None]:
-        """Of the metrics, where all of the runs have an accuracy for it."""
+        """Bounds of the metrics: 0 to 1 if the metric of every run is an accuracy."""
         if set(runs["metric"] if "metric" in runs.columns else ()) != {"accuracy"}:
             return {}
         return {name: (0.0, 1.0) for name in values if "metric" in name}
 
     def settings(self) -> tuple[str, ...]:
-        """What tells groups of repetitions apart: `varying` without the seed."""
+        """Columns that tell groups of repetitions apart: `varying` without the seed."""
         return tuple(name for name in self.varying() if name != "seed")
 
     def metrics(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Metrics of all finished runs, one row per run and recorded step.
 
         Args:
-            columns: columns of `runs` to show beside the identity; by default those in
-                which the runs differ. One that is also a metric is called ``run.…``.
+            columns: columns of `runs` to add to the run id; by default those in which
+                the runs differ. One that has the name of a metric is renamed ``run.…``.
 
         Raises:
-            UserError: no run is finished, or there is no such column.
+            UserError: no run is finished, or a column does not exist.
         """
         labels, read = self._finished(METRICS, columns, RunDir.metrics)
         frames = [
@@ -200,7 +200,7 @@ class Results:
     def probes(self, columns: Sequence[str] | None = None) -> xr.Dataset:
         """Probes of all finished runs that have them, stacked along ``run``.
 
-        Runs of different length are padded with NaN; see
+        Shorter runs are padded with NaN; see
         `rnnjax.store.joined.join_probes`.
 
         Args:
@@ -208,7 +208,7 @@ class Results:
                 those in which the runs differ.
 
         Raises:
-            UserError: no finished run has probes, or there is no such column.
+            UserError: no finished run has probes, or a column does not exist.
         """
         labels, read = self._finished(PROBES, columns, RunDir.probes)
         kept = labels.drop("identity").to_dict(as_series=True)
@@ -217,9 +217,9 @@ class Results:
     def _finished(
         self, file: str, columns: Sequence[str] | None, reader: Callable[[RunDir], T]
     ) -> tuple[pl.DataFrame, dict[str, T]]:
-        """Identity and label columns, and contents, of the runs that hold a file.
+        """Run ids with label columns, and the contents, of the runs that have `file`.
 
-        A damaged run is left out, and a warning names it.
+        A damaged run is left out, with a warning that names it.
         """
         columns = (
             self.varying() if columns is None else [self.column(c) for c in columns]
@@ -233,10 +233,10 @@ class Results:
                 if run.has(file):
                     read[identity] = reader(run)
             except Damaged as error:
-                warnings.warn(f"one run is left out: {error}", stacklevel=3)
+                warnings.warn(f"1 run is left out: {error}", stacklevel=3)
         if not read:
             raise UserError(
-                f"none of the {len(self.runs)} runs is finished with {file}"
+                f"none of the {len(self.runs)} runs is finished and has {file}"
             )
         labels = done.filter(pl.col("identity").is_in(list(read)))
         return labels.select(list(dict.fromkeys(["identity", *columns]))), read

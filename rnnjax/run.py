@@ -1,4 +1,4 @@
-"""Runs from Python: train one, or open what a run left behind."""
+"""Runs from Python: train one, or open a finished run directory."""
 
 import dataclasses
 import functools
@@ -34,14 +34,15 @@ from rnnjax.training.config import RunConfig
 class Run:
     """A finished run: its configuration, numbers, parameters and model.
 
-    Numbers and parameters are read without executing anything. A cell or task from a
-    file of the user's is code: `model` and `apply` use the copy that the run keeps of
-    it, if `run_code` allows it.
+    Reading numbers and parameters executes no code from the run. If the cell or task
+    comes from a user's file, it is code: `model` and `apply` execute the copy that the
+    run keeps, and only if `run_code` allows it.
 
     Attributes:
-        directory: where it lies.
-        run_code: whether that copy may be executed. It may without, if the user named
-            a file of the same content in this process, as `train` does.
+        directory: the run directory.
+        run_code: whether the run's copy of a user's file may be executed. Even if
+            False, it may be executed if the user named a file with the same content
+            in this process, as `train` does.
     """
 
     directory: RunDir
@@ -54,15 +55,15 @@ class Run:
 
     @functools.cached_property
     def config(self) -> RunConfig:
-        """What was run.
+        """The configuration of the run.
 
-        A cell or task from a file of the user's has the name ``NAME@digest``. That of
-        the copy in the run is registered under it, if it may be executed; a warning
-        says so if the file has changed since.
+        A cell or task from a user's file is named ``NAME@digest``. If the run's copy
+        of the file may be executed, its class is registered under that name; a
+        warning is issued if the user's original file has changed since the run.
 
         Raises:
-            UserError: the copy may be executed and is not what the run was made with,
-                or there is no configuration of a run.
+            UserError: the copy may be executed but is not the file that the run was
+                made with, or ``config.yaml`` is not the configuration of a run.
         """
         tree = self.directory.config()
         copies = self._copies
@@ -75,9 +76,9 @@ class Run:
             return run_config(tree)
         except UserError:
             raise
-        except Exception as error:  # of another version, or of another's making
+        except Exception as error:  # written by another version or another program
             file = self.path / CONFIG
-            message = f"'{file}' is no configuration of a run: {one_line(error)}"
+            message = f"'{file}' is not the configuration of a run: {one_line(error)}"
             raise Damaged(message) from error
 
     @functools.cached_property
@@ -86,18 +87,18 @@ class Run:
 
     @functools.cached_property
     def _refused(self) -> frozenset[str]:
-        """The kinds whose copy may not be executed, settled once for this object."""
+        """The kinds whose copy may not be executed, decided once for this object."""
         copies = {} if self.run_code else self._copies
         return frozenset(kind for kind, copy in copies.items() if not copy.is_named)
 
     def check_code(self, *kinds: str) -> None:
-        """Make sure that what builds the model and makes the data may be executed.
+        """Make sure that the code of the cell and the task may be executed.
 
         Args:
-            kinds: ``cell``, ``task``; none: both.
+            kinds: ``cell`` or ``task``; if none are given, both.
 
         Raises:
-            UserError: one of them is of a file, and nobody allowed to execute that.
+            UserError: one of them comes from a file that may not be executed.
         """
         for kind in kinds or KINDS:
             if kind in self._refused:
@@ -105,10 +106,10 @@ class Run:
 
     @property
     def manifest(self) -> Manifest:
-        """Status, versions, seeds, seconds.
+        """Status, versions, seeds and run times.
 
         Raises:
-            Damaged: it is not that of this directory's configuration.
+            Damaged: the manifest does not match the configuration in this directory.
         """
         manifest = self.directory.manifest()
         if manifest.is_finished:
@@ -117,7 +118,7 @@ class Run:
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """Final numbers, such as ``test_metric``."""
+        """Final results, such as ``test_metric``."""
         return self.manifest.results
 
     @property
@@ -132,55 +133,56 @@ class Run:
 
     @functools.cached_property
     def params(self) -> Any:
-        """Final parameters, a nested dictionary as `flax.linen` uses them.
+        """Final parameters, as a nested dictionary that `flax.linen` accepts.
 
         Raises:
-            UserError: its cell is of a file and learned its first state, whose type the
-                cell alone knows, and the file may not be executed.
+            UserError: the run learned its initial state, the cell comes from a file
+                that may not be executed, and only the cell knows the state's type.
         """
         return self._typed(self._restored(PARAMS, self.directory.params_bytes()))
 
     @functools.cached_property
     def best_params(self) -> Any:
-        """Parameters of the best validation metric, the earliest of equals.
+        """Parameters at the best validation metric; of equal ones, the earliest.
 
-        ``results["best_step"]`` says where; without an evaluation the final ones.
+        ``results["best_step"]`` holds the step. If the run was never evaluated, these
+        are the final parameters.
         """
         if not self.directory.has(BEST):
             return self.params
         return self._typed(self._restored(BEST, self.directory.best_params_bytes()))
 
     def params_at(self, step: int | None = None) -> Any:
-        """Parameters after `step` updates, one of the probed steps; None: the final.
+        """Parameters after `step` updates, which must be a probed step; None: final.
 
         Raises:
-            UserError: they were not stored.
+            UserError: no parameters were stored for this step.
         """
         if step is None or step == self.manifest.steps:
             return self.params
         kept = self._restored(PARAMS_AT, self.directory.params_at_bytes())
         if str(step) not in kept:
             known = ", ".join(sorted(kept, key=int))
-            raise UserError(f"step={step} was not stored; there are {known}")
+            raise UserError(f"step={step} was not stored; stored steps: {known}")
         return self._typed(kept[str(step)])
 
     def _restored(self, name: str, stored: bytes) -> dict[str, Any]:
-        """The tree in the content of one of the files.
+        """The parameter tree stored in the file `name`.
 
         Raises:
-            Damaged: there is none, though the content is what the run left.
+            Damaged: the content matches the manifest but cannot be decoded.
         """
         try:
             tree = flax.serialization.msgpack_restore(stored)
             if not isinstance(tree, dict):
                 raise TypeError("it is not a mapping")
             return tree
-        except Exception as error:  # of msgpack and NumPy, which raise many kinds
+        except Exception as error:  # msgpack and NumPy raise many types
             message = f"'{self.path / name}' cannot be read: {one_line(error)}"
             raise Damaged(message) from error
 
     def _typed(self, tree: Any) -> Any:
-        """Parameters with learned first states of the types that their cells have."""
+        """Parameters whose learned initial states have the type that the cell uses."""
         if not self.directory.config()["model"]["learn_initial_state"]:
             return tree
         self.check_code("cell")
@@ -189,31 +191,33 @@ class Run:
 
     @functools.cached_property
     def spec(self) -> TaskSpec:
-        """Sizes, loss and metric of its task, as the run recorded them."""
+        """Sizes, loss and metric of the task, as the run recorded them."""
         try:
             return TaskSpec(**self.manifest.task)
         except TypeError as error:
-            message = f"'{self.path / MANIFEST}' knows no task: {one_line(error)}"
+            message = (
+                f"'{self.path / MANIFEST}' does not describe a task: {one_line(error)}"
+            )
             raise Damaged(message) from error
 
     @functools.cached_property
     def model(self) -> SequenceModel:
         """The model, ready for ``model.apply({"params": run.params}, …)``.
 
-        It needs no data: sizes are those that the run recorded.
+        Building it needs no data, because the run recorded all sizes.
 
         Raises:
-            UserError: its cell is of a file that may not be executed.
+            UserError: the cell comes from a file that may not be executed.
         """
         self.check_code("cell")
         return build_model(self.config, self.spec)
 
     def check_data(self) -> None:
-        """Make sure that the data of its task is what the run was trained on.
+        """Make sure that the task still yields the data that the run was trained on.
 
         Raises:
-            UserError: it cannot be read, it is other data, or the task is of a file
-                that may not be executed.
+            UserError: the data cannot be read or has changed, or the task comes from a
+                file that may not be executed.
         """
         self.check_code("task")
         _, data = build_task(self.config.task, self.config.task_options)
@@ -223,22 +227,22 @@ class Run:
             where = f" in '{path}'" if path else ""
             raise UserError(
                 f"the data of task {self.config.task}{where} is not what the run "
-                f"'{self.path}' was trained on; put that back, or train again"
+                f"'{self.path}' was trained on; restore that data, or train again"
             )
 
     def apply(self, inputs: Any, lengths: Any = None) -> Array:
-        """Answers of the trained model.
+        """The outputs of the trained model.
 
         Args:
             inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``, time first.
-            lengths: valid steps of each example ``(B,)``; None: all.
+            lengths: number of valid steps of each example ``(B,)``; None: all valid.
 
         Returns:
             ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
 
         Raises:
-            UserError: inputs or lengths that do not fit the task, such as a token that
-                the vocabulary lacks (see `rnnjax.tasks.inputs`); or its cell is of a
+            UserError: inputs or lengths do not fit the task, such as a token outside of
+                the vocabulary (see `rnnjax.tasks.inputs`); or the cell comes from a
                 file that may not be executed.
         """
         return _apply(
@@ -252,23 +256,25 @@ def _apply(model: SequenceModel, params: Any, inputs: Array, lengths: Any) -> Ar
 
 
 def train(*overrides: str, out: str | Path | None = None) -> Run:
-    """Train one run, or find it finished in the pool.
+    """Train one run, or return the finished run if the pool already holds it.
 
     Args:
         overrides: as on the command line, ``"cell=lstm", "task=adding", "steps=500"``.
-        out: the pool of run directories; None: that of ``out=…`` among the overrides,
-            by default ``runs``.
+        out: the pool of run directories; None: the value of ``out=…`` in the
+            overrides, by default ``runs``.
 
     Raises:
-        UserError: anything wrong with the configuration, or the run failed.
+        UserError: the configuration is invalid, or the run failed.
     """
     for override in overrides:
         if not isinstance(override, str):
-            raise UserError(f"an override is a text such as 'lr=0.1', not {override!r}")
+            raise UserError(
+                f"an override is a string such as 'lr=0.1', not {override!r}"
+            )
     use_every_core()
     made = plan(overrides)
     if made.settings.dry_run:
-        raise UserError("dry_run is for the command line; rnnjax.train trains")
+        raise UserError("dry_run works only on the command line, not in rnnjax.train")
     settings = made.settings
     if out is not None:
         settings = dataclasses.replace(settings, out=str(out))
@@ -284,8 +290,8 @@ def open_run(path: str | Path, *, run_code: bool = False) -> Run:
     """The run in a directory.
 
     Args:
-        path: of the run directory.
-        run_code: whether the copy of a cell or task that the directory holds may be
-            executed: what it is asked for then is up to whoever wrote it.
+        path: the run directory.
+        run_code: whether the directory's copy of a cell or task may be executed.
+            Such a copy can do anything, so allow it only if you trust its author.
     """
     return Run(RunDir(Path(path).absolute()), run_code)

@@ -128,12 +128,15 @@ MISTAKES = [
     ("train seed=" + "9" * 5000, ["cannot read", "seed=999"]),
     ("train lr=" + "9" * 400, ["lr=999", "a number"]),
     ("train lr=[]", ["lr=[]", "a number"]),
-    ("train cell={}", ["cell={}", "name one"]),
+    ("train cell={}", ["cell={}", "give a name"]),
     ("train cell=[]", ["unknown cell '[]'"]),
     ("train task=null", ["unknown task 'null'"]),
     ("train model={}", ["model", "model.hidden"]),
     ("train model={hidden:{}}", ["model.hidden={}", "a whole number"]),
-    ("train cell=lstm cell={activation:relu}", ["cell is given by name", "cell.KEY="]),
+    (
+        "train cell=lstm cell={activation:relu}",
+        ["cell is given both by name", "cell.KEY="],
+    ),
     ("train -m zip=[{steps:{}}]", ["steps={}", "a whole number"]),
     ("train lr=${model}", ["lr"]),
     ("train seed=${oc.env:HOME}", ["seed=", "a whole number"]),
@@ -144,12 +147,12 @@ MISTAKES = [
     ("train -m lr=range(0,1,1e-300)", ["about 1e299 values"]),
     ("train -m seed=shuffle(range(1e9))", ["1,000,000,000 values"]),
     ("train -m seed=range(0,1,0)", ["range(0,1,0)", "never ends"]),
-    ("train -m seed=range(5,1)", ["range(5,1)", "holds no value"]),
+    ("train -m seed=range(5,1)", ["range(5,1)", "has no values"]),
     ("train -m seed=range(9999) batch=range(1,9999)", ["99,970,002 jobs"]),
-    ("train -m seed=glob(*)", ["glob(*)", "holds no value"]),
+    ("train -m seed=glob(*)", ["glob(*)", "has no values"]),
     ("train -m seed=choice()", ["choice()"]),
-    ("train -m seed=choice(choice(1,2),3)", ["inside another one"]),
-    ("train -m seed=[range(3)]", ["inside another one"]),
+    ("train -m seed=choice(choice(1,2),3)", ["inside another list"]),
+    ("train -m seed=[range(3)]", ["inside another list"]),
     ("train seed=" + "[" * 3000, ["cannot read"]),
     ("search lr=interval(0,inf)", ["lr=interval(0,inf)", "finite"]),
     ("search lr=interval(0,1) --trials 1000000000", ["1,000,000,000 jobs"]),
@@ -359,6 +362,6 @@ def test_a_present_folder_that_was_removed(pool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert main(["runs", f"../{pool.path.name}"]) == 2
-    said = "the folder in which this was started is not there any more"
+    said = "the current folder no longer exists"
     assert capsys.readouterr().err == f"rnnjax: {said}\n"
     assert main(["runs", str(pool.path)]) == 0

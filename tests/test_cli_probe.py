@@ -50,9 +50,9 @@ def test_after_training(run, capsys):
     over_training = run.path / "probe-12" / "figures" / "gradient_over_training.svg"
     assert over_training.exists(), "the page shows what training measured"
     assert main(["probe", f"run={run.path}", "step=5"]) == 2
-    assert "there are 0, 4, 7, 12" in capsys.readouterr().err
+    assert "stored steps: 0, 4, 7, 12" in capsys.readouterr().err
     assert main(["probe", f"run={run.path}", "seed=3"]) == 2
-    assert "no use beside run=DIR" in capsys.readouterr().err
+    assert "run=DIR has its own configuration" in capsys.readouterr().err
     assert not (run.path / "probe-5").exists()
 
 

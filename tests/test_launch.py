@@ -108,7 +108,7 @@ def test_runs_of_one_pack_share_evaluation_and_probes(pool):
 
 
 def test_two_jobs_that_are_one_run_are_refused(pool):
-    with pytest.raises(UserError, match="'.*' and '.*' are one run"):
+    with pytest.raises(UserError, match="'.*' and '.*' are the same run"):
         start(pool, [*jobs(), *jobs(probe="full")])
     assert not pool.exists()
 
@@ -394,7 +394,9 @@ def test_a_part_of_an_interrupted_pack(pool):
 def test_a_pool_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     for place in (tmp_path / "file", tmp_path / "file" / "runs"):
-        with pytest.raises(UserError, match=r"cannot (read|write) '.*file|cannot be a"):
+        with pytest.raises(
+            UserError, match=r"cannot (read|write) '.*file|cannot be used as a"
+        ):
             start(place, jobs())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -543,7 +545,7 @@ def test_progress_is_shown(pool, terminal):
     progress = LiveProgress(console, every=0.0)
     start(pool, jobs("seed=0,1,2", "steps=12"), progress)
     lines = shown.getvalue().splitlines()
-    assert lines[0] == "2 runs in 1 packs, 1 were there"
+    assert lines[0] == "2 runs in 1 pack, 1 already finished"
     if terminal:
         assert " 2/2 runs" in shown.getvalue()
     else:

@@ -89,7 +89,7 @@ def test_killed_in_the_middle_of_a_sweep(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("rnnjax.report.summary", lambda folder: "")
     monkeypatch.setattr(commands, "report", lambda folder: 0)
     assert main([*words, f"out={killed}"]) == 0
-    assert "2 runs in 1 packs, 2 were there" in capsys.readouterr().err
+    assert "2 runs in 1 pack, 2 already finished" in capsys.readouterr().err
     assert main([*words, f"out={whole}", "checkpoint.every_seconds=60"]) == 0
     again = contents(killed)
     for identity in done["identity"]:

@@ -240,7 +240,7 @@ def test_what_is_not_there_is_left_out(
 
 
 def test_no_report_of_a_folder_without_runs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no sweep"):
+    with pytest.raises(UserError, match="is not a sweep"):
         build(tmp_path)
     assert not list(tmp_path.iterdir())
 

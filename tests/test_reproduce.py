@@ -207,7 +207,7 @@ def test_one_changed_letter_is_seen(tmp_path, suffix):
 MISTAKES = [
     ("reproduce", ["name a figure"]),
     ("reproduce clif", ["clif", "did you mean cliff?"]),
-    ("reproduce cliff --all", ["--all alone"]),
+    ("reproduce cliff --all", ["only --all"]),
     ("reproduce cliff preset=quik", ["quik", "did you mean quick?"]),
     ("reproduce cliff prest=quick", ["prest", "did you mean preset?"]),
     ("reproduce cliff --redraw nowhere", ["nowhere", "no results"]),

@@ -129,7 +129,7 @@ def test_runs_are_averaged_over_seeds(folder):
         "solved.low",
         "solved.high",
     ] + ["solved.n"]
-    with pytest.raises(UserError, match="column 'status' holds no numbers"):
+    with pytest.raises(UserError, match="cannot average column 'status'"):
         results.load(folder).aggregate(["cell"], ["status"])
 
 

@@ -59,7 +59,7 @@ def test_a_sound_pool(pool: Pool, capsys: pytest.CaptureFixture[str]):
     before = contents(pool)
     assert main(["fsck", str(pool.path)]) == 0
     out = capsys.readouterr().out
-    assert out == f"{pool.path}: 3 runs, 3 finished and whole, all sound\n"
+    assert out == f"{pool.path}: 3 runs, 3 finished and undamaged, no problems\n"
     assert contents(pool) == before
 
 

@@ -61,7 +61,7 @@ def test_the_current_folder_can_be_loaded(
 
 def test_what_cannot_be_loaded(folder: Path, tmp_path: Path):
     for path in (tmp_path, folder / "none", folder / "pool" / "index.jsonl"):
-        with pytest.raises(UserError, match="no folder|holds no sweep"):
+        with pytest.raises(UserError, match="no folder|is not a sweep"):
             results.load(path)
 
 
@@ -145,7 +145,7 @@ def test_run_by_prefix(pool: Results):
     assert str(pool.run(key[:6]).path) == pool.runs["path"][1]
     with pytest.raises(UserError, match="unknown run 'zzz'"):
         pool.run("zzz")
-    with pytest.raises(UserError, match="several runs"):
+    with pytest.raises(UserError, match="several run ids"):
         pool.run("")
 
 

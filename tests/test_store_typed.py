@@ -163,9 +163,9 @@ def test_a_configuration_with_the_right_digest(text: str, pool: Pool) -> None:
     (run / "config.yaml").write_text(text + "\n")
     forge(run, "config.yaml")
     opened = rnnjax.open_run(run)
-    with pytest.raises(Damaged, match="config.yaml' is no configuration of a run"):
+    with pytest.raises(Damaged, match="config.yaml' is not the configuration of a run"):
         opened.config  # noqa: B018
-    with pytest.raises(Damaged, match="manifest.json' knows no task"):
+    with pytest.raises(Damaged, match="manifest.json' does not describe a task"):
         opened.spec  # noqa: B018
 
 
@@ -277,5 +277,5 @@ def test_a_table_does_not_replace_a_record(
     for file in records:
         for kind in ("csv", "parquet"):
             assert main(["runs", str(pool.path), f"--{kind}", str(file)]) == 2
-            assert "is a record of rnnjax" in capsys.readouterr().err
+            assert "is a file that rnnjax itself reads" in capsys.readouterr().err
     assert [file.read_bytes() for file in records] == before

@@ -122,7 +122,7 @@ def test_a_setting_raises_the_number_of_jobs(monkeypatch):
     with pytest.raises(UserError, match="most_jobs=many"):
         job_count.most_jobs(["most_jobs=many"])
     monkeypatch.setattr(job_count, "free_host_memory", lambda: 1e9)
-    with pytest.raises(UserError, match="1.6 GB of memory, and 1 GB are free"):
+    with pytest.raises(UserError, match="1.6 GB of memory, and 1 GB is free"):
         job_count.check_count(200_000, 10**6)
 
 

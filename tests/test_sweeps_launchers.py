@@ -119,7 +119,7 @@ def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):
     check_loaded([job])
     file.write_text("\n".join(lines).replace("bad film 3\t0", "bad film 3\t1"))
     forget_data()
-    with pytest.raises(UserError, match="data of task=reviews have changed"):
+    with pytest.raises(UserError, match="data of task=reviews has changed"):
         share.compute()
     assert not (tmp_path / "pool").exists()
 

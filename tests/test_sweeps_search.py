@@ -108,9 +108,9 @@ def test_the_command(tmp_path, capsys):
     [
         ([], "nothing to search"),
         (["seed=0,1"], "nothing to search"),
-        (["lr=interval(1,0)"], "no interval"),
-        (["lr=tag(log,interval(0,1))"], "no interval"),
-        (["zip=[{lr: 1}, {lr: 2}]"], "no zip"),
+        (["lr=interval(1,0)"], "not a valid interval"),
+        (["lr=tag(log,interval(0,1))"], "not a valid interval"),
+        (["zip=[{lr: 1}, {lr: 2}]"], "does not support zip"),
         (["lrr=interval(0,1)"], "did you mean lr"),
         (["lr=interval(1e-3,1)", "cell=lstn"], "lstm"),
     ],

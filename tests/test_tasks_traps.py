@@ -162,4 +162,4 @@ def test_data_for_which_memory_does_not_do(
     monkeypatch.setattr(Arrays, "load", load)
     assert main(["train", "-n", "task=arrays"]) == 2
     said = capsys.readouterr().err
-    assert said == "rnnjax: task=arrays: its data need more memory than there is\n"
+    assert said == "rnnjax: task=arrays: its data needs more memory than is available\n"

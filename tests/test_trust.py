@@ -158,7 +158,7 @@ def test_a_run_that_contradicts_itself_is_refused(foreign, lie):
     else:
         tree["paths"] = {"cell": "os.system"}
     rewrite(foreign.directory, manifest, tree)
-    with pytest.raises(UserError, match="but not of which content"):
+    with pytest.raises(UserError, match="but the manifest has no digest"):
         _ = rnnjax.open_run(foreign.path).config
     assert executed(foreign) == []
 

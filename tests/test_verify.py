@@ -275,12 +275,16 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "other machine, within": (
         both(elsewhere, flip(PARAMS), metric(5, "loss", 1.001)),
         "within",
-        [f"within {TOLERANCE} of the", "in all 12 updates (another processor)"],
+        [f"within {TOLERANCE} of the", "in all 12 updates (different processors)"],
     ),
     "other machine, outside": (
         both(elsewhere, metric(5, "loss", 1.01)),
         "differs",
-        ["step 5 in metrics 'loss'", "promised is within 0.002", "another processor"],
+        [
+            "step 5 in metrics 'loss'",
+            "the promise is equality within 0.002",
+            "different processors",
+        ],
     ),
     "other libraries": (
         both(lambda run: elsewhere(run, **versions()), flip(PARAMS)),
@@ -295,7 +299,7 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "processor not recorded": (
         both(lambda run: elsewhere(run, processor=None), flip(PARAMS)),
         "within",
-        ["its processor was not recorded"],
+        ["the processor was not recorded"],
     ),
     "side by side, within": (
         both(side_by_side, metric(5, "loss", 1 + 1e-5)),
@@ -305,17 +309,17 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "side by side, outside": (
         both(side_by_side, metric(5, "loss", 1.001)),
         "differs",
-        ["promised is within 0.0001", "for 12 updates"],
+        ["the promise is equality within 0.0001", "for 12 updates"],
     ),
     "other code": (
         both(lambda run: rewrite(run, source_digest="0123456789ab")),
         "equal",
-        ["equal, bit by bit, though made by other numeric code ("],
+        ["equal, bit by bit, though made by different numeric code ("],
     ),
     "other code, other numbers": (
         both(lambda run: rewrite(run, source_digest="0123456789ab"), flip(PARAMS)),
         "differs",
-        ["parameters '", "(made by other numeric code)"],
+        ["parameters '", "(made by different numeric code)"],
     ),
     "other schema": (
         lambda run: rewrite(run, schema=1),
@@ -323,7 +327,7 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
         ["cannot be verified", "format 1"],
     ),
     "other precision": (precision, "refused", ["double precision", "JAX_ENABLE_X64=1"]),
-    "other configuration": (configured, "refused", ["not those of its identity"]),
+    "other configuration": (configured, "refused", ["do not match its run id"]),
     "unfinished": (
         lambda run: rewrite(run, status="interrupted"),
         "refused",
@@ -340,7 +344,7 @@ LONG_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "late, elsewhere": (
         both(elsewhere, metric(25, "loss", 2)),
         "within",
-        ["up to step 24 of 30", f"as {UPDATES} updates are promised"],
+        ["up to step 24 of 30", f"as the promise covers {UPDATES} updates"],
     ),
     "late probe, elsewhere": (
         both(elsewhere, probe(25, "log10_adjoint", 9.0)),
@@ -350,7 +354,7 @@ LONG_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "early, elsewhere": (
         both(elsewhere, metric(20, "loss", 2)),
         "differs",
-        ["differs first at step 20 in metrics 'loss'", "promised is"],
+        ["differs first at step 20 in metrics 'loss'", "the promise is"],
     ),
     "late file, elsewhere": (
         both(elsewhere, missing(PARAMS)),
@@ -434,7 +438,7 @@ def test_what_is_no_finished_run(tmp_path, capsys):
     for words, part in [
         ([str(tmp_path / "no" / "ne")], "there is no folder"),
         ([str(tmp_path)], "is not the directory of a run"),
-        ([str(tmp_path), "--all"], "holds no sweep, no pool of runs and no run"),
+        ([str(tmp_path), "--all"], "is not a sweep, a pool of runs or a run"),
         ([str(tmp_path), "more"], "does not take 'more'"),
         ([str(tmp_path), "--al"], "unknown option '--al'"),
     ]:

@@ -1,1 +1,1 @@
-"""Hydra finds the launcher of rnnjax here; nothing heavy may be imported."""
+"""Hydra looks for rnnjax's launcher here; importing it must be fast."""

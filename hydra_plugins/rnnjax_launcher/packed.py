@@ -1,16 +1,17 @@
-"""``hydra/launcher=packed`` for an application whose task function calls rnnjax.
+"""``hydra/launcher=packed`` for applications whose task function calls rnnjax.
 
     @hydra.main(version_base="1.3", config_path=None, config_name="config")
     def main(config):
         run = rnnjax.train(f"cell={config.cell}", f"lr={config.lr}")
         return run.results["test_metric"]
 
-All jobs are composed before the first starts. Each task function is called up to its
-first `rnnjax.train`, and what they ask for is trained together, runs of one signature
-in one program. Then the jobs run as under Hydra's basic launcher, one after the other,
-with their directories, logs, ``.hydra/``, callbacks and results; `rnnjax.train` finds
-its run finished. What stands before the first `rnnjax.train` is therefore done twice;
-a further `rnnjax.train` of the same job trains by itself.
+All jobs are composed before the first one starts. For each job, the task function is
+called and stopped at its first `rnnjax.train`. The runs requested there are trained
+together; runs with the same signature share one program. Then the jobs run one after
+another as under Hydra's basic launcher, with their directories, logs, ``.hydra/``,
+callbacks and results, and `rnnjax.train` returns the run that is already finished.
+Therefore code before the first call of `rnnjax.train` runs twice; later calls in the
+same job are not packed.
 """
 
 import copy
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class PackedLauncherConf:
-    """How packs are made is up to the configuration that `rnnjax.train` is given."""
+    """No options: the configuration given to `rnnjax.train` decides how to pack."""
 
     _target_: str = "hydra_plugins.rnnjax_launcher.packed.PackedLauncher"
 
@@ -50,7 +51,7 @@ ConfigStore.instance().store(
 
 
 class PackedLauncher(Launcher):
-    """Trains what all jobs ask for together, then runs them in order."""
+    """Trains the runs that all jobs request together, then runs the jobs in order."""
 
     def setup(
         self,
@@ -59,16 +60,16 @@ class PackedLauncher(Launcher):
         task_function: TaskFunction,
         config: DictConfig,
     ) -> None:
-        """Keep what Hydra hands over."""
+        """Store the context, task function and configuration from Hydra."""
         self.context, self.function, self.config = hydra_context, task_function, config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """One result a job, in the order of the overrides.
+        """Run the jobs; returns one result per job, in the order of the overrides.
 
         Raises:
-            CompactHydraException: what a job asks for is wrong; nothing has started.
+            CompactHydraException: a job requests an invalid run; no job has started.
         """
         setup_globals()
         self._log_as_the_sweep()
@@ -104,7 +105,7 @@ class PackedLauncher(Launcher):
         return results
 
     def _train(self, configs: Sequence[DictConfig]) -> None:
-        """Compute what the first calls of `rnnjax.train` ask for, packed."""
+        """Train the runs that the first calls of `rnnjax.train` request, in packs."""
         from rnnjax.errors import UserError
         from rnnjax.sweeps.deferred_training import collect, train_together
         from rnnjax.sweeps.progress import LiveProgress
@@ -137,8 +138,8 @@ class PackedLauncher(Launcher):
         except UserError:
             raise
         except Exception as error:
-            # It will fail again when its turn comes, and only that job.
-            log.debug(f"before it asks for a run: {error!r}")
+            # The job will fail again when it runs, without affecting the others.
+            log.debug(f"the job failed before it requested a run: {error!r}")
 
     def _log_as_the_sweep(self) -> None:
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)

@@ -1,4 +1,4 @@
-"""What the commands do; each imports what it needs when it is called."""
+"""Implementation of the commands; each imports what it needs when called."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ def train(
     config_dir: str | None,
     command: str,
 ) -> int:
-    """Compose and check all jobs, then launch them; 1 if one of them failed.
+    """Compose and check all jobs, then launch them; returns 1 if a run failed, else 0.
 
     Raises:
-        UserError: anything wrong with any job; nothing has been written then.
+        UserError: a job is invalid; nothing has been written.
     """
     from rnnjax.devices import use_every_core
     from rnnjax.sweeps.compose import plan
@@ -49,7 +49,7 @@ def train(
 
 
 def show_run(run: RunDir) -> None:
-    """Where a run lies and how it ended."""
+    """Print the path, status and results of a run."""
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
     for name in ("run_seconds", "compile_seconds"):
@@ -60,7 +60,7 @@ def show_run(run: RunDir) -> None:
 
 
 def show_list(what: str, config_dir: str | None) -> int:
-    """A table of everything that has a name: one line and its options with defaults."""
+    """Print a table of the named things of one kind, with options and defaults."""
     from rnnjax.cli.listing import entries
 
     table = Table("name", "", "options", title=what)
@@ -79,7 +79,7 @@ def report(folder: str) -> int:
 
 
 def cell_text(value: object) -> str:
-    """A value as a table shows it: four digits, nothing for None."""
+    """A value as shown in a table: floats with four digits, None as empty text."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

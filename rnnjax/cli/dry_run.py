@@ -1,4 +1,4 @@
-"""What a dry run prints."""
+"""The output of a dry run."""
 
 from rich.table import Table
 
@@ -9,14 +9,14 @@ from rnnjax.terminal import console
 
 
 SHOWN = 200
-"""Jobs that are listed one by one."""
+"""Number of jobs that are listed individually."""
 
 
 def show(made: Plan) -> int:
-    """The jobs, and the groups that would share a program; nothing is launched.
+    """Print the jobs, and the groups that would share a program; launch nothing.
 
     Raises:
-        UserError: data that cannot be read, or two jobs that are one run.
+        UserError: data cannot be read, or two jobs are the same run.
     """
     groups = forecast(made.jobs, made.settings, made.settings.dry_run == "full")
     jobs = Table("job", "overrides")
@@ -66,7 +66,7 @@ def _legend(made: Plan, groups: list[Group]) -> str:
     elif made.settings.dry_run != "full":
         words.append("--dry-run=full also estimates memory and time")
     else:
-        words.append("no time where the memory at hand may not do")
+        words.append("no time estimate for groups that may not fit in memory")
     if any(group.stale for group in groups) and made.settings.stale == "error":
         words.append("stale runs need stale=accept or stale=rerun")
     return "; ".join(words)

@@ -1,4 +1,4 @@
-"""The command that examines a pool, and mends it."""
+"""The command `rnnjax fsck`: check a pool, and repair it."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,14 +8,14 @@ from rnnjax.terminal import console
 
 
 def fsck(folder: str, mend: bool) -> int:
-    """Say in a sentence each what is wrong with a pool; with `mend`, put it right.
+    """Print one sentence per problem of a pool; with `mend`, repair them.
 
     Returns:
-        0 if nothing is damaged any more, 1 otherwise. What killed processes left is no
-        damage.
+        0 if nothing is damaged (after the repair, if any), 1 otherwise. Leftovers of
+        killed processes do not count as damage.
 
     Raises:
-        UserError: the folder is no pool, or something cannot be moved.
+        UserError: the folder is not a pool, or a file cannot be moved.
     """
     found = examine(folder)
     for finding in found.findings:
@@ -24,7 +24,7 @@ def fsck(folder: str, mend: bool) -> int:
         repair(folder, found.findings)
         left = examine(folder)
         mended = len(found.findings) - len(left.findings)
-        console().print(f"mended {mended} of {len(found.findings)}")
+        console().print(f"repaired {mended} of {len(found.findings)} problems")
         found = left
     console().print(_summary(folder, found), soft_wrap=True)
     return int(any(one.kind not in ("leftover", "note") for one in found.findings))
@@ -32,8 +32,8 @@ def fsck(folder: str, mend: bool) -> int:
 
 def _summary(folder: str, found: Examination) -> str:
     kinds = Counter(finding.kind for finding in found.findings)
-    parts = [f"{found.runs} runs", f"{found.finished} finished and whole"]
+    parts = [f"{found.runs} runs", f"{found.finished} finished and undamaged"]
     if found.busy:
-        parts.append(f"{found.busy} being worked on, not examined")
+        parts.append(f"{found.busy} being computed, not checked")
     parts += [f"{number} {kind}" for kind, number in sorted(kinds.items())]
-    return f"{Path(folder)}: {', '.join(parts if kinds else [*parts, 'all sound'])}"
+    return f"{Path(folder)}: {', '.join(parts if kinds else [*parts, 'no problems'])}"

@@ -1,4 +1,4 @@
-"""What `rnnjax list` shows: a name, a line and the options of everything named."""
+"""The content of `rnnjax list`: for each thing a name, a summary and its options."""
 
 import dataclasses
 import re
@@ -24,8 +24,8 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
     """The rows of one list, sorted by name.
 
     Args:
-        what: a group in the plural, ``activations``, or ``figures``.
-        config_dir: a folder of the user's own variants and experiments.
+        what: the plural of a group, ``activations``, or ``figures``.
+        config_dir: folder with the user's own variants and experiments.
     """
     if what == "activations":
         return [
@@ -76,7 +76,7 @@ def _generated(name: str, option: Option) -> Entry:
 
 
 def _written(name: str, file: Path) -> Entry:
-    """The first comment of a yaml file, and the keys that it sets."""
+    """The row of a YAML file: its first comment, and the keys that it sets."""
     text, tree = read_yaml(file)
     comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     doc = next((line for line in comments if not line.startswith("@")), "")

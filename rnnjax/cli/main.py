@@ -1,6 +1,6 @@
-"""The command `rnnjax`: words in, exit status out.
+"""The command `rnnjax`: takes command-line arguments, returns an exit status.
 
-Nothing heavy is imported before a command needs it, so that help is immediate.
+Slow imports are delayed until a command needs them, so that help appears at once.
 """
 
 import argparse
@@ -17,18 +17,18 @@ from rnnjax.errors import UserError, did_you_mean, plain_warnings, shown, unknow
 
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-"""What the operating system says when standard output takes no more."""
+"""System errors for a full disk or an exceeded quota."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; see `rnnjax.cli.parsing.EXAMPLES`.
 
     Args:
-        argv: words behind the name of the program; None: those of this process.
+        argv: the arguments after the program name; None: those of this process.
 
     Returns:
-        0 done; 1 a run failed, or differs from its record; 2 wrong input, one sentence
-        on stderr; 130 interrupted.
+        0 success; 1 a run failed, or differs from its record; 2 wrong input, explained
+        in one sentence on stderr; 130 interrupted; 143 terminated.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rnnjax: interrupted", file=sys.stderr)
         return interrupts.status() or 130
     except BrokenPipeError:
-        _silence()  # the reader went away (`| head`)
+        _silence()  # the reader has exited (`| head`)
         return 0
     except OSError as error:
         if error.filename is not None:
             return _refuse(f"cannot use '{error.filename}': {error.strerror}")
         if _is_nowhere():
-            return _refuse("the folder in which this was started is not there any more")
+            return _refuse("the current folder no longer exists")
         if error.errno not in FULL:
             raise
         _silence()
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_nowhere() -> bool:
-    """Whether the present folder was removed, so that nothing has a relative path."""
+    """Whether the current folder was removed, so that relative paths do not work."""
     try:
         os.getcwd()
     except OSError:
@@ -68,17 +68,17 @@ def _refuse(sentence: str) -> int:
 
 
 def _silence() -> None:
-    """Write no more to standard output; Python would complain again while it exits."""
+    """Discard all further standard output; otherwise Python fails again on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def program() -> int:
-    """The command line as a process of its own; see `main`."""
+    """The entry point of the process: `main` with signals handled."""
     _open_streams()
     with interrupts.watched():
         status = main()
     if interrupts.noted():
-        # Python would wait for the threads that compile.
+        # A normal exit would wait for threads that are still compiling.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
                 stream.flush()
@@ -87,13 +87,14 @@ def program() -> int:
 
 
 def _open_streams() -> None:
-    """Give a standard stream that was closed (``>&-``) the null device.
+    """Open the null device for each standard stream that is closed (``>&-``).
 
-    Python has none then, which libraries do not expect; and the first file that is
-    opened would get its number, and what a program that we start prints.
+    For a closed stream Python sets ``sys.stdout`` and the like to None, which libraries
+    do not expect. Also, the first file that is opened would get the stream's number,
+    and then receive the output of programs that we start.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # `open` takes its number, the lowest free one
+        if getattr(sys, name) is None:  # `open` reuses its number, the lowest free one
             stream = open(os.devnull, mode, encoding="utf-8")
             os.set_inheritable(stream.fileno(), True)
             setattr(sys, name, stream)
@@ -104,7 +105,7 @@ def _dispatch(words: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise unknown("command", words[0], commands)
     try:
-        # Overrides may stand before and behind options; argparse returns the latter.
+        # Overrides may come before and after options; `rest` holds the latter.
         chosen, rest = parser.parse_known_args(words)
     except SystemExit as leave:  # --help and --version
         return int(leave.code or 0)

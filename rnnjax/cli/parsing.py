@@ -1,4 +1,4 @@
-"""The words of the command line: commands, their options, and their help."""
+"""The command-line parser: commands, their options, and their help."""
 
 import argparse
 import importlib.metadata
@@ -20,7 +20,7 @@ examples:
   rnnjax probe -m init=orthogonal init.gain=.5,1,2 task.distance=50,100 'seed=range(9)'
   rnnjax list cells                             names, formulas, options
   rnnjax report runs/<sweep>                    write the report of a sweep again
-  rnnjax reproduce cliff                        redo a figure of a paper, with a verdict
+  rnnjax reproduce cliff                        reproduce a figure of a paper
   rnnjax runs runs --where "cell = 'lstm' and accuracy > .9" --sort accuracy -r
   rnnjax runs runs --by variant,task.distance   average over seeds, with intervals
   rnnjax compare runs/3fa9 runs/81c0            show what differs between two runs
@@ -46,19 +46,19 @@ SEARCH_NUMBERS = {
     "points": "values per interval of a grid",
     "factor": "halving: keep 1 in N trials per round",
     "rounds": "halving: number of rounds; the last one trains for all steps",
-    "sampler_seed": "seed of the choice of trials",
+    "sampler_seed": "random seed for choosing trials",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like any other."""
+    """A parser that raises a `UserError` instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(message)
 
 
 def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole command line, and that of each command by name."""
+    """The parser of the whole command line, and the parsers of the commands by name."""
     parser = Parser(
         prog="rnnjax",
         description="Does the loss at the end of a sequence still reach its beginning?",
@@ -140,7 +140,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
         "--redraw",
         dest="stored",
         metavar="DIR",
-        help="draw the results stored in DIR again",
+        help="only redraw the results stored in DIR",
     )
     report = command("report", "write the report of a sweep")
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")
@@ -155,7 +155,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
         files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
     compare = command("compare", "show what differs between two runs")
     verify = command(
-        "verify", "run again and compare; 1 if it differs, 2 if impossible"
+        "verify", "run again and compare; exit status 1: differs, 2: impossible"
     )
     for one, name in ((compare, "first"), (compare, "second"), (verify, "run")):
         help = "directory of a run, or POOL/first digits of its run id"
@@ -165,7 +165,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     help = "allow executing the run's copy of a user's cell or task"
     verify.add_argument("--run-code", action="store_true", help=help)
     check = command("fsck", "check a pool of runs: damage, index, leftovers")
-    check.add_argument("pool", metavar="POOL", help="folder of the run directories")
+    check.add_argument("pool", metavar="POOL", help="folder with the run directories")
     check.add_argument(
         "--repair",
         action="store_true",

@@ -1,4 +1,4 @@
-"""The command `rnnjax probe`: look at a network closely, untrained or trained."""
+"""The command `rnnjax probe`: measure a network, untrained or trained, in detail."""
 
 import dataclasses
 import hashlib
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 PROBES = "probes"
-"""Folder of the pool that holds probes of untrained networks."""
+"""Folder in the pool for probes of untrained networks."""
 
 FLOW_ONLY = ("flow",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a command asks for beside a configuration.
+    """What a command asks for, in addition to a configuration.
 
     Attributes:
         run: folder of a run, or None for a network at initialisation.
-        run_code: whether the copy of a cell or task in that folder may be executed.
-        step: number of updates before the look.
-        sections: of the data set.
-        weight: whose chain rule is to be written out.
+        run_code: whether the folder's copy of a cell or task may be executed.
+        step: number of updates after which to measure; None: after the last one.
+        sections: sections of the data set to compute.
+        weight: the weight whose chain rule is written out, if any.
     """
 
     run: str | None
@@ -44,7 +44,7 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What is looked at, where the result goes, and what training measured."""
+    """The network to measure, the output folder, and measurements made in training."""
 
     config: "RunConfig"
     params: Any
@@ -55,17 +55,18 @@ class Network:
 
 
 def probe(overrides: Sequence[str], config_dir: str | None) -> int:
-    """Measure everything at one set of parameters; write a data set and a page.
+    """Measure everything for one set of parameters; write a data set and a page.
 
     Args:
-        overrides: those of one training run, for a network at initialisation; or
-            ``run=DIR`` with perhaps ``step=N``, for a run's parameters, and
-            ``run_code=true`` if its cell or task is of a file. With either
-            ``sections=adjoints,factors`` (``probe=light`` is short for the first), and
-            ``weight=V[0,0]`` for the chain rule of that weight.
+        overrides: for a network at initialisation, the overrides of one training run;
+            for the parameters of a run, ``run=DIR``, optionally ``step=N``, and
+            ``run_code=true`` if the cell or task comes from a file. Both also accept
+            ``sections=adjoints,factors``, and ``weight=V[0,0]`` for the chain rule of
+            one weight. At initialisation, ``probe=light`` means ``sections=flow``.
+        config_dir: folder with the user's own variants and experiments.
 
     Raises:
-        UserError: anything wrong; nothing has been written then.
+        UserError: the input is invalid; nothing has been written.
     """
     from rnnjax.devices import check_settings, keep_programs
 
@@ -75,19 +76,19 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     if look.run is None:
         return _show(_untrained(rest, config_dir), look)
     if rest:
-        raise UserError(f"'{rest[0]}' has no use beside run=DIR, which is configured")
+        raise UserError(f"'{rest[0]}' cannot be set: run=DIR has its own configuration")
     return _show(_of_run(look.run, look.step, look.run_code), look)
 
 
 def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
-    """Probe all networks of a sweep before training; one data set with its axes.
+    """Probe all untrained networks of a sweep; write one data set over its axes.
 
     Args:
-        overrides: as of ``rnnjax train -m``.
-        config_dir: a folder of further variants and experiments.
+        overrides: as for ``rnnjax train -m``.
+        config_dir: folder with the user's own variants and experiments.
 
     Raises:
-        UserError: anything wrong with any job; nothing has been written then.
+        UserError: a job is invalid; nothing has been written.
     """
     from rnnjax.devices import use_every_core
     from rnnjax.report.explosion import exploded_points
@@ -115,14 +116,16 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     file = folder / "probes.nc"
     write_bytes(file, netcdf_bytes(data))
     sizes = " × ".join(f"{n} {key}" for key, n in data["loss"].sizes.items())
-    pace = f"{len(jobs)} points in {seconds:.1f} s, {len(jobs) / seconds:.3g} a second"
+    pace = (
+        f"{len(jobs)} points in {seconds:.1f} s, {len(jobs) / seconds:.3g} per second"
+    )
     lines = [f"{pace}: {sizes}", *exploded_points(data), f"data: {file}"]
     console().print(*lines, sep="\n", soft_wrap=True, markup=False)
     return 0
 
 
 def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
-    """The command's own keys, and the words that are left."""
+    """The command's own keys, and the remaining overrides."""
     from rnnjax.analysis.configured_run import RUN_SECTIONS, parse_weight
 
     own: dict[str, str] = {}
@@ -146,9 +149,11 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
     if allowed not in ("true", "false"):
         raise UserError(f"run_code={own['run_code']} must be true or false")
     if "run_code" in own and "run" not in own:
-        raise UserError("run_code needs run=DIR, the run whose code may be executed")
+        raise UserError(
+            "run_code needs run=DIR, to name the run whose code may be executed"
+        )
     if "step" in own and "run" not in own:
-        raise UserError("step needs run=DIR: an untrained network has one step, 0")
+        raise UserError("step needs run=DIR: an untrained network has only step 0")
     if not own.get("step", "0").isdecimal():
         raise UserError(f"step={own['step']} is not a number of updates")
     if "weight" in own:
@@ -167,7 +172,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     made = plan(overrides, config_dir=config_dir)
     job = with_data(made.jobs)[0]
     if job.config.probe.preset == "off":
-        raise UserError("probe=off measures nothing; probe=full or probe=light")
+        raise UserError("probe=off measures nothing; use probe=full or probe=light")
     check_looking([job], made.settings, stored=False)
     name = f"{job.name}-{job.identity}"
     return Network(
@@ -201,10 +206,10 @@ def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
 
 
 def _figures_folder(home: Path, *names: str) -> Path:
-    """A folder of a run or pool for what is measured and drawn.
+    """The folder in a run or pool for a data set and its figures.
 
     Raises:
-        UserError: it, or what is to hold the figures, is a link.
+        UserError: the folder, or the subfolder for the figures, is a link.
     """
     from rnnjax.report.probe_page import FIGURES
     from rnnjax.store.atomic import no_link

@@ -1,4 +1,4 @@
-"""The command `rnnjax reproduce`: run figures of papers, or draw them again."""
+"""The command `rnnjax reproduce`: reproduce figures of papers, or redraw them."""
 
 import traceback
 from collections.abc import Sequence
@@ -18,16 +18,17 @@ DEFAULTS = {"preset": "quick", "out": "reproduced", "pool": "runs"}
 
 
 def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
-    """Run figures and judge their claims; 1 if a figure failed.
+    """Run figures and judge their claims; returns 1 if a figure failed, else 0.
 
     Args:
-        words: names of figures, and ``preset=quick|paper``, ``out=`` (folder that
-            receives ``gallery/``), ``pool=`` (of the runs of figures that train).
-        every: all figures there are.
-        stored: folder of one figure's stored results, which is drawn again.
+        words: names of figures, and ``preset=quick|paper``, ``out=`` (folder in which
+            ``gallery/`` is written), ``pool=`` (pool for figures that train networks).
+        every: whether to run all figures.
+        stored: folder with the stored results of one figure, which is then only
+            redrawn.
 
     Raises:
-        UserError: anything wrong with the words; nothing has been written then.
+        UserError: the input is invalid; nothing has been written.
     """
     from rnnjax.devices import use_every_core
     from rnnjax.reproduce import catalogue
@@ -38,7 +39,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
 
     names, options = _parse(words)
     if every == bool(names):
-        raise UserError("name a figure (rnnjax list figures), or give --all alone")
+        raise UserError("name a figure (see rnnjax list figures), or give only --all")
     if stored is not None:
         if len(names) != 1:
             raise UserError(
@@ -52,7 +53,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
             record = redraw(figure, options["preset"], files)
         except (AttributeError, KeyError, ValueError, IndexError) as error:
             raise UserError(
-                f"'{files.folder}' does not hold what {figure.name} draws: {error}"
+                f"'{files.folder}' does not hold the data of {figure.name}: {error}"
             ) from error
         return _show(figure, record, files.file(options["preset"], ".png"))
     use_every_core()
@@ -88,7 +89,7 @@ def _parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         else:
             options[key] = value
     for key in ("out", "pool"):
-        user_path(options[key], f"{key}={options[key]} cannot be a folder")
+        user_path(options[key], f"{key}={options[key]} cannot be used as a folder")
     return names, options
 
 

@@ -1,4 +1,4 @@
-"""The command `rnnjax search`: trials in packs, the best ones shown."""
+"""The command `rnnjax search`: run trials in packs and show the best ones."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from rnnjax.errors import UserError
 
 
 SEARCHES = "searches"
-"""Folder of the pool that holds tables of trials."""
+"""Folder in the pool for tables of trials."""
 
 SHOWN = 10
 
@@ -20,10 +20,13 @@ def search(
     config_dir: str | None,
     command: str,
 ) -> int:
-    """Search, print the best trials and write all of them; 1 if none has a value.
+    """Search, print the best trials and write a table of all of them.
+
+    Returns:
+        0, or 1 if every trial failed.
 
     Raises:
-        UserError: optuna is missing, or anything wrong with the search.
+        UserError: optuna is not installed, or the search is invalid.
     """
     from rnnjax.cli.tables import print_table
     from rnnjax.devices import use_every_core

@@ -1,4 +1,4 @@
-"""The commands `rnnjax runs` and `rnnjax compare`: what a pool holds, as tables."""
+"""The commands `rnnjax runs` and `rnnjax compare`: tables of runs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 SHOWN = 200
-"""Rows that are shown; a table of many thousands takes longer than it is read."""
+"""Most rows that are shown; nobody reads thousands, and printing them is slow."""
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What of a pool is shown, and how.
+    """Which runs to show, and how.
 
     Attributes:
-        where: a condition in SQL; None: all runs.
-        by: columns whose groups are averaged; None: run by run.
-        sort: columns to sort by; none: the order of the index.
-        reverse: largest first.
-        csv, parquet: files to write instead of showing a table.
+        where: an SQL condition; None: all runs.
+        by: columns that define the groups to average; None: one row per run.
+        sort: columns to sort by; None: the order of the index.
+        reverse: whether to sort in descending order.
+        csv, parquet: file to write instead of showing a table.
     """
 
     where: str | None = None
@@ -42,10 +42,10 @@ class View:
 
 
 def runs(folder: str, view: View = View()) -> int:
-    """A table of runs, or of groups of runs, shown or written to a file.
+    """Show a table of runs, or of groups of runs, or write it to a file.
 
     Raises:
-        UserError: nothing is there, or a condition or column is wrong.
+        UserError: the folder holds no runs, or a condition or column is invalid.
     """
     from rnnjax.results import load
 
@@ -77,7 +77,7 @@ def runs(folder: str, view: View = View()) -> int:
 
 
 def compare(first: str, second: str) -> int:
-    """Where two runs differ, and their final numbers side by side."""
+    """Print where two runs differ, and their final results next to each other."""
     from rich.table import Table
 
     from rnnjax.store.compare import compare as pairs_of
@@ -96,15 +96,15 @@ def compare(first: str, second: str) -> int:
 
 
 def find_run(name: str) -> "RunDir":
-    """The run in a directory, or by the beginning of its identity: ``runs/3fa9``.
+    """The run in a directory, or by the first digits of its run id: ``runs/3fa9``.
 
     Raises:
-        UserError: there is none, or there are several.
+        UserError: there is no such run, or more than one.
     """
     from rnnjax.results import load
     from rnnjax.store.rundir import MANIFEST, RunDir
 
-    path = user_path(name, f"'{name}' is no run")
+    path = user_path(name, f"'{name}' is not a run")
     if (path / MANIFEST).is_file():
         return RunDir(path.resolve())
     if path.is_dir() or not path.name:
@@ -115,7 +115,7 @@ def find_run(name: str) -> "RunDir":
 
 
 def _write_out(frame: "pl.DataFrame", view: View) -> None:
-    """Write the file that is asked for; what is a device or a pipe stays one."""
+    """Write the requested file; into a device or a pipe, rather than replacing it."""
     from rnnjax.store.atomic import writable, write_bytes
     from rnnjax.store.frames import csv_bytes, parquet_bytes
     from rnnjax.store.index import INDEX
@@ -125,7 +125,9 @@ def _write_out(frame: "pl.DataFrame", view: View) -> None:
     name = view.csv or view.parquet or ""
     file = user_path(name, f"cannot write '{name}'")
     if file.name in (INDEX, SWEEP, MANIFEST, *FILES) and file.is_file():
-        raise UserError(f"'{file}' is a record of rnnjax; name another file")
+        raise UserError(
+            f"'{file}' is a file that rnnjax itself reads; name another file"
+        )
     content = csv_bytes(frame) if view.csv else parquet_bytes(frame)
     with writable(file):
         if file.exists() and not (file.is_file() or file.is_dir()):
@@ -136,16 +138,16 @@ def _write_out(frame: "pl.DataFrame", view: View) -> None:
 
 
 def _shown(results: "Results") -> "pl.DataFrame":
-    """What differs between the runs, and their final numbers; fits a terminal."""
+    """The columns to show in a terminal: what differs between the runs, and results."""
     columns = results.runs.columns
-    # fields of the cell follow from the variant
+    # the variant already implies the fields of the cell
     axes = [name for name in results.varying() if not name.startswith("cell.")]
     wanted = ("identity", "status", "cell.name", *axes, *_ends(results), "run_seconds")
     return results.runs.select([k for k in dict.fromkeys(wanted) if k in columns])
 
 
 def _ends(results: "Results") -> list[str]:
-    """Final numbers to show; the test metric by what it is, where that is known."""
+    """Results to show; the test metric by its own name (``accuracy``) if known."""
     hidden = {"baseline", "validation_metric"}
     named = set(results.runs["metric"].drop_nulls() if "metric" in results.runs else ())
     if named and not results.runs.filter(results.runs["metric"].is_null()).height:
@@ -165,7 +167,7 @@ def _groups(results: "Results", by: Sequence[str]) -> "pl.DataFrame":
 
 
 def _merged(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Mean and interval of a value in one column, as text."""
+    """The table with mean and interval of each value joined in one column of text."""
     import polars as pl
 
     values = [c for c in frame.columns if f"{c}.low" in frame.columns]
@@ -198,7 +200,7 @@ def _sorted(frame: "pl.DataFrame", view: View) -> "pl.DataFrame":
 
 
 def _warn_mixed(results: "Results", by: Sequence[str]) -> None:
-    """Say which settings a group joins: its interval is not of seeds alone."""
+    """Say which settings differ within groups: their intervals mix more than seeds."""
     keys = [results.column(name) for name in by]
     other = [name for name in results.settings() if name not in keys]
     counts = results.runs.group_by(keys).n_unique() if other else None
@@ -208,7 +210,7 @@ def _warn_mixed(results: "Results", by: Sequence[str]) -> None:
 
 
 def print_table(frame: "pl.DataFrame", legend: str) -> None:
-    """A table on standard output, with a line below it."""
+    """Print a table to standard output, with a line of text below it."""
     from rich.table import Table
 
     table = Table(*frame.columns)

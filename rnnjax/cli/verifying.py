@@ -1,4 +1,4 @@
-"""The command `rnnjax verify`: finished runs are computed again and compared."""
+"""The command `rnnjax verify`: compute finished runs again and compare them."""
 
 import math
 import warnings
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 SCALARS = ("manifest", "metrics", "results")
-"""Parts of single numbers, where two values say it all."""
+"""Parts made of single numbers, where printing the two values is enough."""
 
 
 def verify(name: str, whole: bool, run_code: bool) -> int:
-    """Compute one run, or all of a folder, again; a line for each says what came out.
+    """Compute one run, or all of a folder, again; print one line per run.
 
     Args:
-        name: a run directory, or ``POOL/beginning`` of an identity; with `whole` a pool
-            or the folder of a sweep, whose finished runs are meant.
-        whole: see `name`.
-        run_code: whether cells and tasks of a user's may be executed.
+        name: a run directory, or ``POOL/`` and the beginning of a run id; with `whole`,
+            a pool or the folder of a sweep.
+        whole: whether to verify all finished runs in the folder `name`.
+        run_code: whether cells and tasks from users' files may be executed.
 
     Returns:
-        0 all are equal, or within the tolerance that is promised; 1 something differs;
-        2 nothing differs, but a run could not be verified.
+        0 if all runs are equal to their records, or within the promised tolerance; 1 if
+        a run differs; 2 if none differs but some could not be verified.
 
     Raises:
-        UserError: there is no such run or folder, or nothing in it is finished.
+        UserError: the run or folder does not exist, or has no finished run.
     """
     from rich.console import Console
 
@@ -80,7 +80,7 @@ def finished_runs(folder: str) -> tuple[list["RunDir"], list[str]]:
 
 
 def sentence(verdict: "Verdict") -> str:
-    """What came out for a run, in one line."""
+    """The verdict on a run, in one line."""
     return f"{verdict.run.path.name}: {_outcome(verdict)}"
 
 
@@ -88,7 +88,7 @@ def _outcome(verdict: "Verdict") -> str:
     promise = verdict.promise
     if verdict.outcome == "refused":
         return f"cannot be verified: {verdict.refused}"
-    code = "made by other numeric code" if verdict.other_code else ""
+    code = "made by different numeric code" if verdict.other_code else ""
     why = "; ".join(filter(None, [*promise.reasons, code]))
     if verdict.outcome == "equal":
         though = f", though {code}" if code else ""
@@ -99,12 +99,13 @@ def _outcome(verdict: "Verdict") -> str:
         else:
             reach = (
                 f"up to step {verdict.agrees_until} of {verdict.steps}; later "
-                f"differences are no failure, as {promise.updates} updates are promised"
+                f"differences are allowed, as the promise covers {promise.updates} "
+                "updates"
             )
         return f"equal {promise}, {reach} ({why})"
     parts = [*verdict.damage, *_differences(verdict.first)]
     if promise.reasons and verdict.first:
-        parts.append(f"promised is {promise} for {promise.updates} updates")
+        parts.append(f"the promise is equality {promise} for {promise.updates} updates")
     return "; ".join(parts) + (f" ({why})" if why else "")
 
 
@@ -116,7 +117,7 @@ def _counts(verdict: "Verdict") -> str:
 
 
 def _differences(first: Sequence["Difference"]) -> list[str]:
-    """The first difference of all, then the first of each other part."""
+    """The earliest difference, then the earliest one of each other part."""
     if not first:
         return []
     one, *others = first
@@ -125,15 +126,17 @@ def _differences(first: Sequence["Difference"]) -> list[str]:
 
 
 def _where(one: "Difference") -> str:
-    """The array of a difference with both values; of a large one, how far apart."""
+    """The array that differs, both values, and for a large array how far apart."""
     scalar = one.place.part in SCALARS or not math.isfinite(one.relative)
-    apart = "" if scalar else f", {one.relative:.1g} of its largest number apart"
+    apart = (
+        "" if scalar else f", {one.relative:.1g} of the array's largest number apart"
+    )
     values = f"({one.here} here, {one.stored} stored{apart})"
     return f"{one.place.part} '{one.place.name}' {values}"
 
 
 def summary(outcomes: Counter[str]) -> str:
-    """How many runs ended in which way."""
+    """How many runs had each outcome."""
     words = {
         "equal": "equal, bit by bit",
         "within": "equal within a tolerance",

@@ -1,8 +1,8 @@
-"""What a launch takes, before it starts: what does not fit is refused with numbers.
+"""Memory and disk that a launch needs; a launch that cannot fit is refused.
 
-Memory and disk are lower bounds (`rnnjax.training.demand`), so that nothing is refused
-that fits. Files that a launch writes anew for runs that the pool holds are not counted,
-nor are checkpoints of packs, which short runs never write.
+The numbers are lower bounds (`rnnjax.training.demand`), so that a launch that fits is
+never refused. Two things are not counted: files that a launch rewrites for runs that
+the pool already holds, and checkpoints of packs, which short runs never write.
 """
 
 import dataclasses
@@ -26,14 +26,14 @@ from rnnjax.training.sizes import in_bytes
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """What runs of one kind take.
+    """Memory and disk that runs of one kind need.
 
     Attributes:
-        name: of one of them.
-        together: how many of them share a pack, at least.
-        memory: of that pack.
-        runs: how many of them are new to the pool.
-        disk: of each of these.
+        name: the name of one of these runs.
+        together: least number of these runs that share a pack.
+        memory: memory of that pack, by part.
+        runs: number of these runs that are new to the pool.
+        disk: disk space of each new run, by part.
     """
 
     name: str
@@ -49,13 +49,13 @@ def needs(
     known: Container[str],
     settings: LaunchSettings,
 ) -> list[Need]:
-    """What the unfinished runs of a launch take, by kind.
+    """Memory and disk that the unfinished runs of a launch need, by kind.
 
     Args:
         jobs: all runs of the launch.
-        unfinished: identities of those that are to be computed.
-        known: identities of all runs that the pool holds in any state.
-        settings: of the launch.
+        unfinished: ids of the runs to compute.
+        known: ids of all runs in the pool, whatever their state.
+        settings: settings of the launch.
     """
     groups: dict[Hashable, list[Job]] = {}
     for one in jobs:
@@ -84,13 +84,13 @@ def check_needs(found: Sequence[Need], settings: LaunchSettings) -> None:
     """Refuse a launch that does not fit.
 
     Raises:
-        UserError: memory or disk do not suffice; it says how much is needed, how much
-            is free, and which keys make it so.
+        UserError: there is not enough memory or disk; the message says how much is
+            needed, how much is free, and which keys cause the need.
     """
     if not _is_elsewhere(settings):
         for need in found:
             many = f"a pack of {need.together} runs like " if need.together > 1 else ""
-            hint = "; a smaller pack.capacity takes fewer at a time" if many else ""
+            hint = "; a smaller pack.capacity runs fewer at a time" if many else ""
             check_memory(f"{many}'{need.name}'", need.memory, settings, hint)
     runs, free = sum(need.runs for need in found), free_disk(settings)
     _, total = totals(found)
@@ -98,17 +98,17 @@ def check_needs(found: Sequence[Need], settings: LaunchSettings) -> None:
         largest = max(found, key=lambda need: need.runs * _sum(need.disk))
         raise UserError(
             f"{runs:,} new runs need at least {in_bytes(total)} of disk and "
-            f"'{settings.out}' has {in_bytes(free)} free: each like "
-            f"'{largest.name}' takes {_in_words(largest.disk)}"
+            f"'{settings.out}' has {in_bytes(free)} free: each run like "
+            f"'{largest.name}' needs {_in_words(largest.disk)}"
         )
 
 
 def check_memory(
     who: str, parts: Sequence[Part], settings: LaunchSettings, hint: str = ""
 ) -> None:
-    """Raise a `UserError` if so much memory is not there."""
+    """Raise a `UserError` if the memory for `parts` is not free."""
     mesh = run_mesh(settings.pack.devices)
-    # some of what is needed may be there already
+    # some of the needed arrays may already be in memory
     held = sum(array.nbytes for array in jax.live_arrays())
     places = [(list(parts), free_memory(mesh) + held)]
     if mesh.devices.flat[0].platform != "cpu":
@@ -118,19 +118,19 @@ def check_memory(
         if (total := _sum(some)) > free:
             raise UserError(
                 f"{who} needs at least {in_bytes(total)} of memory and "
-                f"{in_bytes(free)} are free: {_in_words(some)}{hint}"
+                f"{in_bytes(free)} is free: {_in_words(some)}{hint}"
             )
 
 
 def check_looking(
     jobs: Sequence[Job], settings: LaunchSettings, *, stored: bool
 ) -> None:
-    """Refuse to look at untrained networks that do not fit.
+    """Refuse to probe untrained networks that do not fit in memory or on disk.
 
     Args:
-        jobs: with their data.
-        settings: pool and devices.
-        stored: whether the norms by lag of all of them are written.
+        jobs: one per network, with their data.
+        settings: give the pool and the devices.
+        stored: whether the norms by lag of all networks are written to disk.
 
     Raises:
         UserError: as `check_needs`.
@@ -153,20 +153,20 @@ def check_looking(
 
 
 def free_disk(settings: LaunchSettings) -> int:
-    """Bytes that are free where the pool is, or will be."""
+    """Free bytes on the disk of the pool, which may not exist yet."""
     place = Path(settings.out).expanduser().absolute()
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     return shutil.disk_usage(there).free
 
 
 def totals(found: Sequence[Need]) -> tuple[int, int]:
-    """Bytes of memory of the largest pack, and of disk of all new runs, at least."""
+    """Lower bounds in bytes: memory of the largest pack, disk space of all new runs."""
     memory = max((_sum(need.memory) for need in found), default=0)
     return memory, sum(need.runs * _sum(need.disk) for need in found)
 
 
 def in_a_line(memory: int, disk: int, settings: LaunchSettings) -> str:
-    """What a launch takes beside what is free, in words."""
+    """A line with the memory and disk that a launch needs, and what is free."""
     free = in_bytes(free_memory(run_mesh(settings.pack.devices)))
     room = in_bytes(free_disk(settings))
     return (
@@ -176,7 +176,10 @@ def in_a_line(memory: int, disk: int, settings: LaunchSettings) -> str:
 
 
 def _together(members: Sequence[Job], slots: Slots, settings: LaunchSettings) -> int:
-    """Runs that certainly share a pack; side by side, memory decides how many."""
+    """Number of runs that certainly share a pack.
+
+    If memory decides how many runs are mapped side by side, only 1 is certain.
+    """
     if settings.launcher.name != "packed":
         return 1
     if slots.side_by_side and settings.pack.capacity is None:
@@ -185,7 +188,7 @@ def _together(members: Sequence[Job], slots: Slots, settings: LaunchSettings) ->
 
 
 def _is_elsewhere(settings: LaunchSettings) -> bool:
-    """Whether other machines compute the runs."""
+    """Whether the runs are computed on other machines."""
     launcher = settings.launcher
     on_ray = launcher.name == "ray" and launcher.address is not None
     return on_ray or launcher.name == "submitit_slurm"
@@ -196,7 +199,7 @@ def _sum(parts: Sequence[Part]) -> int:
 
 
 def _in_words(parts: Sequence[Part]) -> str:
-    """Those parts that are a fourth of the whole or more, the largest first."""
+    """The parts that make up at least a quarter of the total, the largest first."""
     large = [part for part in parts if 4 * part.bytes >= _sum(parts)]
     large.sort(key=lambda part: part.bytes, reverse=True)
     return ", ".join(

@@ -1,4 +1,4 @@
-"""Overrides of a command line as axes: each key with the values it runs through."""
+"""Read overrides of a command line as axes: each key with its list of values."""
 
 import dataclasses
 import math
@@ -36,17 +36,17 @@ def parse_axes(
 ) -> dict[str, Axis]:
     """Axes by key in Hydra's grammar: commas, ``range()``, ``choice()``, ``glob()``.
 
-    A key that is given twice has its last values. A cell or task in a file of the
-    user's, ``cell=file.py:Mine``, is loaded, and its value is the name of the class.
+    If a key is given twice, its last values count. A cell or task in a user's file,
+    ``cell=file.py:Mine``, is loaded, and its value becomes the name of the class.
 
     Args:
         overrides: ``key=value``.
-        session: that knows the groups.
-        most: values of one axis; from `most_jobs`.
+        session: the Hydra session, which knows the groups.
+        most: largest number of values of one axis; from `most_jobs`.
 
     Raises:
-        UserError: a word that is no override, a prefix ~, an unknown option of a group,
-            an empty or endless axis, a file that does not hold what is named.
+        UserError: an argument is not an override or has the prefix ~, a group has no
+            such option, an axis is empty or endless, or a file lacks the named class.
     """
     axes: dict[str, Axis] = {}
     for text in map(_plainly, overrides):
@@ -70,7 +70,7 @@ def parse_axes(
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An axis without a list, from `low` to `high`; in equal ratios if `log`."""
+    """A continuous axis from `low` to `high`, on a log scale if `log`."""
 
     low: float
     high: float
@@ -83,7 +83,7 @@ def split_intervals(
     """Intervals by key, ``lr=tag(log,interval(1e-4,1e-1))``, and the other overrides.
 
     Raises:
-        UserError: a word that is no override, or an interval that holds no number.
+        UserError: an argument is not an override, or an interval is empty or infinite.
     """
     intervals, rest = {}, []
     for text in overrides:
@@ -94,9 +94,12 @@ def split_intervals(
             continue
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
         if low is None or high is None or not _finite(low, high):
-            raise UserError(f"'{text}' is no interval of finite numbers")
+            raise UserError(f"'{text}' is not an interval with finite ends")
         if not low < high or (log and low <= 0):
-            raise UserError(f"'{text}' is no interval that holds numbers")
+            raise UserError(
+                f"'{text}' is not a valid interval: it needs low < high, and with log "
+                "also low > 0"
+            )
         intervals[override.key_or_group] = Interval(float(low), float(high), log)
     return intervals, rest
 
@@ -104,7 +107,7 @@ def split_intervals(
 def _read(text: str, session: Session) -> Override:
     if not text.partition("=")[0].strip("+ ") or "=" not in text:
         raise UserError(f"'{text}' is not of the form key=value")
-    # Hydra's parser asks its loader for the names of a group, and for nothing else.
+    # Hydra's parser uses its loader only to ask for the names in a group.
     parser = OverridesParser.create(cast(ConfigLoader, session))
     try:
         (override,) = parser.parse_overrides([quote_references(text, KINDS, ZIP)])
@@ -119,23 +122,23 @@ def _read(text: str, session: Session) -> Override:
 
 
 def _advice(text: str) -> str:
-    """How a value that Hydra's grammar cannot read is quoted, if it may be text."""
+    """Advice how to quote a value that Hydra cannot read, if it looks like text."""
     key, _, value = text.partition("=")
     if not value or value[0] in "[{'\"" or _CALL.match(value):
         return ""
-    return f"text with such characters needs quotes, {as_typed(key, value)}"
+    return f"text with such characters needs quotes: {as_typed(key, value)}"
 
 
 _CALL = re.compile(r"[a-z_]+\(")
 
 
 def _plainly(text: str) -> str:
-    """``hydra/launcher=…`` and ``hydra.launcher.workers=…`` mean our own group."""
+    """Rewrite ``hydra/launcher=…`` and ``hydra.launcher.KEY=…`` to our own group."""
     return re.sub(r"^hydra[/.]launcher(?=[.=])", "launcher", text)
 
 
 def _parts(axis: Axis) -> list[Axis]:
-    """The axis, or each value of a zip as one of its own."""
+    """The axis in a list; a zip is split into one axis per key of each entry."""
     if axis.key != ZIP:
         return [axis]
     return [Axis(key, (value,)) for one in axis.values for key, value in one.items()]
@@ -144,7 +147,7 @@ def _parts(axis: Axis) -> list[Axis]:
 def _axis(override: Override, text: str, most: int) -> Axis:
     key = override.key_or_group
     if override.is_delete() or override.package is not None:
-        raise UserError(f"'{text}': a key can be set, not removed or moved")
+        raise UserError(f"'{text}': keys can only be set, not removed or moved")
     if override.is_hydra_override():
         if key.startswith(("hydra.callbacks", "hydra/callbacks")):
             raise UserError(f"'{text}': only rnnjax train calls Hydra's callbacks")
@@ -152,7 +155,7 @@ def _axis(override: Override, text: str, most: int) -> Axis:
     if not override.is_sweep_override():
         return Axis(key, (_plain(override.value(), text),))
     if not override.is_discrete_sweep():
-        raise UserError(f"'{text}' has no list of values; use range() or choice()")
+        raise UserError(f"'{text}' is not a list of values; use range() or choice()")
     if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP:
         _refuse_path(key, text)
     sweep = override.value()
@@ -160,25 +163,25 @@ def _axis(override: Override, text: str, most: int) -> Axis:
         _check_range(sweep, text, most)
     values = tuple(_plain(value, text) for value in override.sweep_iterator())
     if not values:
-        raise UserError(f"'{text}' holds no value")
+        raise UserError(f"'{text}' has no values")
     return Axis(key, values)
 
 
 def _refuse_path(key: str, text: str) -> None:
-    """A path with a comma in it must not become two values."""
+    """Raise a `UserError` if a path with a comma would be split into two values."""
     path = text.partition("=")[2]
     if os.path.lexists(os.path.expanduser(path)):
         raise UserError(
-            f"'{text}' reads as several values, and there is a file of that name; "
+            f"'{text}' reads as several values, but a file has that name; "
             f"write {as_typed(key, path)} for the file"
         )
 
 
 def _check_range(sweep: RangeSweep, text: str, most: int) -> None:
-    """Raise a `UserError` where a range has no end or too many values."""
+    """Raise a `UserError` if a range is endless or has too many values."""
     low, high, step = sweep.start, sweep.stop, sweep.step
     if low is None or high is None or not _finite(low, high, step):
-        raise UserError(f"'{text}' is no range of finite numbers")
+        raise UserError(f"'{text}' is not a range with finite ends")
     if step == 0:
         raise UserError(f"'{text}' never ends: its step is 0")
     count = math.ceil((Fraction(high) - Fraction(low)) / Fraction(step))
@@ -191,7 +194,7 @@ def _finite(*numbers: float) -> bool:
 
 def _plain(value: Any, text: str) -> Any:
     if isinstance(value, Sweep | Glob):
-        raise UserError(f"'{text}' has a list of values inside another one")
+        raise UserError(f"'{text}' has a list of values inside another list")
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):
@@ -202,7 +205,7 @@ def _plain(value: Any, text: str) -> Any:
 
 
 def _with_own(axis: Axis, session: Session) -> Axis:
-    """The axis with plain names of cells and tasks in files of the user's, loaded."""
+    """The axis with users' files loaded and replaced by the names of their classes."""
 
     def named(kind: str, value: Any) -> Any:
         return (
@@ -216,11 +219,15 @@ def _with_own(axis: Axis, session: Session) -> Axis:
 
 
 def _refuse_choice_and_mapping(new: Axis, old: Axis, session: Session) -> None:
-    """The last value of a key holds, but keys of an option are no other option."""
+    """Raise a `UserError` if a group is given both by name and as a mapping of keys.
+
+    Normally the last value of a key counts, but a mapping sets keys of an option and
+    does not replace it.
+    """
     kinds = {isinstance(v, Mapping) for axis in (new, old) for v in axis.values}
     if new.key in session.groups and len(kinds) > 1:
         raise UserError(
-            f"{new.key} is given by name and by its keys; write the name and "
+            f"{new.key} is given both by name and as a mapping; write the name, and "
             f"{new.key}.KEY=… for each key"
         )
 
@@ -230,6 +237,6 @@ def _check_options(axis: Axis, session: Session) -> None:
     for value in axis.values:
         if isinstance(value, Mapping):
             if not value:
-                raise UserError(f"{axis.key}={{}} sets nothing; name one, or its keys")
+                raise UserError(f"{axis.key}={{}} sets nothing; give a name, or keys")
         elif value not in names:
             raise unknown(axis.key, as_text(value), names)

@@ -1,7 +1,7 @@
 """From overrides to jobs: every job is composed and checked before any of them starts.
 
-Hydra takes some 50 ms a composition, so it composes once per choice of groups; the
-values of the other keys are set on top of that and checked by the schema.
+A composition by Hydra takes about 50 ms, so each combination of groups is composed only
+once; the values of the other keys are then set on it and checked by the schema.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Plan:
 
     Attributes:
         jobs: without duplicates, in the order of the command line.
-        settings: what they have in common.
+        settings: the launch settings that all jobs share.
         varied: keys with more than one value.
     """
 
@@ -44,7 +44,7 @@ def compose(*overrides: str) -> Job:
     """The one job that the overrides describe.
 
     Raises:
-        UserError: anything wrong with it, in one sentence.
+        UserError: the job is invalid; the message is one sentence.
 
     >>> job = compose("cell=lstm", "task.distance=16", "lr=1e-3")
     >>> job.name, job.config.cell, dict(job.config.task_options)["distance"]
@@ -70,16 +70,17 @@ def plan(
     config_dir: str | Path | None = None,
     callbacks: bool = False,
 ) -> Plan:
-    """Jobs and settings of a command.
+    """The jobs and settings of a command.
 
     Args:
         overrides: ``key=value``, in Hydra's grammar.
         multirun: whether keys may have several values.
-        config_dir: a folder of further variants and experiments.
-        callbacks: whether overrides may name Hydra's callbacks; who says so calls them.
+        config_dir: folder with the user's own variants and experiments.
+        callbacks: whether overrides may name Hydra callbacks; if so, the caller must
+            call them.
 
     Raises:
-        UserError: anything wrong with any job, in one sentence.
+        UserError: a job is invalid; the message is one sentence.
     """
     check_settings()
     task_length.cache_clear()
@@ -111,7 +112,7 @@ def plan(
                 hint = _hint(given["out"]) if "out" in point.varied else ""
                 raise UserError(
                     "out, name, launcher, pack, checkpoint, most_jobs, stale and "
-                    "dry_run hold for a whole sweep and cannot differ between its "
+                    "dry_run apply to a whole sweep and cannot differ between its "
                     f"jobs{hint}"
                 )
             settings = asked
@@ -126,7 +127,7 @@ def plan(
 def _with_experiment(
     name: str, given: Mapping[str, Axis], hydra: Session, most: int
 ) -> dict[str, Axis]:
-    """The axes that an experiment states, then those given beside it."""
+    """The axes of an experiment, overridden and extended by those in `given`."""
     if name == "none":
         stated: Mapping[str, Any] = {}
     else:
@@ -136,11 +137,11 @@ def _with_experiment(
     words = []
     for key, values in stated.items():
         if values == []:
-            raise UserError(f"experiment {name}: {key} of its sweep holds no value")
+            raise UserError(f"experiment {name}: {key} in its sweep has no values")
         several = values if isinstance(values, list) else [values]
         words.append(f"{key}={','.join(map(quoted_unless_call, several))}")
     axes = parse_axes(words, hydra, most)
-    if grid.ZIP in axes:  # what is given goes before what an experiment states
+    if grid.ZIP in axes:  # given keys take precedence over those of the experiment
         axes[grid.ZIP] = grid.without(axes[grid.ZIP], given)
     if grid.ZIP in given:
         for key in grid.keys_of(given[grid.ZIP]):
@@ -151,7 +152,7 @@ def _with_experiment(
 
 
 def _with_words(composed: Composed, words: Sequence[str]) -> Composed:
-    """With the words of the command, as Hydra notes them for a sweep."""
+    """The composition, with the command's overrides recorded as Hydra does it."""
     entries = composed.hydra.entries
     noted = {**entries["overrides"], "task": list(words)}
     return dataclasses.replace(
@@ -162,7 +163,7 @@ def _with_words(composed: Composed, words: Sequence[str]) -> Composed:
 def _check_hydra(node: HydraNode, known: Mapping[Any, Composed]) -> None:
     if any(other.hydra.callbacks != node.callbacks for other in known.values()):
         raise UserError(
-            "hydra.callbacks hold for a whole sweep and cannot differ between its jobs"
+            "hydra.callbacks apply to a whole sweep and cannot differ between its jobs"
         )
     if len(known) == 1:
         check_callbacks(node.callbacks)
@@ -178,10 +179,12 @@ def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
 
 
 def _hint(axis: Axis) -> str:
-    """How a path with commas is written, where the values may be meant as one."""
+    """Advice how to write a path with commas, in case the values are meant as one."""
     if axis.key.rpartition(".")[2] not in ("out", "path"):
         return ""
-    return f", or write {as_typed(axis.key, ','.join(map(str, axis.values)))} for one"
+    return (
+        f", or write {as_typed(axis.key, ','.join(map(str, axis.values)))} for one path"
+    )
 
 
 def _job(

@@ -1,4 +1,4 @@
-"""The W&B copies that the jobs of a launch ask for; none of them ever fails a run."""
+"""The W&B copies that the jobs of a launch request; a failed copy fails no run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from rnnjax.sweeps.settings import TrackerConfig
 
 
 class Copies:
-    """Makes copies, and keeps what went wrong, so that it is said once.
+    """Makes copies and collects problems, so that each is reported only once.
 
     Attributes:
-        failed: why, by the run that has no copy.
-        disabled_by: the environment variable that forbids copies, ``NAME=value``.
+        failed: the reason for each run that could not be copied, by path.
+        disabled_by: the environment variable that disables copies, ``NAME=value``.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class Copies:
         self._known: dict[Path, dict[str, list[Path]]] = {}
 
     def add(self, run: RunDir, tracker: TrackerConfig, group: str) -> Path | None:
-        """Copy a finished run, if that is asked for and not done already.
+        """Copy a finished run, if a copy is requested and does not exist yet.
 
-        After W&B could not be reached it is not tried again.
+        Once W&B could not be reached, no further copies are tried.
 
         Returns:
-            The root of W&B's folder if a copy was made now.
+            The folder that contains W&B's folder if this call made a copy, else None.
         """
         if tracker.name != "wandb" or run.path in self.failed:
             return None
@@ -71,12 +71,12 @@ class Copies:
         rows: Mapping[str, Row],
         group: str,
     ) -> list[Path]:
-        """Copy those of the runs that are finished and have no copy yet.
+        """Copy all runs that are finished and have no copy yet.
 
-        A run that another process works on is left to that one.
+        Runs that another process is working on are left to that process.
 
         Returns:
-            The root of W&B's folder, once for each copy that was made now.
+            The folder that contains W&B's folder, once per copy that this call made.
         """
         asked = [one for one in jobs if one.tracker.name == "wandb"]
         rooted: list[Path] = []
@@ -99,7 +99,7 @@ class Copies:
         say: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
-        """Say in a line each how many were copied `later`, and what went wrong."""
+        """Report how many runs were copied by `complete`, and what went wrong."""
         if later:
             things = count(len(later), "finished run")
             say(f"copied {things} to W&B, in '{later[0]}/wandb'")

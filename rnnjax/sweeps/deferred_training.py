@@ -1,8 +1,9 @@
-"""Find out what functions would train, so that it can be trained together.
+"""Find out which runs functions would train, so that they can be trained together.
 
-A launcher that runs many task functions calls each of them once inside `collect`: the
-first `rnnjax.train` of a function does not train but ends the call. All requests then
-go into packs, and when the functions are called again, their runs are there.
+A launcher that runs many task functions first calls each of them inside `collect`: the
+first `rnnjax.train` of a function then does not train, but records the request and ends
+the function. All requests are trained in packs. When the functions are called again,
+their runs are already finished.
 """
 
 import contextlib
@@ -18,14 +19,14 @@ from rnnjax.sweeps.settings import LaunchSettings
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What one `rnnjax.train` asks for."""
+    """The run that one call of `rnnjax.train` requests."""
 
     job: Job
     settings: LaunchSettings
 
 
 class Collected(BaseException):
-    """Ends a function at its first request; no `except Exception` stops it."""
+    """Ends a function at its first request; `except Exception` does not catch it."""
 
 
 _REQUESTS: contextvars.ContextVar[list[Request] | None] = contextvars.ContextVar(
@@ -34,7 +35,9 @@ _REQUESTS: contextvars.ContextVar[list[Request] | None] = contextvars.ContextVar
 
 
 def ask(job: Job, settings: LaunchSettings) -> None:
-    """Note a request and end the function that makes it, inside of `collect` only.
+    """Inside of `collect`, record a request and end the calling function.
+
+    Outside of `collect`, do nothing.
 
     Raises:
         Collected: inside of `collect`.
@@ -47,7 +50,7 @@ def ask(job: Job, settings: LaunchSettings) -> None:
 
 @contextlib.contextmanager
 def collect() -> Iterator[list[Request]]:
-    """Requests of what is called inside, each function ended at its first one."""
+    """Collect the request of a function that is called inside, and end the function."""
     requests: list[Request] = []
     token = _REQUESTS.set(requests)
     try:
@@ -60,7 +63,7 @@ def collect() -> Iterator[list[Request]]:
 def train_together(
     requests: Iterable[Request], command: str, progress: Callable[[], Progress]
 ) -> None:
-    """Launch all requests, packed; equal ones once. A failed run stops no other.
+    """Launch all requests in packs, equal ones only once; other runs survive a failure.
 
     Raises:
         UserError: as `rnnjax.sweeps.launch.launch`.

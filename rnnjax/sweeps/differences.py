@@ -1,4 +1,4 @@
-"""Where the numbers of two runs differ, in bits and in size."""
+"""Find where the numbers of two runs differ, and by how much."""
 
 import math
 from collections import defaultdict
@@ -10,7 +10,7 @@ from rnnjax.sweeps.recorded import PARTS, Numbers, Place
 
 
 SMALLEST = 1e-3
-"""Differences are relative to the largest number of an array, or to this."""
+"""Differences are relative to the array's largest number, or to this if larger."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Difference:
     """An array that is not the same in two runs.
 
     Attributes:
-        place: which one.
-        here, stored: the two numbers that are furthest apart, as text; of arrays that
-            cannot be compared, what they are.
-        relative: how far apart, in units of the largest number of the array up to this
-            step; inf for texts, other shapes, other non-finite numbers and arrays that
-            only one run has.
+        place: which array it is.
+        here, stored: the two corresponding numbers that are furthest apart, as text;
+            for arrays that cannot be compared, their types and sizes.
+        relative: the difference, divided by the largest number of the array up to this
+            step; inf for text, if shapes or non-finite numbers differ, and if only one
+            run has the array.
     """
 
     place: Place
@@ -35,14 +35,14 @@ class Difference:
 def differences(
     stored: Numbers, here: Numbers, updates: int | None
 ) -> list[Difference]:
-    """All arrays that differ by a bit or more, the earliest step first.
+    """All arrays that differ in at least one bit, the earliest step first.
 
     Args:
-        stored: of the run as it lies on the disk.
-        here: of the same run, computed again.
-        updates: the unit of `Difference.relative` is the largest number of the array in
-            the first so many updates, or up to the step if that is later; None: in the
-            whole run.
+        stored: the numbers of the run on disk.
+        here: the numbers of the same run, computed again.
+        updates: `Difference.relative` is in units of the largest number that the array
+            has in the first `updates` updates, or up to the step if that is later;
+            None: in the whole run.
     """
     units = _units(stored, updates)
     found = []
@@ -56,7 +56,7 @@ def differences(
 
 
 def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays have one type, one shape and the same bytes."""
+    """Whether two arrays have the same type, shape and bytes."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if one.dtype.hasobject:
@@ -99,14 +99,16 @@ def _difference(
     flat, other = old.ravel(), new.ravel()
     gaps = _gaps(flat, other)
     at = int(gaps.argmax())
-    if not gaps[at] and flat.dtype == other.dtype:  # 0 and −0, or two kinds of NaN
+    if (
+        not gaps[at] and flat.dtype == other.dtype
+    ):  # 0 and −0, or NaN with different bits
         changed = flat.view(np.uint8) != other.view(np.uint8)
         at = int(changed.argmax()) // flat.itemsize
     return Difference(place, str(other[at]), str(flat[at]), float(gaps[at]) / unit)
 
 
 def _gaps(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Absolute differences; 0 for equal entries and two NaN, inf for unlike ones."""
+    """Absolute differences; 0 if equal or both NaN, inf if they cannot be compared."""
     if any(array.dtype.kind not in "iufc" for array in (old, new)):
         return np.where(old == new, 0.0, np.inf)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -116,7 +118,7 @@ def _gaps(old: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def _kind(array: np.ndarray | None) -> str:
-    """What an array is, where its numbers have no counterpart."""
+    """Type and size of an array whose numbers cannot be compared; "none" if missing."""
     if array is None:
         return "none"
     sizes = " × ".join(map(str, array.shape))

@@ -1,4 +1,4 @@
-"""A dry run: what a launch would do, with nothing started and nothing written."""
+"""A dry run: predict what a launch would do, without starting or writing anything."""
 
 import dataclasses
 import statistics
@@ -25,21 +25,22 @@ from rnnjax.training.rehearsal import Rehearsal, rehearse
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The runs of one static signature.
+    """The runs with one static signature.
 
     Attributes:
-        labels: lines that they belong to.
-        task: its name and T.
-        sizes: cell, hidden size, layers and batch in words.
-        runs: how many there are; of them `done` need no work, and `stale` were made by
-            other numeric code.
-        packs: programs that run for the rest.
-        steps: updates of all runs that are to come.
+        labels: labels of the runs (their lines in figures).
+        task: name of the task, and its number T of time steps.
+        sizes: text with cell, hidden size, layers and batch.
+        runs: number of runs.
+        done: number of runs that need no work.
+        stale: number of finished runs that were made by different numeric code.
+        packs: number of packs for the remaining runs.
+        steps: total number of updates that remain.
         least: memory of the largest pack and disk of all new runs, in bytes; both are
-            lower bounds from shapes alone.
-        bytes: memory of the largest pack; None: nothing was compiled.
-        seconds: of all packs; None: not known.
-        compile_seconds: None where nothing was compiled.
+            lower bounds derived only from shapes.
+        bytes: memory of the largest pack; None if nothing was compiled.
+        seconds: time of all packs; None if unknown.
+        compile_seconds: longest time to compile; None if nothing was compiled.
     """
 
     labels: tuple[str, ...]
@@ -62,14 +63,14 @@ def forecast(
     """The groups of a sweep.
 
     Args:
-        jobs: composed and validated; their data is read.
-        settings: of the launch.
-        full: compile each program, for memory by XLA's own account, and where it fits
-            try a few updates, for the time. Otherwise the time comes from those runs of
-            a group that the pool holds, if there are any, and the memory stays unknown.
+        jobs: composed and validated; this function reads their data.
+        settings: settings of the launch.
+        full: compile each program to learn from XLA how much memory it needs and, if
+            that fits, time a few updates. Otherwise the time is estimated from runs of
+            the group that the pool already holds, if any, and the memory stays unknown.
 
     Raises:
-        UserError: as `rnnjax.sweeps.launch.launch`, stale runs aside.
+        UserError: as `rnnjax.sweeps.launch.launch`, except for stale runs.
     """
     pool = Pool(Path(settings.out))
     jobs = without_twins(with_data(jobs))
@@ -95,7 +96,7 @@ def forecast(
 def _tried(
     packs: Sequence[JobPack], slots: Slots, settings: LaunchSettings
 ) -> list[Rehearsal]:
-    """Packs of one signature, compiled and, where they fit, timed."""
+    """Compile the packs of one signature and time those that fit in memory."""
     programs: dict[tuple[Mesh, int], Compiled] = {}
     found = []
     for pack in packs:
@@ -147,7 +148,7 @@ def _group(
 
 
 def _pace(members: Sequence[Job], rows: dict[str, Row]) -> float | None:
-    """Wall seconds an update of those members that the pool holds, in the middle."""
+    """Median wall time per update, in seconds, of the members that the pool holds."""
     facts = [rows[one.identity].facts for one in members if one.identity in rows]
     known = [
         entry["run_seconds"] / entry["steps"]

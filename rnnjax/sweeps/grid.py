@@ -1,7 +1,8 @@
-"""Axes of a sweep, and the points of their product: one point is one job.
+"""Axes of a sweep, and the points of their product; each point is one job.
 
-A list of whole configurations, ``zip=[{cell: lstm, lr: 1e-3}, {cell: gru}]``, is one
-axis, in product with all others. A key that an entry leaves out has its default there.
+A list of whole configurations, ``zip=[{cell: lstm, lr: 1e-3}, {cell: gru}]``, is a
+single axis, and enters the product with all others. A key that an entry omits has its
+default value in that entry.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from rnnjax.sweeps.schema import as_text, leaves
 
 
 ZIP = "zip"
-"""The word for the axis, on a command line and below ``sweep`` of an experiment."""
+"""The key of this axis, on a command line and below ``sweep`` in an experiment."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +31,21 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One job of a sweep: the value that each key has.
+    """One job of a sweep: the value of each key.
 
     Attributes:
-        values: by key, as given.
-        varied: keys that have another value in other jobs.
+        values: values by key, as given.
+        varied: keys whose values differ between the jobs of the sweep.
     """
 
     values: Mapping[str, Any]
     varied: tuple[str, ...]
 
     def overrides(self, references: Mapping[str, str]) -> tuple[str, ...]:
-        """As they could be written on a command line.
+        """The values as they could be written on a command line.
 
         Args:
-            references: how values of the user's files are written, by key.
+            references: for keys that name a user's file, the text to write instead.
         """
         return tuple(
             f"{key}={quoted(references.get(key, value))}"
@@ -52,7 +53,7 @@ class Point:
         )
 
     def choices(self, session: Session) -> dict[str, str]:
-        """The options of groups among the values."""
+        """The values that choose an option of a group, by group."""
         return {
             key: str(value)
             for key, value in self.values.items()
@@ -60,7 +61,7 @@ class Point:
         }
 
     def entries(self, session: Session) -> dict[str, Any]:
-        """The other values by dotted name; a mapping gives one to each leaf."""
+        """The other values by dotted name; a mapping is split into its leaves."""
         rest = {
             key: value
             for key, value in self.values.items()
@@ -70,12 +71,12 @@ class Point:
 
 
 def size(axes: Mapping[str, Axis]) -> int:
-    """How many combinations there are."""
+    """The number of combinations."""
     return math.prod(len(axis.values) for axis in axes.values())
 
 
 def product(axes: Mapping[str, Axis]) -> Iterator[Point]:
-    """All combinations; the last axis runs fastest, entries of a zip stay together."""
+    """All combinations; the last axis varies fastest, and a zip counts as one axis."""
     keys: list[str] = []
     for key, axis in axes.items():
         if key == ZIP:
@@ -93,7 +94,7 @@ def entries(values: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
     """The entries of a zip, given one by one or as one list.
 
     Raises:
-        UserError: one of them is no mapping of keys to values, or there is none.
+        UserError: an entry is not a mapping of keys to values, or there are no entries.
     """
     flat = [one for v in values for one in (v if isinstance(v, list) else [v])]
     for one in flat:
@@ -103,12 +104,12 @@ def entries(values: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
                 "[{cell: lstm, lr: 1e-3}, {cell: gru}]"
             )
     if not flat:
-        raise UserError("zip=[] holds no configuration")
+        raise UserError("zip=[] has no configurations")
     return tuple(flat)
 
 
 def without(axis: Axis, keys: Iterable[str]) -> Axis:
-    """The axis without some keys, which are given in another way."""
+    """The zip axis without `keys`, and without entries that become duplicates."""
     keys = set(keys)
     kept = [{k: v for k, v in one.items() if k not in keys} for one in axis.values]
     distinct = [one for i, one in enumerate(kept) if one not in kept[:i]]
@@ -116,20 +117,22 @@ def without(axis: Axis, keys: Iterable[str]) -> Axis:
 
 
 def refuse_twice(axes: Mapping[str, Axis]) -> None:
-    """Raise a `UserError` if a key stands in the zip and beside it."""
+    """Raise a `UserError` if a key is given both inside and outside of the zip."""
     if ZIP in axes:
         for key in keys_of(axes[ZIP]):
             if key in axes:
-                raise UserError(f"{key} stands in zip and beside it; give one of them")
+                raise UserError(
+                    f"{key} is given both inside and outside of zip; keep only one"
+                )
 
 
 def keys_of(axis: Axis) -> tuple[str, ...]:
-    """All keys of the entries."""
+    """All keys that occur in the entries of a zip."""
     return tuple(dict.fromkeys(key for one in axis.values for key in one))
 
 
 def varied(axis: Axis) -> tuple[str, ...]:
-    """Keys that are not the same in all entries."""
+    """Keys whose values differ between the entries of a zip."""
     missing = object()
     return tuple(
         key

@@ -1,6 +1,7 @@
 """The groups of the configuration whose options are generated from the code.
 
-A cell is one file: its fields are its options, here and nowhere else.
+A cell is defined in one file: the fields of its class are its options, and they are
+stated nowhere else.
 """
 
 import dataclasses
@@ -34,9 +35,9 @@ class Option:
     """One choice of a group.
 
     Attributes:
-        selector: the key of the node that holds the choice, and its value.
-        doc: one line.
-        fields: the further keys of the node.
+        selector: the key that holds the choice, and its value.
+        doc: description in one line.
+        fields: the other keys of the option.
     """
 
     selector: tuple[str, str | None]
@@ -45,7 +46,7 @@ class Option:
 
     @property
     def node(self) -> dict[str, Any]:
-        """The plain content of the group in a configuration."""
+        """What the group contains in a configuration, as plain values."""
         key, value = self.selector
         defaults = {name: _plain(f.default) for name, f in self.fields.items()}
         return {key: value} | defaults
@@ -56,16 +57,16 @@ REGISTRIES: dict[str, Registry[Any]] = {
     "lr_schedule": SCHEDULES,
     "penalty": PENALTIES,
 }
-"""Groups whose options are classes that register themselves (`rnnjax.choice`)."""
+"""Groups whose options are classes in a registry (`rnnjax.choice`)."""
 
 LENGTH = "length"
-"""The word for `chrono`: the number of steps of the task."""
+"""Value of `chrono` that stands for the number of time steps of the task."""
 
 _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
     "clipping": (
         ClippingConfig,
         {
-            "none": ("", "the gradient as it is"),
+            "none": ("", "leave the gradient unchanged"),
             "norm": ("threshold", "scale the gradient down to a global norm"),
             "value": ("threshold", "cut each entry of the gradient"),
         },
@@ -73,9 +74,12 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
     "backprop": (
         BackpropConfig,
         {
-            "exact": ("", "back-propagation through time, as it is"),
+            "exact": ("", "full back-propagation through time"),
             "cut": ("lag", "no gradient beyond this lag (truncated)"),
-            "renormalise": ("", "the adjoint keeps its norm from step to step"),
+            "renormalise": (
+                "",
+                "keep the norm of the adjoint constant from step to step",
+            ),
         },
     ),
     "probe": (
@@ -84,33 +88,36 @@ _CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
             "off": ("", "measure nothing"),
             "light": (
                 "steps batch sentences",
-                "float32 norms that ride on the training pass",
+                "float32 norms, measured during the training pass",
             ),
             "full": (
                 "steps batch sentences keep_params",
-                "reverse scan with exponents, shares of each step",
+                "reverse scan with exponents, and the share of each step",
             ),
         },
     ),
     "launcher": (
         LauncherConfig,
         {
-            "packed": ("", "runs that are alike share one program, in this process"),
+            "packed": ("", "similar runs share one program, in this process"),
             "basic": ("", "one run after another, in this process"),
-            "joblib": ("workers", "a process a run, some at a time"),
+            "joblib": ("workers", "one process per run, several at a time"),
             "ray": ("address cpus", "packs as tasks of a Ray cluster"),
-            "submitit_local": ("cpus minutes", "packs as processes that submitit runs"),
+            "submitit_local": (
+                "cpus minutes",
+                "packs as local processes, run by submitit",
+            ),
             "submitit_slurm": (
                 "cpus minutes partition workers",
-                "packs as one job array of Slurm",
+                "packs as one Slurm job array",
             ),
         },
     ),
     "tracker": (
         TrackerConfig,
         {
-            "none": ("", "run directories alone"),
-            "wandb": ("mode project", "a Weights & Biases copy of each run"),
+            "none": ("", "only run directories"),
+            "wandb": ("mode project", "also a copy of each run in Weights & Biases"),
         },
     ),
 }
@@ -123,7 +130,7 @@ def group_options() -> dict[str, dict[str, Option]]:
         name: Option(("name", name), summary(kind), fields_of(kind, "task."))
         for name, kind in TASKS.items()
     }
-    inits = {"none": Option(("name", None), "what the cell starts with by itself", {})}
+    inits = {"none": Option(("name", None), "the cell's own initialisation", {})}
     for name, factory in INITIALIZERS.items():
         fields = arguments_of(factory, "init.")
         inits[name] = Option(("name", name), summary(factory), fields)
@@ -140,7 +147,7 @@ def group_options() -> dict[str, dict[str, Option]]:
 
 @functools.cache
 def top_fields() -> Mapping[str, Field]:
-    """The keys outside of the generated groups, by dotted name."""
+    """The keys that belong to no generated group, by dotted name."""
     nested = {"model": ModelConfig, "eval": EvalConfig}
     known = {"cell", "task", "cell_options", "task_options", "init", *REGISTRIES}
     found = fields_of(RunConfig, "", {*known, *nested, *_CHOICES})

@@ -1,10 +1,11 @@
 """Hydra's callbacks around a launch: ``+hydra.callbacks.mine._target_=my.Callback``.
 
-Hydra calls them around each job. Jobs of a pack train together, and a callback may keep
-something from the start of a job to its end, as Hydra's `PickleJobInfoCallback` does:
-so the jobs of a sweep are told in pairs, in their order, once all have ended, finished
-ones of the pool among them. ``hydra/launcher=packed`` gives an application the same.
-A run that is alone is told of before and after it trains.
+Hydra calls them at the start and end of each job. The jobs of a pack train at the same
+time, but a callback may store something at the start of a job and use it at the end, as
+Hydra's `PickleJobInfoCallback` does. Therefore, in a sweep the callbacks are called
+after all jobs have ended, as one start/end pair per job, in the order of the jobs,
+including jobs whose runs the pool already held. ``hydra/launcher=packed`` does the same
+in an application. For a single run, callbacks are called before and after training.
 """
 
 import importlib
@@ -34,17 +35,17 @@ KEY = "hydra.callbacks"
 
 
 def split_words(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides that speak of callbacks, and the others."""
+    """The overrides that set callbacks, and all others."""
     starts = (KEY, KEY.replace(".", "/"))
     ours = [word for word in overrides if word.lstrip("+~").startswith(starts)]
     return ours, [word for word in overrides if word not in ours]
 
 
 def check_callbacks(callbacks: Mapping[str, Any]) -> None:
-    """Import what they name; the present folder is looked at, too.
+    """Import the classes of the callbacks; the current folder is searched, too.
 
     Raises:
-        UserError: one has no ``_target_``, or there is no such thing.
+        UserError: a callback has no ``_target_``, or it cannot be imported.
     """
     if callbacks and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -63,7 +64,7 @@ def check_callbacks(callbacks: Mapping[str, Any]) -> None:
 def _absent(where: str, target: str) -> UserError:
     module, _, name = target.rpartition(".")
     if not module:
-        return UserError(f"{where} needs its module, as in my.Callback")
+        return UserError(f"{where} must include the module, as in my.Callback")
     try:
         found = vars(importlib.import_module(module))
     except Exception as reason:
@@ -73,13 +74,13 @@ def _absent(where: str, target: str) -> UserError:
 
 
 class HydraCallbacks:
-    """The callbacks of one command, made from what its jobs say of Hydra.
+    """The callbacks of one command, as configured in Hydra's node of its jobs.
 
     Args:
-        node: of any of the jobs.
+        node: the node of any of the jobs.
 
     Raises:
-        UserError: one of them cannot be made.
+        UserError: a callback cannot be created.
     """
 
     def __init__(self, node: HydraNode) -> None:
@@ -92,11 +93,11 @@ class HydraCallbacks:
             raise UserError(f"{KEY}: {sentence(error)}") from None
 
     def begin(self, jobs: Sequence[Job], paths: Sequence[Path]) -> None:
-        """Tell that a launch begins; nothing can go wrong with its jobs any more.
+        """Notify callbacks that a launch begins; its jobs have already been checked.
 
         Args:
             jobs: all runs of the launch.
-            paths: where they are or will be, in one pool.
+            paths: the present or future run directories, all in one pool.
         """
         if not self.callbacks.callbacks:
             return
@@ -113,7 +114,11 @@ class HydraCallbacks:
             self.callbacks.on_job_start(self.config, task_function=outcome)
 
     def end(self, paths: Sequence[Path]) -> None:
-        """Tell of the jobs, which have ended all; `paths` as of `begin`, by now."""
+        """Notify callbacks of the jobs, all of which have ended.
+
+        Args:
+            paths: the run directories, in the order of the jobs given to `begin`.
+        """
         for jobs, path in zip(self._jobs, paths, strict=False):
             config = _config(jobs, path) if self.node.multirun else self.config
             with _known(config):
@@ -123,7 +128,7 @@ class HydraCallbacks:
                 self.callbacks.on_job_end(config, job_return=self.returned)
 
     def close(self) -> None:
-        """Tell that the command has done all it does."""
+        """Notify callbacks that the command has finished."""
         if not self._jobs:
             return
         with _known(self.config):
@@ -136,7 +141,7 @@ class HydraCallbacks:
 
 
 def outcome(config: DictConfig) -> dict[str, Any]:
-    """The final numbers of the job that Hydra is at: what its task function returns.
+    """The results of Hydra's current job, which its task function returns.
 
     Raises:
         UserError: the run failed.
@@ -160,7 +165,10 @@ def _struct(tree: dict[str, Any]) -> DictConfig:
 
 
 def _returned(config: DictConfig, overrides: Sequence[str]) -> JobReturn:
-    """As `hydra.core.utils.run_job` makes it, which takes 70 ms for its files alone."""
+    """The result of a job, as `hydra.core.utils.run_job` would make it.
+
+    That function would take 70 ms per job only to write its files.
+    """
     names: list[Any] = [name for name in config if name != "hydra"]
     made = JobReturn(
         overrides=list(overrides),
@@ -178,7 +186,7 @@ def _returned(config: DictConfig, overrides: Sequence[str]) -> JobReturn:
 
 @contextmanager
 def _known(config: DictConfig) -> Iterator[None]:
-    """What callbacks may ask `HydraConfig` for; an application around gets its own."""
+    """Let callbacks see this configuration in `HydraConfig`, then restore the outer."""
     instance: Any = HydraConfig.instance()
     outer, instance.cfg = instance.cfg, config
     try:

@@ -1,8 +1,8 @@
-"""What Hydra says of a job beside its configuration, and a run's folder ``.hydra``.
+"""Hydra's own node of a job's configuration, and the folder ``.hydra`` of a run.
 
-`hydra.main` makes three files for a job, which its tools and users read. Here they are
-written without OmegaConf, whose texts take 20 ms a job; most of the node is common to
-the jobs of a sweep, and so is its text.
+`hydra.main` writes three files for a job, which Hydra's tools and users read. Here they
+are written without OmegaConf, which would take 20 ms per job to produce their text. The
+jobs of a sweep share most of the node, so that part of the text is made only once.
 """
 
 import dataclasses
@@ -19,34 +19,36 @@ from rnnjax.store.rundir import CONFIG, HYDRA, HYDRA_FILES, RunDir
 
 
 OWN = ("run", "sweep", "job", "overrides", "runtime")
-"""What jobs of one sweep differ in."""
+"""Keys of the node that differ between the jobs of a sweep."""
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclasses.dataclass(frozen=True)
 class HydraNode:
-    """The node ``hydra`` of jobs with one choice of groups, interpolations as they are.
+    """The node ``hydra`` shared by jobs with the same options of all groups.
+
+    Interpolations in it are not resolved.
 
     Attributes:
-        entries: plain values; ``overrides.task`` is the command line of them all.
+        entries: plain values; ``overrides.task`` holds the overrides of the command.
     """
 
     entries: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def callbacks(self) -> Mapping[str, Any]:
-        """By name; those that are null are none."""
+        """The callbacks by name; those that are null are left out."""
         found = self.entries.get("callbacks") or {}
         return {name: node for name, node in found.items() if node is not None}
 
     @property
     def multirun(self) -> bool:
-        """Whether a sweep was asked for."""
+        """Whether the command is a sweep."""
         return self.entries.get("mode") == "MULTIRUN"
 
     def of_pool(self, pool: Path) -> dict[str, Any]:
-        """The node of the sweep itself: its jobs lie in `pool`."""
+        """The node of the sweep itself, whose run directories are in `pool`."""
         sweep = {**self.entries.get("sweep", {}), "dir": str(pool.absolute())}
         return {**self.entries, "sweep": sweep}
 
@@ -54,14 +56,14 @@ class HydraNode:
         """The node of one job.
 
         Args:
-            number: its place in the sweep, from 0.
-            overrides: of this job alone.
-            path: its run directory.
+            number: index of the job in the sweep, from 0.
+            overrides: overrides of only this job.
+            path: run directory of the job.
         """
         return {**self.entries, **self._own(number, overrides, path)}
 
     def text(self, number: int, overrides: Sequence[str], path: Path) -> str:
-        """`of` as YAML, under the key ``hydra``."""
+        """The result of `of` as YAML, under the key ``hydra``."""
         own = _yaml({"hydra": self._own(number, overrides, path)})
         return self._common + own.partition("\n")[2]
 
@@ -87,8 +89,8 @@ def write_folder(
 ) -> None:
     """Write ``.hydra/``: the run's own configuration, its overrides, Hydra's node.
 
-    Nothing waits for the disk: what these files say is in the manifest and in
-    ``config.yaml`` too.
+    The files are not flushed to disk, because the manifest and ``config.yaml`` hold the
+    same information.
 
     Raises:
         UserError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Hydra, held at arm's length: where the configuration lies, and one composition."""
+"""The interface to Hydra: the configuration folder, and composing configurations."""
 
 import contextlib
 import dataclasses
@@ -28,11 +28,11 @@ from rnnjax.sweeps.yaml_files import check_yaml
 
 
 YAML_GROUPS = ("variant", "experiment")
-"""Groups whose options are files, of this package and of the user."""
+"""Groups whose options are files, from this package and from the user."""
 
 
 def config_folder() -> Path:
-    """The folder of the configuration: inside the package, or on top of a checkout."""
+    """The configuration folder: inside the package, or at the top of a checkout."""
     inside = Path(str(importlib.resources.files(rnnjax) / "conf"))
     beside = Path(rnnjax.__file__).parents[1] / "conf"
     return inside if inside.is_dir() else beside
@@ -40,11 +40,11 @@ def config_folder() -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Composed:
-    """One choice of groups, composed; interpolations are not resolved yet.
+    """A composed configuration; interpolations are not resolved yet.
 
     Attributes:
         tree: nested mappings of plain values.
-        choices: the option of each group.
+        choices: the chosen option of each group.
         hydra: Hydra's own node.
     """
 
@@ -59,8 +59,8 @@ class Session:
 
     Attributes:
         options: generated options by group and name.
-        folders: of yaml files, the user's first.
-        files: of the user's, by kind and by what is registered from them.
+        folders: folders of YAML files, the user's first.
+        files: the user's files, by kind and by the name of the registered class.
     """
 
     options: dict[str, dict[str, Option]]
@@ -80,22 +80,22 @@ class Session:
         return sorted({file.stem for file in files})
 
     def file(self, group: str, name: str) -> Path:
-        """The file of an option of a yaml group."""
+        """The file of an option in a group of YAML files."""
         files = (folder / group / f"{name}.yaml" for folder in self.folders)
         return next(file for file in files if file.is_file())
 
     def get_group_options(
         self, group_name: str, results_filter: Any = None
     ) -> list[str]:
-        """`names` under the name that Hydra's ``glob(*)`` asks for."""
+        """The same as `names`, under the name that Hydra's ``glob(*)`` calls."""
         return self.names(group_name)
 
     def load(self, kind: str, reference: str) -> str:
         """Register ``file.py:Name`` as an option of cell or task; returns the name.
 
         Raises:
-            UserError: as `user_files.load`, or another file of this session has a
-                class of that name.
+            UserError: as `user_files.load`, or another file in this session defines a
+                class of the same name.
         """
         path, _, name = reference.strip().rpartition(":")
         file = load(kind, path, name)
@@ -110,15 +110,15 @@ class Session:
         return file.name
 
     def compose(self, choices: Mapping[str, str], own: Sequence[str] = ()) -> Composed:
-        """The configuration with these options, all others by default.
+        """Compose the configuration with these options, and defaults for other groups.
 
         Args:
             choices: options by group.
             own: overrides of Hydra's own node.
 
         Raises:
-            UserError: a yaml file names an option that does not exist, or is damaged;
-                an override of Hydra's does not fit.
+            UserError: a YAML file is invalid or names an option that does not exist,
+                or an override of Hydra's node does not fit.
         """
         overrides = [f"{group}={quoted(name)}" for group, name in choices.items()]
         users = [f"file://{folder}" for folder in self.folders[:-1]]
@@ -129,7 +129,7 @@ class Session:
             tree = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(sentence(error)) from None
-        except Exception as error:  # of Hydra, where a file says something unforeseen
+        except Exception as error:  # from Hydra, if a file has unexpected content
             deep = isinstance(error, RecursionError)
             said = "it is nested too deeply, or includes itself" if deep else ""
             files = [f"{key}={choices[key]}" for key in YAML_GROUPS if key in choices]
@@ -139,7 +139,7 @@ class Session:
             ) from error
         assert isinstance(tree, dict)
         node = tree.pop("hydra")
-        # Who computes a sweep is a group of ours, whatever Hydra's own default is.
+        # We choose the launcher with a group of ours, not with Hydra's own default.
         node["launcher"] = {"name": chosen["launcher"]}
         node["runtime"]["choices"]["hydra/launcher"] = chosen["launcher"]
         kept = {group: chosen.get(group) for group in self.groups}
@@ -148,22 +148,22 @@ class Session:
 
 
 _ALONE = threading.RLock()
-"""Hydra's state is one for all threads."""
+"""A lock, because all threads share Hydra's global state."""
 
 
 @contextlib.contextmanager
 def session(config_dir: str | Path | None = None) -> Iterator[Session]:
-    """Initialize Hydra for a while; an application of Hydra's around it is left alone.
+    """A context with Hydra initialized; an enclosing application's state is restored.
 
     Args:
-        config_dir: a folder of the user's own variants and experiments.
+        config_dir: folder with the user's own variants and experiments.
 
     Raises:
-        UserError: there is no such folder, or a file of it must not be opened.
+        UserError: the folder does not exist, or a file in it is not safe to read.
     """
     folders = (config_folder(),)
     if config_dir is not None:
-        own = user_path(config_dir, f"'{config_dir}' is no folder").resolve()
+        own = user_path(config_dir, f"'{config_dir}' is not a folder").resolve()
         if not own.is_dir():
             raise UserError(f"there is no folder {config_dir}")
         folders = (own, *folders)
@@ -182,7 +182,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
                 yield Session(options, folders)
         finally:
             GlobalHydra.instance().hydra = outer
-            # To the application around, `cell` may be a plain key or another group.
+            # In the enclosing application, `cell` may be a plain key or another group.
             for group, entries in outside.items():
                 del store.repo[group]
                 if entries is not None:
@@ -197,7 +197,7 @@ def _store(options: Mapping[str, Mapping[str, Option]]) -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What an error of Hydra's or YAML's says, on one line."""
+    """The message of an error from Hydra or YAML, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     stop = ("Available options", "Config search path", "See http", "full_key:")
     kept: list[str] = []

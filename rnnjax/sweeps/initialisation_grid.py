@@ -1,9 +1,10 @@
 """Probes of many untrained networks at once: gain × bias × T × seed in a few programs.
 
-Every point of a sweep is a network at initialisation. Points that differ in numbers and
-seeds alone share one program, which draws the parameters, walks a held-out batch
-forward and the loss at the last loss step back, with exponents, and keeps the norms by
-lag. Numbers of initialisers and cells are arrays: an axis of gains compiles nothing.
+Every point of a sweep is a network at initialisation. Points that differ only in
+numbers and seeds share one program. It draws the parameters, runs a held-out batch
+forward, propagates the loss of the last loss step back with exponents, and keeps the
+norms by lag. Numbers of initialisers and cells are inputs of the program, so that, for
+example, an axis of gains needs no further compilation.
 """
 
 import dataclasses
@@ -34,34 +35,34 @@ from rnnjax.types import Batch
 
 
 CAPACITY = 128
-"""Points on a device in one call."""
+"""Largest number of points per device in one call."""
 
 VARIABLES = {
     "loss": ("loss of the probed batch at initialisation", "nats or squared error"),
     "log10_adjoint": (
         "log10 of the Euclidean norm of the lagged adjoint of the joint state, mean "
-        "over the examples where it is not exactly zero; -inf: zero in all of them, "
-        "NaN: beyond the sequence, or no number in one of them because it exploded",
+        "over the examples in which it is not exactly zero; -inf: zero in all "
+        "examples; NaN: beyond the sequence, or NaN in an example because it exploded",
         "log10",
     ),
     "exploded": (
         "share of the examples in which the state of this layer, or the adjoint at "
-        "some lag, is not finite: then decay and horizon are NaN",
+        "some lag, is not finite; if above 0, decay and horizon are NaN",
         "1",
     ),
     "first_nonfinite_step": (
-        "first time step, in the order of the walk, after which the state of this "
-        "layer is not finite in some example; NaN: it is finite everywhere",
+        "first time step, in the order in which the layer reads the sequence, after "
+        "which its state is not finite in some example; NaN: finite everywhere",
         "steps",
     ),
     "decay": (
-        "mean change of log10_adjoint per step of lag, from lag 5 on (a third of a "
-        "shorter curve); NaN: exploded",
+        "mean change of log10_adjoint per step of lag, from lag 5 on (for a shorter "
+        "curve, from a third of it on); NaN: exploded",
         "log10 per step of lag",
     ),
     "horizon": (
         "first lag at which log10_adjoint is a thousandth of its largest value at lags "
-        "0 to 5; inf: none that was measured, NaN: exploded",
+        "0 to 5; inf: at no measured lag; NaN: exploded",
         "steps",
     ),
 }
@@ -70,7 +71,7 @@ OF_LAYERS = ("decay", "horizon", "exploded", "first_nonfinite_step")
 
 
 class Point(NamedTuple):
-    """What is measured of one network, see `VARIABLES`; NumPy arrays on the host."""
+    """The measurements of one network, see `VARIABLES`; NumPy arrays on the host."""
 
     loss: Float[Array, ""]
     log10_adjoint: Float[Array, "layer lag"]
@@ -86,11 +87,11 @@ def landscape(
     Args:
         jobs: composed and validated.
         varied: the keys of the sweep, which become the dimensions.
-        progress: told of points as of runs of one update.
+        progress: notified of each point as if it were a run with one update.
 
     Returns:
-        `VARIABLES` over the axes of the sweep, then layer and lag; over ``point`` where
-        the jobs are no product of their axes.
+        `VARIABLES` over the axes of the sweep, then layer and lag. If the jobs are not
+        a full product of their axes, the dimension ``point`` replaces the axes.
     """
     told = progress or Progress()
     groups: dict[RunConfig, list[int]] = {}
@@ -112,7 +113,7 @@ def landscape(
 
 
 def _numbers(config: RunConfig) -> dict[str, dict[str, float]]:
-    """What is an input of the program: numbers of the cell and of its initialiser."""
+    """The inputs of the program: numbers of the cell and of its initialiser."""
     return {
         "cell": {k: v for k, v in config.cell_options if isinstance(v, float)},
         "init": {k: v for k, v in config.init.options if isinstance(v, float)},
@@ -127,7 +128,7 @@ def _with(config: RunConfig, numbers: Mapping[str, Mapping[str, Any]]) -> RunCon
 
 
 def _frame(config: RunConfig) -> RunConfig:
-    """Equal for configurations that share a program."""
+    """The configuration without numbers and seed: equal if a program can be shared."""
     zeros = {part: dict.fromkeys(kept, 0.0) for part, kept in _numbers(config).items()}
     return dataclasses.replace(_with(config, zeros), seed=0)
 
@@ -185,9 +186,9 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
 
 
 def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
-    """Means over examples at equal lag; those that are exactly zero are left out.
+    """Means over examples at equal lag, without norms that are exactly zero.
 
-    NaN where one of them is NaN: what an exploded example would add is not known.
+    NaN if one of them is NaN, because an exploded example has no known norm.
     """
     steps = last[None, :] - jnp.arange(norms.shape[0])[:, None]
     values = jnp.take_along_axis(norms, jnp.maximum(steps, 0), axis=0)
@@ -251,7 +252,7 @@ def _dataset(
 
 
 def value_of(job: Job, key: str) -> Any:
-    """What a job has at a key of a sweep; a choice of a group by its name."""
+    """The value of a job at a key of a sweep; for a group, the name of the option."""
     if key in ("variant", "experiment"):
         return job.label
     value: Any = job.resolved

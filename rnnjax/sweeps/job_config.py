@@ -1,4 +1,4 @@
-"""From a resolved configuration to the typed record of a run."""
+"""Convert a resolved configuration to the typed `RunConfig`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def run_config(tree: Mapping[str, Any]) -> RunConfig:
-    """The typed record of a resolved configuration, as ``config.yaml`` stores it."""
+    """The `RunConfig` of a resolved configuration, as stored in ``config.yaml``."""
     tree = _frozen(tree)
     known = {field.name for field in dataclasses.fields(RunConfig)}
     scalars = {key: value for key, value in tree.items() if key in known}
@@ -40,7 +40,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
             "model": ModelConfig(**tree["model"]),
             "optimizer": _chosen(OPTIMIZERS, tree["optimizer"]),
             "clipping": ClippingConfig(**tree["clipping"]),
-            # none in old ones
+            # old configurations have none
             "penalty": _chosen(PENALTIES, tree.get("penalty", {"name": "none"})),
             "backprop": BackpropConfig(**tree.get("backprop", {})),
             "lr_schedule": _chosen(
@@ -57,12 +57,12 @@ def _chosen(registry: Registry[type[T]], node: Mapping[str, Any]) -> T:
 
 
 def options_of(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a node beside the name of what was chosen."""
+    """The entries of a node, without the name of the chosen option."""
     return {key: value for key, value in node.items() if key != "name"}
 
 
 def _frozen(value: Any) -> Any:
-    """Lists, as YAML reads them, are tuples again: a record can be hashed."""
+    """Convert lists, which YAML yields, to tuples, so that the result is hashable."""
     if isinstance(value, Mapping):
         return {key: _frozen(entry) for key, entry in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""How many jobs a command may have, asked before any of them is made."""
+"""Limits on the number of jobs, checked before any job is made."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ from rnnjax.training.sizes import in_bytes
 
 
 JOB_BYTES = 8_000
-"""What a composed job takes."""
+"""Memory of one composed job."""
 
 LONGEST_LIST = 10_000
-"""Entries of a list on the command line, ``[…]``: reading it takes time in proportion
-to the square of their number, 20 s for so many."""
+"""Most entries of a list ``[…]`` on the command line. The time to parse it grows with
+the square of their number, and is 20 s for this many."""
 
 
 def most_jobs(overrides: Sequence[str]) -> int:
-    """How many jobs a command may have: as its last ``most_jobs=N`` says.
+    """How many jobs a command may have, according to its last ``most_jobs=N``.
 
     Raises:
-        UserError: that is no whole number from 1 on.
+        UserError: N is not a positive whole number.
     """
     given = [text for text in overrides if text.partition("=")[0] == "most_jobs"]
     if not given:
@@ -39,31 +39,31 @@ def check_count(
     who: str = "the command",
     what: str = "jobs",
 ) -> None:
-    """Refuse a command with too many jobs, before any of them is made.
+    """Refuse a command with too many jobs, before any job is made.
 
     Raises:
-        UserError: there are more than `most`, or more than the free memory holds.
+        UserError: there are more than `most` jobs, or more than fit in memory.
     """
     if count > most:
         raise UserError(
-            f"{who} has {_in_words(count)} {what}; one command takes at most {most:,} "
-            "jobs, or most_jobs=N"
+            f"{who} has {_in_words(count)} {what}; one command may have at most "
+            f"{most:,} jobs; set most_jobs=N to allow more"
         )
     if (needed := count * JOB_BYTES) > (free := free_host_memory()):
         raise UserError(
             f"{who} has {_in_words(count)} {what}, which need at least "
-            f"{in_bytes(needed)} of memory, and {in_bytes(free)} are free"
+            f"{in_bytes(needed)} of memory, and {in_bytes(free)} is free"
         )
 
 
 def check_list(text: str, most: int) -> None:
-    """Raise a `UserError` where a word is too long a list to be read."""
+    """Raise a `UserError` if the list in an override is too long to be parsed."""
     key, _, value = text.partition("=")
     count = value.count(",") + 1
     if key != ZIP and value.startswith("[") and count > LONGEST_LIST:
         raise UserError(
-            f"'{value[:20]}…' is a list of {count:,} entries for {key}; a list in a "
-            f"word has at most {LONGEST_LIST:,}"
+            f"'{value[:20]}…' is a list of {count:,} entries for {key}; a list on the "
+            f"command line may have at most {LONGEST_LIST:,}"
         )
     if value[:1] not in ("[", "{"):
         check_count(count, most, f"'{text[:20]}…'", "values")

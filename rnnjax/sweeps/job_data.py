@@ -1,4 +1,4 @@
-"""The data of jobs, known by its content."""
+"""The data of jobs, identified by its content."""
 
 import dataclasses
 import functools
@@ -19,12 +19,12 @@ from rnnjax.training.sizes import in_bytes
 
 
 def with_data(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs with the digest of their data, which is read and checked for that.
+    """The jobs with the digests of their data, which is read and checked here.
 
-    The digest is of the arrays, so it does not depend on where a file lies.
+    A digest depends only on the arrays, not on the location of a file.
 
     Raises:
-        UserError: data that cannot be read; see the tasks.
+        UserError: data cannot be read; see the tasks.
     """
 
     @functools.cache
@@ -36,7 +36,7 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
         except UserError:
             raise
         except MemoryError as error:
-            message = f"task={name}: its data need more memory than there is"
+            message = f"task={name}: its data needs more memory than is available"
             raise UserError(message) from error
         except Exception as error:
             where = where_in(TASKS[name], error, "sample")
@@ -44,7 +44,7 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
         _check_size(name, data)
         found = data_digest(data) if data else None
         if _READ.setdefault((TASKS[name], fields), found) != found:
-            forget_data()  # a file was changed while this process lives
+            forget_data()  # a file has changed during the life of this process
             _READ[TASKS[name], fields] = found
         return found
 
@@ -56,27 +56,28 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
 
 
 def check_loaded(jobs: Iterable[Job]) -> None:
-    """Make sure that what this process trains on is what the jobs are known by.
+    """Make sure that the data in this process still has the digests of the jobs.
 
-    A file may change between the two, most of all in the queue of another process.
+    A file may change after the jobs were made, especially while they wait in a queue.
 
     Raises:
-        UserError: the data of a task have other contents by now.
+        UserError: the data of a task has changed.
     """
     digests = {(job.config.task, job.config.task_options): job.data for job in jobs}
     for (name, fields), known in digests.items():
         _, data = build_task(name, fields)
         if (data_digest(data) if data else None) != known:
             raise UserError(
-                f"the data of task={name} have changed since the launch began; "
+                f"the data of task={name} has changed since the launch began; "
                 "launch it again"
             )
 
 
 def _check_size(name: str, data: Mapping[str, Any]) -> None:
-    """Raise a `UserError` if an array of a task cannot be copied, as training does.
+    """Raise a `UserError` if memory is too small to copy an array, as training does.
 
-    NumPy's zeros take no memory until they are read.
+    That a task could make the array proves nothing: NumPy's zeros take no memory until
+    they are read.
     """
     sizes = {jax.tree_util.keystr(path): leaf for path, leaf in _leaves(data)}
     largest = max(sizes, key=lambda key: sizes[key].nbytes, default=None)
@@ -85,17 +86,17 @@ def _check_size(name: str, data: Mapping[str, Any]) -> None:
     needed, free = sizes[largest].nbytes, free_host_memory()
     if needed > free:
         raise UserError(
-            f"task={name}: its data{largest} of shape {sizes[largest].shape} takes "
-            f"{in_bytes(needed)} of memory and {in_bytes(free)} are free"
+            f"task={name}: its data{largest} of shape {sizes[largest].shape} needs "
+            f"{in_bytes(needed)} of memory and {in_bytes(free)} is free"
         )
 
 
 _READ: dict[Hashable, str | None] = {}
-"""Digests of the data of tasks when this process last read them."""
+"""Digests of the data of tasks, as this process last read it."""
 
 
 def data_digest(data: Mapping[str, Any]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all arrays."""
+    """SHA-256 of the names, dtypes, shapes and bytes of all arrays."""
     total = hashlib.sha256()
     for path, leaf in _leaves(data):
         array = np.ascontiguousarray(leaf)

@@ -1,4 +1,4 @@
-"""A job: the typed record of a run with its name and what it was made from."""
+"""A job: the typed configuration of a run, its name, and what it was made from."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ from rnnjax.training.schedule import Schedule, schedule_of
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
-"""Modules that every run goes through."""
+"""Modules that every run uses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Job:
     """One run that is ready to start.
 
     Attributes:
-        config: everything that decides its numbers.
-        resolved: the same as nested plain values, with tracker and files of the user;
-            what ``config.yaml`` stores.
-        overrides: the command line of this job alone, ``key=value``.
-        name: short and readable, can name a folder.
-        label: the variant, or else cell and chosen activation: a line in a figure.
-        tracker: where results are mirrored.
-        files: the user's, with what they define.
-        data: SHA-256 of its data (see `with_data`); None if it reads none.
-        hydra: Hydra's node, as far as jobs share it.
-        number: place in its sweep, from 0.
-        start: the updates of a shorter run that it resumes from; 0: none.
-        start_folder: the directory of that run, in the pool.
-        folder: the directory of this run, where the pool has one already; it may have
-            another name.
+        config: all settings that decide the numbers of the run.
+        resolved: the same as nested plain values, plus the tracker and the paths of the
+            user's files, as stored in ``config.yaml``.
+        overrides: the overrides of only this job, ``key=value``.
+        name: short and readable; valid as the name of a folder.
+        label: the variant, or else cell and chosen activation; names a line in figures.
+        tracker: where results are copied to.
+        files: the user's files, each with the class that it defines.
+        data: SHA-256 of its data (see `with_data`); None if it reads no data.
+        hydra: the part of Hydra's node that jobs share.
+        number: index in its sweep, from 0.
+        start: the number of updates of the shorter run from which it resumes; 0: none.
+        start_folder: the directory of that run in the pool.
+        folder: the directory of this run, if the pool already has one, whose name may
+            differ from the default; else empty.
     """
 
     config: RunConfig
@@ -79,33 +79,33 @@ class Job:
 
     @property
     def stored(self) -> dict[str, Any]:
-        """The configuration with the line that it belongs to, as a run stores it."""
+        """The configuration with the label as ``variant``, as a run stores it."""
         return self.resolved | {"variant": self.label}
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 by role, of the user's files and the data."""
+        """SHA-256 digests of the user's files and of the data, by role."""
         found = {role: sha for file in self.files for role, sha in file.digests.items()}
         return found if self.data is None else found | {"data": self.data}
 
     @property
     def key(self) -> Hashable:
-        """Equal for jobs that compute the same."""
+        """A key that is equal for jobs with the same computation."""
         return self.config, tuple(sorted(self.digests.items()))
 
     @functools.cached_property
     def identity(self) -> str:
-        """The name of the run among all others."""
+        """The run id, which distinguishes the run from all others."""
         return identity(self.resolved, self.digests, numerics=numerics())
 
     @functools.cached_property
     def lineage(self) -> str:
-        """What it shares with runs that differ in `steps` alone."""
+        """An id shared by all runs that differ only in `steps`."""
         return lineage(self.resolved, self.digests, numerics=numerics())
 
     @functools.cached_property
     def source(self) -> str:
-        """Digest of the code that decides its numbers."""
+        """Digest of the code that decides the numbers of the run."""
         kinds = CELLS[self.config.cell], TASKS[self.config.task]
         config = self.config
         every = *kinds, *map(type, (config.optimizer, config.penalty))
@@ -116,23 +116,23 @@ class Job:
 
     @functools.cached_property
     def signature(self) -> Signature:
-        """What its compiled program depends on."""
+        """Everything on which the compiled program depends."""
         return signature(self.config)
 
     @functools.cached_property
     def schedule(self) -> Schedule:
-        """When the host looks at it."""
+        """The steps at which the host evaluates, probes and records the run."""
         return schedule_of(self.config)
 
     @property
     def shared(self) -> Hashable:
-        """All that the runs of one pack have in common."""
+        """A key that is equal for runs that may share a pack."""
         looks = self.schedule, self.config.eval, self.config.probe, self.start
         data = tuple(sorted(self.digests.items()))
         return self.signature, looks, data, self.source
 
     def path(self, pool: Path) -> Path:
-        """The directory of the run."""
+        """The run directory in `pool`."""
         if self.folder:
             return pool / self.folder
         return run_path(pool, self.name, self.identity)
@@ -145,10 +145,10 @@ def make_job(
     hydra: HydraNode,
     number: int,
 ) -> Job:
-    """The job of a checked configuration; its task and its cell have been built once.
+    """The job of a checked configuration; builds its task and its cell as a test.
 
     Raises:
-        UserError: a number out of range, or a choice that the cell does not have.
+        UserError: a number is out of range, or the cell lacks a chosen field.
     """
     tree = resolved.tree
     task = TASKS[tree["task"]["name"]](**options_of(tree["task"]))
@@ -174,7 +174,10 @@ def make_job(
 
 
 def _settle_cell(tree: dict[str, Any], task: Task) -> None:
-    """Give the cell its activation and the length, so that equal runs look equal."""
+    """Move the activation, the initialiser and the length into the fields of the cell.
+
+    Then runs that compute the same have the same configuration.
+    """
     cell = tree["cell"]
     if tree["activation"] is not None and "activation" not in cell:
         raise UserError(f"activation={tree['activation']}: cell {_own(cell)}")
@@ -190,7 +193,7 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
 
 
 def _settle_path(task: dict[str, Any]) -> None:
-    """Make the path of a data file absolute: a run is looked at from other folders."""
+    """Make the path of a data file absolute: runs may be opened from any folder."""
     if isinstance(path := task.get("path"), str):
         task["path"] = os.path.abspath(user_path(path))
 
@@ -202,12 +205,12 @@ def _own(cell: Mapping[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=256)
 def task_length(task: Task) -> int:
-    """Time steps T of its batches; a new plan clears the cache, as files may change."""
+    """Number T of time steps; each new plan clears the cache, as files may change."""
     return task.spec(task.load()).length
 
 
 def _check_cell(config: RunConfig) -> None:
-    """Build the cell and, abstractly, its parameters and a step of its engine."""
+    """Build the cell; trace its parameters and one step, without computing numbers."""
     kind = CELLS[config.cell]
     model = config.model
     key = (kind, config.cell_options, config.init, model.hidden, model.engine)
@@ -229,11 +232,11 @@ def _check_cell(config: RunConfig) -> None:
 
 
 _CHECKED: set[Hashable] = set()
-"""Cells that were built in this process."""
+"""Cells that this process has already checked."""
 
 
 def _label(resolved: Resolved, point: Point) -> str:
-    """The variant, or the cell with what was chosen for it beside numbers."""
+    """The variant, or else the cell, followed by the chosen activation, if any."""
     variant = resolved.choices["variant"]
     parts = [resolved.tree["cell"]["name"] if variant in (None, "none") else variant]
     parts += [
@@ -245,7 +248,7 @@ def _label(resolved: Resolved, point: Point) -> str:
 
 
 def _name(stem: str, point: Point) -> str:
-    """The stem and the varied axes, in characters that a folder may have."""
+    """The stem and the values of the varied axes, in characters valid for a folder."""
     shown = {"variant", "cell", "task", "activation", "cell.activation", "experiment"}
     parts = [stem]
     for key in point.varied:

@@ -1,4 +1,4 @@
-"""Launch jobs: skip what is done, pack what is alike, keep every run's directory."""
+"""Launch jobs: skip finished runs, pack similar ones, write all run directories."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from rnnjax.sweeps.settings import LaunchSettings
 
 @dataclasses.dataclass(frozen=True)
 class LaunchResult:
-    """What a launch left behind.
+    """The result of a launch.
 
     Attributes:
         sweep: folder of the sweep, with ``sweep.json``.
         runs: the run directories, in the order of the jobs.
-        computed: how many were computed now; the others were there.
-        failed: how many ended with an error.
-        stale: how many were there, made by other numeric code, and were accepted.
+        computed: number of runs computed by this launch; the others were finished.
+        failed: number of runs that ended with an error.
+        stale: number of finished runs accepted though made by different numeric code.
     """
 
     sweep: Path
@@ -54,14 +54,14 @@ def launch(
     Args:
         jobs: composed and validated.
         settings: pool, capacity, checkpoints, what to do with stale runs.
-        command: the command line, for the record.
-        progress: shows what happens; None: problems become Python warnings.
-        callbacks: told of the jobs; whoever made them closes them.
+        command: the command line, which is recorded.
+        progress: reports progress; None: only problems, as Python warnings.
+        callbacks: notified of the jobs; the caller has to close them.
 
     Raises:
         UserError: a library is missing, the pool cannot be written, data cannot be
-            read, two jobs are one run, finished runs of other numeric code are in the
-            way, or memory or disk do not suffice.
+            read, two jobs are the same run, the pool holds finished runs that were made
+            by different numeric code, or memory or disk do not suffice.
     """
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
@@ -94,7 +94,7 @@ def launch(
 
 
 def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
-    """The rows of the pool by identity, without planned runs that are damaged."""
+    """The rows of the pool by run id, without damaged runs that this launch needs."""
     asked = {one.identity for one in jobs}
     rows = {row.identity: row for row in pool.mend()}
     wanted = {key: row for key, row in rows.items() if key in asked}
@@ -103,7 +103,7 @@ def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
 
 
 def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Path]:
-    """Where runs lie, by the rows of those that are there: one may have other names."""
+    """The directories of runs; `rows` has those of existing runs, whose names vary."""
     return [
         pool.path / rows[one.identity].folder
         if one.identity in rows
@@ -115,7 +115,7 @@ def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Pat
 def record_sweep(
     pool: Pool, jobs: Sequence[Job], settings: LaunchSettings, command: str
 ) -> Path:
-    """Write ``sweep.json`` in a folder of its own."""
+    """Write ``sweep.json`` in a new folder; returns the folder."""
     created = now()
     stamp = created[:19].replace(":", "").replace("-", "")
     name = settings.name or "sweep"
@@ -125,7 +125,7 @@ def record_sweep(
     with writable(folder):
         while True:
             try:
-                folder.mkdir()  # of two launches in one second, one has it
+                folder.mkdir()  # fails if another launch in the same second made it
                 break
             except FileExistsError:
                 tries += 1

@@ -1,4 +1,4 @@
-"""One pack: its runs begun, trained and sealed, or closed without a result."""
+"""Run one pack: begin its runs, train them, and seal them or close failed ones."""
 
 import dataclasses
 from collections.abc import Mapping, Set
@@ -26,23 +26,23 @@ from rnnjax.training.loop import PackTraining
 
 
 SEALERS = 8
-"""Runs that are sealed side by side: most of it is waiting for the disk."""
+"""Number of runs sealed at the same time; most of that is waiting for the disk."""
 
 Begun = tuple[RunDir, Manifest]
-"""A run directory, and the manifest that it was begun with."""
+"""A run directory, and the manifest that was written when the run began."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PackRun:
-    """How the runs of a pack get into a pool.
+    """Computes the runs of a pack into a pool.
 
     Attributes:
-        pool: where they go.
+        pool: the pool.
         group: the name of the sweep.
-        environment: of this process.
-        keep: whether a run keeps the state that it can be extended from.
-        progress: told of every advance.
-        copies: of the runs, if they ask for any.
+        environment: the environment of this process.
+        keep: whether a run stores the state from which a longer run can resume.
+        progress: notified of every advance.
+        copies: makes W&B copies of the runs, if requested.
     """
 
     pool: Pool
@@ -59,11 +59,11 @@ class PackRun:
         unfinished: Set[str],
         leases: Leases,
     ) -> tuple[int, list[Job]]:
-        """Train a pack and seal its runs, mirrored to W&B.
+        """Train a pack, seal its runs and copy them to W&B if requested.
 
         Returns:
-            How many failed, and those that another process has taken over. Nothing is
-            written of the latter.
+            The number of runs that failed; and the runs that another process has taken
+            over, for which nothing is written.
         """
         wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
         left: dict[int, Begun] = {}
@@ -80,7 +80,7 @@ class PackRun:
                         raise Overtaken
                     try:
                         left[i] = self._begin(member)
-                    except UserError as error:  # costs this run, not its pack
+                    except UserError as error:  # only this run fails, not its pack
                         del wanted[i]
                         lost += 1
                         self.progress.warn(f"1 run failed: {error}")
@@ -106,7 +106,7 @@ class PackRun:
                     self.pool.add(done.result())
                     self.copies.add(done.result(), tracker, self.group)
             for i in left.keys() & sealing.keys():
-                sealing[i].result()  # raises what went wrong with the first of them
+                sealing[i].result()  # raises the error of the first of them
         except Overtaken:
             pass
         except Exception as error:
@@ -130,12 +130,14 @@ class PackRun:
         return lost, list(wanted.values())
 
     def _close(self, runs: Mapping[int, Begun], **changes: Any) -> tuple[int, set[int]]:
-        """Enter runs that ended without a result.
+        """Record in the pool that runs ended, failed or interrupted, without a result.
 
-        An earlier result stays. Who was interrupted just after sealing has one.
+        An earlier result is kept. A run that was sealed just before the interrupt
+        keeps its result, too.
 
         Returns:
-            How many have none, and which are another process's by now.
+            The number of runs without a result, and the indices of the runs that
+            another process has taken over.
         """
         without, overtaken = 0, set[int]()
         for i, (run, manifest) in runs.items():
@@ -156,7 +158,7 @@ class PackRun:
         return without, overtaken
 
     def _place(self, job: Job) -> Path:
-        """The directory of a run; not one that holds another run, moved by hand."""
+        """The directory of a run, avoiding one into which a user moved another run."""
         path, number = job.path(self.pool.path), 1
         while _holds_another(RunDir(path), job.identity):
             number += 1
@@ -167,7 +169,7 @@ class PackRun:
     def _begin(self, job: Job) -> Begun:
         """Make the run directory, with status running.
 
-        What is there and damaged goes to quarantine.
+        A damaged run in its place is moved to quarantine.
         """
         manifest = Manifest(
             identity=job.identity,
@@ -186,7 +188,7 @@ class PackRun:
         if why := damage(RunDir(path)):
             self.progress.warn(set_aside(path, self.pool.path, why))
         run = begin_run(path, job.stored, manifest)
-        if run.path == path:  # what is sealed stays until the new attempt is
+        if run.path == path:  # a sealed result stays until the new attempt is sealed
             self.pool.add(run)
         return run, manifest
 
@@ -194,12 +196,12 @@ class PackRun:
 def _holds_another(run: RunDir, identity: str) -> bool:
     try:
         return run.has(MANIFEST) and run.manifest().identity != identity
-    except UserError:  # damaged, and to be set aside
+    except UserError:  # damaged, will be set aside
         return False
 
 
 def _is_sealed(run: RunDir, begun: Manifest) -> bool:
-    """Whether a run that was begun has its result; an attempt has moved then."""
+    """Whether a run that was begun is sealed; sealing moves it out of ``next/``."""
     place = run if run.has(MANIFEST) else RunDir(run.path.parent)
     if not place.has(MANIFEST):
         return False
@@ -208,21 +210,21 @@ def _is_sealed(run: RunDir, begun: Manifest) -> bool:
 
 
 def _kept(pack: JobPack, runs: int) -> str:
-    """What an interruption leaves of a pack."""
+    """The message about what is kept of an interrupted pack."""
     steps = pack.members[0].schedule.steps
     try:
         tag = pack.checkpoint.tag()
-    except UserError:  # damaged: the next launch sets it aside
+    except UserError:  # damaged; the next launch sets it aside
         tag = None
     saved = f"saved after {tag} of {steps} updates" if tag else "not saved yet"
     return (
-        f"interrupted: what is sealed stays, {count(runs, 'run')} {saved}; "
-        "the same command goes on from there"
+        f"interrupted: sealed runs are kept, {count(runs, 'run')} {saved}; "
+        "the same command resumes from there"
     )
 
 
 def _note(run: RunDir, job: Job) -> None:
-    """Hydra's files and the user's, of a run that begins, while it trains."""
+    """Write Hydra's files and copies of the user's files while the run trains."""
     write_folder(run, job.hydra, job.number, job.overrides)
     for file in job.files:
         write_source(run, file.kind, file.content)

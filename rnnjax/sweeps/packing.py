@@ -1,4 +1,4 @@
-"""Which runs share a program, and which share a pack."""
+"""Decide which runs share a program, and which share a pack."""
 
 import dataclasses
 import hashlib
@@ -18,14 +18,14 @@ from rnnjax.sweeps.jobs import Job
 
 @dataclasses.dataclass(frozen=True)
 class JobPack:
-    """Runs that go through one compiled program side by side."""
+    """Runs that one compiled program trains together."""
 
     members: tuple[Job, ...]
     checkpoint: PackCheckpoint
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """Identities in the order of the slots."""
+        """Run ids, in the order of the slots."""
         return tuple(member.identity for member in self.members)
 
 
@@ -35,12 +35,12 @@ def make_packs(
     pool: Path,
     slots: Callable[[Job], int],
 ) -> list[JobPack]:
-    """Packs for the unfinished runs: interrupted ones first, as they were.
+    """Packs for the unfinished runs, beginning with interrupted packs.
 
-    A pack that left a checkpoint goes on with the same members, so that its state
-    fits; members that have been sealed meanwhile are not written again. The rest is
-    grouped by what a pack shares and cut into packs of at most `slots` runs, a number
-    that is asked for once a group.
+    A pack that left a checkpoint resumes with the same members, because its saved state
+    holds exactly these; members that have been sealed since are not written again. The
+    other runs are grouped by `Job.shared` and cut into packs of at most `slots` runs;
+    `slots` is called once per group.
     """
     known = {one.identity: one for one in jobs}
     left = [one for one in jobs if one.identity in unfinished]
@@ -72,10 +72,10 @@ def make_packs(
 
 
 def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
-    """Move checkpoints that cannot be read into quarantine: their packs begin again.
+    """Move unreadable checkpoints to quarantine; their packs start from the beginning.
 
     Raises:
-        UserError: one cannot be moved.
+        UserError: a checkpoint cannot be moved.
     """
     for folder in sorted((pool / PACKS).glob("*")):
         try:
@@ -85,31 +85,31 @@ def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
 
 
 def pack_of(members: Sequence[Job], pool: Path) -> JobPack:
-    """A pack of these runs, with the place of its checkpoint."""
+    """A pack of these runs, with the location of its checkpoint."""
     folder = pool / PACKS / _pack_name(members)
     identities = [one.identity for one in members]
     return JobPack(tuple(members), PackCheckpoint(folder, identities))
 
 
 def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
-    """Remove checkpoints of which no run is unfinished any more.
+    """Remove checkpoints whose runs are all finished.
 
-    A process that was killed while it sealed runs leaves one, and so does a pack whose
-    runs were made by other packs after all.
+    They are left by a process that was killed while it sealed runs, and by a pack whose
+    runs were finished in other packs.
     """
     done = {identity for identity, row in rows.items() if row.is_finished}
     for folder in (pool.path / PACKS).glob("*"):
         checkpoint = PackCheckpoint(folder)
         try:
             members = checkpoint.members()
-        except Damaged:  # of another launch, which sets it aside
+        except Damaged:  # belongs to another launch, which sets it aside
             continue
         if members and done.issuperset(members):
             checkpoint.clear()
 
 
 def _pack_name(members: Sequence[Job]) -> str:
-    """A name that holds the members, how far they go, the code and the environment."""
+    """A digest of the members, their numbers of steps, the code and the environment."""
     record = [[one.identity, one.schedule.steps, one.source] for one in members]
     probe = dataclasses.asdict(members[0].config.probe)
     text = json.dumps([record, probe, deciding()])

@@ -1,4 +1,4 @@
-"""Packs that are compiled while another one runs."""
+"""Compile the next packs while one runs."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from rnnjax.training.loop import PackTraining
 
 
 AHEAD = 2
-"""Packs that are compiled while another one runs."""
+"""Number of packs that are compiled while another one runs."""
 
 
 def prefetch(
@@ -18,9 +18,9 @@ def prefetch(
     packs: Iterable[JobPack],
     make_ready: Callable[[JobPack], PackTraining],
 ) -> Iterator[tuple[JobPack, Future[PackTraining]]]:
-    """Each pack with its training, compiled a few packs ahead of its turn.
+    """Each pack with its training, which is compiled while earlier packs run.
 
-    The next packs are asked for no sooner than they are compiled.
+    Packs are drawn from `packs` only when their compilation is due.
     """
     waiting: deque[tuple[JobPack, Future[PackTraining]]] = deque()
     coming = iter(packs)

@@ -1,4 +1,4 @@
-"""What a launch tells while it works."""
+"""Progress messages of a launch."""
 
 import time
 import warnings
@@ -19,13 +19,14 @@ from rich.progress import (
     Progress as Bar,
 )
 
+from rnnjax.counting import count
 from rnnjax.errors import shown
 
 
 class PackSize(NamedTuple):
-    """A pack to come: updates of each run, how many runs, the update they resume from.
+    """The size of a pack: updates per run, number of runs, updates already made.
 
-    The last is 0 for runs that begin anew.
+    The last is 0 unless the runs resume from shorter runs.
     """
 
     steps: int
@@ -34,19 +35,19 @@ class PackSize(NamedTuple):
 
 
 class Progress:
-    """Silent; the base of what is shown."""
+    """The base class; shows nothing."""
 
     def begin(self, packs: Sequence[PackSize], there: int) -> None:
-        """The packs to come, and how many runs are there already."""
+        """The launch begins; `there` runs are already finished."""
 
     def advance(self, updates: int, runs_ended: int) -> None:
-        """So many more updates were made, or spared by a run that ended early."""
+        """`updates` more updates were made, or saved because a run ended early."""
 
     def say(self, message: str) -> None:
-        """Something that was done beside the runs."""
+        """Report something other than the advance of runs."""
 
     def warn(self, message: str) -> None:
-        """Something the user should know."""
+        """Report a problem to the user."""
 
     def __enter__(self) -> "Progress":
         return self
@@ -61,14 +62,14 @@ class Progress:
 
 
 class Warnings(Progress):
-    """Shows nothing, and hands what the user should know to Python's warnings."""
+    """Shows no progress, and turns problems into Python warnings."""
 
     def warn(self, message: str) -> None:
         warnings.warn(message, stacklevel=2)
 
 
 class LiveProgress(Progress):
-    """A live bar on a terminal; on anything else a line every `every` seconds."""
+    """A live bar on a terminal; elsewhere, one line every `every` seconds."""
 
     def __init__(
         self, console: Console, things: str = "runs", every: float = 10.0
@@ -97,15 +98,18 @@ class LiveProgress(Progress):
         starts: Counter[int] = Counter()
         for pack in packs:
             starts[pack.start] += pack.runs
-        parts = [f"{self.runs} {self.things} in {len(packs)} packs"]
+        parts = [f"{self._count(self.runs)} in {count(len(packs), 'pack')}"]
         parts += [
-            f"{runs} resume{'s' * (runs == 1)} from {start} updates"
+            f"{runs} resume{'s' * (runs == 1)} from update {start}"
             for start, runs in sorted(starts.items())
             if start
         ]
-        parts += [f"{there} were there"] if there else []
+        parts += [f"{there} already finished"] if there else []
         self.console.print(", ".join(parts))
         self.task = self.bar.add_task("training", total=self.runs)
+
+    def _count(self, number: int) -> str:
+        return count(number, self.things.removesuffix("s"), self.things)
 
     def advance(self, updates: int, runs_ended: int) -> None:
         self.done += updates
@@ -117,7 +121,7 @@ class LiveProgress(Progress):
             self.spoken = now
             seconds = now - self.began
             self.console.print(
-                f"{share:6.1%} of {self.runs} {self.things}, {seconds:.0f} s"
+                f"{share:6.1%} of {self._count(self.runs)}, {seconds:.0f} s"
             )
 
     def say(self, message: str) -> None:
@@ -126,7 +130,7 @@ class LiveProgress(Progress):
         )
 
     def warn(self, message: str) -> None:
-        # An error may show shapes in brackets, which are markup to rich.
+        # An error may contain shapes in brackets, which rich would take for markup.
         self.console.print(
             shown(message), style="yellow", markup=False, highlight=False
         )

@@ -1,15 +1,15 @@
-"""How close a run that is computed again has to come to its record.
+"""How closely a run that is computed again must agree with its record.
 
-The rule by which a run is judged:
+The rules by which a run is judged:
 
-- Where the libraries, device, processor and flags of JAX are those of the record, all
-  bits are equal (`EXACT`), whatever the pack, and whether it was resumed or not.
-- Elsewhere, and for packs that were run side by side, numbers of the first few updates
-  agree within a tolerance (`promise`). Training is chaotic: it carries a difference of
-  the last bit on until nothing agrees any more. What is of a later step is therefore
-  compared, but no failure; a verdict says how far both runs go together. Final and
-  best parameters, state and results are of the last step.
-- A file that is missing or damaged is a failure everywhere.
+- If libraries, device, processor and flags of JAX are the same as in the record, all
+  bits must be equal (`EXACT`), whatever the pack, and whether it was resumed or not.
+- Otherwise, and for packs whose runs were mapped side by side, numbers of the first few
+  updates must agree within a tolerance (`promise`). Training is chaotic: a difference
+  in the last bit grows until nothing agrees. Numbers of later steps are therefore
+  compared, but differences there are not failures; the verdict says up to which step
+  both runs agree. Final and best parameters, state and results belong to the last step.
+- A missing or damaged file is always a failure.
 """
 
 from collections.abc import Iterator
@@ -21,28 +21,29 @@ from rnnjax.sweeps.differences import Difference
 
 
 TOLERANCE = 2e-3
-"""Of an array on another machine, relative to its largest number; golden runs are held
-to it as well."""
+"""Tolerance for an array computed on another machine, relative to its largest number.
+Golden runs are also compared with this tolerance."""
 
 UPDATES = 20
-"""So many updates are held to `TOLERANCE`."""
+"""Number of updates that must agree within `TOLERANCE`."""
 
 UPDATES_IN_COMPANY = 12
-"""So many are held to the tolerance of a pack side by side (`pack.TOLERANCE`)."""
+"""Number of updates that must agree within `pack.TOLERANCE`, the tolerance of packs
+whose runs are mapped side by side."""
 
 COARSE = ("probes", "state")
-"""Parts of which that tolerance says nothing: they are held to `TOLERANCE`."""
+"""Parts not covered by `pack.TOLERANCE`; `TOLERANCE` applies to them."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """How close a run has to come to its record.
+    """How closely a run must agree with its record.
 
     Attributes:
         tolerance: the largest difference, relative to the largest number of the array;
-            0: no bit may differ. That of `COARSE` parts is `TOLERANCE` at least.
-        updates: so many updates are held to it; None: all of them.
-        reasons: why bits need not be equal.
+            0: no bit may differ. For `COARSE` parts it is at least `TOLERANCE`.
+        updates: number of updates that must agree; None: all of them.
+        reasons: why bits may differ; empty if they may not.
     """
 
     tolerance: float = 0.0
@@ -55,7 +56,7 @@ class Promise:
         return early and not self.allows(one)
 
     def allows(self, one: Difference) -> bool:
-        """Whether a difference is within the tolerance, at whatever step."""
+        """Whether a difference is within the tolerance, regardless of its step."""
         if not self.reasons:
             return False
         coarse = TOLERANCE if one.place.part in COARSE else 0.0
@@ -70,19 +71,19 @@ EXACT = Promise()
 
 
 def promise(then: Manifest, here: Manifest) -> Promise:
-    """How close two computations of a run have to come."""
+    """How closely two computations of the same run must agree."""
     reasons = list(_elsewhere(then.environment, here.environment))
     tolerance, updates = (TOLERANCE, UPDATES) if reasons else (0.0, UPDATES)
     packs = [one.pack for one in (then, here) if one.pack and one.pack.tolerance]
     if packs:
-        reasons.append("runs of its pack were computed side by side")
+        reasons.append("the runs of its pack were mapped side by side")
         allowed = [pack.tolerance for pack in packs if pack.tolerance]
         tolerance, updates = max(tolerance, *allowed), UPDATES_IN_COMPANY
     return Promise(tolerance, updates, tuple(reasons)) if reasons else EXACT
 
 
 def _elsewhere(then: Environment, here: Environment) -> Iterator[str]:
-    """What decides the last bits and is not what it was."""
+    """What affects the last bits and differs between the two environments."""
     for name in DECIDING:
         was, now = then.versions.get(name), here.versions.get(name)
         if was != now:
@@ -90,11 +91,11 @@ def _elsewhere(then: Environment, here: Environment) -> Iterator[str]:
     if then.device != here.device:
         yield f"{then.device} then, {here.device} here"
     if then.processor is None:
-        yield "its processor was not recorded"
+        yield "the processor was not recorded"
     elif then.processor != here.processor:
-        yield "another processor"
+        yield "different processors"
     if then.xla_flags != here.xla_flags:
         yield f"XLA_FLAGS '{then.xla_flags}' then, '{here.xla_flags}' here"
     if then.matmul_precision != here.matmul_precision:
         was, now = then.matmul_precision, here.matmul_precision
-        yield f"precision of products {was} then, {now} here"
+        yield f"precision of matrix products {was} then, {now} here"

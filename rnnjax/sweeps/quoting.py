@@ -1,7 +1,7 @@
-"""Values as Hydra's grammar writes them, in quotes where it would read them otherwise.
+"""Values written in Hydra's grammar, quoted if it would otherwise misread them.
 
-Everything that turns a value into a word for Hydra goes through `quoted`: values of an
-experiment, of a search, of one job's command line, and folders of ``--config-dir``.
+Every value that becomes part of an override for Hydra goes through `quoted`: values of
+an experiment, of a search, of one job's overrides, and folders of ``--config-dir``.
 """
 
 import re
@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.:+@%-]*")
 _OTHERWISE = {"null", "true", "false", "nan", "inf"}
-"""Words that Hydra's grammar takes for something else than text, in any case."""
+"""Words that Hydra's grammar does not read as text, in upper or lower case."""
 
 _CALL = re.compile(
     r"(range|choice|glob|sort|shuffle|tag|interval|int|float|str|bool)\(.*\)", re.DOTALL
@@ -26,7 +26,7 @@ _IN_QUOTES = re.compile(r"""(?:^|(?<=[\s,(\[{:=]))(['"])(?:\\.|(?!\1).)*\1""")
 
 
 def quoted(value: Any) -> str:
-    r"""A plain value as a word of Hydra's grammar, which reads it back unchanged.
+    r"""A plain value written in Hydra's grammar, which reads it back unchanged.
 
     >>> quoted(["relu", 1e-3, None, True])
     '[relu,0.001,null,true]'
@@ -53,14 +53,14 @@ def quoted(value: Any) -> str:
 
 
 def quoted_unless_call(value: Any) -> str:
-    """`quoted`, but ``range(9)`` and its like stay sweeps where a file states them."""
+    """Like `quoted`, but ``range(9)`` and the like in a file remain sweeps."""
     if isinstance(value, str) and _CALL.fullmatch(value.strip()):
         return value.strip()
     return quoted(value)
 
 
 def as_typed(key: str, text: str) -> str:
-    """How `text` is given to a key in a shell, in quotes for Hydra inside the shell's.
+    """How to type `text` as the value of a key in a shell, quoted for shell and Hydra.
 
     >>> print(as_typed("out", "exp [v2]"))
     'out="exp [v2]"'
@@ -70,15 +70,16 @@ def as_typed(key: str, text: str) -> str:
 
 
 def quote_references(word: str, kinds: Mapping[str, Any], zipped: str) -> str:
-    """A word with references to files of the user's, ``dir (1)/f.py:Mine``, in quotes.
+    """An override with its references to users' files, ``dir (1)/f.py:Mine``, quoted.
 
-    Commas and brackets may belong to a path or to the grammar. The longest text before
-    ``.py`` that is the path of a file counts as one; without any the word stays.
+    Commas and brackets may belong to a path or to the grammar. The longest text that
+    ends in ``.py`` and is the path of an existing file is taken as the path; without
+    one, the override is unchanged.
 
     Args:
-        word: ``key=value``.
+        word: an override, ``key=value``.
         kinds: keys whose values are references.
-        zipped: the key whose value holds such keys.
+        zipped: the key whose value contains such keys.
     """
     head, _, value = word.partition("=")
     key = head.strip().lstrip("+")
@@ -107,5 +108,5 @@ def quote_references(word: str, kinds: Mapping[str, Any], zipped: str) -> str:
 def _is_file(path: str) -> bool:
     try:
         return Path(path).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):  # too long, no such user, a null byte
+    except (OSError, RuntimeError, ValueError):  # too long, unknown user, null byte
         return False

@@ -1,4 +1,4 @@
-"""Every number that a run left, each with the training step that it is of."""
+"""Read all recorded numbers of a run, each with its training step."""
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
@@ -30,16 +30,16 @@ PARTS = (
     "state",
     "results",
 )
-"""What a run leaves, in the order in which it is looked at."""
+"""The parts of a run's record, in the order in which they are compared."""
 
 
 class Place(NamedTuple):
-    """Where an array stands in the record of a run.
+    """The location of an array in the record of a run.
 
     Attributes:
-        step: updates after which it was taken.
+        step: number of updates after which it was recorded.
         part: one of `PARTS`.
-        name: a column, a probe variable, the path of a parameter.
+        name: name of a column or probe variable, or path of a parameter.
     """
 
     step: int
@@ -51,19 +51,19 @@ Numbers = dict[Place, np.ndarray]
 
 
 def files_of(run: RunDir) -> set[str]:
-    """Files with numbers that a run should hold by its manifest, or does hold."""
+    """Files with numbers that the run has, or should have according to its manifest."""
     return {file for file in READERS if file in run.manifest().files or run.has(file)}
 
 
 def recorded(run: RunDir, files: Collection[str]) -> tuple[Numbers, dict[str, str]]:
-    """All numbers of a finished run, and what keeps files from being read.
+    """All numbers of a finished run, and the reasons why files cannot be read.
 
     Args:
-        run: its directory.
-        files: those of its files that are read, beside the manifest.
+        run: the run directory.
+        files: files to read in addition to the manifest.
 
     Returns:
-        Arrays by place; and a sentence for each file that is missing or damaged.
+        Arrays by place; and a sentence for each missing or damaged file, by file.
 
     Raises:
         UserError: the manifest cannot be read.
@@ -73,7 +73,7 @@ def recorded(run: RunDir, files: Collection[str]) -> tuple[Numbers, dict[str, st
         if file in files:
             try:
                 found.update(read(run))
-            except Exception as error:  # of whatever library reads it
+            except Exception as error:  # raised by the library that reads it
                 damage[file] = f"{file}: {one_line(error)}"
     return found, damage
 
@@ -103,7 +103,7 @@ def _probes(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
     data = run.probes()
     steps = data["train_step"].values.tolist()
     for name, variable in data.variables.items():
-        if "train_step" not in variable.dims:  # words, names of layers
+        if "train_step" not in variable.dims:  # such as words or names of layers
             yield Place(0, "probes", str(name)), variable.values
             continue
         values = variable.transpose("train_step", ...).values
@@ -123,13 +123,13 @@ def _params(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
 
 
 def _best(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
-    # Which step was the best one is known at the end only.
+    # The best step is only known at the end of the run.
     best = msgpack_restore(run.best_params_bytes())
     yield from _leaves(run.manifest().steps, "best parameters", best)
 
 
 def _state(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
-    """The state without the digest of the code, which the manifest holds as well."""
+    """The state, without the digest of the code, which is also in the manifest."""
     entries: Any = msgpack_restore(run.state_bytes())
     kept: Any = msgpack_restore(entries["run"])
     yield from _leaves(int(kept["step"]), "state", kept | {"probe": entries["probe"]})
@@ -149,4 +149,4 @@ READERS: dict[str, Callable[[RunDir], Iterator[tuple[Place, np.ndarray]]]] = {
     BEST: _best,
     STATE: _state,
 }
-"""By file."""
+"""Functions that read the numbers of a file, by file."""

@@ -1,4 +1,4 @@
-"""One job's values: set on a composition, interpolated, checked, put in their types."""
+"""Resolve the values of one job: set, interpolate, check and convert them."""
 
 import copy
 import dataclasses
@@ -30,8 +30,8 @@ class Resolved:
 
     Attributes:
         tree: nested mappings of plain values, without the settings of the launch.
-        choices: the option of each group.
-        settings: of the launch.
+        choices: the chosen option of each group.
+        settings: settings of the launch.
     """
 
     tree: dict[str, Any]
@@ -44,7 +44,7 @@ def resolve(
     entries: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Option]],
 ) -> Resolved:
-    """The configuration with `entries` set.
+    """The composed configuration with `entries` set.
 
     Args:
         composed: see `Composed`.
@@ -52,8 +52,8 @@ def resolve(
         options: generated options by group and name.
 
     Raises:
-        UserError: an unknown key, a value that does not fit, an interpolation of a key
-            that is not there.
+        UserError: a key is unknown, a value does not fit, or an interpolation refers
+            to a key that does not exist.
     """
     tree = copy.deepcopy(composed.tree)
     tree.pop("sweep", None)
@@ -126,7 +126,7 @@ def _interpolated(tree: dict[str, Any]) -> dict[str, Any]:
     if not found:
         return tree
     for key, text in found.items():
-        with _naming(key, text):  # what cannot be parsed has no place in a tree
+        with _naming(key, text):  # fails if the text cannot be parsed
             OmegaConf.create([text])
     config = OmegaConf.create(tree)
     for key, text in found.items():
@@ -140,7 +140,7 @@ def _interpolated(tree: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _naming(key: str, text: Any) -> Iterator[None]:
-    """Turn what is wrong with an interpolation into a sentence with its key."""
+    """Turn errors in an interpolation into a `UserError` that names its key."""
     try:
         yield
     except OmegaConfBaseException as error:
@@ -151,7 +151,7 @@ def _naming(key: str, text: Any) -> Iterator[None]:
 
 def _one_of(first: str, second: str, entries: Mapping[str, Any]) -> None:
     if entries.get(first) is not None and second in entries:
-        raise UserError(f"{first} and {second} set the same; give one of them")
+        raise UserError(f"{first} and {second} set the same thing; give only one")
 
 
 def _settings(tree: dict[str, Any]) -> LaunchSettings:

@@ -1,4 +1,4 @@
-"""Shorter runs of a lineage, which a longer one can resume from."""
+"""Find shorter runs of the same lineage, from which a longer run can resume."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from rnnjax.training.resume_state import ResumeState
 
 
 def wrap(job: Job, kept: ResumeState) -> bytes:
-    """The state of a run with what has to be equal where it is resumed from."""
+    """The state of a run, with the properties that a resuming run must share."""
     probe = dataclasses.asdict(job.config.probe)
     entries = {"source": job.source, "probe": json.dumps(probe)}
     entries["environment"] = json.dumps(deciding())
@@ -32,11 +32,11 @@ def with_starts(
     rows: Mapping[str, Row],
     unfinished: Set[str],
 ) -> list[Job]:
-    """The runs with the shorter run that each of `unfinished` can resume from.
+    """The jobs; each of `unfinished` with the shorter run from which it can resume.
 
-    Of several the longest is taken whose state was kept by the same code and probes, in
-    the same environment.
-    Each also gets the directory that the pool has of it.
+    If there are several shorter runs, the longest one is chosen whose state was stored
+    by the same code, with the same probes, in the same environment. Each job is also
+    given the directory that the pool already has for it, if any.
     """
     jobs = [
         dataclasses.replace(one, folder=rows[one.identity].folder)
@@ -71,7 +71,10 @@ def _steps(row: Row) -> int:
 
 
 def continued(pool: Pool, pack: JobPack) -> list[ResumeState]:
-    """What all members of a pack resume from; empty if one of them starts anew."""
+    """The states from which the members of a pack resume.
+
+    Empty if any member cannot resume, or if the pack has a checkpoint.
+    """
     if not pack.members[0].start or pack.checkpoint.members():
         return []
     kept = [_usable(RunDir(pool.path / m.start_folder), m) for m in pack.members]
@@ -80,9 +83,10 @@ def continued(pool: Pool, pack: JobPack) -> list[ResumeState]:
 
 
 def _usable(run: RunDir, job: Job) -> ResumeState | None:
-    """The stored state of a shorter run if the same code and probes made it.
+    """The stored state of a shorter run, if the same code and probes produced it.
 
-    In another environment (`deciding`) a run begins anew: a manifest has one alone.
+    None, too, if the environment (`deciding`) differs: a run cannot continue in another
+    environment because its manifest can record only one.
     """
     if not run.has(STATE):
         return None
@@ -94,7 +98,7 @@ def _usable(run: RunDir, job: Job) -> ResumeState | None:
         where = json.loads(entries["environment"])
         kept = ResumeState.from_bytes(entries["run"])
     except (UserError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # Computed from the start: slower, and the same numbers.
+        return None  # Computing from the start is slower but gives the same numbers.
     asked = job.config.probe
     fits = (
         source == job.source

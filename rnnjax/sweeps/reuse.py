@@ -1,4 +1,4 @@
-"""Which runs of a pool need not be computed again."""
+"""Decide which runs of a pool need not be computed again."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,22 +12,22 @@ from rnnjax.sweeps.jobs import Job
 
 
 READERS = 4
-"""Runs that are checked side by side."""
+"""Number of runs that are checked at the same time."""
 
 
 def without_twins(jobs: Sequence[Job]) -> list[Job]:
-    """The runs without those that are another one, such as of a copy of its data.
+    """The jobs without duplicates, such as jobs that read copies of the same data.
 
     Raises:
-        UserError: two of them differ in their probes alone; they have one directory.
+        UserError: two jobs differ only in their probes, so they share a directory.
     """
     known: dict[str, Job] = {}
     for one in jobs:
         other = known.setdefault(one.identity, one)
         if other.config.probe != one.config.probe:
             raise UserError(
-                f"'{other.name}' and '{one.name}' are one run: jobs of a sweep "
-                "cannot differ in the probe alone"
+                f"'{other.name}' and '{one.name}' are the same run: jobs of a sweep "
+                "cannot differ only in the probe"
             )
     return list(known.values())
 
@@ -35,38 +35,39 @@ def without_twins(jobs: Sequence[Job]) -> list[Job]:
 def finished(
     pool: Pool, rows: Mapping[str, Row], jobs: Sequence[Job], stale: str
 ) -> tuple[set[str], int]:
-    """Identities that need no work, and how many of them other code made.
+    """Ids of the runs that need no work, and how many were made by different code.
 
     Args:
-        pool: where they would be.
-        rows: of the pool, by identity.
+        pool: the pool of the launch.
+        rows: the rows of the pool, by run id.
         jobs: the runs of a launch.
-        stale: what to do with runs of other code, ``error``, ``accept`` or ``rerun``.
+        stale: what to do with runs made by different numeric code: ``error``,
+            ``accept`` or ``rerun``.
 
     Raises:
-        UserError: there are stale ones and nothing says what to do with them.
+        UserError: there are such runs, and `stale` is ``error``.
     """
     good, old = held(rows, jobs)
     if old and stale == "error":
         raise UserError(
-            f"{len(old)} of the runs in '{pool.path}' were made by other numeric code; "
-            "stale=accept keeps them, stale=rerun runs them again"
+            f"{len(old)} of the runs in '{pool.path}' were made by different numeric "
+            "code; stale=accept keeps them, stale=rerun runs them again"
         )
     return (good | old, len(old)) if stale == "accept" else (good, 0)
 
 
 def without_damaged(pool: Pool, rows: Mapping[str, Row]) -> dict[str, Row]:
-    """The rows of runs that are whole, by identity.
+    """The rows of undamaged runs, by run id.
 
-    A damaged one is left out, so that it is computed again; who begins that moves its
-    folder to quarantine (`rnnjax.sweeps.worker`).
+    Damaged runs are left out, so that they are computed again; the process that begins
+    one moves the damaged folder to quarantine (`rnnjax.sweeps.pack_run`).
 
     Args:
-        pool: where they are.
-        rows: of runs that a launch needs.
+        pool: the pool that holds the runs.
+        rows: rows of the runs that a launch needs.
 
     Raises:
-        OtherFormat: a record is of another version.
+        OtherFormat: a record was written in the format of another version.
     """
     with ThreadPoolExecutor(READERS) as readers:
         folders = [RunDir(pool.path / row.folder) for row in rows.values()]
@@ -76,7 +77,7 @@ def without_damaged(pool: Pool, rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[str]]:
-    """Identities that a pool holds: made by this numeric code, and by other code."""
+    """Ids of finished runs: those made by the present numeric code, and all others."""
     good: set[str] = set()
     old: set[str] = set()
     for one in jobs:
@@ -89,11 +90,11 @@ def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[st
 
 
 def covers(row: Row, job: Job) -> bool:
-    """Whether a finished run holds the probes that are asked for."""
+    """Whether a finished run has the probes that the job requests."""
     config = job.config
     if config.probe.preset == "off":
         return True
-    # as it is stored: with the keys of its preset alone
+    # as it is stored: only with the keys of its preset
     asked = dict(job.resolved["probe"])
     held = {key: row.config.get(f"probe.{key}") for key in asked}
     steps = {step for step in asked.pop("steps") if step <= config.steps}

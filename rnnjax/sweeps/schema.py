@@ -1,7 +1,7 @@
-"""Typed fields: which values a key of the configuration takes, and what is wrong.
+"""Typed fields: which values a key of the configuration accepts, with clear errors.
 
-The types come from the annotations of the dataclasses that the values end up in, so a
-cell or a task states its options once.
+The types come from the annotations of the dataclasses that receive the values, so that
+a cell or a task states its options only once.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from rnnjax.errors import UserError, did_you_mean
 
 
 MISSING = "???"
-"""How OmegaConf writes a value that has to be given."""
+"""OmegaConf's notation for a value that must be given."""
 
 
 class Mismatch(ValueError):
-    """A value that an annotation does not admit."""
+    """A value does not fit an annotation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Field:
 
     Attributes:
         key: dotted name, ``cell.forget_bias``.
-        annotation: type that values are converted to.
-        default: value if none is given, `MISSING` if one has to be.
-        words: text that is admitted beside the type.
+        annotation: the type to which values are converted.
+        default: the value if none is given; `MISSING` if one must be given.
+        words: texts that are accepted in addition to the type.
     """
 
     key: str
@@ -41,10 +41,10 @@ class Field:
     words: tuple[str, ...] = ()
 
     def check(self, value: Any) -> Any:
-        """The value in the type of the field: whole numbers become floats, and so on.
+        """The value, converted to the type of the field (whole numbers to floats, say).
 
         Raises:
-            UserError: the value does not fit; the sentence says what would.
+            UserError: the value does not fit; the message says what would.
 
         >>> Field("model.dropout", float).check(0)
         0.0
@@ -64,7 +64,7 @@ class Field:
 
     @property
     def description(self) -> str:
-        """What the field takes, in words."""
+        """Description of the values that the field accepts."""
         kinds = [*dict.fromkeys(_describe(self.annotation)), *self.words]
         if self.default is None and "null" not in kinds:
             kinds.append("null")
@@ -72,13 +72,13 @@ class Field:
 
 
 def fields_of(kind: type, prefix: str, skip: Iterable[str] = ()) -> dict[str, Field]:
-    """The fields of a dataclass that a configuration can hold, by name.
+    """The fields of a dataclass that a configuration can set, by name.
 
-    Fields that take functions or arrays alone are left out.
+    Fields that accept only functions or arrays are left out.
     """
     try:
         hints = get_type_hints(kind)
-    except Exception:  # A user's own annotations need not be importable names.
+    except Exception:  # Names in a user's annotations may not be importable.
         hints = {}
     found = {}
     for entry in dataclasses.fields(kind):
@@ -106,7 +106,7 @@ def arguments_of(function: Callable[..., Any], prefix: str) -> dict[str, Field]:
 
 
 def unknown_key(key: str, known: Iterable[str], where: str = "") -> UserError:
-    """The error for a key that no field has, with the nearest ones.
+    """The error for an unknown key, with the nearest valid keys.
 
     >>> print(unknown_key("forget_bias", ["cell.forget_bias", "steps"]))
     unknown key 'forget_bias'; did you mean cell.forget_bias?
@@ -125,7 +125,7 @@ def unknown_key(key: str, known: Iterable[str], where: str = "") -> UserError:
 
 
 def as_text(value: Any) -> str:
-    """A value as the command line writes it.
+    """A value as it is written on the command line.
 
     >>> as_text([None, True, 1e-3, "relu"])
     '[null,true,0.001,relu]'
@@ -141,7 +141,7 @@ def as_text(value: Any) -> str:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names and values of nested mappings; one without entries is a value.
+    """Dotted names and values of nested mappings; an empty mapping counts as a value.
 
     >>> leaves({"a": {"b": 1}, "c": [2], "d": {}})
     {'a.b': 1, 'c': [2], 'd': {}}
@@ -157,7 +157,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
-        # Text last: it also takes what another alternative converts.
+        # Text comes last, because it also accepts values of all other types.
         parts = [p for part in get_args(annotation) for p in _alternatives(part)]
         return tuple(sorted(parts, key=lambda part: part is str))
     return (annotation,)
@@ -203,7 +203,7 @@ def _convert_number(kind: type, value: Any) -> Any:
     elif isinstance(value, int):
         try:
             return kind(value)
-        except OverflowError:  # a whole number that no float holds
+        except OverflowError:  # a whole number too large for a float
             raise Mismatch from None
     elif isinstance(value, float) and not math.isnan(value):
         if kind is float:
@@ -214,7 +214,7 @@ def _convert_number(kind: type, value: Any) -> Any:
 
 
 EXACT = 2.0**53
-"""Beyond it a float stands for more whole numbers than one."""
+"""Up to here, floats represent all whole numbers exactly."""
 
 _NUMBER = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(?P<infinite>inf(inity)?)",
@@ -223,7 +223,7 @@ _NUMBER = re.compile(
 
 
 def _read(text: str) -> Any:
-    """The number or truth value that a text is, which ``${oc.env:…}`` always gives."""
+    """The number or truth value written in a text, such as one from ``${oc.env:…}``."""
     text = text.strip(string.whitespace)
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

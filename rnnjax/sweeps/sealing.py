@@ -1,4 +1,4 @@
-"""From the outcome of a run to its sealed directory."""
+"""Write the outcome of a run to its directory, and seal it."""
 
 import numpy as np
 import polars as pl
@@ -26,15 +26,15 @@ def seal(
     slot: Slot,
     keep: bool = True,
 ) -> RunDir:
-    """Write everything that a run left, its manifest last.
+    """Write all results of a run; its manifest, written last, seals it.
 
     Args:
-        run: its directory.
-        begun: its manifest so far.
-        job: what was to be run.
-        outcome: what came out.
-        slot: its place in the pack.
-        keep: whether to store the state too, so that the run can be extended.
+        run: the run directory.
+        begun: the manifest written when the run began.
+        job: the job of the run.
+        outcome: the results of training.
+        slot: the position of the run in its pack.
+        keep: whether to store the state, too, so that a longer run can resume from it.
     """
     probes = probe_data(job, outcome)
     manifest = begun.replace(
@@ -62,7 +62,7 @@ def seal(
 
 
 def probed_params(job: Job, outcome: Outcome) -> bytes | None:
-    """Parameters by probed step, if the run keeps them."""
+    """Serialized parameters at the probed steps, if the run keeps them."""
     probe = job.config.probe
     if not probe.keep_params or probe.preset != "full" or not outcome.params_at:
         return None
@@ -71,14 +71,14 @@ def probed_params(job: Job, outcome: Outcome) -> bytes | None:
 
 
 def references(job: Job) -> dict[str, float]:
-    """What simpler methods reach on the same data, as ``reference.<name>``."""
+    """The results of simpler methods on the same data, as ``reference.<name>``."""
     config = job.config
     task, _ = build_task(config.task, config.task_options)
     return {f"reference.{name}": value for name, value in task.references().items()}
 
 
 def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
-    """The measurements of a run as a data set; None if it made none."""
+    """The probe measurements of a run as a data set; None if there are none."""
     if not outcome.measurements:
         return None
     config, spec = job.config, job.signature.spec

@@ -1,9 +1,9 @@
 """Search for good configurations: optuna proposes, packs compute, runs are kept.
 
-A trial is a configuration, run with every seed that is asked for; its value is the mean
-over them. All trials of a round go into packs together. Runs are those of any sweep: a
-search that is started again finds them in the pool, and successive halving extends
-those that go on.
+A trial is a configuration that is run with all requested seeds; its value is the mean
+over the seeds. All trials of a round are packed together. The runs are ordinary runs of
+the pool: a search that is started again finds them there, and in successive halving the
+longer runs of later rounds resume from the shorter ones.
 """
 
 import dataclasses
@@ -33,12 +33,12 @@ from rnnjax.training.pack import run_mesh
 
 @dataclasses.dataclass(frozen=True)
 class Searched:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        trials: a row for each, the best first: the keys searched, ``value``, ``steps``,
-            ``state`` (done, stopped, failed), identities of the ``runs``.
-        settings: of the launches.
+        trials: one row per trial, the best first: the searched keys, ``value``,
+            ``steps``, ``state`` (done, stopped, failed), and ``runs``, their run ids.
+        settings: settings of the launches.
     """
 
     trials: pl.DataFrame
@@ -52,19 +52,19 @@ def search(
     command: str = "",
     progress: Progress | None = None,
 ) -> Searched:
-    """Search the space that the overrides span.
+    """Search the space defined by the overrides.
 
     Args:
-        overrides: as of ``rnnjax train -m``; ``lr=interval(1e-4,1e-1)``, or with
-            ``tag(log,interval(…))`` in equal ratios, is an axis without a list. Several
-            seeds are not searched but averaged over. Probes are off unless asked for.
-        config: how.
-        config_dir: a folder of further variants and experiments.
-        command: the command line, for the record.
-        progress: told of every advance.
+        overrides: as for ``rnnjax train -m``; in addition, ``lr=interval(1e-4,1e-1)``
+            searches an interval, and ``tag(log,interval(…))`` does so on a log scale.
+            Several seeds are averaged over, not searched. Probes are off by default.
+        config: the method of the search.
+        config_dir: folder with the user's own variants and experiments.
+        command: the command line, which is recorded.
+        progress: notified of every advance.
 
     Raises:
-        UserError: nothing to search, or anything wrong with a trial.
+        UserError: there is nothing to search, or a trial is invalid.
     """
     space = space_of(overrides, config_dir)
     check_count(space.trials(config), most_jobs(overrides))
@@ -156,7 +156,7 @@ class _Trials:
         return pl.DataFrame(texts, infer_schema_length=None)
 
     def _rounds(self) -> Iterator[int]:
-        """Updates after each round of halving."""
+        """Total number of updates after each round of halving."""
         for number in reversed(range(self.config.rounds)):
             yield max(1, round(self.steps / self.config.factor**number))
 
@@ -169,11 +169,11 @@ class _Trials:
         return made
 
     def _compute(self, trials: Sequence[_Trial], steps: int) -> None:
-        """Bring trials to so many updates; those that agree share their runs."""
+        """Train trials up to `steps` updates; those with equal values share runs."""
         distinct = {as_text(trial.values): trial.values for trial in trials}
         made = self._plan(list(distinct.values()), steps)
         if len(made.jobs) != len(distinct) * self.seeds:
-            raise UserError("two trials are one run; a key that is searched has no use")
+            raise UserError("two trials are the same run; a searched key has no effect")
         result = launch(made.jobs, made.settings, self.command, self.progress)
         starts = range(0, len(result.runs), self.seeds)
         parts = [result.runs[start : start + self.seeds] for start in starts]
@@ -188,7 +188,7 @@ class _Trials:
                 trial.asked.report(trial.value, steps)
 
     def _value(self, trial: _Trial) -> float | None:
-        """The mean over the seeds; None if a run failed, diverged or has no number."""
+        """Mean over the seeds; None if a run failed, diverged or lacks the result."""
         found = []
         for run in trial.runs:
             manifest = run.manifest()
@@ -204,7 +204,7 @@ class _Trials:
         return value if math.isfinite(value) else None
 
     def _best(self, trials: Sequence[_Trial], count: int) -> list[_Trial]:
-        """The best ones first; those that got further before all others."""
+        """The best `count` trials, best first; those with more steps rank higher."""
         worst = -math.inf
 
         def rank(trial: _Trial) -> tuple[int, float]:

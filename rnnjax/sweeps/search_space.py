@@ -1,4 +1,4 @@
-"""What a search tries, and how: its keys with their values, and the method."""
+"""The space of a search, which is its keys with their values, and its method."""
 
 import dataclasses
 import math
@@ -24,15 +24,15 @@ class SearchConfig:
     """How trials are chosen.
 
     Attributes:
-        method: random points; all points of a grid; optuna's TPE, a pack at a time;
-            random points of which a part goes on, with more updates (successive
-            halving, Jamieson & Talwalkar 2016).
-        trials: number of trials; ignored by a grid.
-        points: values per interval of a grid, in equal ratios if it is logarithmic.
-        factor: of halving: each round keeps 1 in `factor` trials.
-        rounds: of halving; in the last one all updates are made.
-        objective: the final number of a run that is optimized.
-        sampler_seed: seed of the choice of trials.
+        method: ``random`` points; all points of a ``grid``; optuna's ``tpe``, one pack
+            at a time; or ``halving`` (successive halving, Jamieson & Talwalkar 2016):
+            random points, of which only the better ones are trained further.
+        trials: number of trials; ignored by ``grid``.
+        points: ``grid``: values per interval, in equal ratios on a log scale.
+        factor: ``halving``: each round keeps 1 in `factor` trials.
+        rounds: ``halving``: number of rounds; the last one trains for all steps.
+        objective: the result of a run that is optimized.
+        sampler_seed: seed for the choice of trials.
     """
 
     method: Method = "random"
@@ -52,7 +52,7 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """What is searched: keys with intervals or lists of values; the rest is fixed."""
+    """The searched keys, with intervals or lists of values, and the fixed overrides."""
 
     intervals: Mapping[str, Interval]
     lists: Mapping[str, Axis]
@@ -60,7 +60,7 @@ class Space:
 
     @property
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        """As optuna takes them; a list by the places of its values."""
+        """Distributions for optuna; a list is given by the indices of its values."""
         kinds = optuna.distributions
         found: dict[str, optuna.distributions.BaseDistribution] = {
             key: kinds.FloatDistribution(one.low, one.high, log=one.log)
@@ -71,18 +71,18 @@ class Space:
         return found
 
     def trials(self, config: SearchConfig) -> int:
-        """How many trials a search makes."""
+        """The number of trials in a search."""
         if config.method != "grid":
             return config.trials
         lists = math.prod(len(axis.values) for axis in self.lists.values())
         return lists * config.points ** len(self.intervals)
 
     def grid(self, points: int) -> dict[str, list[Any]]:
-        """Values of each key."""
+        """The grid values of each key; for a list, the indices of its values."""
         found: dict[str, list[Any]] = {}
         for key, one in self.intervals.items():
             spread = np.geomspace if one.log else np.linspace
-            # the ends, that rounding may leave the interval by
+            # exact ends, since rounding could put them outside of the interval
             inner = spread(one.low, one.high, points)[1:-1].tolist()
             found[key] = [one.low, *inner, one.high]
         return found | {
@@ -90,7 +90,7 @@ class Space:
         }
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What a trial sets."""
+        """The values that a trial sets, by key."""
         return {
             key: self.lists[key].values[value] if key in self.lists else value
             for key, value in params.items()
@@ -98,13 +98,13 @@ class Space:
 
 
 def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
-    """The space that overrides span; probes are off unless they are asked for.
+    """The space defined by overrides; probes are off unless requested.
 
     Raises:
-        UserError: nothing is to be searched, or an override is wrong.
+        UserError: there is nothing to search, or an override is invalid.
     """
     if any(text.startswith(f"{ZIP}=") for text in overrides):
-        raise UserError("a search takes no zip; give each key its values")
+        raise UserError("a search does not support zip; give each key its values")
     with session(config_dir) as hydra:
         intervals, rest = split_intervals(overrides, hydra)
         axes = parse_axes(rest, hydra, most_jobs(rest))

@@ -1,6 +1,7 @@
-"""How and where jobs are launched: no run becomes another one by it.
+"""Settings of how and where jobs are launched.
 
-Its numbers are the same to the last bit, `PackConfig.how` aside.
+They are not part of the run id. The numbers of a run do not depend on them, to the last
+bit, except on `PackConfig.how`.
 """
 
 import dataclasses
@@ -16,17 +17,17 @@ from rnnjax.training.pack import PLACES, How
 FOLDER_NAME = r"[\w=,+@][\w.=,+@-]*"
 
 LONGEST_NAME = 120
-"""Bytes of a name; a file system takes 255 with what is put behind it."""
+"""Largest number of bytes of a name; with a suffix, file systems accept up to 255."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackerConfig:
-    """Where results are mirrored to beside the run directory.
+    """Where results are copied to, in addition to the run directory.
 
     Attributes:
         name: ``none`` or ``wandb``.
-        mode: ``offline`` needs no account; None: as ``WANDB_MODE`` and
-            ``WANDB_DISABLED`` say, or else ``offline``.
+        mode: ``offline`` needs no account; None: as set by ``WANDB_MODE`` and
+            ``WANDB_DISABLED``, or else ``offline``.
         project: the W&B project; None: ``WANDB_PROJECT``, or else ``rnnjax``.
     """
 
@@ -38,21 +39,21 @@ class TrackerConfig:
         name = self.project
         if name is not None and not re.fullmatch(r"[^/\\#?%:]{1,128}", name):
             raise UserError(
-                f"tracker.project={name} must have 1 to 128 characters, none of "
-                "them / \\ # ? % or :"
+                f"tracker.project={name} must have 1 to 128 characters, without "
+                "/ \\ # ? % and :"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class PackConfig:
-    """How runs of one static signature share the machine.
+    """How runs with the same static signature share the machine.
 
     Attributes:
-        devices: how many devices to use; None: all.
-        capacity: places for runs on each device, at least 2; None: 8, fewer where runs
-            are large, or where they run side by side as many as its memory takes.
-        how: the runs of a device one after the other (``loop``) or side by side
-            (``vmap``); None: ``loop`` on a CPU, ``vmap`` elsewhere.
+        devices: number of devices to use; None: all.
+        capacity: number of runs per device, at least 2; None: with ``loop``, 8 or fewer
+            if the runs are large; with ``vmap``, as many as fit in its memory.
+        how: whether a device computes its runs one after another (``loop``) or side by
+            side (``vmap``); None: ``loop`` on a CPU, ``vmap`` elsewhere.
     """
 
     devices: int | None = None
@@ -67,17 +68,18 @@ class PackConfig:
 
     @property
     def places(self) -> int:
-        """Places for runs on each device, where memory does not decide."""
+        """Number of runs per device, if not limited by memory."""
         return self.capacity or PLACES
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """What is saved of the state of runs.
+    """When the states of runs are saved.
 
     Attributes:
-        every_seconds: how often that of a pack, against interruptions.
-        keep: whether a finished run keeps it, so that `steps` can be raised later.
+        every_seconds: interval between checkpoints of a pack, in case of interruption.
+        keep: whether a finished run keeps its state, so that a run with more `steps`
+            can resume from it.
     """
 
     every_seconds: float = 60.0
@@ -93,11 +95,12 @@ class LauncherConfig:
 
     Attributes:
         name: see ``rnnjax list launchers``.
-        workers: processes (joblib) or tasks of the array (Slurm) at a time; None: one
-            per core, all of them.
-        cpus: cores of a task on a cluster, each an XLA device.
-        address: of a Ray cluster; ``auto``: the running one; None: a local one.
-        partition: of Slurm; None: its default.
+        workers: number of simultaneous processes (joblib) or array tasks (Slurm);
+            None: one process per core (joblib), no limit (Slurm).
+        cpus: cores per task on a cluster; each core is an XLA device.
+        address: address of a Ray cluster; ``auto``: the running one; None: start a
+            local one.
+        partition: Slurm partition; None: Slurm's default.
         minutes: time limit of a task, after which it is queued again.
     """
 
@@ -119,18 +122,18 @@ class LauncherConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LaunchSettings:
-    """What all jobs of one command have in common.
+    """The settings that all jobs of one command share.
 
     Attributes:
-        out: folder of the run directories, made if it is not there.
-        name: of the sweep, and the beginning of the names of its runs.
+        out: folder for the run directories (the pool); created if necessary.
+        name: name of the sweep; the names of its runs begin with it.
         launcher: see `LauncherConfig`.
         pack: see `PackConfig`.
         checkpoint: see `CheckpointConfig`.
-        most_jobs: of a command that asks for more none is started. Composing a job
-            takes .8 ms and 8 KB.
-        stale: what becomes of a finished run that other numeric code made.
-        dry_run: show what would be done, and do nothing; ``full`` also compiles, for
+        most_jobs: a command with more jobs is refused. Composing a job takes 0.8 ms and
+            8 KB.
+        stale: what to do with finished runs made by different numeric code.
+        dry_run: only show what would be done; ``full`` also compiles, to estimate
             memory and time.
     """
 
@@ -146,10 +149,12 @@ class LaunchSettings:
     def __post_init__(self) -> None:
         if not self.out:
             raise UserError("out is empty; name a folder")
-        user_path(self.out, f"out={self.out} cannot be a folder")
+        user_path(self.out, f"out={self.out} cannot be used as a folder")
         if self.name is not None and not re.fullmatch(FOLDER_NAME, self.name):
             permitted = "letters, digits and -_.=,+@"
-            raise UserError(f"name={self.name} cannot name a folder; use {permitted}")
+            raise UserError(
+                f"name={self.name} cannot name a folder; use only {permitted}"
+            )
         if self.name is not None and len(self.name.encode()) > LONGEST_NAME:
             raise UserError(
                 f"name={self.name} is too long; use at most {LONGEST_NAME} bytes"

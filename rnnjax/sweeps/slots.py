@@ -1,4 +1,4 @@
-"""How many runs share a pack, by what they compute and the devices there are."""
+"""How many runs share a pack, depending on their computation and the devices."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,20 +16,23 @@ from rnnjax.training.sizes import state_bytes
 
 
 SPARE = 2**27
-"""Bytes of the states of all places of a mesh, up to which they may stand empty."""
+"""If the states of all places of a mesh take at most this many bytes, places may
+stay empty."""
 
 ROOM = 2**30
-"""Bytes of the states on a device that are mapped one after the other. Training holds
-about four times as much."""
+"""Most bytes of states on a device that maps runs one after another. Training uses
+about four times as much memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """The sizes of packs on some devices; called with a run, the most that join it.
+    """The sizes of packs on some devices.
+
+    Calling it with a job returns the largest number of runs in a pack of such jobs.
 
     Attributes:
         mesh: the devices.
-        config: what was asked for.
+        config: the settings of packs.
     """
 
     mesh: Mesh
@@ -38,7 +41,7 @@ class Slots:
 
     @property
     def side_by_side(self) -> bool:
-        """Whether the runs of a device each take memory, and time where none is."""
+        """Whether a device computes all its places at once, so that empty ones cost."""
         return how_for(self.mesh, self.config.how) == "vmap"
 
     def __call__(self, job: Job) -> int:
@@ -54,10 +57,11 @@ class Slots:
         return known[signature]
 
     def places(self, members: Sequence[Job]) -> tuple[Mesh, int]:
-        """The devices that a pack is spread over, and the places on each of them.
+        """The devices over which a pack is spread, and the number of places on each.
 
-        Empty places of small runs cost nothing, and one program serves packs of any
-        size then. A large run that is alone has two places on one device.
+        For small runs, empty places cost nothing, so all places are provided and one
+        program serves packs of any size. A large run that is the only one of its pack
+        has two places on one device.
         """
         first, mesh = members[0], self.mesh
         whole = self.config.places * mesh.devices.size
@@ -74,7 +78,7 @@ class Slots:
 
 
 def slots_of(training: PackTraining) -> list[Slot]:
-    """Where and how each run of a pack is computed."""
+    """For each run of a pack, where and how it is computed."""
     compiled, size = training.compiled, len(training.configs)
     how, devices = compiled.mapped, compiled.mesh.shape[RUNS]
     return [Slot(size, i, how, devices, TOLERANCE[how]) for i in range(size)]

@@ -1,7 +1,7 @@
-"""The user's files as a run keeps them: copies in ``source/``, which are code.
+"""A run's copies of the user's files in ``source/``, which are code.
 
-Whoever hands over a run folder chooses what is in it. So a copy is executed where the
-user allows it, or has named a file of the very same bytes in this process.
+A run folder from someone else can contain any code. Therefore a copy is executed only
+if the user allows it, or has named a file with identical bytes in this process.
 """
 
 import warnings
@@ -17,15 +17,15 @@ from rnnjax.sweeps.user_files import KINDS, UserFile, is_named, reference, regis
 
 @dataclass(frozen=True)
 class Copy:
-    """The copy of one file in a run.
+    """The copy of one user's file in a run.
 
     Attributes:
         kind: ``cell`` or ``task``.
-        name: of the class in it.
+        name: name of the class in the file.
         original: path of the user's file when the run was made.
-        place: of the copy.
-        digests: SHA-256 of the file and its imports, as `UserFile.digests`, by the
-            manifest of the run.
+        place: path of the copy.
+        digests: SHA-256 of the file and its imports, as in `UserFile.digests`,
+            according to the manifest of the run.
     """
 
     kind: str
@@ -36,25 +36,25 @@ class Copy:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that the copy must have."""
+        """The SHA-256 that the copy must have."""
         return self.digests[self.kind]
 
     @property
     def known_as(self) -> str:
-        """The name of the class here: two versions of a file live side by side."""
+        """The name under which the class is registered; it differs between versions."""
         return f"{self.name}@{self.digest[:8]}"
 
     @property
     def is_named(self) -> bool:
-        """Whether the user named a file of this content in this process."""
+        """Whether the user named a file with this content in this process."""
         return is_named(self.digest)
 
     def refused(self) -> UserError:
-        """What is said where the copy may not be executed."""
+        """The error if the copy may not be executed."""
         return UserError(
             f"the {self.kind} {self.name} of this run is code, '{self.place}', which "
-            "is not executed unless you say so: read it, then give "
-            "open_run(…, run_code=True), or run_code=true to rnnjax probe"
+            "is not executed unless you allow it: read it, then use "
+            "open_run(…, run_code=True), or rnnjax probe … run_code=true"
         )
 
     def use(self) -> None:
@@ -64,8 +64,8 @@ class Copy:
             UserWarning: the user's file has changed since the run.
 
         Raises:
-            UserError: the copy, or a module that it imports, is not what the run was
-                made with.
+            UserError: the copy, or a module that it imports, differs from what the run
+                was made with.
         """
         content = self.place.read_bytes() if self.place.is_file() else b""
         if digest(content) != self.digest:
@@ -75,8 +75,8 @@ class Copy:
             )
         if self.original.is_file() and file_digest(self.original) != self.digest:
             warnings.warn(
-                f"{self.original} has changed since the run; {self.name} is used as it "
-                f"was ({self.place})",
+                f"{self.original} has changed since the run; the run's copy of "
+                f"{self.name} is used ({self.place})",
                 stacklevel=4,
             )
         file = UserFile(self.kind, self.name, self.place, content)
@@ -85,16 +85,16 @@ class Copy:
             module = min(changed).removeprefix(f"{self.kind} imports ")
             raise UserError(
                 f"the {self.kind} {self.name} cannot be used: the module {module} that "
-                "it imports is not what the run was made with; put that back, or train "
+                "it imports is not what the run was made with; restore it, or train "
                 "again"
             )
 
 
 def copies_of(run: RunDir) -> dict[str, Copy]:
-    """The copies of a run by kind, as its configuration and manifest tell of them.
+    """The copies in a run by kind, according to its configuration and manifest.
 
     Raises:
-        UserError: they contradict each other.
+        UserError: configuration and manifest contradict each other.
     """
     paths, known = run.config().get("paths") or {}, run.manifest().digests
     found = {}
@@ -105,8 +105,8 @@ def copies_of(run: RunDir) -> dict[str, Copy]:
         digests = {role: sha for role, sha in known.items() if role.split()[0] == kind}
         if place is None or kind not in digests:
             raise UserError(
-                f"'{run.path}' says that its {kind} is of a file, {paths[kind]}, but "
-                "not of which content"
+                f"the configuration in '{run.path}' says that its {kind} comes from "
+                f"the file {paths[kind]}, but the manifest has no digest of it"
             )
         original, name = place
         found[kind] = Copy(kind, name, Path(original), run.source(kind), digests)

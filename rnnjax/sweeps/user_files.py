@@ -1,6 +1,6 @@
-"""Cells and tasks of the user's own: ``cell=path/file.py:MyCell`` on a command line.
+"""Cells and tasks from users' files: ``cell=path/file.py:MyCell`` on a command line.
 
-The class is registered under its plain name, which stands for it from then on.
+The class is registered under its plain name, which refers to it from then on.
 """
 
 import dataclasses
@@ -25,22 +25,22 @@ KINDS: dict[str, tuple[Registry[Any], type]] = {
     "cell": (CELLS, Cell),
     "task": (TASKS, Task),
 }
-"""Keys that may name a file of the user's: where its classes go, and what they are."""
+"""Keys that may name a user's file, with the registry and base class of its class."""
 
 _REFERENCE = re.compile(r"(?P<path>.+\.py):(?P<name>\w+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class UserFile:
-    """A class that came from a file.
+    """A class from a user's file.
 
     Attributes:
         kind: ``cell`` or ``task``.
-        name: of the class, and in the registry.
-        path: the file, absolute.
-        content: its bytes, as they were executed.
-        imports: name and SHA-256 of each module of the user's own that it imports,
-            known once it was executed.
+        name: name of the class.
+        path: absolute path of the file.
+        content: bytes of the file, as they were executed.
+        imports: name and SHA-256 of each of the user's own modules that the file
+            imports; empty until it was executed.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class UserFile:
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the content by kind, and of its imports by ``cell imports NAME``.
+        """SHA-256 of the content, and of each import as ``cell imports NAME``.
 
         >>> UserFile("cell", "Mine", Path("mine.py"), b"", (("gates", "1f"),)).digests
         {'cell': 'e3b0c4...', 'cell imports gates': '1f'}
@@ -61,14 +61,14 @@ class UserFile:
 
     @property
     def reference(self) -> str:
-        """As it can be written on a command line."""
+        """The class as it can be written on a command line."""
         return f"{self.path}:{self.name}"
 
 
 _LOADED: dict[tuple[str, str], UserFile] = {}
 
 _NAMED: set[str] = set()
-"""SHA-256 of the files that the user named in this process."""
+"""SHA-256 digests of the files that the user named in this process."""
 
 
 def reference(value: Any) -> tuple[str, str] | None:
@@ -82,13 +82,13 @@ def reference(value: Any) -> tuple[str, str] | None:
 
 
 def file_of(kind: str, name: str) -> UserFile | None:
-    """The file that a registered cell or task was loaded from; None for our own."""
+    """The file from which a registered cell or task was loaded; None for our own."""
     registry, _ = KINDS[kind]
     return _LOADED.get((kind, name)) if _is_users(registry[name]) else None
 
 
 def is_named(digest: str) -> bool:
-    """Whether the user named a file of this SHA-256 in this process (`load`)."""
+    """Whether the user named a file with this SHA-256 in this process (see `load`)."""
     return digest in _NAMED
 
 
@@ -96,8 +96,8 @@ def load(kind: str, path: str, name: str) -> UserFile:
     """Read and execute a file, and register its class `name` as a cell or task.
 
     Raises:
-        UserError: no such file or class, not a cell or task, an error in the file, or
-            a name that is taken.
+        UserError: the file or class does not exist, is not a cell or task, contains an
+            error, or has a name that is already taken.
     """
     place = user_path(path, f"{kind}={path}:{name}").resolve()
     if not place.is_file():
@@ -112,20 +112,23 @@ def register(file: UserFile, known_as: str | None = None) -> UserFile:
 
     Args:
         file: see `UserFile`.
-        known_as: the name in the registry; None: that of the class.
+        known_as: the name in the registry; None: the name of the class.
 
     Returns:
-        The file with what it imports.
+        The file, with its imports filled in.
 
     Raises:
-        UserError: no such class, not a cell or task, an error in the file, a name that
-            is taken, or an imported file that has changed since it was imported.
+        UserError: the class does not exist, is not a cell or task, or has a name that
+            is already taken; the file contains an error; or an imported file has
+            changed since it was imported.
     """
     kind, name, path = file.kind, file.name, file.path
     registry, base = KINDS[kind]
     known_as = known_as or name
     if known_as in registry and not _is_users(registry[known_as]):
-        raise UserError(f"{path}: a {kind} {name} exists; give yours another name")
+        raise UserError(
+            f"{path}: a {kind} {name} already exists; give yours another name"
+        )
     module = execute_file(path, file.content)
     found = getattr(module, name, None)
     if found is None:

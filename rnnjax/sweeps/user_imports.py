@@ -1,6 +1,6 @@
-"""The user's own modules that a cell or task file imports: part of what was run.
+"""Find the user's own modules that a cell or task file imports, for their digests.
 
-Packages that are installed are not followed; their versions stand in the manifest.
+Installed packages are not followed; the manifest records their versions.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from rnnjax.store.source import imported, parsed
 
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
-"""Folders of what is installed."""
+"""Folders of installed packages."""
 
 _OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
 _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
@@ -33,8 +33,8 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         content: the source of the file.
 
     Returns:
-        Sorted by name; with what these modules import in their turn, be it inside a
-        function.
+        The modules sorted by name, including those that they import in turn, even if
+        inside of functions.
 
     Raises:
         UserError: a module's file has changed since a cell or task imported it, but
@@ -48,7 +48,7 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
         if name in found or spec is None:
             continue
         if package := name.rpartition(".")[0]:
-            waiting.append(package)  # `import a.b` executes a, too
+            waiting.append(package)  # `import a.b` also executes a
         place = _own_source(spec)
         if place is not None:
             source = place.read_bytes()
@@ -58,7 +58,7 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Where a module is, without executing it; None for what is no module."""
+    """Find a module without executing it; None if there is no such module."""
     if name in sys.modules:
         return getattr(sys.modules[name], "__spec__", None)
     parent = name.rpartition(".")[0]
@@ -70,7 +70,7 @@ def _spec(name: str) -> ModuleSpec | None:
 
 
 def _own_source(spec: ModuleSpec) -> Path | None:
-    """The source of a module, unless it is installed or belongs to Python or to us."""
+    """The source of a module, unless it is installed or part of Python or rnnjax."""
     if not spec.has_location or not (spec.origin or "").endswith(".py"):
         return None
     place = Path(spec.origin or "").resolve()
@@ -94,10 +94,11 @@ def _digest(name: str, place: Path, source: bytes) -> str:
 
 
 def _is_older(module: ModuleType, place: Path) -> bool:
-    """Whether a module was imported from an older state of its file.
+    """Whether a module was imported from an older version of its file.
 
-    Python notes the time and the size of the file that it compiles, which an import by
-    this process renews if it may write there. Without such a note: no.
+    Python stores the time and size of a source file in its compiled file, and updates
+    them when it imports a changed source, if it may write there. If that information is
+    missing, the answer is no.
     """
     spec = getattr(module, "__spec__", None)
     cached = Path(getattr(spec, "cached", None) or "")

@@ -1,6 +1,6 @@
-"""Finished runs, computed again from what they stored and compared with it.
+"""Compute finished runs again from their stored configurations, and compare.
 
-How close they have to come is said in `rnnjax.sweeps.promises`.
+How closely they must agree is defined in `rnnjax.sweeps.promises`.
 """
 
 import shutil
@@ -34,19 +34,20 @@ NAME = "again"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out when a run was computed again.
+    """The result of computing a run again.
 
     Attributes:
-        run: its directory.
-        refused: why it could not be computed again; None: it was.
-        damage: a sentence for each of its files that cannot be read.
-        first: the earliest difference of each part that is a failure.
-        promise: what it was held to; bits that are equal need no promise.
+        run: the run directory.
+        refused: why the run could not be computed again; None if it was.
+        damage: a sentence for each file that cannot be read.
+        first: for each part, the earliest difference that is a failure.
+        promise: how closely the run had to agree; `EXACT` if all bits are equal.
         agrees_until: the last recorded step up to which all numbers agree.
-        steps: updates that it made.
-        other_code: whether other numeric code made the record.
-        rows, probed, arrays: of the record: rows of metrics, probed steps, and arrays
-            of parameters and state.
+        steps: number of updates of the run.
+        other_code: whether the record was made by different numeric code.
+        rows: number of rows of metrics in the record.
+        probed: number of probed steps in the record.
+        arrays: number of arrays of parameters and state in the record.
     """
 
     run: RunDir
@@ -63,7 +64,7 @@ class Verdict:
 
     @property
     def outcome(self) -> Literal["equal", "within", "differs", "refused"]:
-        """All bits equal, within the tolerance where promised, neither, or unknown."""
+        """All bits equal; within the promised tolerance; neither; or not computed."""
         if self.refused is not None:
             return "refused"
         if self.damage or self.first:
@@ -74,24 +75,24 @@ class Verdict:
 def verify(
     runs: Sequence[RunDir], run_code: bool = False, progress: Progress | None = None
 ) -> list[Verdict]:
-    """Compute finished runs again, packed into a pool of their own, and compare.
+    """Compute finished runs again, packed, in a temporary pool, and compare.
 
     Args:
-        runs: their directories.
-        run_code: whether cells and tasks of a user's may be executed, from the copies
-            in the run directories.
-        progress: of the launch.
+        runs: the run directories.
+        run_code: whether cells and tasks from users' files may be executed, from the
+            copies in the run directories.
+        progress: reports the progress of the launch.
 
     Raises:
-        UserError: the launch cannot begin. What is wrong with one run alone is said in
-            its verdict.
+        UserError: the launch cannot begin. A problem with a single run is not raised
+            but reported in its verdict.
     """
     jobs: dict[Path, Job] = {}
     refused: dict[Path, str] = {}
     for run in runs:
         try:
             jobs[run.path] = rebuilt(run, run_code)
-        except Exception as error:  # of its data, or of code of the user's
+        except Exception as error:  # raised for its data, or by code of the user
             refused[run.path] = one_line(error)
     with (
         tempfile.TemporaryDirectory(prefix="rnnjax-verify-") as pool,
@@ -109,11 +110,11 @@ def verify(
 
 
 def rebuilt(run: RunDir, run_code: bool) -> Job:
-    """The job that a finished run stored.
+    """The job of a finished run, rebuilt from its stored configuration.
 
     Raises:
-        UserError: it is not finished, needs code or data that is not given, or its
-            record contradicts itself.
+        UserError: the run is not finished, needs code that may not be executed or data
+            that is missing, or its record contradicts itself.
     """
     manifest, tree = run.manifest(), run.config()
     if not manifest.is_finished:
@@ -121,8 +122,8 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
     own = tree.get("paths", {})
     if own and not run_code:
         raise UserError(
-            f"its {' and '.join(own)} would be executed, from the copy in "
-            f"'{run.path}'; --run-code permits that"
+            f"the run's own {' and '.join(own)} in '{run.path}' would be executed; "
+            "--run-code allows that"
         )
     opened = Run(run, run_code)
     config = opened.config
@@ -137,17 +138,17 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
 
 
 def _unlike(manifest: Manifest) -> str:
-    """Why a configuration does not have the identity of its run."""
+    """Why a configuration does not yield the recorded run id."""
     then, here = manifest.environment, numerics()
     if then.x64 != here["x64"]:
         precision = "double" if then.x64 else "single"
         value = "1" if then.x64 else "0"
         return f"it was made in {precision} precision; set JAX_ENABLE_X64={value}"
     if then.prng not in (None, here["prng"]):
-        return f"it was made with JAX_DEFAULT_PRNG_IMPL={then.prng}; set that"
+        return f"it was made with JAX_DEFAULT_PRNG_IMPL={then.prng}; set this variable"
     return (
-        "its configuration, code and data are not those of its identity "
-        f"{manifest.identity}, or JAX draws random numbers in another way"
+        "its configuration, code and data do not match its run id "
+        f"{manifest.identity}, or JAX draws random numbers differently"
     )
 
 
@@ -161,12 +162,12 @@ def _judged(run: RunDir, again: RunDir) -> Verdict:
         return Verdict(run, f"computing it again failed: {here.error}")
     wanted = files_of(run)
     stored, unread = recorded(run, wanted)
-    # Whether a state is kept is no part of the configuration; the other files are.
+    # Only the configuration decides which files a run has, except for the state.
     fresh, _ = recorded(again, files_of(again) - ({STATE} - wanted) - unread.keys())
     other_code = then.source_digest != here.source_digest
     held_to = promise(then, here)
     found = differences(stored, fresh, held_to.updates)
-    if other_code:  # a new quantity is no change
+    if other_code:  # a quantity that is new in this code is not a difference
         found = [one for one in found if one.place in stored]
     return Verdict(
         run,
@@ -197,12 +198,12 @@ def _first_failures(
 
 
 def _agreement(stored: Numbers, found: Sequence[Difference], held_to: Promise) -> int:
-    """The last recorded step before the first difference that is not allowed."""
+    """The last recorded step before the first difference beyond the tolerance."""
     apart = [one.place.step for one in found if not held_to.allows(one)]
     steps = {place.step for place in stored if place.part in ("metrics", "probes")}
     return max((step for step in steps if step < min(apart, default=inf)), default=0)
 
 
 def _count(numbers: Numbers, part: str, name: str | None = None) -> int:
-    """How many arrays a part holds, or how many of one name."""
+    """Number of arrays in a part, or of those with one name."""
     return sum(place.part == part and name in (None, place.name) for place in numbers)

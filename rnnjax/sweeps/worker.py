@@ -1,4 +1,4 @@
-"""The work of a launch on this machine: packs one after the other, runs sealed."""
+"""The work of one process of a launch: compute packs one by one and seal the runs."""
 
 import dataclasses
 import time
@@ -36,7 +36,7 @@ from rnnjax.training.saving import Saving
 
 
 WAIT_SECONDS = 1.0
-"""Between two looks at runs that another process works on."""
+"""Pause between checks of runs that another process is working on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Worker:
     Attributes:
         settings: pool, capacity, checkpoints.
         group: the name of the sweep.
-        progress: told of every advance.
-        programs: compiled ones by signature, devices and places on each.
-        copies: of the runs, if they ask for any; what fails is kept there, not told.
+        progress: notified of every advance.
+        programs: compiled programs, by signature, devices, and places per device.
+        copies: makes W&B copies of the runs, if requested; it collects failures, which
+            are not reported here.
     """
 
     settings: LaunchSettings
@@ -61,22 +62,22 @@ class Worker:
 
     @cached_property
     def pool(self) -> Pool:
-        """Where the runs go."""
+        """The pool for the runs."""
         return Pool(Path(self.settings.out))
 
     @cached_property
     def mesh(self) -> Mesh:
-        """The devices that packs are spread over."""
+        """The devices over which packs are spread."""
         return run_mesh(self.settings.pack.devices)
 
     @cached_property
     def slots(self) -> Slots:
-        """How large packs are."""
+        """The sizes of packs."""
         return Slots(self.mesh, self.settings.pack)
 
     @cached_property
     def environment(self) -> Environment:
-        """Collected once: the state of a checkout takes a while."""
+        """The environment, collected once because reading the state of git is slow."""
         return environment()
 
     @property
@@ -89,12 +90,13 @@ class Worker:
     def compute(
         self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
     ) -> int:
-        """Run the unfinished of the planned runs, packed; counts failures.
+        """Compute the unfinished runs in packs; returns the number that failed.
 
         Args:
-            jobs: all runs that may share a pack with them.
-            rows: what the pool holds, by identity.
-            unfinished: identities of those that are to be computed.
+            jobs: all runs of the launch, including finished ones that a checkpoint of
+                an interrupted pack may contain.
+            rows: the rows of the pool, by run id.
+            unfinished: ids of the runs to compute.
         """
         packs = self.packs(jobs, rows, unfinished)
         return self.compute_packs(packs, unfinished, len(jobs) - len(unfinished))
@@ -102,27 +104,28 @@ class Worker:
     def packs(
         self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
     ) -> list[JobPack]:
-        """The packs that `compute` would run."""
+        """The packs that `compute` runs."""
         started = with_starts(self.pool, jobs, rows, unfinished)
         return make_packs(started, unfinished, self.pool.path, self.slots)
 
     def compute_packs(
         self, packs: Sequence[JobPack], unfinished: Set[str], there: int
     ) -> int:
-        """Run packs, except for what another process of this pool is working on.
+        """Compute packs; returns the number of runs that failed.
 
-        What that one leaves undone is computed here, once its lease is given up.
+        Runs that another process of this pool is working on are skipped at first. If
+        that process gives up its lease without finishing a run, it is computed here.
 
         Args:
-            packs: of `packs`.
-            unfinished: identities of those of their runs that are to be computed.
-            there: how many others need no work, for the progress.
+            packs: as made by `packs`.
+            unfinished: ids of the runs to compute.
+            there: number of other runs that need no work, to be shown.
         """
         self.progress.begin([_size(pack) for pack in packs], there)
         if not packs:
             return 0
         failed, waiting = 0, ""
-        # Not left through its context, which would wait for what it compiles.
+        # No `with`, because that would wait until running compilations end.
         workers = ThreadPoolExecutor(AHEAD)
         with Leases(self.pool.path) as leases, closing(leases.close), self.progress:
             make_ready = partial(self._make_ready, leases)
@@ -145,7 +148,11 @@ class Worker:
         return failed
 
     def _wait(self, packs: Sequence[JobPack], leases: Leases, said: str) -> str:
-        """Say whose runs are waited for, if it was not said yet, and wait a while."""
+        """Wait a while; before, say whose runs we wait for, unless that was just said.
+
+        Returns:
+            The message that was said last.
+        """
         runs = [identity for pack in packs for identity in pack.identities]
         holders = sorted(set(filter(None, map(leases.holder, runs))))
         text = f"waiting for {count(len(runs), 'run')} of {', '.join(holders)}"
@@ -161,14 +168,17 @@ class Worker:
         leases: Leases,
         elsewhere: list[JobPack],
     ) -> Iterator[JobPack]:
-        """Packs of those runs that no other process works on; the rest is collected."""
+        """Packs of the runs on which this process gets a lease, except finished ones.
+
+        Packs of the runs that other processes hold are appended to `elsewhere`.
+        """
         for pack in packs:
             wanted = [one for one in pack.members if one.identity in unfinished]
             taken = [one for one in wanted if leases.take(one.identity)]
             there = self._there(taken)
             left = [one for one in taken if one.identity not in there]
             for one in taken:
-                if one not in left:  # made by another process meanwhile
+                if one not in left:  # finished by another process in the meantime
                     leases.release(one.identity)
                     self.progress.advance(one.schedule.steps, 1)
             if len(taken) < len(wanted):
@@ -180,9 +190,9 @@ class Worker:
                 yield pack_of(left, self.pool.path)
 
     def _there(self, jobs: Sequence[Job]) -> set[str]:
-        """Identities of what the pool holds by now, made by this code and whole.
+        """Ids of the jobs that the pool now holds undamaged, made by the present code.
 
-        Another process may have made a run under another name.
+        Another process may have made a run in a directory with another name.
         """
         places = self.pool.places()
         rows: dict[str, Row] = {}
@@ -192,7 +202,7 @@ class Worker:
                 if run.has(MANIFEST) and not damage(run):
                     row = row_of(run)
                     if row.identity != one.identity:
-                        continue  # of another run that was moved there
+                        continue  # another run was moved to this place
                     if row.is_finished or one.identity not in rows:
                         rows[one.identity] = row
         good, _ = held(rows, jobs)
@@ -214,7 +224,7 @@ class Worker:
         start = continued(self.pool, pack)
         try:
             training = PackTraining(compiled, configs, saving, start)
-        except Damaged as error:  # it begins again from its start
+        except Damaged as error:  # the pack starts again without its checkpoint
             folder, pool = pack.checkpoint.folder, self.pool.path
             self.progress.warn(set_aside(folder, pool, str(error)))
             training = PackTraining(compiled, configs, saving, start)

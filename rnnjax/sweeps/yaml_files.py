@@ -1,4 +1,4 @@
-"""YAML files of the user's, read without harm: aliases can make little text endless."""
+"""Read users' YAML files safely: with aliases, a short text can expand without end."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,20 @@ from rnnjax.paths import read_file
 
 
 MOST_NODES = 100_000
-"""Of a file once its aliases are written out; a configuration has some hundred."""
+"""Most values in a file with its aliases expanded; normal files have some hundred."""
 
 DEEPEST = 50
-"""Collections inside of each other."""
+"""Most levels of nested collections."""
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(file: Path) -> tuple[str, Any]:
-    """The text of a file, and the plain values that it holds.
+    """The text of a file, and the plain values in it.
 
     Raises:
-        UserError: it cannot be read, is not YAML in UTF-8, or expands to too much.
+        UserError: the file cannot be read, is not YAML in UTF-8, or is too large once
+            its aliases are expanded.
     """
     content = _content(file)
     try:
@@ -34,16 +35,17 @@ def read_yaml(file: Path) -> tuple[str, Any]:
 
 
 def check_yaml(file: Path) -> None:
-    """Refuse a file that must not even be opened by others; other faults are theirs.
+    """Refuse a file that Hydra cannot open safely; Hydra itself reports other errors.
 
     Raises:
-        UserError: it cannot be read, or expands to too much.
+        UserError: the file cannot be read, or is too large once its aliases are
+            expanded.
     """
     content = _content(file)
     try:
         _check_size(file, content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        return  # whoever chooses the file is told
+        return  # reported if the file is chosen
 
 
 def _content(file: Path) -> bytes:
@@ -57,19 +59,19 @@ def _check_size(file: Path, text: str) -> None:
     try:
         _check_depth(file, text, _Parser)
     except yaml.YAMLError:
-        # libyaml has a limit of its own, met as it looks ahead.
+        # libyaml has its own limit, which it can reach while looking ahead.
         _check_depth(file, text, yaml.SafeLoader)
         raise
     for document in yaml.compose_all(text, Loader=_Parser):
         if document is not None and _size(document, {}) > MOST_NODES:
             raise UserError(
-                f"'{file}' has more than {MOST_NODES:,} values, its aliases written out"
+                f"'{file}' has more than {MOST_NODES:,} values with aliases expanded"
             )
 
 
 def _check_depth(file: Path, text: str, parser: Any) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=parser):  # which does not recur, as others do
+    for event in yaml.parse(text, Loader=parser):  # parsing events is not recursive
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
@@ -77,9 +79,9 @@ def _check_depth(file: Path, text: str, parser: Any) -> None:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """The number of nodes of a tree in which every alias is written out."""
+    """The number of nodes of a tree with all aliases expanded."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # what holds itself is endless
+        known[id(node)] = MOST_NODES + 1  # a node that contains itself is endless
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
         parts = [one for part in inner for one in _parts(part)]
         known[id(node)] = 1 + sum(_size(one, known) for one in parts)
@@ -87,7 +89,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _parts(entry: Any) -> tuple[yaml.Node, ...]:
-    """A node of a list, or key and value of a mapping."""
+    """The node in an entry of a list, or key and value in an entry of a mapping."""
     return entry if isinstance(entry, tuple) else (entry,)
 
 

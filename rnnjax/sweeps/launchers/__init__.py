@@ -1,8 +1,9 @@
 """Launchers: which processes compute the runs of a sweep.
 
-Each takes an `Assignment` and works until every run of it is sealed or failed; it
-returns how many failed. All of them hand runs to `rnnjax.sweeps.worker.Worker`, in this
-process or in others, so a run has the same bits whoever computes it.
+A launcher takes an `Assignment`, works until each of its runs is sealed or has failed,
+and returns the number of failures. All launchers pass runs to
+`rnnjax.sweeps.worker.Worker`, in this process or in others, so a run has the same bits
+whichever launcher computes it.
 """
 
 import importlib
@@ -15,7 +16,7 @@ from rnnjax.sweeps.progress import Progress
 
 
 Launcher = Callable[[Assignment, Progress, Copies], int]
-"""The copies are those to W&B of this process; other processes have their own."""
+"""The argument `Copies` makes the W&B copies of this process; others have their own."""
 
 _MODULES = {
     "packed": "local",
@@ -27,14 +28,14 @@ _MODULES = {
 }
 
 _EXTRAS = {"ray": "ray", "submitit": "slurm"}
-"""Libraries that an installation need not have, and the extra that brings them."""
+"""Optional libraries, with the extra that installs each."""
 
 
 def launcher_of(name: str) -> Launcher:
-    """The launcher of that name.
+    """The launcher called `name`.
 
     Raises:
-        UserError: its library is not installed.
+        UserError: the library that it needs is not installed.
     """
     try:
         module = importlib.import_module(f"{__name__}.{_MODULES[name]}")

@@ -1,4 +1,4 @@
-"""The runs that a process is to compute, and the shares of them for other processes."""
+"""The runs that a process has to compute, and their division among processes."""
 
 import dataclasses
 import os
@@ -19,16 +19,16 @@ from rnnjax.sweeps.worker import Worker
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Runs to compute: plain records, so that it can be pickled.
+    """Runs to compute, made of plain records so that it can be pickled.
 
     Attributes:
-        jobs: all runs of the launch, data digested.
-        rows: what the pool holds of them, and of shorter and longer runs of each, by
-            identity.
-        unfinished: identities of those that are to be computed.
-        settings: of the launch.
+        jobs: all runs of the launch, with the digests of their data.
+        rows: the pool's rows of these runs, and of shorter and longer runs of the same
+            lineages, by run id.
+        unfinished: ids of the runs to compute.
+        settings: settings of the launch.
         group: the name of the sweep.
-        folder: to work in, for relative paths of data.
+        folder: working directory, for relative paths of data.
     """
 
     jobs: tuple[Job, ...]
@@ -40,30 +40,30 @@ class Assignment:
 
     @property
     def left(self) -> list[Job]:
-        """The runs that are to be computed."""
+        """The runs to compute."""
         return [job for job in self.jobs if job.identity in self.unfinished]
 
     @property
     def done(self) -> int:
-        """How many runs need no work."""
+        """Number of runs that need no work."""
         return len(self.jobs) - len(self.unfinished)
 
     @property
     def updates(self) -> int:
-        """Of all runs together."""
+        """Total number of updates of all runs."""
         return sum(job.config.steps for job in self.jobs)
 
     @property
     def size(self) -> PackSize:
-        """Mean updates of a run, and how many runs."""
+        """Mean number of updates per run, and number of runs."""
         return PackSize(self.updates // len(self.jobs), len(self.jobs))
 
     def share(self, members: Iterable[Job], devices: int) -> "Assignment":
-        """Some of the runs, for a process with so many devices of its own."""
+        """The part with these runs, for a process that has `devices` devices."""
         members = tuple(members)
         lineages = {job.lineage for job in members}
         return Assignment(
-            # anew, without what this process has computed of them
+            # new objects, without the properties that this process has cached
             jobs=tuple(dataclasses.replace(job) for job in members),
             rows={k: row for k, row in self.rows.items() if row.lineage in lineages},
             unfinished=frozenset(job.identity for job in members),
@@ -77,18 +77,18 @@ class Assignment:
         )
 
     def shares(self, devices: int) -> list["Assignment"]:
-        """One for each pack that fits a process with so many devices."""
+        """One part per pack, for processes that have `devices` devices each."""
         slots = devices * self.settings.pack.places
         pool = Path(self.settings.out)
         packs = make_packs(self.left, self.unfinished, pool, lambda _: slots)
         return [self.share(pack.members, devices) for pack in packs]
 
     def compute(self) -> int:
-        """Compute a share in another process; how many runs failed.
+        """Compute this part, in another process; returns the number of failed runs.
 
-        The process has to see the pool under the same path. It may be called again,
-        after a part of it was done: what is sealed by then is left alone, and a saved
-        pack resumes.
+        The process has to see the pool under the same path. This may be called again
+        after an interruption: sealed runs are skipped, and a pack resumes from its
+        checkpoint.
         """
         keep_programs()
         use_devices(self.settings.pack.devices or 1)
@@ -101,7 +101,7 @@ class Assignment:
                         "launch began; launch it again"
                     )
         check_loaded(self.jobs)
-        # by this process: its code and precision decide what the runs are
+        # computed in this process: its code and precision decide the run ids
         unfinished = {job.identity for job in self.jobs}
         worker = Worker(self.settings, self.group, Warnings())
         return worker.compute(self.jobs, self.rows, unfinished)

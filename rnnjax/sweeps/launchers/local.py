@@ -1,4 +1,4 @@
-"""Launchers that work in this process."""
+"""Launchers that compute runs in this process."""
 
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.launchers.assignment import Assignment
@@ -7,13 +7,13 @@ from rnnjax.sweeps.worker import Worker
 
 
 def packed(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """Runs of one signature share a program; each pack spreads over the devices."""
+    """Compute packs, each spread over the devices; one program per signature."""
     worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
     return worker.compute(assignment.jobs, assignment.rows, assignment.unfinished)
 
 
 def basic(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """One run after another, in the order of the jobs; programs are shared."""
+    """Compute one run after another, in the order of the jobs; programs are shared."""
     worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
     packs = [
         pack

@@ -1,4 +1,4 @@
-"""A process a run, some at a time, on this machine."""
+"""The launcher ``joblib``: one process per run, several at a time, on this machine."""
 
 import multiprocessing
 import os
@@ -21,14 +21,14 @@ from rnnjax.sweeps.progress import Progress
 
 
 SAVING_SECONDS = interrupts.GRACE_SECONDS - 1.5
-"""For the workers to save in, of the time that an interrupted launch has."""
+"""Time that workers get for saving after an interrupt, within `GRACE_SECONDS`."""
 
 
 def joblib(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """Each run alone in a worker process, ``launcher.workers`` of them at a time.
+    """Compute each run by itself in a worker process, ``launcher.workers`` at a time.
 
-    A worker takes one run after another, each with a program compiled for it. It has
-    one device: the runs share the cores, as the packs of one process do.
+    A worker computes one run after another, and compiles a program for each. It has a
+    single device; the workers share the cores, as the packs of one process do.
     """
     workers = assignment.settings.launcher.workers or os.cpu_count() or 1
     shares = [assignment.share([job], devices=1) for job in assignment.left]
@@ -44,7 +44,7 @@ def joblib(assignment: Assignment, progress: Progress, copies: Copies) -> int:
                 share = tasks[task]
                 try:
                     failed += task.result()
-                except BrokenExecutor:  # without one worker there are none
+                except BrokenExecutor:  # the executor stops if one worker dies
                     ended += len(share.jobs)
                 progress.advance(share.updates, len(share.jobs))
         except BaseException:
@@ -52,14 +52,14 @@ def joblib(assignment: Assignment, progress: Progress, copies: Copies) -> int:
             executor.shutdown(wait=True, kill_workers=True)
             raise
         if ended:
-            said = "a worker process was killed, as happens where memory runs out"
+            said = "a worker process was killed, as happens if memory runs out"
             progress.warn(f"{count(ended, 'run')} failed: {said}")
     return failed + ended
 
 
 @contextmanager
 def _without_folder() -> Iterator[None]:
-    """Workers look for no module in the folder where they are started."""
+    """Keep workers from importing modules from the folder in which they start."""
     name = "PYTHONSAFEPATH"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -73,16 +73,16 @@ def _without_folder() -> Iterator[None]:
 
 
 def _as_completed(tasks: set[Future[int]]) -> Iterator[Future[int]]:
-    """In short waits: a long one would not notice a signal."""
+    """Tasks as they complete; waits are short, as a long one would not see a signal."""
     while tasks:
         done, tasks = wait(tasks, 0.2, FIRST_COMPLETED)
-        if interrupts.noted():  # where Python dropped the exception
+        if interrupts.noted():  # in case Python dropped the KeyboardInterrupt
             raise KeyboardInterrupt
         yield from done
 
 
 def _end(tasks: list[Future[int]]) -> None:
-    """Let the workers save what they are at, and end them."""
+    """Let the workers save their state, then end them."""
     for task in tasks:
         task.cancel()
     for worker in _workers():
@@ -103,14 +103,18 @@ def _workers() -> list[LokyProcess]:
 
 
 def _begin(launch: int) -> None:
-    """In a worker: the launch passes on what a terminal sends to all its processes."""
+    """Set up a worker.
+
+    It ignores SIGINT, which a terminal sends to all processes: the launch passes the
+    interrupt on as SIGTERM.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupts.note)
     threading.Thread(target=_end_with, args=(launch,), daemon=True).start()
 
 
 def _end_with(launch: int) -> None:
-    """End this worker when the process of its launch is gone; it saves before."""
+    """Once the launching process is gone, let this worker save, then end it."""
     while os.getppid() == launch:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Packs as tasks of a Ray cluster, a running one or one of this machine alone."""
+"""The launcher ``ray``: packs as tasks of a running or newly started Ray cluster."""
 
 import ray as engine  # pyright: ignore[reportMissingImports]
 
@@ -9,14 +9,14 @@ from rnnjax.sweeps.progress import Progress
 
 
 RETRIES = 20
-"""How often a task is started again after its node or worker died."""
+"""How often a task is started again if its node or worker dies."""
 
 
 def ray(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """One task for each pack of ``launcher.cpus`` cores.
+    """Run one task per pack, each with ``launcher.cpus`` cores.
 
-    A task whose node dies is started again elsewhere: what it sealed is skipped, what
-    it saved goes on. The pool must be on a file system that all nodes see.
+    A task whose node dies is started again elsewhere: it skips sealed runs and resumes
+    from its checkpoint. The pool must be on a file system that all nodes share.
 
     Raises:
         UserError: there is no cluster at the address.
@@ -29,7 +29,7 @@ def ray(assignment: Assignment, progress: Progress, copies: Copies) -> int:
         except ConnectionError as error:
             reason = str(error).partition(".")[0]
             raise UserError(
-                f"launcher.address={chosen.address}: {reason}; null starts a local one"
+                f"launcher.address={chosen.address}: {reason}; null starts one here"
             ) from None
     try:
         return _carry_out(assignment, progress)
@@ -42,7 +42,7 @@ def _carry_out(assignment: Assignment, progress: Progress) -> int:
     cpus = assignment.settings.launcher.cpus
     shares = assignment.shares(devices=cpus)
     progress.begin([share.size for share in shares], assignment.done)
-    # A worker of its own for each task: JAX keeps the devices that it began with.
+    # Each task needs a new worker, as JAX cannot change the number of devices later.
     options = {"num_cpus": cpus, "max_retries": RETRIES, "max_calls": 1}
     task = engine.remote(**options)(_call)
     waiting = {task.remote(share): share for share in shares}

@@ -1,4 +1,4 @@
-"""Packs as one job array of Slurm, through submitit; or as its local processes."""
+"""Launchers that use submitit: packs as one Slurm job array, or as processes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from rnnjax.sweeps.progress import Progress
 
 
 LOGS = "submitit"
-"""Folder of the pool that holds what submitit writes: pickles and logs."""
+"""Folder in the pool for submitit's files: pickles and logs."""
 
 
 class Requeued:
-    """A share that Slurm may stop: it is queued again, and goes on from its saves."""
+    """A task that Slurm may stop and queue again; it resumes from its checkpoint."""
 
     def __init__(self, share: Assignment) -> None:
         self.share = share
@@ -25,21 +25,21 @@ class Requeued:
         return self.share.compute()
 
     def checkpoint(self) -> Any:
-        """What submitit queues when the time is up or the node is wanted."""
+        """The task that submitit queues again after a timeout or preemption."""
         return submitit.helpers.DelayedSubmission(Requeued(self.share))
 
 
 def submitit_slurm(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """One array over all packs; waits until they are done.
+    """Submit one job array with a task per pack, and wait until all are done.
 
     Raises:
-        UserError: Slurm is not there.
+        UserError: Slurm is not available.
     """
     return _carry_out(assignment, progress, "slurm")
 
 
 def submitit_local(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """A process for each pack, all at once."""
+    """Run one process per pack, all at the same time."""
     return _carry_out(assignment, progress, "local")
 
 
@@ -54,9 +54,7 @@ def _carry_out(assignment: Assignment, progress: Progress, cluster: str) -> int:
         for job, share in zip(jobs, shares, strict=True):
             try:
                 failed += job.result()
-            except (
-                Exception
-            ) as error:  # of submitit's own kinds, or what the job raised
+            except Exception as error:  # from submitit, or raised by the job
                 failed += len(share.jobs)
                 reason = str(error).strip().splitlines()[-1]
                 progress.warn(f"{len(share.jobs)} runs failed: {reason}")
