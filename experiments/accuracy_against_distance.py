@@ -85,7 +85,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def accuracy(results: xr.Dataset, network: str) -> xr.DataArray:
-    """Test accuracy of a network, (distance, seed)."""
+    """Test accuracy of a network, with axes (distance, seed)."""
     return results.accuracy.sel(network=network)
 
 
@@ -96,13 +96,13 @@ def reach(results: xr.Dataset, network: str) -> np.ndarray:
 
 
 def further(results: xr.Dataset, names: list[str], behind: str) -> Estimate:
-    """Least ratio of the reach of some networks to that of another one, by seed."""
+    """Smallest ratio of the reach of some networks to that of another, by seed."""
     least = np.min([reach(results, name) for name in names], axis=0)
     return median(least / reach(results, behind))
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """A panel for each family of cells: accuracy of every seed against distance."""
+    """One panel for each family of cells: accuracy of every seed against distance."""
     known = set(results.network.to_numpy())
     distance = results.distance.to_numpy()
     size = Size(1.75, 1.9, gap_x=1.2, left=0.6, right=1.15, top=0.3, bottom=0.45)
@@ -133,7 +133,7 @@ def draw(results: xr.Dataset) -> Drawn:
 
 
 def _far(results: xr.Dataset, names: list[str]) -> Any:
-    """Which runs of some networks solve the largest distance."""
+    """Which runs of some networks solve the task at the largest distance."""
     last = results.accuracy.sel(network=names).isel(distance=-1)
     return last >= SOLVED
 

@@ -55,7 +55,7 @@ PAPER = Settings(
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Held-out mean squared error of every network while it learns."""
+    """Held-out mean squared error of every network during training."""
     return learning_curves(
         pool,
         {str(T): ("task=adding", f"task.length={T}") for T in settings.lengths},
@@ -76,13 +76,13 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def of(results: xr.Dataset, length: int, network: str) -> xr.DataArray:
-    """Curves (seed, step) of a network with the paper's rate, in baselines."""
+    """Curves (seed, step) of a network with the paper's rate, over the baseline."""
     here = results.sel(task=str(length))
     return here.loss.sel(network=network, rate=RATE) / here.baseline
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Curves with the paper's rate, and with the best of the rates."""
+    """Curves with the paper's rate, and with the best rate of each network."""
     shown = rate_panels(results, RATE, "T", top=1.5)
     return draw_learning(shown, "mean squared error, held out")
 
@@ -91,7 +91,7 @@ LEARNERS = {"IRNN": "IRNN", "LSTM": "LSTM", "unitary": "unitary network"}
 
 
 def claims_at(length: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
-    """What is claimed of one length."""
+    """The claims for one length."""
     at = f"at T = {length}"
     return (
         Claim(
@@ -122,7 +122,7 @@ def claims_at(length: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
 
 
 def _solved(length: int, network: str):
-    """Share of the seeds that end below half the baseline."""
+    """Share of the seeds whose final loss is below half the baseline."""
     return lambda results: share(final_loss(of(results, length, network)) < 0.5)
 
 

@@ -40,7 +40,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Held-out losses while LSTMs learn, and time scales of a chrono start."""
+    """Held-out losses of LSTMs during training, and time scales of chrono biases."""
     tasks = {"adding": ("task=adding", f"task.length={settings.adding}")}
     if settings.copy:
         tasks["copy"] = ("task=copy", f"task.delay={settings.copy}")
@@ -78,17 +78,17 @@ def _time_scales(*overrides: str) -> np.ndarray:
 
 
 def to_goal(results: xr.Dataset, network: str) -> np.ndarray:
-    """Updates to half the baseline of the adding problem, of each seed."""
+    """Updates until half the baseline of the adding problem, for each seed."""
     loss = results.loss.isel(rate=0).sel(task="adding", network=network)
     return updates_to(loss, SOLVED).to_numpy()
 
 
 def faster(slow: str, fast: str):
-    """Ratio of the updates to half the baseline, by seed.
+    """Ratio of the updates until half the baseline, by seed.
 
-    A run that does not get there counts as the budget where it is the slower one, which
-    makes the ratio a lower bound; where it is the faster one the ratio is 0, and NaN
-    where neither gets there.
+    A run that does not get there counts with its whole budget if it is the slower one,
+    which makes the ratio a lower bound. If it should have been the faster one the ratio
+    is 0, and if neither gets there it is NaN.
     """
 
     def ratio(results: xr.Dataset) -> Estimate:
@@ -101,7 +101,10 @@ def faster(slow: str, fast: str):
 
 
 def left_behind(results: xr.Dataset) -> Estimate:
-    """Loss with bias 1 where chrono first halves its own, by seed, in baselines."""
+    """Loss with bias 1 when the chrono network first is below half the baseline.
+
+    By seed, relative to the baseline.
+    """
     loss = results.loss.isel(rate=0).sel(task="copy")
     loss = loss / results.baseline.sel(task="copy")
     first = updates_to(loss.sel(network="chrono"), 0.5).to_numpy()

@@ -95,7 +95,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def _at(b: np.ndarray, spread: np.ndarray, jump: np.ndarray) -> np.ndarray:
-    """Slope of the secant over the window at each b of the grid; 0 at its end."""
+    """Slope of the secant over the window at each b of the grid; 0 at its upper end."""
     places = np.searchsorted(spread, b - 1e-9)
     known = places < len(jump)
     inside = jump[np.where(known, places, 0)]
@@ -122,9 +122,9 @@ def steepness(results: xr.Dataset) -> float:
 
 
 def largest_wall(results: xr.Dataset) -> float:
-    """Share of the points with a jump above 0.3 that hang together in one piece.
+    """Share of the points with a jump above 0.3 that form one connected piece.
 
-    Where the jump itself is close to 0.3, single points come and go with the grid.
+    Where the jump itself is close to 0.3, isolated points depend on the grid.
     """
     steep = results.wall.to_numpy().astype(bool)
     pieces: Any
@@ -134,7 +134,7 @@ def largest_wall(results: xr.Dataset) -> float:
 
 
 def steps_inside(results: xr.Dataset, clipped: int) -> int:
-    """Updates after which the descent has not yet left the box."""
+    """Number of updates before the descent leaves the box."""
     path = results.path.sel(clipped=clipped).to_numpy()[1:]
     inside = np.all(
         [
@@ -147,13 +147,13 @@ def steps_inside(results: xr.Dataset, clipped: int) -> int:
 
 
 def gain(results: xr.Dataset) -> float:
-    """Error after the clipped descent less that at its start."""
+    """Error after the clipped descent minus that at its start."""
     errors = results.path.sel(clipped=1, axis="error")
     return float(errors[-1] - errors[0])
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """The surface with both descents, and how steep it is, seen from above."""
+    """The surface with both descents, and its steepness as a map."""
     w, b, value = (results[name].to_numpy() for name in ("w", "b", "error"))
     free, clipped = results.path.to_numpy()
     away = np.linalg.norm(free[1, :2] - free[0, :2])
@@ -203,7 +203,7 @@ def draw(results: xr.Dataset) -> Drawn:
 
 
 def _steepest(results: xr.Dataset) -> np.ndarray:
-    """Norm of the gradient, or the secant over the window where that is larger."""
+    """Norm of the gradient, or slope of the secant over the window if it is larger."""
     slope = results.gradient.to_numpy()
     return np.maximum(slope, results.secant.to_numpy())
 
@@ -241,7 +241,7 @@ def _surface(solid: Any, w: np.ndarray, b: np.ndarray, value: np.ndarray) -> Non
 
 
 def _to_the_edge(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Where the way from `start` to `end` leaves the box, or `end` if it does not."""
+    """Where the path from `start` to `end` leaves the box, or `end` if it does not."""
     part = 1.0
     for here, there, (low, high) in zip(start, end, (W_RANGE, B_RANGE), strict=True):
         if there > high:

@@ -72,7 +72,7 @@ class OneHotCopy(Copy):
     """Copying memory whose symbols enter as one-hot vectors, as in the paper."""
 
     def spec(self, data: Data) -> TaskSpec:
-        """As of copying, with vectors for inputs."""
+        """As in the copying task, but with vector inputs."""
         spec = super().spec(data)
         return dataclasses.replace(spec, vocabulary=None, input_size=SYMBOLS + 2)
 
@@ -84,7 +84,7 @@ class OneHotCopy(Copy):
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Held-out cross-entropy of every network while it learns."""
+    """Held-out cross-entropy of every network during training."""
     task = f"task={__file__}:OneHotCopy" if settings.one_hot else "task=copy"
     return learning_curves(
         pool,
@@ -106,18 +106,18 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def of(results: xr.Dataset, delay: int, network: str) -> xr.DataArray:
-    """Curves (seed, step) with the paper's rate, in baselines."""
+    """Curves (seed, step) with the paper's rate, relative to the baseline."""
     here = results.sel(task=str(delay))
     return here.loss.sel(network=network, rate=RATE) / here.baseline
 
 
 def final(results: xr.Dataset, delay: int, network: str) -> np.ndarray:
-    """Final loss of each seed, in baselines."""
+    """Final loss of each seed, relative to the baseline."""
     return final_loss(of(results, delay, network)).to_numpy()
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Curves with the paper's rate, and with the best of the rates."""
+    """Curves with the paper's rate, and with the best rate of each network."""
     return draw_learning(rate_panels(results, RATE, "T", top=1.5), "cross-entropy")
 
 
@@ -129,7 +129,7 @@ NEAR = {"quick": (0.9, "2000"), "paper": (0.8, "10 000")}
 
 
 def claims_at(delay: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
-    """What is claimed of one delay."""
+    """The claims for one delay."""
     at = f"at T = {delay}"
     return (
         Claim(

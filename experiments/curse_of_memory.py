@@ -37,14 +37,17 @@ def second_moment(memory, rho):
 
 
 def sensitivity(memory, rho):
-    """E|dh/dλ|² of the same (Zucchet & Orvieto 2024)."""
+    """E|dh/dλ|² of the same recurrence (Zucchet & Orvieto 2024)."""
     grown = (1 + memory**2) * (1 - memory**2 * rho**2)
     grown += 2 * (1 - memory**2) * memory * rho
     return grown / ((1 - memory**2) ** 3 * (1 - memory * rho) ** 2)
 
 
 def normalised(memory):
-    """λ = exp(−e^ν) and γ = √(1 − λ²), held: what turns |dh/dλ|² into |d(γh)/dν|²."""
+    """Factor that turns |dh/dλ|² into |d(γh)/dν|².
+
+    λ = exp(−e^ν), and γ = √(1 − λ²) is held fixed.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         inner = np.where(memory > 0, memory * np.log(memory), 0.0)
     return (1 - memory**2) * inner**2
@@ -114,7 +117,7 @@ def off_normal(results: xr.Dataset) -> float:
 
 
 def growth(results: xr.Dataset) -> float:
-    """How much E|dh/dλ|² to white input grows from no memory to the longest."""
+    """Growth of E|dh/dλ|² for white input, from no memory to the longest memory."""
     found = results.tangent.sel(rho=0.0).to_numpy()
     return float(found[-1] / found[0])
 

@@ -122,7 +122,7 @@ def _small(key: Any, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Train with and without flossing first; the same number of updates for both."""
+    """Train with and without prior flossing, with the same number of updates."""
     tasks, seeds = len(settings.tasks), len(settings.seeds)
     total = settings.flossing + settings.updates
     first = _overrides(settings, tasks - 1, True)
@@ -161,7 +161,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 def _overrides(settings: Settings, task: int, floss: bool) -> list[str]:
     delay, xor = settings.tasks[task]
-    # without flossing: the same program, whose penalty ends before it begins
+    # without flossing: the same program, with a penalty that ends before it starts
     first = settings.flossing if floss else 0
     return [
         f"task={__file__}:Delayed",
@@ -209,18 +209,18 @@ def expected(results: xr.Dataset) -> xr.DataArray:
 
 
 def nearer(results: xr.Dataset) -> Estimate:
-    """Mean square of the k leading exponents after flossing over that before, seeds."""
+    """Mean square of the k leading exponents after over before flossing, by seed."""
     square = (results.exponent**2).mean("index")
     return median(square.sel(stage="after flossing") / square.sel(stage="start"))
 
 
 def largest(results: xr.Dataset, stage: str) -> Estimate:
-    """Largest |λ_i| of the k leading ones, of each seed."""
+    """Largest |λ_i| of the k leading exponents, for each seed."""
     return median(np.abs(results.exponent.sel(stage=stage)).max("index"))
 
 
 def gain(results: xr.Dataset) -> Estimate:
-    """Accuracy with flossing less that without, mean over tasks, of each seed."""
+    """Accuracy with minus without flossing, averaged over tasks, for each seed."""
     arms = results.accuracy.mean("task")
     return mean(arms.sel(arm="flossed") - arms.sel(arm="plain"))
 

@@ -86,7 +86,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """log10 of the norms for networks whose slope is known, and for trained ones."""
+    """log10 of the norms for networks of known slope, and for trained networks."""
     known, seeds = calibrate(settings), f"seed={','.join(map(str, settings.seeds))}"
     trained = at_stages(
         pool,
@@ -139,7 +139,7 @@ def _overrides(name: str, settings: Settings) -> list[str]:
 
 
 def _looker(config: RunConfig, sequences: int, at_rest: bool = False):
-    """From parameters of a run's model to log10 of the norms ``(T,)``."""
+    """A function from parameters of a run's model to log10 of the norms ``(T,)``."""
     task, data = build_task(config.task, config.task_options)
     batch = heldout(config.task, config.task_options, "validation", sequences)
     if at_rest:
@@ -166,10 +166,10 @@ def _norms(model: Any, spec: TaskSpec):
 
 
 def calibrate(settings: Settings) -> xr.Dataset:
-    """Norms where theory knows them, relative to the last step, and the theory's.
+    """Norms where theory predicts them, relative to the last step, and predictions.
 
     At rest, h = x = 0: a tanh network with U = gain · orthogonal, a linear orthogonal
-    one, and LSTMs, whose Jacobian there is that of a linear map, see `lstm_at_rest`.
+    network, and LSTMs, whose Jacobian is then constant, see `lstm_at_rest`.
     """
     T = settings.length
     measured, expected, slope = [], [], []
@@ -222,7 +222,7 @@ def lstm_at_rest(params: Any, bias: float, T: int) -> tuple[np.ndarray, float]:
 
 
 def slope_gap(results: xr.Dataset, kind: str) -> float:
-    """Largest gap between a fitted slope and the theory's, nats a step."""
+    """Largest difference between a fitted and a predicted slope, in nats per step."""
     found = []
     for name in results.known.to_numpy():
         if name.startswith(kind):
@@ -239,32 +239,32 @@ def first_norm(results: xr.Dataset, known: str) -> float:
 
 
 def ratio(results: xr.Dataset, network: str, stage: int) -> np.ndarray:
-    """log10 of ‖∂C/∂h_1‖ / ‖∂C/∂h_T‖ of each seed; `stage` counts the stages."""
+    """log10 of ‖∂C/∂h_1‖ / ‖∂C/∂h_T‖ for each seed, at the stage with this index."""
     norm = results.log10_norm.sel(network=network).isel(stage=stage).to_numpy()
     return norm[:, 0] - norm[:, -1]
 
 
 def start_ratio(results: xr.Dataset, network: str) -> np.ndarray:
-    """The same of each untrained network."""
+    """The same for each untrained network."""
     norm = results.start.sel(network=network).to_numpy()
     return norm[:, 0] - norm[:, -1]
 
 
 def lead(results: xr.Dataset, of: Callable[[str], np.ndarray]) -> Estimate:
-    """log10 of the unitary network's ratio less the largest of the others', by seed."""
+    """log10 ratio of the unitary network minus the largest of the others, by seed."""
     others = [str(name) for name in results.network.to_numpy() if name != "unitary"]
     return median(of("unitary") - np.max([of(name) for name in others], axis=0))
 
 
 def early_slopes(results: xr.Dataset, network: str) -> np.ndarray:
-    """Slope at initialisation after 5 lags of each seed, nats a step."""
+    """Slope at initialisation beyond 5 lags, for each seed, in nats per step."""
     norm = results.start.sel(network=network).to_numpy()
     norm = norm[:, :-5] * np.log(10)
     return -(norm[:, -1] - norm[:, 0]) / (norm.shape[1] - 1)
 
 
 def trained_ratio(results: xr.Dataset) -> Estimate:
-    """log10 ratio of the LSTMs, bias 1, that have learned the task."""
+    """log10 ratio of those LSTMs with bias 1 that have learned the task."""
     done = results.error.sel(network="LSTM, bias 1").to_numpy() < 0.01
     return median(ratio(results, "LSTM, bias 1", -1)[done])
 
@@ -279,7 +279,7 @@ PLOTTED = "norm that is plotted"
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Curves that theory knows, then every network at each stage."""
+    """Curves with theoretical predictions, then every network at each stage."""
     T = results.sizes["time"]
     stages = results.stage.to_numpy()
     lines = palette([str(name) for name in results.network.to_numpy()])

@@ -57,7 +57,10 @@ def states(weight: jax.Array, inputs: jax.Array) -> jax.Array:
 @partial(jax.jit, static_argnums=(4, 5))
 @partial(jax.vmap, in_axes=(0, 0, 0, 0, None, None, None))
 def trial(key, length, weight, noise, longest: int, updates: int, rate):
-    """Train one unit and its inputs online; share right and log10 |∂y_T/∂y_L| after."""
+    """Train one unit and its inputs online.
+
+    Returns accuracy, log10 |∂y_T/∂y_L| and the weight after training.
+    """
     goals = jnp.array([GOAL, -GOAL])
     own = jax.random.uniform(key, (2, LEARNED), minval=-START, maxval=START)
 
@@ -172,14 +175,14 @@ def latched(results: xr.Dataset) -> Estimate:
 
 
 def on_grid(results: xr.Dataset, where) -> Estimate:
-    """Share of converged trials over a part of the grid."""
+    """Share of converged trials in a part of the grid."""
     first, noise = xr.broadcast(results["first"], results.noise)
     chosen = where(first, noise).transpose("first", "noise").to_numpy()
     return share((results.grid_right >= SOLVED).to_numpy()[chosen])
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Success against T, its map over weight and noise, and the latch's gradient."""
+    """Success against T, as a map over weight and noise, and the latch's gradient."""
     length = results.length.to_numpy()
     blue, orange = SERIES[0][0], SERIES[1][0]
     size = Size(2.15, 2.1, gap_x=0.65, left=0.62, right=0.65, top=0.3, bottom=0.45)

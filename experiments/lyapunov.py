@@ -103,7 +103,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def _draw(units: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """J with entries N(0, 1/N), a first state and a last cotangent."""
+    """J with entries N(0, 1/N), an initial state and a final cotangent."""
     random = np.random.default_rng(seed)
     matrix = random.standard_normal((units, units)) / np.sqrt(units)
     return matrix, *random.standard_normal((2, 1, units))
@@ -140,14 +140,15 @@ def off_slope(results: xr.Dataset) -> float:
 
 
 def at(results: xr.Dataset, gain: float) -> np.ndarray:
-    """λ_1 of all seeds at a gain."""
+    """λ_1 of all seeds at one gain."""
     return results.exponent.sel(gain=gain).to_numpy()
 
 
 def collapse(results: xr.Dataset) -> Estimate:
-    """Largest root mean square difference between spectra of consecutive sizes, each
-    the mean over the seeds; the interval by leaving out one seed after the other
-    (jackknife)."""
+    """Largest root mean square difference between spectra of consecutive sizes.
+
+    Spectra are averaged over the seeds; the interval is from the jackknife over seeds.
+    """
     spectra, sizes = results.spectrum.to_numpy(), results["size"].to_numpy()
     place = np.linspace(*MIDDLE, 50)
 
@@ -168,7 +169,7 @@ def collapse(results: xr.Dataset) -> Estimate:
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """λ_1 with the slope of the gradient on it, one against the other, and spectra."""
+    """λ_1 and the slope of the gradient against the gain, their comparison, spectra."""
     gains = results.gain.to_numpy()
     blue, orange = SERIES[0][0], SERIES[1][0]
     size = Size(2.15, 2.0, gap_x=0.62, left=0.62, right=0.15, top=0.3, bottom=0.45)

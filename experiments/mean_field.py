@@ -123,7 +123,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def _network(network: str, gain: float, matrices: np.ndarray) -> tuple[Cell, Any]:
-    """A cell whose input passes through the identity, and its parameters."""
+    """A cell with the identity as its input matrix, and its parameters."""
     n = matrices.shape[-1]
     eye, zero = jnp.eye(n), jnp.zeros(n)
     kernel = jnp.float32(gain * matrices)
@@ -147,8 +147,7 @@ def off(results: xr.Dataset, *networks: str) -> float:
 
 
 def widths(results: xr.Dataset, network: str, length: int = 100) -> np.ndarray:
-    """Length of {σ_w : |slope| · T < ln 10} on the axis, of each seed, by linear
-    interpolation."""
+    """Width of {σ_w : |slope| · T < ln 10} for each seed, by linear interpolation."""
     gains = results.gain.to_numpy()
     slopes = results.slope.sel(network=network).transpose("seed", "gain").to_numpy()
     fine = np.linspace(gains[0], gains[-1], 4001)
@@ -157,15 +156,20 @@ def widths(results: xr.Dataset, network: str, length: int = 100) -> np.ndarray:
 
 
 def reach(results: xr.Dataset, network: str) -> np.ndarray:
-    """Steps ln 10 / |slope| that cost a factor of 10, at each σ_w ≤ 3 and seed."""
+    """Steps ln 10 / |slope| over which the gradient changes by a factor of 10.
+
+    For each σ_w ≤ 3 and seed.
+    """
     near = results.slope.sel(network=network)
     near = near.sel(gain=results.gain[results.gain <= TRUSTED])
     return np.log(10.0) / np.abs(near.transpose("seed", "gain").to_numpy())
 
 
 def per_bias(results: xr.Dataset) -> Estimate:
-    """How many times as far a gradient reaches with one more unit of gate bias: mean
-    over biases and σ_w of the log, of each seed."""
+    """Factor by which the reach of a gradient grows per unit of gate bias.
+
+    Geometric mean over biases and σ_w, for each seed.
+    """
     logs = np.log([reach(results, name) for name in BIASES])
     return median(np.exp(np.diff(logs, axis=0).mean(axis=(0, 2))))
 
@@ -211,7 +215,7 @@ def draw(results: xr.Dataset) -> Drawn:
 
 
 def _draw_widths(axes: Axes, results: xr.Dataset, colours: dict[str, str]) -> None:
-    """Mean over the seeds, one bar for each length."""
+    """Means over the seeds, one bar for each length."""
     names, span = [NETWORKS[0], *BIASES], float(np.ptp(results.gain.to_numpy()))
     for i, name in enumerate(names):
         for j, length in enumerate(LENGTHS):

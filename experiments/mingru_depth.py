@@ -135,8 +135,10 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def _deviation(settings: Settings, seed: int) -> float:
-    """Largest difference of a state between the associative scan and the loop, from an
-    initial state that is not zero."""
+    """Largest difference between the states of the associative scan and of the loop.
+
+    The initial state is not zero.
+    """
     n = settings.hidden
     keys = jax.random.split(jax.random.key(seed), 3)
     x = jax.random.normal(keys[0], (settings.length, 8, n))
@@ -153,12 +155,12 @@ def _deviation(settings: Settings, seed: int) -> float:
 
 
 def at(results: xr.Dataset, layers: int) -> np.ndarray:
-    """Accuracy of all seeds at a depth."""
+    """Accuracy of all seeds at one depth."""
     return results.accuracy.sel(layers=layers).to_numpy()
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Accuracy against depth, and while training."""
+    """Accuracy against depth, and during training."""
     size = Size(2.4, 1.9, gap_x=0.75, left=0.65, right=0.25, top=0.3, bottom=0.45)
     with style():
         figure, grid = panels(1, 2, size)

@@ -47,7 +47,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """λ_1 and, for every length, what the iteration tells of itself; in float64."""
+    """λ_1 and, for every length, the diagnostics of the iteration; in float64."""
     shape = len(settings.gains), len(settings.seeds)
     drawn = [
         _draw(settings, gain, [seed, place])
@@ -79,8 +79,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 def _draw(
     settings: Settings, gain: float, seed: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """U with entries N(0, g²/n), and what drives the units at every step; each network
-    has a draw of its own."""
+    """U with entries N(0, g²/n) and the drive of the units; drawn for each network."""
     random = np.random.default_rng(seed)
     n = settings.units
     kernel = random.standard_normal((n, n)) * gain / np.sqrt(n)
@@ -106,7 +105,7 @@ def _exponents(kernels: jax.Array, inputs: jax.Array, transient: int) -> jax.Arr
 
 @jax.jit
 def _solve(kernels: jax.Array, inputs: jax.Array) -> dict[str, jax.Array]:
-    """One network after the other: iterations, convergence, deviation, overflows."""
+    """Iterations, convergence, deviation and overflows, for one network at a time."""
     steps = inputs.shape[1]
 
     def one(pair: Any) -> dict[str, jax.Array]:
@@ -133,7 +132,7 @@ def _solve(kernels: jax.Array, inputs: jax.Array) -> dict[str, jax.Array]:
 
 
 def group(results: xr.Dataset, chaotic: bool) -> xr.DataArray:
-    """Which networks are called stable, or chaotic."""
+    """Which networks count as stable, or as chaotic."""
     return results.exponent > CHAOTIC if chaotic else results.exponent < STABLE
 
 
@@ -160,7 +159,7 @@ def steep(results: xr.Dataset) -> Estimate:
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Iterations against λ_1 and against T, and what overflow and rounding do."""
+    """Iterations against λ_1 and against T, and effects of overflow and rounding."""
     exponent, length = results.exponent.to_numpy(), results.length.to_numpy()
     size = Size(2.2, 2.0, gap_x=0.62, left=0.6, right=0.15, top=0.3, bottom=0.45)
     with style():

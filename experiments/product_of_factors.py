@@ -38,7 +38,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """log10 of the products back from the last word, for untrained networks."""
+    """log10 of the products from the last word backwards, for untrained networks."""
     longest = max(settings.lengths)
     kinds = len(settings.lengths), len(NETWORKS), len(settings.seeds)
     shape = (*kinds, longest, settings.examples)
@@ -88,7 +88,7 @@ def _sentence(length: int) -> list[str]:
 
 
 def _changed(params: Any, network: str) -> Any:
-    """U times 4; centred: z = 0 at h = 1/2, where it starts, and small inputs."""
+    """U times 4; if centred, also small inputs, and z = 0 at the initial h = 1/2."""
     if not network.startswith("sigmoid_4"):
         return params
     params = jax.tree.map(jnp.asarray, dict(params))
@@ -104,7 +104,10 @@ def _changed(params: Any, network: str) -> Any:
 
 
 def first(results: xr.Dataset, network: str, name: str = "both") -> np.ndarray:
-    """log10 of a product at the first of the most words, of each seed and example."""
+    """log10 of a product at the first word of the longest sentence.
+
+    For each seed and example.
+    """
     chosen = results[name].isel(length=-1, time=0).sel(network=network)
     return chosen.transpose("seed", "example").to_numpy()
 
@@ -115,7 +118,7 @@ def split_gap(results: xr.Dataset) -> float:
 
 
 def steps(results: xr.Dataset) -> int:
-    """Factors between the first word and the last of the longest sentence."""
+    """Number of factors between the first and last word of the longest sentence."""
     return int(results.length[-1]) - 1
 
 

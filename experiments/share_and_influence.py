@@ -80,7 +80,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def _looker(config: RunConfig, settings: Settings):
-    """From parameters of a run's model to share and influence, ``(T, B)`` each."""
+    """A function from a run's parameters to share and influence, ``(T, B)`` each."""
     task, data = build_task(config.task, config.task_options)
     spec = task.spec(data)
     model = build_model(config, spec)
@@ -101,30 +101,30 @@ def _looker(config: RunConfig, settings: Settings):
 
 
 def solved(results: xr.Dataset) -> np.ndarray:
-    """Which runs have learned the task (accuracy .95), (variant, seed)."""
+    """Which runs have learned the task (accuracy .95), with axes (variant, seed)."""
     return results.accuracy.to_numpy() >= 0.95
 
 
 def first_share(results: xr.Dataset, stage: str, variant: str) -> np.ndarray:
-    """Median over sentences of the first word's |share|, of each seed."""
+    """Median over sentences of the |share| of the first word, for each seed."""
     words = results.share.sel(stage=stage, variant=variant).isel(time=0)
     return np.abs(words).median("sentence").to_numpy()
 
 
 def decides(results: xr.Dataset) -> np.ndarray:
-    """Share of sentences in which the first word has most influence; solved runs."""
+    """Share of sentences in which the first word has most influence, in solved runs."""
     top = results.influence.sel(stage="trained").argmax("time") == 0
     return top.mean("sentence").to_numpy()[solved(results)]
 
 
 def reach(results: xr.Dataset, variant: str) -> np.ndarray:
-    """Mean influence of the first word over that of the last one, untrained; seeds."""
+    """Mean influence of the first word over that of the last, untrained, by seed."""
     mean = results.influence.sel(stage="untrained", variant=variant).mean("sentence")
     return (mean.isel(time=0) / mean.isel(time=-1)).to_numpy()
 
 
 def gated_lead(results: xr.Dataset) -> np.ndarray:
-    """`reach` of the lesser of LSTM and GRU over that of the sigmoid network."""
+    """The smaller `reach` of LSTM and GRU over that of the sigmoid network."""
     gated = np.minimum(reach(results, "lstm"), reach(results, "gru"))
     return gated / reach(results, "elman_sigmoid")
 

@@ -81,7 +81,7 @@ _NUMBERS = ("mean", "rms", "active", "saturated", "bound")
 
 
 def _active_orthogonal(settings: Settings) -> list[float]:
-    """Fraction of active ReLUs, untrained, where U starts orthogonal."""
+    """Fraction of active ReLUs, untrained, with U initialised orthogonal."""
     jobs = compose_sweep(
         [
             "variant=elman_relu",
@@ -100,7 +100,7 @@ def _activation(config: RunConfig) -> str:
 
 
 def _looker(config: RunConfig, examples: int):
-    """From parameters of a run's model to the summary of its slopes."""
+    """A function from parameters of a run's model to the summary of its slopes."""
     task, data = build_task(config.task, config.task_options)
     model = build_model(config, task.spec(data))
     batch = heldout(config.task, config.task_options, "validation", examples)
@@ -114,17 +114,17 @@ def _looker(config: RunConfig, examples: int):
 
 
 def mean_slopes(results: xr.Dataset, activation: str, stage: str) -> np.ndarray:
-    """Mean slope of each seed's network."""
+    """Mean slope of the network of each seed."""
     return results["mean"].sel(activation=activation, stage=stage).to_numpy()
 
 
 def active(results: xr.Dataset) -> np.ndarray:
-    """Fraction of active ReLUs of each seed, untrained, U starting at the identity."""
+    """Fraction of active ReLUs for each seed, untrained, with U initialised to I."""
     return results.active.sel(activation="relu", stage="untrained").to_numpy()
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """φ′(z) with its bound, and beside it the slopes that were met."""
+    """φ′(z) with its bound, next to the slopes that occur in the networks."""
     z = np.linspace(-5, 5, 1001)
     grey, width, height = "#aab3bf", 7.9, 2.75
     with style():

@@ -37,7 +37,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Held-out losses of two starts on two tasks, with every rate."""
+    """Held-out losses of two initialisations on two tasks, with every rate."""
     cell = f"cell={OWN}:LinearTransition"
     tasks = {"adding": ("task=adding", f"task.length={settings.adding}")}
     if settings.copy:
@@ -68,20 +68,20 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 
 def final(results: xr.Dataset, task: str, network: str) -> np.ndarray:
-    """Final loss of each seed, at the best rate of each network."""
+    """Final loss of each seed, with the best rate of each network."""
     loss = best_rate(results.loss.sel(task=[task])).sel(task=task, network=network)
     return final_loss(loss).to_numpy()
 
 
 def in_baselines(task: str, network: str):
-    """`final` as a part of the baseline."""
+    """`final` relative to the baseline."""
     return lambda results: median(
         final(results, task, network) / float(results.baseline.sel(task=task))
     )
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Learning curves of both tasks, at the best rate of each network."""
+    """Learning curves of both tasks, with the best rate of each network."""
     names = {
         "adding": f"adding, T = {int(results.length)}",
         "copy": f"copying, T = {int(results.delay)}",

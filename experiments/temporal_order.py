@@ -75,7 +75,7 @@ class OneHotOrder(TemporalOrder):
     """Temporal order as in Pascanu's program: six one-hot letters, no start, no end."""
 
     def spec(self, data: Data) -> TaskSpec:
-        """As of temporal order, with vectors for inputs."""
+        """As in the temporal order task, but with vector inputs."""
         spec = super().spec(data)
         return dataclasses.replace(spec, vocabulary=None, input_size=LETTERS)
 
@@ -89,7 +89,7 @@ class OneHotOrder(TemporalOrder):
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Train all, and read accuracy and loss on fresh sequences."""
+    """Train all networks; accuracy and loss on fresh sequences."""
     points = list(
         itertools.product(settings.variants, settings.inits, settings.methods)
     )
@@ -126,9 +126,9 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 def _overrides(settings: Settings, variant: str, init: str, method: str) -> list[str]:
     rate, threshold, weight = VARIANTS[variant]
     activation, std, recurrent = INITS[init]
-    # the initialiser takes a gain: its standard deviation is gain / √inputs
+    # the initialiser has a gain: the standard deviation is gain / √inputs
     gain = std * math.sqrt(LETTERS)
-    # one program for both: a threshold that no gradient reaches clips nothing
+    # one program for both: a threshold that no gradient reaches means no clipping
     limit = 1e30 if method == "SGD" else threshold
     penalty = ["penalty=none"]
     if method == "SGD-CR":
@@ -159,12 +159,12 @@ def _listed(values: tuple[int, ...]) -> str:
 
 
 def solved(results: xr.Dataset) -> xr.DataArray:
-    """Which runs misclassify less than 1 % of fresh sequences."""
+    """Which runs misclassify fewer than 1 % of fresh sequences."""
     return results.accuracy >= SOLVED
 
 
 def better(init: str, method: str, other: str):
-    """Share of successful runs, all lengths and seeds, less another method's."""
+    """Share of successful runs over all lengths and seeds, minus another method's."""
 
     def gain(results: xr.Dataset) -> Estimate:
         runs = solved(results).sel(variant="A", init=init)
@@ -174,8 +174,10 @@ def better(init: str, method: str, other: str):
 
 
 def falls(results: xr.Dataset) -> Estimate:
-    """Starts from which SGD succeeds at the shortest length less those at the longest,
-    by seed, variant A."""
+    """Number of initialisations with which SGD succeeds, shortest minus longest length.
+
+    By seed, for variant A.
+    """
     count = solved(results).sel(rule="SGD", variant="A").sum("init")
     return median(count.isel(length=0) - count.isel(length=-1))
 
@@ -186,7 +188,7 @@ def runs_of(results: xr.Dataset, init: list[str], method: list[str], length: int
 
 
 def draw(results: xr.Dataset) -> Drawn:
-    """Success against length for each start and variant, and losses of all runs."""
+    """Success against length for each initialisation and variant, and all losses."""
     variants, inits = results.variant.to_numpy(), results.init.to_numpy()
     length = results.length.to_numpy()
     size = Size(1.75, 1.45, gap_x=0.3, gap_y=0.55, left=0.75, right=0.12, top=0.32)
@@ -226,7 +228,7 @@ def _success(axes: Any, results: xr.Dataset) -> None:
 
 
 def _losses(axes: Any, results: xr.Dataset) -> None:
-    """Partial credit sits at ln 2, a guess at ln 4."""
+    """Losses of all runs; partial credit corresponds to ln 2, a guess to ln 4."""
     values = results.loss.to_numpy().ravel()
     values = np.clip(np.where(np.isfinite(values), values, 2.0), 0, 2.0)
     axes.hist(values, bins=np.linspace(0, 2.0, 26), color=SERIES[4][0])

@@ -40,7 +40,7 @@ class Settings:
 
 
 def run(settings: Settings, pool: Path) -> xr.Dataset:
-    """Held-out losses while three networks learn to name the previous symbol."""
+    """Held-out losses while three networks learn to report the previous symbol."""
     tasks = {
         f"{kind} {warp}": (
             f"task={OWN}:Warped",
@@ -75,7 +75,7 @@ def final(results: xr.Dataset, kind: str, warp: int, network: str) -> np.ndarray
 
 
 def against(other: str, warp: int):
-    """Loss of the gated network as a part of another's, variable warping, by seed."""
+    """Loss of the gated network over another's, for variable warping, by seed."""
     return lambda results: median(
         final(results, "variable", warp, "gated")
         / final(results, "variable", warp, other)
@@ -83,7 +83,7 @@ def against(other: str, warp: int):
 
 
 def claims_at(warp: int, presets: tuple[str, ...]) -> tuple[Claim, ...]:
-    """What is claimed of one longest stay."""
+    """The claims for one longest stay."""
     return (
         Claim(
             f"variable warping, w = {warp}: the gated network ends below a tenth of "

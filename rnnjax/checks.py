@@ -1,4 +1,4 @@
-"""Checks of a configuration's numbers and choices; the message names the key."""
+"""Checks of numbers and choices in a configuration; messages name the key."""
 
 import math
 
@@ -13,6 +13,6 @@ def check_range(key: str, value: float, low: float, high: float = math.inf) -> N
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise a `UserError` that names the key and the choices unless value is one."""
+    """Raise a `UserError` with the key and the choices unless value is one of them."""
     if value not in choices:
         raise UserError(f"{key}={value} is unknown; {did_you_mean(value, choices)}")

@@ -1,8 +1,8 @@
-"""What a configuration chooses by name: optimizers, schedules, penalties.
+"""The base of things that a configuration selects by name: optimizers, schedules, …
 
-A choice is a frozen dataclass that is registered. Its fields are its keys; those that
-are floats are inputs of the compiled program, so that runs which differ in nothing else
-share one.
+A choice is a registered frozen dataclass. Its fields are its keys in a configuration.
+Float fields are inputs of the compiled program, so that runs that differ only in them
+share one program.
 """
 
 import dataclasses
@@ -14,22 +14,22 @@ from rnnjax.checks import check_range
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Base of all of them."""
+    """Base of optimizers, learning-rate schedules and penalties."""
 
     name: ClassVar[str]
     group: ClassVar[str]
-    """The key of the configuration, with which messages begin."""
+    """The key in the configuration, with which messages start."""
 
     def check(self) -> None:
-        """Raise a `UserError` that names the key of a value out of its range."""
+        """Raise a `UserError` that names the key if a value is out of range."""
 
     def numbers(self) -> dict[str, float | int]:
-        """What are inputs of the compiled program, by field."""
+        """The fields that are inputs of the compiled program, by name."""
         fields = dataclasses.fields(self)
         return {f.name: getattr(self, f.name) for f in fields if f.type is float}
 
     def static(self) -> Self:
-        """Without the `numbers`: what the compiled program depends on."""
+        """A copy with default `numbers`, on which the compiled program depends."""
         fields = {field.name: field for field in dataclasses.fields(self)}
         return dataclasses.replace(
             self, **{name: fields[name].default for name in self.numbers()}

@@ -1,4 +1,4 @@
-"""Clipping of the parameter gradient, the oldest remedy against explosion."""
+"""Clipping of the parameter gradient, the oldest remedy for exploding gradients."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from rnnjax.recurrence.scaled import exponent_of, power_of_two, wide
 
 
 def global_norm(gradient: Any) -> Float[Array, ""]:
-    """‖g‖ over all arrays jointly, finite wherever the norm itself is.
+    """‖g‖ over all arrays jointly, finite whenever the true norm is representable.
 
-    The squares of an exploding gradient overflow long before its norm does, and a
-    clipped step of length 0 would look like a run that stands still. All entries are
-    therefore divided by a power of two first, which changes no other bit.
+    The squares of an exploding gradient overflow long before its norm does, and the
+    clipped step would then have length 0, as if training had stalled. Therefore all
+    entries are first divided by a power of two, which does not affect the mantissas.
     """
     small, e = _near_one(jax.tree.map(wide, gradient))
     return optax.tree.norm(small) * power_of_two(e, jax.tree.leaves(small)[0].dtype)
 
 
 def _near_one(gradient: Any) -> tuple[Any, Int[Array, ""]]:
-    """g · 2^(−e) with its largest entry in [1, 2), and e."""
+    """g · 2^(−e) with the largest entry in [1, 2), and e."""
     tops = [jnp.max(jnp.abs(g)) for g in jax.tree.leaves(gradient)]
     top = jnp.max(jnp.stack(tops))
     limit = jnp.finfo(top.dtype)
@@ -35,8 +35,8 @@ def clip(name: str, threshold: Float[Array, ""], gradient: Any) -> Any:
     """The gradient after clipping.
 
     Args:
-        name: `none`; `norm`, g·min(1, threshold/‖g‖) over all parameters jointly
-            (Pascanu, Mikolov & Bengio 2013, algorithm 1); `value`, each entry
+        name: `none`; `norm`: g·min(1, threshold/‖g‖) over all parameters jointly
+            (Pascanu, Mikolov & Bengio 2013, algorithm 1); `value`: each entry is
             clipped to ±threshold.
         threshold: may be traced.
         gradient: pytree of arrays.
@@ -48,7 +48,7 @@ def clip(name: str, threshold: Float[Array, ""], gradient: Any) -> Any:
     small, e = _near_one(gradient)
     small_norm = optax.tree.norm(small)
     norm = small_norm * power_of_two(e, small_norm.dtype)
-    over = ~(norm <= threshold)  # also where the norm is not a number
+    over = ~(norm <= threshold)  # also true if the norm is NaN
     factor = threshold / jnp.where(over, small_norm, jnp.ones_like(norm))
 
     def one(g: Array, near_one: Array) -> Array:

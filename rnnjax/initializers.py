@@ -1,10 +1,11 @@
-"""Initial values of kernels and biases, one gate at a time.
+"""Initial values of kernels and biases, gate by gate.
 
-An initialiser is a function of a random key, a shape and a dtype, made by a factory
-from its numbers (a gain, a spectral radius), which may be traced arrays: runs that
-differ in them share one compilation. A kernel is stored ``(in, out)`` and applied as
-``v @ kernel``; the kernels of all gates of a cell lie side by side, ``(in, gates·n)``,
-and the biases too, ``(gates·n,)``. Two calls with one key give the same bits.
+An initialiser is a function of a random key, a shape and a dtype. It is made by a
+factory from numbers (a gain, a spectral radius) that may be traced arrays, so that runs
+which differ only in these numbers share one compilation. A kernel is stored as
+``(in, out)`` and applied as ``v @ kernel``; the kernels of all gates of a cell are
+concatenated, ``(in, gates·n)``, and so are the biases, ``(gates·n,)``. Two calls with
+the same key give bitwise identical results.
 """
 
 import dataclasses
@@ -41,11 +42,11 @@ INITIALIZERS: Registry[Callable[..., Initializer]] = Registry("initializer")
 
 
 def make_initializer(name: str, **arguments: Any) -> Initializer:
-    """The initialiser of this name, made with these numbers.
+    """The initialiser with this name and these arguments.
 
     Raises:
-        UserError: an unknown name or argument (the message holds the nearest ones), an
-            argument that is missing or not a number.
+        UserError: an unknown name or argument (the message suggests similar ones), or
+            an argument that is missing or not a number.
 
     >>> make_initializer("orthogonal", gian=2.0)
     Traceback (most recent call last):
@@ -62,20 +63,22 @@ def make_initializer(name: str, **arguments: Any) -> Initializer:
             )
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in arguments:
-            raise UserError(f"initializer {name} needs a value of {key}")
+            raise UserError(f"initializer {name} needs the argument {key}")
     return factory(**arguments)
 
 
 def _scaled(base: Initializer, factor: Number, name: str) -> Initializer:
-    """`base` times `factor`, for matrices ``(in, out)`` alone."""
+    """`base` times `factor`, for matrices ``(in, out)`` only."""
 
     def init(
         key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32, /
     ) -> Array:
-        # More axes would be taken for a convolution, or fused into one matrix.
+        # More axes would be treated as a convolution, or merged into one matrix.
         if len(shape) != 2:
-            raise UserError(f"initializer {name} draws matrices, not shape {shape}")
-        # 16 bits know no decompositions
+            raise UserError(
+                f"initializer {name} is for matrices, but the shape is {shape}"
+            )
+        # there are no decompositions in 16 bits
         wide = wide_type(dtype)
         return (jnp.asarray(factor, wide) * base(key, shape, wide)).astype(dtype)
 
@@ -86,8 +89,8 @@ def _scaled(base: Initializer, factor: Number, name: str) -> Initializer:
 def orthogonal(gain: Number = 1.0) -> Initializer:
     """A random orthogonal matrix times `gain` (Saxe et al. 2014), Haar distributed.
 
-    All singular values are `gain`. Of a matrix that is not square, the shorter side is
-    orthonormal. For several gates see `per_gate`.
+    All singular values are `gain`. If the matrix is not square, the vectors along its
+    shorter side are orthonormal. For several gates see `per_gate`.
     """
     return _scaled(standard.orthogonal(), gain, "orthogonal")
 
@@ -107,13 +110,15 @@ def glorot_uniform(gain: Number = 1.0) -> Initializer:
 
 @INITIALIZERS.register("glorot_normal")
 def glorot_normal(gain: Number = 1.0) -> Initializer:
-    """Variance gain² · 2 / (in + out), a normal cut at 2 standard deviations."""
+    """Variance gain² · 2 / (in + out), normal truncated at 2 standard deviations."""
     return _scaled(standard.glorot_normal(), gain, "glorot_normal")
 
 
 @INITIALIZERS.register("lecun_normal")
 def lecun_normal(gain: Number = 1.0) -> Initializer:
-    """Variance gain² / in, a normal cut at 2 standard deviations (LeCun et al. 1998).
+    """Variance gain² / in, normal truncated at 2 standard deviations.
+
+    LeCun et al. (1998).
 
     The spectral radius of a large square matrix tends to `gain`.
     """
@@ -150,12 +155,12 @@ def zeros() -> Initializer:
 
 @INITIALIZERS.register("sparse")
 def sparse(nonzeros: int = 15, spectral_radius: Number = 0.95) -> Initializer:
-    """Few recurrent weights to each unit, scaled to a spectral radius.
+    """A few recurrent weights into each unit, scaled to a given spectral radius.
 
     Each unit (column) gets `nonzeros` weights N(0, 1) from units drawn without
-    replacement, all of them if there are fewer (Martens 2010; Sutskever et al. 2013;
-    "smart" in Pascanu et al. 2013). The eigenvalues for the scale come from LAPACK:
-    square kernels, on CPU.
+    replacement, or from all units if there are fewer (Martens 2010; Sutskever et al.
+    2013; "smart" in Pascanu et al. 2013). The eigenvalues are computed by LAPACK, hence
+    only for square kernels and on the CPU.
     """
     if isinstance(nonzeros, int) and nonzeros < 1:
         raise UserError(
@@ -164,7 +169,9 @@ def sparse(nonzeros: int = 15, spectral_radius: Number = 0.95) -> Initializer:
 
     def base(key: PRNGKeyArray, shape: Shape, dtype: DTypeLike = jnp.float32) -> Array:
         if shape[0] != shape[1]:
-            raise UserError(f"initializer sparse draws square kernels, not {shape}")
+            raise UserError(
+                f"initializer sparse is for square kernels, but the shape is {shape}"
+            )
         places, weights = jax.random.split(key)
         rows = jnp.broadcast_to(jnp.arange(shape[0])[:, None], shape)
         rank = jax.random.permutation(places, rows, axis=0, independent=True)
@@ -179,10 +186,11 @@ def sparse(nonzeros: int = 15, spectral_radius: Number = 0.95) -> Initializer:
 def chrono(t_max: Number) -> Initializer:
     """Biases log U(1, t_max − 1): memories of 2 to `t_max` steps.
 
-    A gate σ(b) that keeps the state forgets in about 1 + eᵇ steps. LSTM: forget gate
-    b_f = chrono, input gate b_i = −b_f, see `NegativeOf`. GRU: chrono where the gate
-    keeps the old state, its negative where the gate lets the candidate in. `t_max` is
-    at least 2, where all biases are 0, and sensible from 3 on.
+    A gate σ(b) that keeps the state forgets in about 1 + eᵇ steps. For an LSTM, the
+    forget gate has b_f = chrono and the input gate b_i = −b_f, see `NegativeOf`. For a
+    GRU, use chrono if the gate keeps the old state, or its negative if the gate admits
+    the candidate. `t_max` must be at least 2, for which all biases are 0, and is
+    meaningful from 3 on.
 
     Source: Tallec, Ollivier 2018, Can recurrent neural networks warp time?
     """
@@ -199,18 +207,19 @@ def chrono(t_max: Number) -> Initializer:
 
 
 def per_gate(init: Initializer | Sequence[Initializer], gates: int) -> Initializer:
-    """A kernel ``(in, gates · n)`` whose blocks ``(in, n)`` are drawn one by one.
+    """A kernel ``(in, gates · n)`` whose blocks ``(in, n)`` are drawn separately.
 
-    Drawn as one, an orthogonal kernel of 4 gates starts each of them with singular
-    values between 0 and about 0.85 instead of 1: another decay of gradients, which
-    would be taken for a property of the cell.
+    If an orthogonal kernel of 4 gates were drawn as a whole, each gate would start with
+    singular values between 0 and about 0.85 instead of 1. The resulting decay of
+    gradients would be mistaken for a property of the cell.
 
     Args:
-        init: for all gates, or one for each.
-        gates: how many; 1 gives another draw than `init` itself.
+        init: one initialiser for all gates, or one for each.
+        gates: number of gates; 1 also gives a different draw from `init` itself.
 
     Raises:
-        ValueError: as many initialisers as gates are needed, and a shape that divides.
+        ValueError: the number of initialisers is not the number of gates, or the last
+            axis of the shape is not divisible by it.
     """
     inits = [init] * gates if callable(init) else list(init)
     if len(inits) != gates:
@@ -230,17 +239,17 @@ def per_gate(init: Initializer | Sequence[Initializer], gates: int) -> Initializ
 
 @dataclasses.dataclass(frozen=True)
 class NegativeOf:
-    """In `gate_bias`: minus the bias of another gate, unit by unit."""
+    """In `gate_bias`: minus the bias of another gate, for each unit."""
 
     gate: int
 
 
 def gate_bias(gates: Sequence[Number | Initializer | NegativeOf]) -> Initializer:
-    """Biases ``(gates · n,)`` from a number or an initialiser for each gate, in order.
+    """Biases ``(gates · n,)`` from one number or initialiser per gate, in order.
 
     Raises:
-        ValueError: the shape does not divide by the number of gates, or a `NegativeOf`
-            names a gate that is itself one.
+        ValueError: the shape is not divisible by the number of gates, or a `NegativeOf`
+            refers to a gate that is itself a `NegativeOf`.
 
     The chrono initialisation of an LSTM with the gates i, f, g, o:
 
@@ -273,5 +282,5 @@ def gate_bias(gates: Sequence[Number | Initializer | NegativeOf]) -> Initializer
 
 def _width(shape: Shape, gates: int) -> int:
     if shape[-1] % gates:
-        raise ValueError(f"{shape[-1]} units do not divide into {gates} gates")
+        raise ValueError(f"{shape[-1]} units cannot be divided into {gates} gates")
     return shape[-1] // gates

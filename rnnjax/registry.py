@@ -1,6 +1,6 @@
-"""Names to things: how a cell, activation or task is found by its name.
+"""Registries, in which a cell, activation or task is found by its name.
 
-Nothing named in a configuration is imported or executed; it is looked up here.
+Names in a configuration are only looked up here; nothing is imported or executed.
 """
 
 import importlib
@@ -16,7 +16,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, T]):
-    """A mapping that is filled by decorators and explains a missing name.
+    """A mapping that is filled by decorators, with a helpful error for unknown names.
 
     >>> shapes: Registry[type] = Registry("shape")
     >>> @shapes.register("square")
@@ -31,7 +31,7 @@ class Registry(Mapping[str, T]):
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """Decorator that enters a thing under `name`; a name is entered once."""
+        """Decorator that registers an object under `name`; a name can be used once."""
 
         def enter(thing: Entry) -> Entry:
             if name in self._entries:
@@ -42,7 +42,7 @@ class Registry(Mapping[str, T]):
         return enter
 
     def replace(self, name: str, thing: T) -> None:
-        """Enter or overwrite: for a user's own file, which may be loaded twice."""
+        """Register or overwrite; for a user's own file, which may be loaded twice."""
         self._entries[name] = thing
 
     def __getitem__(self, name: str) -> T:
@@ -62,13 +62,13 @@ class Registry(Mapping[str, T]):
 
 
 def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import every module of a package, so that what they register is found.
+    """Import every module of a package, so that their registrations take effect.
 
-    A new cell, task, optimizer or penalty is then one file and no more.
+    This way, adding a cell, task, optimizer or penalty only takes a new file.
 
     Args:
-        package: its name.
-        path: its ``__path__``.
+        package: name of the package.
+        path: ``__path__`` of the package.
     """
     for module in pkgutil.iter_modules(path):
         if not module.ispkg:

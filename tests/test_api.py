@@ -365,7 +365,7 @@ def test_mistakes(tmp_path, monkeypatch):
     ]:
         with pytest.raises(UserError, match=part):
             rnnjax.train(*words)
-    with pytest.raises(UserError, match=r"holds no manifest\.json"):
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
         _ = rnnjax.open_run(tmp_path / "nowhere").config
     with pytest.raises(UserError, match="no folder"):
         rnnjax.results.load(tmp_path / "nowhere")

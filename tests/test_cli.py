@@ -86,7 +86,7 @@ MISTAKES = [
     ("train init=normal", ["init.std needs a value"]),
     ("train cell=lru activation=tanh", ["activation=tanh", "lru"]),
     ("train cell=lru init=identity", ["init=identity", "lru"]),
-    ("train activation=relu cell.activation=tanh", ["activation", "give one of them"]),
+    ("train activation=relu cell.activation=tanh", ["activation", "give only one"]),
     ("train steps=many", ["steps=many", "a whole number"]),
     ("train steps=1.5", ["steps=1.5", "a whole number"]),
     ("train steps=true", ["steps=true", "a whole number"]),

@@ -76,7 +76,7 @@ def test_the_chain_rule_of_a_weight(run, capsys):
     assert main(["probe", f"run={run.path}", "weight=U[0,1]"]) == 0
     text = capsys.readouterr().out
     assert "sum of terms = dL/dU[0, 1]" in text
-    assert "term           value * delta, what the step gives" in text
+    assert "term           value * delta, the contribution of the step" in text
     table = pl.read_csv(run.path / "probe-12" / "chain_rule.csv")
     assert table["term"].sum() == pytest.approx(table["total"][-1])
     assert main(["probe", f"run={run.path}", "weight=W[0,1]"]) == 2

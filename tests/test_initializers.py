@@ -135,7 +135,7 @@ def test_per_gate_takes_one_initializer_for_each() -> None:
     np.testing.assert_array_equal(kernel, [[2, 0, 3, 3], [0, 2, 3, 3]])
     with pytest.raises(ValueError, match="1 initialisers for 2 gates"):
         per_gate([identity()], 2)
-    with pytest.raises(ValueError, match="5 units do not divide into 2 gates"):
+    with pytest.raises(ValueError, match="5 units cannot be divided into 2 gates"):
         init(KEY, (2, 5))
 
 
@@ -209,14 +209,14 @@ def test_gate_bias_draws_each_gate_on_its_own() -> None:
 def test_gate_bias_refuses_what_it_cannot_draw() -> None:
     with pytest.raises(ValueError, match="gate 1 has no bias of its own"):
         gate_bias([NegativeOf(1), NegativeOf(0)])
-    with pytest.raises(ValueError, match="7 units do not divide into 2 gates"):
+    with pytest.raises(ValueError, match="7 units cannot be divided into 2 gates"):
         gate_bias([0.0, 1.0])(KEY, (7,))
 
 
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("shape", [(4,), (2, 4, 4)])
 def test_matrix_initializers_refuse_other_shapes(name: str, shape) -> None:
-    with pytest.raises(UserError, match=f"{name} draws matrices"):
+    with pytest.raises(UserError, match=f"{name} is for matrices"):
         make_initializer(name)(KEY, shape)
 
 
@@ -226,7 +226,7 @@ def test_matrix_initializers_refuse_other_shapes(name: str, shape) -> None:
         ("ortogonal", {}, "unknown initializer 'ortogonal'; did you mean orthogonal"),
         ("orthogonal", {"gian": 1}, "unknown argument of orthogonal 'gian'.*gain"),
         ("orthogonal", {"gain": "big"}, "gain of initializer orthogonal.*'big'"),
-        ("constant", {}, "initializer constant needs a value of value"),
+        ("constant", {}, "initializer constant needs the argument value"),
         (
             "chrono",
             {"t_max": 1},

@@ -459,7 +459,7 @@ def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool):
     assert result.failed == 1
     (warning,) = witness.warnings
     assert warning == (
-        f"1 run failed: '{folder}' is a link, and nothing is written through it"
+        f"1 run failed: '{folder}' is a link; rnnjax does not write through links"
     )
     done = {run.path: run.manifest().status for run in result.runs}
     assert list(done.values()) == ["done", "done"] and folder not in done

@@ -90,7 +90,7 @@ def test_too_many_exponents_are_refused():
     model = SequenceModel(cell, output_size=2, input_size=M)
     x = jnp.zeros((T, 1, M))
     params = model.init(jax.random.key(0), x)["params"]
-    with pytest.raises(UserError, match="exponents=5 is not between 1 and the 4"):
+    with pytest.raises(UserError, match="exponents=5 is not between 1 and 4"):
         flossing(model, params, x, 5)
     with pytest.raises(UserError, match="penalty.exponents needs a value"):
         jobs("penalty=flossing")
@@ -102,7 +102,8 @@ def test_updates_floss_alone_then_both_then_neither():
     flossed = Flossing(2, 0.5, window=4, pretrain_steps=2, stop_step=4)
     config = tiny(penalty=flossed)
     task, data = build_task(config.task, config.task_options)
-    plain = Program(signature(dataclasses.replace(config, penalty=NoPenalty())))
+    without = dataclasses.replace(config, penalty=NoPenalty())
+    plain, plain_hyper = Program(signature(without)), build_hyper(without)
     program, hyper = Program(signature(config)), build_hyper(config)
     params = initial_params(config)
 
@@ -112,7 +113,7 @@ def test_updates_floss_alone_then_both_then_neither():
         penalty = lambda p: flossing(plain.model(hyper), p, batch.inputs[:4, :1], 2)
         return (
             program._gradient(params, hyper, step, data)[2],
-            plain._gradient(params, hyper, step, data)[2],
+            plain._gradient(params, plain_hyper, step, data)[2],
             jax.grad(penalty)(params),
         )
 

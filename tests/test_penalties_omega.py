@@ -160,7 +160,7 @@ def of_walk(cell, weights, moved, walked, adjoint, valid) -> Any:
 
 def test_a_step_without_recurrent_kernels_is_refused():
     drawn = setting(Plain(inputs=0, features=N), jnp.float32)
-    with pytest.raises(UserError, match="Plain multiplies by no recurrent kernel"):
+    with pytest.raises(UserError, match="Plain does not multiply by any recurrent"):
         found(*drawn)
 
 

@@ -399,7 +399,7 @@ def test_an_answer_that_is_not_there():
     with pytest.raises(ValueError, match="0 to 1"):
         chosen_answer(spec, answers, batch, 2)
     values = dataclasses.replace(spec, loss="squared_error")
-    with pytest.raises(ValueError, match="needs classes"):
+    with pytest.raises(ValueError, match="needs a task with classes"):
         chosen_answer(values, answers, batch, "contrast")
 
 

@@ -256,7 +256,7 @@ def test_what_passes_by_every_recurrence():
     with pytest.warns(UserWarning) as warned:
         seen = rnnjax.probe(Beside(), params, x, score, **options)
     said = " ".join(str(one.message) for one in warned)
-    assert "loops over its 6 steps" in said and "passes by every recurrence" in said
+    assert "loops over its 6 steps" in said and "bypasses every measured" in said
     value, whole = jax.value_and_grad(loss)(x, False)
     np.testing.assert_allclose(seen.loss, value, rtol=1e-6)
     past = jax.grad(loss)(x, True)
@@ -322,10 +322,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "pyramid": (outer(lambda x: x[:, ::2]), {}, "'rnn' runs over 3 steps"),
     "examples": (outer(doubled), {}, "of 4 examples"),
     "order": (Alone(), {"time_major": True, "loss": jnp.ravel}, "see time_major"),
-    "two axes": (outer(lambda x: x[:, None]), {}, "inputs of 4 axes"),
+    "two axes": (outer(lambda x: x[:, None]), {}, "inputs with 4 axes"),
     "vmap": (within, {}, "'rnn' is called under vmap"),
     "scan": (looped, {}, "'rnn' is called inside a loop"),
-    "nnx": (merged, {}, "calls no Recurrent and no RNN.*flax.nnx"),
+    "nnx": (merged, {}, "calls neither Recurrent nor flax.linen's RNN.*flax.nnx"),
     "padding": (Alone(show=lambda y: y.mean(1), called=LATE), {}, "seq_lengths"),
     "shape": (Alone(), {"lengths": [6, 6, 6]}, r"shape \(3,\).*2 examples"),
     "beyond": (Alone(), {"lengths": [6, 7]}, "between 0 and 6"),
@@ -334,7 +334,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "loss": (
         Alone(),
         {"loss": jnp.mean},
-        r"loss gives \(\), not one number",
+        r"loss returns shape \(\), not one number",
     ),
     "promise": (Flipped(), {"pointwise": True}, "pointwise=True although"),
 }

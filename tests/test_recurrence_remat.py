@@ -157,5 +157,5 @@ def test_a_size_that_is_none_is_refused(remat: Any) -> None:
 def test_renormalising_in_chunks_knows_no_resets() -> None:
     layer = Recurrent(Elman(inputs=M, features=N), backprop="renormalise", remat=2)
     x, resets = jnp.ones((4, 1, M)), jnp.zeros((4, 1), bool)
-    with pytest.raises(UserError, match="cannot honour resets"):
+    with pytest.raises(UserError, match="does not support resets"):
         jax.eval_shape(layer.init, jax.random.key(0), x, None, resets)

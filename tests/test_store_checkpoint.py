@@ -214,7 +214,7 @@ def test_other_runs_and_other_programs(tmp_path: Path):
 def test_saves_that_are_refused(tmp_path: Path):
     pack = PackCheckpoint(tmp_path / "pack", MEMBERS)
     pack.save(3, state_of(3))
-    with pytest.raises(ValueError, match="save 3 comes after save 3"):
+    with pytest.raises(ValueError, match="cannot save 3 after save 3"):
         pack.save(3, state_of(3))
     with pytest.raises(ValueError, match="file name"):
         pack.save(4, state_of(4), {"a/b": {}})

@@ -246,7 +246,7 @@ def test_what_is_no_lease_stops_nobody_for_ever(tmp_path: Path, kind: str):
     with Leases(tmp_path) as one:
         assert one.take("cd")
     found = examine(tmp_path).findings
-    assert len(found) == 1 and "is no lease" in found[0].text
+    assert len(found) == 1 and "is not a lease" in found[0].text
     repair(tmp_path, found)
     assert examine(tmp_path).findings == ()
     with Leases(tmp_path) as one:

@@ -82,7 +82,7 @@ def test_damage_is_not_moved_out_of_the_pool(pool: Pool, theirs: Path):
     run = pool.runs()[0]
     (run.path / METRICS).write_bytes(b"")
     findings = examine(pool.path).findings
-    assert any("is a link, and repair needs it" in finding.text for finding in findings)
+    assert any("is a link; repair needs" in finding.text for finding in findings)
     with pytest.raises(UserError, match="is a link"):
         repair(pool.path, findings)
     assert contents(theirs) == before

@@ -58,7 +58,7 @@ def test_each_file_of_a_pool(
         assert "Traceback" not in capsys.readouterr().err
     for read in ("manifest", "config", "metrics", "params"):
         if name.startswith(f"run/{read}"):
-            with pytest.raises(UserError, match="holds no|no such|missing|cannot read"):
+            with pytest.raises(UserError, match="has no|no such|missing|cannot read"):
                 getattr(rnnjax.open_run(run), read)
 
 

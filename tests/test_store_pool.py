@@ -199,7 +199,7 @@ def test_a_pool_of_another_format_is_refused(pool: Pool):
         for record in records:
             record["schema"] = 1
         file.write_text("\n".join(map(sealed_json.dumps, records)))
-    with pytest.raises(UserError, match=r"index.jsonl': .* format 1, and .*out="):
+    with pytest.raises(UserError, match=r"index.jsonl': .* format 1, but .*out="):
         pool.rows()
     index.unlink()
     with pytest.raises(
@@ -272,5 +272,5 @@ def test_a_lost_manifest_is_named_where_its_run_is_shown(pool: Pool, damage: str
         file.write_bytes(content[:99])
     else:
         file.write_bytes(content.replace(b"done", b"dome"))
-    with pytest.warns(UserWarning, match="manifest.json' is lost or damaged"):
+    with pytest.warns(UserWarning, match="manifest.json' is missing or damaged"):
         assert len(pool.rows()) == 1

@@ -205,5 +205,5 @@ def test_the_manifest_of_another_run_gives_no_numbers(tmp_path):
     pool = Pool(tmp_path)
     one, other = store_run(pool, seed=0), store_run(pool, seed=1)
     (one.path / "manifest.json").write_bytes(other.manifest_bytes())
-    with pytest.raises(UserError, match=f"{one.path.name}/config.yaml' is not what"):
+    with pytest.raises(UserError, match=f"{one.path.name}/config.yaml' was changed"):
         print(open_run(one.path).results)

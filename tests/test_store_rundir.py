@@ -309,7 +309,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(
 def test_what_a_run_does_not_hold(tmp_path: Path):
     run = begun(tmp_path)
     for read in (run.metrics, run.probes, run.params_bytes):
-        with pytest.raises(UserError, match="holds no"):
+        with pytest.raises(UserError, match="has no"):
             read()
     (run.path / "manifest.json").write_text("torn {")
     with pytest.raises(UserError, match="manifest.json': this is not a manifest"):
@@ -339,7 +339,7 @@ def test_a_file_that_changed_after_the_run_is_not_read(tmp_path: Path, name: str
     flipped = whole[: len(whole) // 2] + turned + whole[len(whole) // 2 + 1 :]
     for content in (whole[: len(whole) // 2], b"", flipped):
         (run.path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name}' is not what the run left"):
+        with pytest.raises(UserError, match=f"{name}' was changed or damaged"):
             readers[name]()
 
 
@@ -374,7 +374,7 @@ def test_an_attempt_harms_no_other_run_that_lies_in_its_place(tmp_path: Path, ho
         place.symlink_to(other.path)
     else:
         shutil.copytree(other.path, place)
-    with pytest.warns(UserWarning, match="is no attempt at this run; moved to"):
+    with pytest.warns(UserWarning, match="is not an attempt at this run; moved to"):
         attempt = again(run)
     finish_second(attempt)
     aside = tmp_path / QUARANTINE / NEXT

@@ -101,7 +101,7 @@ def test_a_sweep(field: str, pool: Pool) -> None:
     for value in (None, 3, {"a": 3}, [[1]]):
         text = sealed_json.sealed({**record, field: value})
         (folder / "sweep.json").write_text(text + "\n")
-        with pytest.raises(UserError, match="is not the record of a sweep"):
+        with pytest.raises(UserError, match="is not a valid sweep record"):
             read_sweep(folder)
 
 
@@ -151,7 +151,7 @@ def test_a_link_that_leads_to_itself(
 def test_a_column_that_is_named_twice(pool: Pool, capsys: pytest.CaptureFixture[str]):
     for by in ("seed,seed", "cell,cell.name", "seed,cell,seed"):
         assert main(["runs", str(pool.path), "--by", by]) == 0
-        assert "1 runs" in capsys.readouterr().out
+        assert "1 run" in capsys.readouterr().out
 
 
 CONFIGS = ("init: 3", "model: {hidden: x}", "optimizer: {lr: []}", "cell: lstm", "a: 1")

@@ -184,7 +184,7 @@ def test_online_without_an_account_asks_nothing(
     import wandb
 
     monkeypatch.setattr(wandb, "login", lambda *, prompt: prompt)
-    with pytest.raises(Unreachable, match="^no account is known"):
+    with pytest.raises(Unreachable, match="^no W&B account is configured"):
         mirror(run, place(run.path.parent, "online"))
 
 

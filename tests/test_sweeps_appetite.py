@@ -166,7 +166,7 @@ def test_what_is_said_is_less_than_what_xla_takes(words):
     sizes = {part.what: part.bytes for part in parts}
     program = Compiled(sign, mesh, 2)
     prepare(program, job.config)
-    trained = "parameters and what training keeps of them", "states over time"
+    trained = "parameters, optimizer state and gradient", "states over time"
     assert sum(sizes[what] for what in trained) < program.memory() * devices
 
 

@@ -36,7 +36,7 @@ def found(tmp_path, *words, **options):
 
 
 def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
-    table, witness = found(tmp_path, RATE, "seed=0,1", trials=3, seed=4)
+    table, witness = found(tmp_path, RATE, "seed=0,1", trials=3, sampler_seed=4)
     assert [pack.runs for pack in witness.packs] == [6]
     assert table.columns == ["lr", "value", "steps", "state", "runs"]
     asked = optuna.samplers.RandomSampler(seed=4)
@@ -51,7 +51,7 @@ def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
         mean = np.mean(own["best_validation_metric"].to_numpy())
         assert math.isclose(row["value"], float(mean)) and row["state"] == "done"
     assert table["value"].is_sorted(descending=True)  # an accuracy
-    again, idle = found(tmp_path, RATE, "seed=0,1", trials=3, seed=4)
+    again, idle = found(tmp_path, RATE, "seed=0,1", trials=3, sampler_seed=4)
     assert again.equals(table) and idle.packs == []
 
 

@@ -64,7 +64,7 @@ def test_text_words_are_of_any_script(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"short\n", "is too short: its shortest part has 0 chars, task.length is 64"),
+        (b"short\n", "is too short: its shortest part has 0 chars, but task.length"),
         (b"x\n\xff" * 99, "line 2: byte 0xff is not UTF-8"),
     ],
 )
@@ -78,8 +78,8 @@ def test_missing_data_folder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RNNJAX_DATA", str(tmp_path))
-    assert "folder text of $RNNJAX_DATA" in message_of(Text())
-    assert "folder mnist of $RNNJAX_DATA" in message_of(Mnist())
+    assert "folder $RNNJAX_DATA/text" in message_of(Text())
+    assert "folder $RNNJAX_DATA/mnist" in message_of(Mnist())
     assert "needs task.path" in message_of(Arrays())
     assert "cannot read" in message_of(Mnist(path=str(tmp_path)))
 
@@ -140,10 +140,10 @@ IMAGES = idx(np.zeros((3, 2, 2), np.uint8))
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"\x1f\x8bnot gzip", "is a broken gzip file"),
-        (gzip.compress(IMAGES, mtime=0)[:-9], "is a broken gzip file"),
-        (IMAGES[:-1], "announces 12 bytes of data and holds 11"),
-        (IMAGES + b"x", "announces 12 bytes of data and holds 13"),
+        (b"\x1f\x8bnot gzip", "is a damaged gzip file"),
+        (gzip.compress(IMAGES, mtime=0)[:-9], "is a damaged gzip file"),
+        (IMAGES[:-1], "announces 12 bytes of data but contains 11"),
+        (IMAGES + b"x", "announces 12 bytes of data but contains 13"),
         (IMAGES[:7], "is not an idx file"),
         (idx(np.zeros(12, np.uint8)), "is not an idx file of bytes with 3 axes"),
         (b"P5 28 28 255 and so on", "is not an idx file"),
@@ -228,7 +228,7 @@ GOOD = {"inputs": np.zeros((9, 4), int), "targets": np.zeros(9, int)}
         ({**GOOD, "inputs": np.zeros((9, 4, 2), int)}, "inputs have shape"),
         ({**GOOD, "inputs": np.zeros(9)}, "inputs have shape"),
         ({**GOOD, "inputs": np.full((9, 4), -1)}, "inputs .* must not be negative"),
-        ({**GOOD, "inputs": np.full((9, 4), np.nan)}, "inputs holds NaN"),
+        ({**GOOD, "inputs": np.full((9, 4), np.nan)}, "inputs contains NaN"),
         ({**GOOD, "inputs": np.full((9, 4), "a")}, "inputs has dtype <U1"),
         ({**GOOD, "targets": np.array([{}] * 9)}, "not a readable .npz"),
         ({**GOOD, "lengths": np.zeros(9, int)}, "lengths must be .* from 1 to 4"),
@@ -250,12 +250,12 @@ def test_bad_npz_files(
     ("name", "content", "message"),
     [
         ("a.csv", "", "is empty"),
-        ("a.csv", "x0,x1,target\n", "a header and no rows"),
+        ("a.csv", "x0,x1,target\n", "a header but no rows"),
         ("a.csv", "x0,x1,label\n1,2,3\n", "'target'; known: label, x0, x1"),
         ("a.csv", "x0,x2,target\n1,2,3\n", "has no column x1"),
         ("a.csv", "target\n1\n", "has no input column"),
         ("a.csv", "x0,target\n1,2\n,3\n", "line 3: column x0 has no value"),
-        ("a.csv", "x0,target\n1,2\none,3\n", "column x0 holds text"),
+        ("a.csv", "x0,target\n1,2\none,3\n", "column x0 contains text"),
         ("a.csv", "x0,target\n1,2,3,4\n", "not a readable .csv"),
         ("a.csv", b"x0,target\n\xff\xfe,2\n", "line 2: byte 0xff is not UTF-8"),
         ("a.npz", "no archive", "not a readable .npz"),

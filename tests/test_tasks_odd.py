@@ -43,7 +43,7 @@ def load(folder: Path, **arrays: np.ndarray) -> dict[str, Any]:
 REFUSED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "token 2^32 + 5": (
         {"inputs": put(TOKENS, (4, 1), 2**32 + 5)},
-        r"inputs holds the id 4294967301 \(example 4, step 1, .*from 0 without gaps",
+        r"inputs contains the id 4294967301 \(example 4, step 1, .*from 0 without gaps",
     ),
     "token 2^31 + 1": ({"inputs": put(TOKENS, (0, 2), 2**31 + 1)}, "id 2147483649"),
     "token of 64 bits": (
@@ -56,7 +56,7 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     ),
     "class 2^31 - 1": (
         {"targets": put(CLASSES, 7, 2**31 - 1)},
-        r"targets holds the id 2147483647 \(example 7",
+        r"targets contains the id 2147483647 \(example 7",
     ),
     "class 2^32 + 1": ({"targets": put(CLASSES, 7, 2**32 + 1)}, "id 4294967297"),
     "negative token": (
@@ -66,28 +66,28 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "negative class": ({"targets": CLASSES * 2 - 1}, "targets .* must not be negative"),
     "1e39": (
         {"inputs": put(VECTORS, (3, 1, 0), 1e39)},
-        r"inputs holds 1e\+39 \(example 3, step 1, entry 0, .*infinite in 32 bits",
+        r"inputs contains 1e\+39 \(example 3, step 1, entry 0, .*infinite in 32 bits",
     ),
-    "-1e300": ({"inputs": put(VECTORS, (3, 1, 0), -1e300)}, r"holds -1e\+300"),
+    "-1e300": ({"inputs": put(VECTORS, (3, 1, 0), -1e300)}, r"contains -1e\+300"),
     "value 1e39": (
         {"targets": np.full(N, 1e39)},
-        r"targets holds 1e\+39 \(example 0, counted",
+        r"targets contains 1e\+39 \(example 0, counted",
     ),
     "infinite value": ({"targets": put(CLASSES, 5, -np.inf)}, "example 5.*: -inf"),
     "value NaN": (
         {"targets": put(np.ones((N, 2)), (5, 1), np.nan)},
-        r"targets holds NaN or infinity \(example 5, entry 1, .*: nan\)",
+        r"targets contains NaN or infinity \(example 5, entry 1, .*: nan\)",
     ),
     "NaN before the end": (
         {
             "inputs": put(VECTORS, (6, 1, 1), np.nan),
             "lengths": np.full(N, 2),
         },
-        r"inputs holds NaN or infinity \(example 6, step 1, entry 1,",
+        r"inputs contains NaN or infinity \(example 6, step 1, entry 1,",
     ),
     "values equal in 32 bits": (
         {"targets": 1e9 + np.arange(N)},
-        "targets holds numbers from 1000000000 to 1000000029, which are all 1e.09",
+        "targets contains numbers from 1000000000 to 1000000029, which are all 1e.09",
     ),
     "values that vanish": ({"targets": CLASSES * 1e-60}, "all 0 in 32 bits"),
     "logical": ({"inputs": TOKENS > 0}, "inputs has dtype bool, not numbers"),
@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[dict[str, np.ndarray], str]] = {
     ),
     "lengths of steps": (
         {"lengths": np.ones((N, T), int)},
-        r"lengths must be .* one an example, not int64 of shape \(30, 3\)",
+        r"lengths must be .* one per example, not int64 of shape \(30, 3\)",
     ),
     "a length beyond the end": (
         {"lengths": put(np.full(N, 2), 9, 4)},
@@ -171,14 +171,14 @@ def test_nothing_behind_the_end_counts(behind: Any, tmp_path: Path) -> None:
 
 
 CELLS = {
-    "99999999999999999999": "line 32: column target holds 99999999999999999999, a",
-    "9223372036854775808": "line 32: column target holds 9223372036854775808, a whole",
-    "4294967297": r"targets holds the id 4294967297 \(example 30",
-    "1e39": r"targets holds 1e\+39 \(example 30",
-    "inf": "targets holds NaN or infinity",
+    "99999999999999999999": "line 32: column target contains 99999999999999999999, a",
+    "9223372036854775808": "line 32: column target contains 9223372036854775808, a",
+    "4294967297": r"targets contains the id 4294967297 \(example 30",
+    "1e39": r"targets contains 1e\+39 \(example 30",
+    "inf": "targets contains NaN or infinity",
     "-1": "must not be negative",
-    "true": "column target holds text",
-    "1_000": "column target holds text",
+    "true": "column target contains text",
+    "1_000": "column target contains text",
     "": "line 32: column target has no value",
 }
 

@@ -96,7 +96,7 @@ def test_forms_of_files(
             "a.csv",
             "good,1\n ,0\nbad,0\n,1\n",
             "2 lines have no text before their label"
-            " (2, 4); task.skip_empty=true leaves out such lines",
+            " (2, 4); task.skip_empty=true skips such lines",
         ),
         ("a.txt", "good\tpositive\nbad\t0\n", "line 2: label '0' is a number"),
         ("a.txt", "good\t3\nbad\t0\n", "line 1: label '3' is not a class"),
@@ -187,7 +187,7 @@ def test_labels_by_name_are_numbered_in_order(tmp_path: Path) -> None:
     other = Reviews(path=str(tmp_path / "b.csv"))
     assert other.spec(other.load()).classes == ("0", "1")
     assert all(np.array_equal(data[key], other.load()[key]) for key in data)
-    with pytest.raises(UserError, match="some labels are 0 or 1, others names"):
+    with pytest.raises(UserError, match="some labels are 0 or 1, others are names"):
         Reviews(path=str(tmp_path)).load()
 
 
@@ -205,7 +205,7 @@ def test_lines_without_text_are_left_out_on_demand(tmp_path: Path) -> None:
 def test_words_that_training_never_saw_are_said(tmp_path: Path) -> None:
     lines = [f"word{i}\t{i % 2}" for i in range(40)]
     path = write(tmp_path, "a.txt", "\n".join(lines))
-    with pytest.warns(UserWarning, match="8 of 8 words held out"):
+    with pytest.warns(UserWarning, match="8 of 8 words in the validation and test"):
         Reviews(path=str(path)).load()
 
 
@@ -330,7 +330,7 @@ def test_without_network_the_place_for_files_is_named(
         Reviews().load()
     message = str(caught.value)
     assert "no route to host" in message and "\n" not in message
-    assert "yelp_labelled.txt into the folder sentiment of $RNNJAX_DATA" in message
+    assert "yelp_labelled.txt into the folder $RNNJAX_DATA/sentiment" in message
 
 
 PORTAL = b"<html><title>Sign in to use this network</title></html>"
@@ -398,12 +398,12 @@ def bad_answers(files: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
         "empty": (b"", "not a zip archive, it begins with ''"),
         "torn": (whole[: len(whole) // 2], "not a zip archive"),
         "flipped": (whole.replace(b"works", b"workz"), "not a zip archive"),
-        "without": (archive_of(some), f"an archive without {name}"),
+        "without": (archive_of(some), f"does not contain {name}"),
         "other": (
             archive_of(some | {name: changed}),
             f"{name} has an unknown checksum",
         ),
-        "huge": (archive_of(some | {name: b"0" * 2**21}), f"archive without {name}"),
+        "huge": (archive_of(some | {name: b"0" * 2**21}), f"does not contain {name}"),
     }
 
 
@@ -472,5 +472,5 @@ def test_labels_that_look_alike_are_one_class(tmp_path: Path):
     file.write_text("".join(rows), encoding="utf-8")
     assert {label for _, label in read_labelled(file)} == {"réussi", "raté"}
     file.write_text("tweet,mood\n" + "".join(rows), encoding="utf-8")
-    with pytest.raises(UserError, match="label 'mood' of its first line comes nowhere"):
+    with pytest.raises(UserError, match="label 'mood' in the first line occurs no"):
         read_labelled(file)

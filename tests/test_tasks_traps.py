@@ -87,14 +87,14 @@ INPUTS = np.ones((ROWS, 4), np.int64)
     [
         (
             header(INPUTS, (2**40, 4)),
-            "announces 35184372088832 bytes of data and holds",
+            "announces 35184372088832 bytes of data but contains",
         ),
-        (header(INPUTS, (2**62, 2**62)), "announces .* bytes of data and holds 960"),
+        (header(INPUTS, (2**62, 2**62)), "announces .* bytes of data but contains 960"),
         (header(INPUTS, (ROWS, 4), "<U100000000"), "announces 48000000000 bytes"),
         (header(INPUTS, (-1, 4)), "announces -32 bytes"),
-        (header(INPUTS, (ROWS, 3)), "announces 720 bytes of data and holds 960"),
-        (header(INPUTS, (ROWS, 4), "|O"), "holds Python objects"),
-        (b"\x93NUMPY\x03\x00" + bytes(40), "is an array of format"),
+        (header(INPUTS, (ROWS, 3)), "announces 720 bytes of data but contains 960"),
+        (header(INPUTS, (ROWS, 4), "|O"), "contains Python objects"),
+        (b"\x93NUMPY\x03\x00" + bytes(40), "has unsupported format"),
         (b"\x93NUMPY\x01\x00" + struct.pack("<H", 4) + b"x()\n", "not a readable .npz"),
         (b"", "not a readable .npz"),
     ],
@@ -138,18 +138,18 @@ def test_more_than_memory_is_refused_before_it_is_unpacked(
     )
     zeros = np.zeros((2**16, 8), np.int64)
     path = archive(tmp_path / "a.npz", header(zeros, zeros.shape))
-    with pytest.raises(UserError, match="announces 0.00391 GiB of data, more than mem"):
+    with pytest.raises(UserError, match="announces 0.00391 GiB of data, too much"):
         Arrays(path=path).load()
     packed = gzip.compress(pictures(2**12))
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(packed)
-    with pytest.raises(UserError, match="GiB of data, more than memory holds"):
+    with pytest.raises(UserError, match="GiB of data, too much for the memory"):
         Mnist(path=str(tmp_path)).load()
 
 
 def test_no_more_is_unpacked_than_a_file_announces(tmp_path: Path) -> None:
     content = pictures(2) + bytes(2**24)
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
-    with pytest.raises(UserError, match="announces 1568 bytes of data and holds more"):
+    with pytest.raises(UserError, match="1568 bytes of data but contains more"):
         Mnist(path=str(tmp_path)).load()
 
 

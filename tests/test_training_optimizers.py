@@ -132,7 +132,7 @@ def test_bits_are_the_same_alone_and_in_a_pack(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("optimizer=adamv", "did you mean adamw"),
+        ("optimizer=adamv", "did you mean adam or"),
         ("optimizer=adamw optimizer.weight_deca=1", "optimizer.weight_decay"),
         ("optimizer=adamw optimizer.b1=much", "optimizer.b1=much must be a number"),
         ("optimizer=lion optimizer.eps=1", "unknown key 'optimizer.eps'"),

@@ -97,7 +97,7 @@ def test_a_rate_of_zero_changes_nothing():
             "lr_schedule=linear lr_schedule.decay_steps=9 lr_schedule.warmup=9",
             "at least 10",
         ),
-        ("lr_schedule.decay_steps=9", "it belongs to lr_schedule=linear or cosine"),
+        ("lr_schedule.decay_steps=9", "it belongs to lr_schedule=cosine or linear"),
     ],
 )
 def test_mistakes(words, part, capsys):

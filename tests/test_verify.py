@@ -267,7 +267,7 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
     "best gone": (missing(BEST), "differs", ["best.msgpack' is missing"]),
     "probes forgotten": (forgotten(PROBES), "differs", ["in probes '", "none stored"]),
     "state not kept": (forgotten(STATE), "equal", ["equal, bit by bit"]),
-    "torn": (torn, "differs", ["params.msgpack' is not what the run left"]),
+    "torn": (torn, "differs", ["params.msgpack' was changed or damaged"]),
     "unreadable metrics": (broken(METRICS), "differs", ["metrics.parquet: "]),
     "unreadable probes": (broken(PROBES), "differs", ["probes.nc: "]),
     "unreadable parameters": (broken(PARAMS), "differs", ["params.msgpack: "]),
@@ -333,7 +333,7 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
         "refused",
         ["it is interrupted, not finished"],
     ),
-    "no manifest": (missing(MANIFEST), "refused", ["holds no manifest.json"]),
+    "no manifest": (missing(MANIFEST), "refused", ["has no manifest.json"]),
     "no configuration": (missing("config.yaml"), "refused", ["config.yaml"]),
 }
 
@@ -472,7 +472,7 @@ def test_a_cell_of_the_users_is_executed_by_permission_only(tmp_path, capsys):
     file.unlink()
     assert main(["verify", str(run.path)]) == 2
     out = capsys.readouterr().out
-    assert "its cell would be executed" in out and "--run-code" in out
+    assert "own cell in" in out and "would be executed" in out and "--run-code" in out
     assert not (run.path / "source" / "executed").exists()
     assert main(["verify", str(run.path), "--run-code"]) == 0
     assert "equal, bit by bit" in capsys.readouterr().out

@@ -48,10 +48,10 @@ def setting_lines(
     """The table "paper / here / same?" of a figure whose presets have `accumulator`.
 
     Args:
-        units: of each network in the paper.
-        updates: that the paper's figure shows.
-        own: from a preset's settings to the updates that are made here.
-        batch: of the paper, and where that stands.
+        units: number of units of each network in the paper.
+        updates: number of updates shown in the paper's figure.
+        own: maps a preset's settings to the number of updates made here.
+        batch: batch size in the paper, and its source.
     """
     sizes = "sizes that an independent re-run copied from the paper"
     return (
@@ -140,14 +140,14 @@ def concerning(*networks: str, more: tuple[str, ...] = ("updates",)) -> tuple[st
 def starting(*networks: str) -> tuple[str, ...]:
     """Names of the lines on which a ratio of norms in untrained networks depends.
 
-    The read-out's start is not among them: its scale cancels, and its direction is
-    random either way.
+    The initialisation of the readout is not among them: its scale cancels, and its
+    direction is random in any case.
     """
     return ("start of U and V", *_lines_of(networks))
 
 
 def _lines_of(networks: Sequence[str]) -> list[str]:
-    """Names of the lines that are about one of these networks alone."""
+    """Names of the lines that concern only one of these networks."""
     return [
         line for name in networks for line in (f"units ({name})", *_OWN.get(name, ()))
     ]
@@ -169,7 +169,7 @@ _NETWORKS: dict[str, tuple[str, ...]] = {
         "cell=elman",
         "activation=relu",
         "cell.recurrent_init=identity",
-        # its loss passes any bound after the first update, and comes back
+        # its loss exceeds any bound after the first update, and then recovers
         "loss_bound=1e30",
         *_CLIPPED,
     ),
@@ -183,7 +183,7 @@ _LARGE = 256
 
 
 def networks(units: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Overrides of the networks that `units` gives a number of units."""
+    """Overrides of the networks for which `units` gives a number of units."""
     made = {}
     for name, size in units.items():
         factors = name == "unitary" and size >= _LARGE

@@ -135,7 +135,7 @@ class Warped(Task):
         stay = jnp.full(shape, self.warp, jnp.int32)
         if self.variable:
             stay = jax.random.randint(key_stay, shape, 1, self.warp + 1, jnp.int32)
-        # a change at step t makes one more symbol from there on
+        # a change at step t increments the index of the symbol from there on
         changes = jnp.zeros(shape, jnp.int32)
         columns = jnp.broadcast_to(jnp.arange(batch)[None, :], shape)
         changes = changes.at[jnp.cumsum(stay, axis=0), columns].add(1, mode="drop")

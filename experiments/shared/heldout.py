@@ -43,16 +43,16 @@ class Scores:
 
 
 def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[Scores]:
-    """Train the jobs of some sweeps; with no updates they are looked at as they start.
+    """Train the jobs of some sweeps and evaluate them; without updates, only evaluate.
 
     Args:
-        pool: of the runs.
-        steps: updates of every run.
+        pool: pool of the runs.
+        steps: number of updates of every run.
         every: updates between two evaluations.
-        sweeps: overrides of each, without steps and evaluation.
+        sweeps: overrides of each sweep, without steps and evaluation.
 
     Returns:
-        One for each job, in the order of the sweeps and of their jobs.
+        Scores of each job, in the order of the sweeps and of their jobs.
 
     Raises:
         UserError: see `experiments.shared.training.sweep`.
@@ -97,6 +97,6 @@ def _untrained(config: RunConfig) -> Scores:
 
 @functools.cache
 def _evaluator(of: Signature) -> Callable[..., Any]:
-    """From parameters, numbers and a batch to loss and metric."""
+    """A function from parameters, numbers and a batch to loss and metric."""
     program = Program(of)
     return jit_unoptimised(lambda *given: program.evaluate(*given)[:2])

@@ -35,15 +35,15 @@ def learning_curves(
     """Train every network on every task with every learning rate and seed.
 
     Args:
-        pool: of the runs.
+        pool: pool of the runs.
         tasks, networks: overrides of each.
-        common: overrides of all, ``steps`` and ``eval.every`` among them.
+        common: overrides of all, including ``steps`` and ``eval.every``.
         rates: learning rates; all networks get the same ones.
-        seeds: of parameters and data.
+        seeds: seeds of parameters and data.
 
     Returns:
-        Held-out `loss` (task, network, rate, seed, step), NaN where a run had diverged,
-        and the memoryless `baseline` (task) of it.
+        Held-out `loss` (task, network, rate, seed, step), NaN where a run has diverged,
+        and its value without memory, `baseline` (task).
 
     Raises:
         UserError: see `experiments.shared.training.sweep`.
@@ -91,22 +91,22 @@ def _baseline(run: Run) -> float:
 
 
 def final_loss(loss: xr.DataArray) -> xr.DataArray:
-    """Median of the last tenth of the evaluations; a diverged run is at infinity."""
+    """Median of the last tenth of the evaluations; infinite for a diverged run."""
     last = max(1, loss.sizes["step"] // 10)
     return loss.fillna(np.inf).isel(step=slice(-last, None)).median("step")
 
 
 def best_rate(loss: xr.DataArray) -> xr.DataArray:
-    """The curves of each task and network at the rate of its lowest final loss.
+    """The curves of each task and network at the rate with the lowest final loss.
 
-    Lowest is the median over the seeds; all networks choose among the same rates.
+    The median over seeds is compared; all networks choose from the same rates.
     """
     chosen = final_loss(loss).median("seed").argmin("rate")
     return loss.isel(rate=chosen)
 
 
 def updates_to(loss: xr.DataArray, threshold: float) -> xr.DataArray:
-    """The first evaluated update with a loss below `threshold`, `NEVER` if none."""
+    """The first evaluated update with a loss below `threshold`; `NEVER` if none."""
     below = loss < threshold
     first = loss.step.isel(step=below.argmax("step"))
     return xr.where(below.any("step"), first, NEVER)
@@ -124,13 +124,13 @@ class Panel(NamedTuple):
 def rate_panels(
     results: xr.Dataset, paper: float, name: str, top: float
 ) -> list[Panel]:
-    """For each task a panel with the paper's rate, and one with the best for each.
+    """For each task a panel with the paper's rate, and one with each network's best.
 
     Args:
-        results: of `learning_curves`.
+        results: the result of `learning_curves`.
         paper: the paper's rate.
-        name: of what `task` holds, such as "T".
-        top: of the vertical axis, in baselines.
+        name: name of the variable along `task`, such as "T".
+        top: upper end of the vertical axis, relative to the baseline.
     """
     views = [(f"rate {paper:g}", results.loss.sel(rate=paper))]
     if results.sizes["rate"] > 1:
@@ -146,12 +146,12 @@ def rate_panels(
 
 
 def draw_learning(shown: Sequence[Panel], quantity: str, width: float = 2.6) -> Drawn:
-    """Panels side by side, each seed a thin line and their median a thick one.
+    """Panels side by side, with a thin line for each seed and a thick median.
 
     Args:
-        shown: panels; the first one's networks have the colours of all.
-        quantity: along the vertical axes.
-        width: of a panel in inches.
+        shown: panels; the networks of the first one determine the colours of all.
+        quantity: label of the vertical axes.
+        width: width of a panel in inches.
     """
     lines = palette([str(name) for name in shown[0].loss.network.to_numpy()])
     size = Size(width, 2.1, gap_x=1.0, left=0.6, right=0.85, bottom=0.45)

@@ -18,13 +18,13 @@ from rnnjax.training.config import RunConfig
 
 
 def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
-    """Train all jobs of some sweeps that the pool does not hold, packed together.
+    """Train all jobs of some sweeps that are not in the pool yet, packed together.
 
-    Runs of other numeric code are computed again: results are of one commit.
+    Runs made by different numeric code are repeated: all results are from one commit.
 
     Args:
-        pool: of the runs.
-        sweeps: overrides of each, as behind ``rnnjax train -m``.
+        pool: pool of the runs.
+        sweeps: overrides of each sweep, as after ``rnnjax train -m``.
 
     Returns:
         The runs, in the order of the sweeps and of their jobs.
@@ -75,7 +75,7 @@ class Trained:
 def before_and_after(pool: Path, steps: int, overrides: Sequence[str]) -> list[Trained]:
     """The networks of a sweep before and after `steps` updates.
 
-    With no updates nothing is launched, and both are the same.
+    Without updates nothing is launched, and the two are the same.
 
     Raises:
         UserError: see `sweep`.
@@ -88,13 +88,13 @@ def at_stages(
 ) -> list[Trained]:
     """The networks of some sweeps after each of several numbers of updates.
 
-    A run that diverged stands with its last finite parameters for what it did not
-    reach. With zeros alone nothing is launched.
+    For stages that a diverged run did not reach, its last finite parameters are used.
+    If all `updates` are 0, nothing is launched.
 
     Args:
-        pool: of the runs.
-        updates: ascending; the last is where training ends.
-        sweeps: overrides of each.
+        pool: pool of the runs.
+        updates: numbers of updates, ascending; training ends at the last one.
+        sweeps: overrides of each sweep.
 
     Raises:
         UserError: see `sweep`.

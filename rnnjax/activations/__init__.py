@@ -1,15 +1,15 @@
 """Activation functions, each with its slope φ′ and the bounds of φ′.
 
-A gradient that crosses 100 time steps is a product of 100 slopes, so a slope must keep
-its relative accuracy where it is small: 1 − tanh² is exactly 0 in float32 at z = 12,
-where the slope is 1.5e-10. Every slope here is computed without cancellation, and
-`jax.custom_jvp` makes it the derivative that JAX uses, in forward and reverse mode.
-The slopes are written in functions that have such derivatives themselves: second and
-higher derivatives are exact in the same sense.
+A gradient over 100 time steps contains a product of 100 slopes, so a slope must keep
+its relative accuracy even where it is small: 1 − tanh² is exactly 0 in float32 at
+z = 12, where the slope is 1.5e-10. Every slope here is computed without cancellation,
+and `jax.custom_jvp` makes it the derivative that JAX uses, in forward and reverse mode.
+The slopes are composed of functions that have such derivatives themselves, so second
+and higher derivatives are accurate in the same sense.
 
 At a kink the slope is that of the left piece (ReLU: 0 at z = 0, leaky ReLU: 0.01), and
-0 at both corners of the hard functions. The derivative that JAX uses takes the left
-piece at NaN too, as `jax.nn.relu` does; `Activation.slope` is NaN there.
+0 at both corners of the hard functions. For NaN the derivative that JAX uses is also
+that of the left piece, as in `jax.nn.relu`; `Activation.slope` is NaN there.
 """
 
 from rnnjax.activations.base import (

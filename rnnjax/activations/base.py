@@ -1,7 +1,7 @@
-"""What an activation is: φ with its slope, found by name, and recorded on demand.
+"""The type of an activation: φ with its slope, found by name, recorded on demand.
 
-Inside ``with recording() as seen:`` every call of an activation also notes what entered
-it, so that a probe can look at the slopes and gates of any cell.
+Inside ``with recording() as seen:`` every call of an activation also records its
+argument, so that a probe can measure the slopes and gates of any cell.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ Pointwise = Callable[[ArrayLike], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """A pointwise non-linearity φ; call it like a function.
+    """A pointwise nonlinearity φ; call it like a function.
 
     Attributes:
         name: its name in `ACTIVATIONS`.
-        function: φ, differentiated by JAX as `slope`.
-        slope: φ′, without cancellation; finite for every |z| up to 1e4, NaN at NaN
-            unless φ′ is constant.
+        function: φ, whose derivative in JAX is `slope`.
+        slope: φ′, computed without cancellation; finite for every |z| up to 1e4, and
+            NaN at NaN unless φ′ is constant.
         slope_bounds: infimum and supremum of φ′.
         range: infimum and supremum of φ.
         formula: φ(z) in LaTeX.
@@ -49,10 +49,10 @@ class Activation:
     def __call__(
         self, z: ArrayLike, name: str | tuple[str, ...] | None = None
     ) -> Array:
-        """φ(z), of the shape and dtype of `z`.
+        """φ(z), with the shape and dtype of `z`.
 
-        `name` says what the call stands for in its equation (``"forget"``), for
-        `recording` alone; with several names each has an equal part of the last axis.
+        `name` is the role of the call in its equation (``"forget"``) and only used by
+        `recording`; several names split the last axis into equal parts.
         """
         seen = _SEEN.get()
         if seen is not None:
@@ -67,10 +67,10 @@ class Activation:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """One call of an activation: φ, the name of the call and what entered, ``(…, n)``.
+    """One call of an activation: φ, the name of the call and its argument ``(…, n)``.
 
-    Names are unique within a recording: the second use of one is ``name#1``. A call
-    without a name goes by its activation, ``tanh#0``, ``tanh#1``.
+    Names are unique within a recording: the second use of a name is ``name#1``. Calls
+    without a name are named after the activation, ``tanh#0``, ``tanh#1``.
     """
 
     activation: Activation
@@ -85,10 +85,11 @@ _SEEN: contextvars.ContextVar[list[Recorded] | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[Recorded]]:
-    """Note every call of an activation in this thread, in the order of the calls.
+    """Record every call of an activation in this thread, in the order of the calls.
 
-    Works while JAX traces: the notes then hold tracers, to be returned from the
-    function that is traced. Costs nothing outside, and leaves values as they are.
+    Works while JAX is tracing: the records then hold tracers, which have to be returned
+    from the traced function. Values are not changed, and there is no cost outside of
+    the context.
 
     >>> from rnnjax.activations import sigmoid, tanh
     >>> with recording() as seen:
@@ -116,10 +117,10 @@ ACTIVATIONS: Registry[Activation] = Registry("activation")
 
 
 def activation(name: str) -> Activation:
-    """The activation of this name.
+    """The activation with this name.
 
     Raises:
-        UserError: no such name; the message holds the nearest ones.
+        UserError: there is none; the message suggests similar names.
 
     >>> import rnnjax.activations
     >>> activation("sigmoyd")
@@ -130,10 +131,10 @@ def activation(name: str) -> Activation:
 
 
 def with_slope(value: Pointwise, slope: Pointwise) -> Pointwise:
-    """The function `value` whose derivative, for JAX, is `slope`.
+    """The function `value`, with `slope` as its derivative in JAX.
 
-    Activations that the two are made of are not recorded: their calls are no part of a
-    cell's equations, and JAX may trace them at any time.
+    Activations that are called inside `value` and `slope` are not recorded: these calls
+    do not belong to the equations of a cell, and JAX may trace them at any time.
     """
 
     def unseen(function: Pointwise, z: ArrayLike) -> Array:
@@ -157,7 +158,7 @@ def enter(
     formula: str,
     pieces: bool = False,
 ) -> Activation:
-    """Register φ; `pieces`: comparisons choose its slope, and NaN fails all of them."""
+    """Register φ; `pieces`: the slope is piecewise and needs NaN handled explicitly."""
     function = with_slope(value, slope)
     if pieces:
         chosen = slope

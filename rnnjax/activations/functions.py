@@ -1,4 +1,4 @@
-"""The pointwise activations, each slope written without cancellation."""
+"""The pointwise activations, with slopes that are computed without cancellation."""
 
 import math
 
@@ -15,7 +15,7 @@ def _sigmoid_slope_value(z: ArrayLike) -> Array:
     return e / jnp.square(1.0 + e)
 
 
-# |z| has no derivative at 0, the slope has: hence a rule and not autodiff.
+# |z| is not differentiable at 0 but the slope is: hence a rule instead of autodiff.
 _sigmoid_slope = with_slope(
     _sigmoid_slope_value, lambda z: -_sigmoid_slope(z) * tanh(jnp.multiply(z, 0.5))
 )
@@ -23,9 +23,10 @@ _sigmoid_slope = with_slope(
 
 def _normal_density_value(z: ArrayLike) -> Array:
     z = jnp.asarray(z)
-    # exp(−z²/2) inherits the absolute error of z², 4e-6 at z = 12 in float32. The
-    # upper half of the digits has an exact square; the rest enters through expm1,
-    # because XLA would join a product of two exp into the exp of a rounded sum.
+    # The relative error of exp(−z²/2) is the absolute error of z²/2, 4e-6 at z = 12 in
+    # float32. The square of the upper half of the digits is exact; the rest enters
+    # through expm1, because XLA would merge a product of two exp into the exp of a
+    # rounded sum.
     info = jnp.finfo(z.dtype)
     underflown = 2.0 * math.sqrt(-math.log(info.tiny))
     z = jnp.clip(z, -underflown, underflown)
@@ -101,7 +102,7 @@ _SELU_LEFT = _SELU_SCALE * _SELU_ALPHA
 def _exponential_slope(z: ArrayLike, left: float, right: float) -> Array:
     """`right` where z > 0, left · eᶻ elsewhere."""
     positive = jnp.greater(z, 0)
-    # The inner `where` keeps the unused branch, and its derivative, from overflowing.
+    # The inner `where` prevents overflow in the unused branch and in its derivative.
     branch = left * jnp.exp(jnp.where(positive, jnp.zeros_like(z), z))
     return jnp.where(positive, right, branch)
 

@@ -1,4 +1,4 @@
-"""The quantities of `rnnjax.probes`, joined into one data set with names and units."""
+"""The quantities of `rnnjax.probes`, collected in one data set with names and units."""
 
 from rnnjax.analysis.analyze import SECTIONS, WalkedModel, analyze
 from rnnjax.analysis.any_model import probe

@@ -1,4 +1,4 @@
-"""How much of the loss comes back: adjoints, their decay and their directions."""
+"""How much of the loss gradient flows back: adjoints, their decay and directions."""
 
 import jax
 import numpy as np
@@ -135,10 +135,10 @@ def adjoints(
     """Adjoints of one recurrence.
 
     Args:
-        lagged: walked back from the loss at the last loss step.
-        total: walked back from all of the loss.
-        valid: ``(T, B)``.
-        last: that step, ``(B,)``.
+        lagged: its backward pass from the loss at the last loss step.
+        total: its backward pass from the whole loss.
+        valid: ``(T, B)``, False on padding.
+        last: the last loss step, ``(B,)``.
         turned: whether lags count from step 0 (`adjoints.norms.lags_forward`).
     """
     norms, whole, rank, in_states = jax.device_get(

@@ -1,7 +1,7 @@
-"""Is what the probe saw what the model does? Loss and gradient against plain autodiff.
+"""Check the probe against the model: compare loss and gradient with plain autodiff.
 
-The probe runs recurrences by a scan of its own and puts the gradient together from its
-parts. Both have to agree with `jax.value_and_grad` of the unchanged model.
+The probe runs recurrences with a scan of its own and assembles the gradient from parts.
+Loss and gradient have to agree with `jax.value_and_grad` of the unmodified model.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,14 @@ from rnnjax.errors import UserError
 
 
 Untouched = Callable[[Any, Any], tuple[Any, Any]]
-"""From parameters and inputs to the loss and its gradient in the parameters (and what
-else it is taken in)."""
+"""Maps parameters and inputs to the loss and its gradients: that with respect to the
+parameters first, then any others."""
 
 LOSS = "loss"
 
 ROUNDINGS = 100.0
-"""How many times the effect of one rounding of every parameter is no difference."""
+"""Differences up to this many times the effect of rounding every parameter are ignored.
+"""
 
 
 def check(
@@ -33,26 +34,26 @@ def check(
     dtype: Any,
     exploded: bool = False,
 ) -> Any:
-    """Compare, and return the gradient of the untouched model.
+    """Compare, and return the gradient of the unmodified model.
 
-    Equal means: each parameter's gradient to √ε of its norm. Where that fails (a
-    chaotic recurrence, terms that cancel) the model is run again with its parameters
-    off by a rounding, and what that changes is taken for rounding, too. A gradient that
-    is not finite under plain autodiff is not compared: there the probe, with its
-    exponents, knows more. Nor is one that the probe has as NaN where the network
-    exploded, of which autodiff makes zeros behind a ReLU. Costs one ordinary gradient,
-    or two.
+    The gradient of each parameter has to agree to √ε of its norm. If it does not (a
+    chaotic recurrence, terms that cancel), the model is run again with every parameter
+    changed by one rounding, and differences of that order are accepted as well. A
+    gradient that is not finite under plain autodiff is not compared, because the probe
+    with its exponents has the larger range. Nor is a gradient that is NaN in the probe
+    because the network exploded, for which autodiff may give zeros after a ReLU. Costs
+    one ordinary gradient, or two.
 
     Args:
-        loss, gradient: as the probe has them.
-        untouched: the unchanged model.
-        params, inputs: what it is called with.
-        dtype: the coarsest floating type that the model computes with; ε is its spacing
-            at 1.
+        loss, gradient: those of the probe.
+        untouched: the unmodified model.
+        params, inputs: its arguments.
+        dtype: the floating type of lowest precision in the model; ε is its spacing at
+            1.
         exploded: whether a state of the network is not finite.
 
     Raises:
-        UserError: they differ; names the loss or the parameter.
+        UserError: they differ; the message names the loss or the parameter.
     """
     found = untouched(params, inputs)
     mine, known = _named(loss, gradient), _named(found[0], found[1][0])
@@ -67,17 +68,17 @@ def check(
             off.items(), key=lambda item: np.nan_to_num(item[1], nan=np.inf)
         )
         raise UserError(
-            f"the probe does not do what the model does, so nothing is reported: its "
+            f"the probe disagrees with the model, so nothing is reported: its "
             f"{name} is off by {100 * ratio:.2g} % from that of jax.grad on the model "
-            "itself (pointwise=True although steps or examples mix, padding of "
-            "a reversed RNN with seq_lengths that is read, a backprop that is not "
-            "exact, or answers that change from call to call)"
+            "itself (possible causes: pointwise=True although steps or examples mix, a "
+            "reversed RNN with seq_lengths whose padding is read, a backprop that is "
+            "not exact, or answers that change from call to call)"
         )
     return found[1]
 
 
 def coarsest(*trees: Any) -> Any:
-    """The floating type with the widest spacing among all arrays."""
+    """The floating type of lowest precision among all arrays."""
     dtypes = {jnp.result_type(x) for x in jax.tree.leaves(trees)}
     floating = [x for x in dtypes if jnp.issubdtype(x, jnp.inexact)]
     return max(floating, key=lambda dtype: float(jnp.finfo(dtype).eps))
@@ -94,7 +95,7 @@ def bypass(past: list[Any], total: list[Any]) -> float:
 
 
 def _named(loss: Any, gradient: Any) -> dict[str, np.ndarray]:
-    """In double precision, by name; parameters that are no numbers are left out."""
+    """Loss and gradients in float64, by name; integer parameters are left out."""
     leaves = jax.tree_util.tree_flatten_with_path(gradient)[0]
     named = {
         f"gradient of {jax.tree_util.keystr(path)}": _wide(x)
@@ -115,7 +116,7 @@ def _beyond(
     dtype: Any,
     other: dict[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-    """Where the difference is more than rounding, and its ratio to what is known."""
+    """Names of differences larger than rounding, and their ratios to known values."""
     limit = jnp.finfo(dtype)
     eps, floor = float(limit.eps), float(limit.tiny) * (1 if limit.bits == 16 else 1e3)
     finite = {name: np.isfinite(x) for name, x in known.items()}
@@ -125,7 +126,7 @@ def _beyond(
         at = finite[name]
         size, gap = (np.linalg.norm(y[at]) for y in (x, mine[name] - x))
         if name == LOSS and np.isfinite(mine[name]) and not np.isfinite(x):
-            gap = np.inf  # the model's loss is no number and the probe's is
+            gap = np.inf  # the model's loss is not finite, but the probe's is
         allowed = np.sqrt(eps) * size + 10 * eps * whole + floor
         if other is not None:
             spread = np.nan_to_num(other[name][at] - x[at], posinf=np.inf)
@@ -136,7 +137,7 @@ def _beyond(
 
 
 def _rounded(params: Any, dtype: Any) -> Any:
-    """The parameters, each entry off by one spacing, up or down."""
+    """The parameters, with each entry changed by one spacing, up or down."""
     random, eps = np.random.default_rng(0), float(jnp.finfo(dtype).eps)
 
     def one(x: Any) -> Any:

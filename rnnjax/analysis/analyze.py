@@ -1,4 +1,4 @@
-"""Examine the gradient flow of a model that was walked back: the sections."""
+"""Analyse the gradient flow of a model after its backward passes, by section."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -54,14 +54,14 @@ _first_nonfinite = jit_unoptimised(first_nonfinite)
 
 @dataclasses.dataclass(frozen=True)
 class WalkedModel:
-    """A model opened up on one batch, walked back twice.
+    """A model on one batch, with two backward passes.
 
     Attributes:
-        lagged: from the loss at the last loss step of each example.
-        total: from all of the loss.
-        last: that step, ``(B,)``.
-        single: whether each example has one answer, which ends every walk: a walk from
-            the end is then read at step 0.
+        lagged: backward pass from the loss at the last loss step of each example.
+        total: backward pass from the whole loss.
+        last: the last loss step, ``(B,)``.
+        single: whether each example has a single answer, read at the end of every walk:
+            the backward direction is then read at step 0.
     """
 
     lagged: Trace
@@ -77,7 +77,7 @@ class WalkedModel:
 
 
 def check_sections(sections: Sequence[str]) -> None:
-    """A UserError for a section that there is not."""
+    """Raise a `UserError` for an unknown section."""
     for name in sections:
         if name not in SECTIONS:
             raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
@@ -86,7 +86,7 @@ def check_sections(sections: Sequence[str]) -> None:
 def walk_model(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
 ) -> WalkedModel:
-    """One of our models on a batch of its task."""
+    """Forward and backward passes of a `SequenceModel` on a batch of its task."""
 
     @jit_unoptimised
     def walk(params: Params, batch: Batch) -> tuple[Trace, Trace]:
@@ -106,7 +106,7 @@ def analyze(
     sections: Sequence[str] = SECTIONS,
     optimizer: Optimizer = RMSPROP,
 ) -> xr.Dataset:
-    """The chosen sections of quantities as one data set; see `probe`.
+    """The quantities of the chosen sections as one data set; see `probe`.
 
     Raises:
         UserError: an unknown section.
@@ -138,7 +138,7 @@ def analyze(
 
 
 def _counted(walk: Walk, valid: Array) -> Walk:
-    """The walk with its padding named, where the recurrence ran on behind the end."""
+    """The walk with padding marked, in case the recurrence also ran on the padding."""
     done = walk.forward
     if done.drive.valid is not None or np.all(valid):
         return walk

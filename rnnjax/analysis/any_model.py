@@ -1,4 +1,4 @@
-"""A user's own Flax model on one batch, in three lines."""
+"""Probe a user's own Flax model on one batch, with a single call."""
 
 import contextlib
 import warnings
@@ -44,11 +44,11 @@ BYPASS = Variable(
 
 @struct.dataclass
 class Found:
-    """What is compared with the untouched model.
+    """What is compared with the unmodified model.
 
     Attributes:
-        gradient: of the parameters.
-        past: see `whole.past_recurrences`.
+        gradient: gradient of the parameters.
+        past: see `parameter_gradient.past_recurrences`.
     """
 
     gradient: Any
@@ -69,45 +69,47 @@ def probe(
 ) -> xr.Dataset:
     """Every quantity of gradient flow of a Flax model on one batch.
 
-    The model is any that runs `rnnjax`'s `Recurrent` or linen's `RNN`, however many
-    layers and whatever lies between them, under `nn.remat` or `nn.jit` too; cells may
-    be linen's own, unchanged. Loss and gradient are compared with those of the model as
-    it stands, which costs one ordinary gradient.
+    The model can be any that runs `rnnjax`'s `Recurrent` or linen's `RNN`, with any
+    number of layers and anything in between, also under `nn.remat` or `nn.jit`; cells
+    may be linen's own, unchanged. Loss and gradient are compared with those of the
+    unmodified model, which costs one ordinary gradient.
 
     Args:
         model: a module, called as ``model.apply({"params": params}, inputs)``, or a
             function of (params, inputs).
         params: its parameters.
         inputs: tokens or vectors.
-        loss: from the answers to one loss an example ``(B,)``, or one a step
-            ``(T, B)``, for example ``lambda y: cross_entropy(y, targets)``; the loss is
-            their mean, over valid steps.
-        lengths: valid steps of each example; None: all. Pass them to the model too.
+        loss: maps the answers to one loss per example, ``(B,)``, or one per step,
+            ``(T, B)``, for example ``lambda y: cross_entropy(y, targets)``. The loss of
+            the batch is their mean, over valid steps.
+        lengths: valid steps of each example; None: all. Pass them to the model as well.
         time_major: whether inputs and losses are ``(T, B)`` or ``(B, T)``.
-        pointwise: True promises that the model mixes steps or examples in nothing but
-            its recurrences, which saves a little time (`rnnjax.probes.backward.trace`).
+        pointwise: True promises that nothing in the model except its recurrences mixes
+            steps or examples, which saves a little time
+            (`rnnjax.probes.backward.trace`).
         sections: some of `SECTIONS`.
-        optimizer: whose first update `preconditioned_share` is of; by default RMSProp
-            as ``rnnjax train`` has it.
+        optimizer: the optimizer to whose first update `preconditioned_share` refers; by
+            default RMSProp, as in ``rnnjax train``.
 
     Returns:
         A data set with dimensions layer, array, time, example, parameter, …; every
-        variable has a definition and units, `seen.decay.attrs`. Whatever the sections,
-        `first_nonfinite_step` says from which step on a state is not finite: what hangs
-        on such a state is NaN, never zero. Written with ``to_netcdf``, drawn by
-        `rnnjax.report.probe_page.write_page`.
+        variable has a definition and units, for example `seen.decay.attrs`. Whatever
+        the sections, `first_nonfinite_step` gives the first step at which a state is
+        not finite: quantities that depend on such a state are NaN, never zero. Save it
+        with ``to_netcdf``, draw it with `rnnjax.report.probe_page.write_page`.
 
     Warns:
-        UserWarning: gradient passes by every recurrence that was found, or through a
-            loop that is not measured; or losses at the last valid steps are no loss.
+        UserWarning: part of the gradient bypasses every detected recurrence, or goes
+            through a loop that is not measured; or no gradient comes from the losses at
+            the last valid steps of some examples.
 
     Raises:
-        UserError: there is no recurrence, or one that cannot be measured; the loss does
-            not keep the examples apart; lengths or sections do not fit; or what the
-            probe found is not the loss and the gradient of the model.
+        UserError: there is no recurrence, or one that cannot be measured; the loss is
+            not given per example; lengths or sections are invalid; or the probe does
+            not reproduce the loss and the gradient of the model.
     """
     check_sections(sections)
-    # plain arrays in plain dictionaries, as `apply` takes them too
+    # plain arrays in plain dictionaries, which `apply` accepts as well
     params = nn.meta.unbox(flax.core.unfreeze(params))
     inputs = jnp.asarray(inputs)
     steps, size = _shape(inputs, time_major)
@@ -124,13 +126,14 @@ def probe(
         each = each if time_major or each.ndim != 2 else each.T
         if each.shape not in ((size,), (steps, size)):
             raise UserError(
-                f"loss gives {each.shape}, not one number an example ({size},) or a"
-                f" step ({steps}, {size}); see time_major if only the order is another"
+                f"loss returns shape {each.shape}, not one number per example "
+                f"({size},) or per step ({steps}, {size}); see time_major if only the "
+                "order of the axes differs"
             )
         return each
 
     def weights(each: Array) -> tuple[Array, Array]:
-        """Of each loss in the mean, and in that of the last steps alone."""
+        """Weights of the losses in the mean, and those of the last steps only."""
         if each.ndim == 1:
             same = jnp.full_like(each, 1 / size)
             return same, same
@@ -168,10 +171,10 @@ def probe(
         return lagged, seen, Found(gradient, past_recurrences(passed, d_answers))
 
     loops: list[bool] = []
-    single: list[bool] = []  # both are known once `walk` is traced
+    single: list[bool] = []  # both are filled when `walk` is traced
     with _in_one_sentence("jax.grad cannot differentiate the model"):
         untouched.trace(params, inputs)
-    with _in_one_sentence("the probe cannot take this model apart"):
+    with _in_one_sentence("the probe cannot analyse this model"):
         lagged, seen, found = walk(params, inputs)
     states = [walk.states for walk in seen.walks]
     dtype = coarsest(params, states)
@@ -195,7 +198,7 @@ def probe(
 
 @contextlib.contextmanager
 def _in_one_sentence(what: str) -> Iterator[None]:
-    """An error from inside JAX or Flax as one of ours; its own traceback goes along."""
+    """Turn an error from inside JAX or Flax into a `UserError`, chained to it."""
     try:
         yield
     except UserError:
@@ -205,17 +208,17 @@ def _in_one_sentence(what: str) -> Iterator[None]:
 
 
 def _in_full(value: Scaled) -> np.ndarray:
-    """In double precision."""
+    """The value in float64."""
     exponent = np.clip(np.asarray(value.exponent), -2000, 2000)
     return np.ldexp(np.asarray(value.mantissa, np.float64), exponent[..., None])
 
 
 def _shape(inputs: Array, time_major: bool) -> tuple[int, int]:
-    """Steps and examples."""
+    """Numbers of steps and examples."""
     if inputs.ndim < 2 or 0 in inputs.shape[:2]:
         raise UserError(
-            f"inputs {inputs.shape} are neither tokens (time, batch) nor vectors "
-            "(time, batch, features), or hold no step or no example"
+            f"inputs have shape {inputs.shape}; they must be tokens (time, batch) or "
+            "vectors (time, batch, features), with at least one step and one example"
         )
     first, second = inputs.shape[:2]
     return (first, second) if time_major else (second, first)
@@ -229,11 +232,12 @@ def _lengths(lengths: Any, steps: int, size: int) -> Int[Array, "B"]:
     if found.shape != (size,) or not np.issubdtype(found.dtype, np.integer):
         raise UserError(
             f"lengths are {found.dtype} of shape {found.shape}, not one whole number "
-            f"for each of the {size} examples; see time_major if the order is another"
+            f"for each of the {size} examples; see time_major if only the order of the "
+            "axes differs"
         )
     if np.any((found < 0) | (found > steps)):
         raise UserError(
-            f"lengths={found.tolist()} go beyond the {steps} steps of the inputs; each "
-            f"is between 0 and {steps}"
+            f"lengths={found.tolist()} must all be between 0 and {steps}, the number "
+            "of steps of the inputs"
         )
     return jnp.asarray(found, jnp.int32)

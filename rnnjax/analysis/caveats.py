@@ -1,4 +1,4 @@
-"""What about a user's model may make its numbers mean something else than expected."""
+"""Warnings that the numbers of a user's model may not mean what they seem to mean."""
 
 from collections.abc import Iterator
 
@@ -9,38 +9,39 @@ from rnnjax.recurrence.scaled import NO_EXPONENT
 
 
 TINY = 0.01
-"""The largest share of the gradient past all recurrences that is not worth a word."""
+"""Largest share of the gradient that may bypass all recurrences without a warning."""
 
 
 def doubts(lagged: Trace, seen: Trace, bypass: float, loops: bool) -> Iterator[str]:
-    """One sentence for each doubt.
+    """One sentence for each warning.
 
     Args:
-        lagged: walked back from the losses at the last valid steps.
-        seen: walked back from the whole loss.
-        bypass: see `untouched.bypass`.
+        lagged: the backward pass from the losses at the last valid steps.
+        seen: the backward pass from the whole loss.
+        bypass: see `agreement.bypass`.
         loops: whether the model loops over its steps outside of what is measured.
     """
     names = ", ".join(walk.name for walk in seen.walks)
     if loops:
         yield (
             f"the model loops over its {len(seen.valid)} steps outside of the "
-            f"recurrences that are measured ({names}): a recurrence that is not seen "
-            "(nn.scan, lax.scan, flax.nnx) is part of what lies between them"
+            f"measured recurrences ({names}): a recurrence that is not detected "
+            "(nn.scan, lax.scan, flax.nnx) is treated as part of the layers between "
+            "them"
         )
     if bypass > TINY:
         yield (
-            f"{100 * bypass:.2g} % of the gradient at the inputs passes by every "
-            f"recurrence that is measured ({names}): by a skip connection, or through "
-            "a recurrence that is not seen (nn.scan, flax.nnx, a loop over a cell)"
+            f"{100 * bypass:.2g} % of the gradient at the inputs bypasses every "
+            f"measured recurrence ({names}): by a skip connection, or through a "
+            "recurrence that is not detected (nn.scan, flax.nnx, a loop over a cell)"
         )
     silent = _without_adjoint(lagged) & ~_without_adjoint(seen)
     if silent.any():
         yield (
             f"in {silent.sum()} of {silent.size} examples the loss at the last valid "
-            f"step reaches no recurrence that is measured ({names}), so that all "
-            "adjoints by lag are exactly zero there; where the loss masks steps of its "
-            "own, give lengths"
+            f"step reaches no measured recurrence ({names}), so all adjoints by lag "
+            "are exactly zero there; if the loss masks the last steps itself, pass "
+            "lengths"
         )
 
 

@@ -1,4 +1,4 @@
-"""The analysis of a configured run: at initialisation, or from its parameters."""
+"""The analysis of a configured run, at initialisation or with trained parameters."""
 
 import re
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from rnnjax.training.config import RunConfig
 RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
 
 MANY = 600
-"""Held-out examples from which the linear probe of the memory learns."""
+"""Number of held-out examples to which the linear probe of the memory is fitted."""
 
 
 def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
-    """Layer, kernel and place of a weight.
+    """Layer, kernel and index of a weight.
 
     >>> parse_weight("U[0,1]")
     ('layer0', 'U', (0, 1))
@@ -34,11 +34,14 @@ def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
     ('layer1', 'V', (2, 3))
 
     Raises:
-        UserError: the text is no such thing.
+        UserError: the text does not have this form.
     """
     found = re.fullmatch(r"(?:([\w.]+)/)?(\w+)\[([\d, ]+)\]", text)
     if found is None:
-        raise UserError(f"weight={text} is no entry of a kernel; write weight=V[0,0]")
+        raise UserError(
+            f"weight={text} is not an entry of a kernel; write, for example, "
+            "weight=V[0,0]"
+        )
     layer, kernel, index = found.groups()
     places = tuple(int(place) for place in index.split(",") if place.strip())
     return layer or "layer0", kernel, places
@@ -48,8 +51,8 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
     """The chain rule of one weight for the first held-out example.
 
     Args:
-        config: the run's configuration; its learning rate is that of the update.
-        params: of the run's model.
+        config: the run's configuration; its learning rate is used for the update.
+        params: parameters of the run's model.
         weight: see `parse_weight`.
 
     Raises:
@@ -82,8 +85,8 @@ def analyze_run(
     """Every quantity of a run's model with these parameters, on held-out examples.
 
     Args:
-        config: the run's configuration; `config.probe` says how many examples.
-        params: of the run's model.
+        config: the run's configuration; `config.probe` sets the number of examples.
+        params: parameters of the run's model.
         sections: some of `RUN_SECTIONS`.
     """
     task, data = build_task(config.task, config.task_options)

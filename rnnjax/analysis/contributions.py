@@ -1,4 +1,4 @@
-"""What each time step gives to every parameter, and how that is spread over time."""
+"""What each time step contributes to every parameter, and its spread over time."""
 
 import dataclasses
 import functools
@@ -133,9 +133,9 @@ def contributions(
     """Contributions to every kernel, bias and free parameter of a model's recurrences.
 
     Args:
-        total: walked back from all of the loss.
+        total: the backward pass from the whole loss.
         last: the last loss step of each example ``(B,)``.
-        optimizer: whose first update the preconditioned share is of.
+        optimizer: the optimizer to whose first update the preconditioned share refers.
         turned: names of the walks whose lags count from step 0
             (`adjoints.norms.lags_forward`).
     """
@@ -153,9 +153,9 @@ def contributions(
 
 
 def _variables(optimizer: Optimizer) -> dict[str, Variable]:
-    """`VARIABLES`, the formula of the optimizer written out.
+    """`VARIABLES` with the formula of the optimizer.
 
-    Without one there is no preconditioned share.
+    If it has none, the preconditioned share is left out.
     """
     rule = optimizer.first_update()
     if rule is None:

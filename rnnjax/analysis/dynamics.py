@@ -19,7 +19,7 @@ from rnnjax.probes.dynamics.propagator import (
 
 
 WHOLE_SPECTRUM = 256
-"""Largest joint state whose whole spectra are taken; else the leading `LEADING`."""
+"""Largest joint state for which full spectra are computed; above, `LEADING` values."""
 
 LEADING = 8
 STEPS = 12
@@ -81,8 +81,8 @@ _jacobians = jit_unoptimised(jacobians)
 def dynamics(walked: Walked) -> xr.Dataset:
     """Spectra along the first examples of one recurrence; steps in walk order.
 
-    Takes the whole spectra for a joint state of up to `WHOLE_SPECTRUM` numbers, the
-    leading ones beyond it (no eigenvalues and no propagators then). The Lyapunov
+    Full spectra for a joint state of up to `WHOLE_SPECTRUM` numbers; for larger ones
+    only the leading singular values, without eigenvalues and propagators. The Lyapunov
     exponents are those on stationary input (`stationary`).
     """
     size = joint_size(walked.initial)

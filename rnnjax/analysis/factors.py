@@ -1,4 +1,4 @@
-"""Where the factors come from: slopes, weights, gates, and the direct path."""
+"""What the factors consist of: slopes, weights, gates, and the direct path."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,10 +86,10 @@ _two_factors = jit_unoptimised(two_factors)
 
 
 def factors(lagged: Walk) -> xr.Dataset:
-    """Slopes, gates and direct path of one recurrence, whatever of them it has.
+    """Slopes, gates and direct path of one recurrence, as far as it has them.
 
-    The two-factor split is of a cell whose state enters through one product alone; the
-    direct path of one whose step is pointwise but for its products.
+    The two-factor split exists only if the state of the cell enters through a single
+    product, the direct path only if the step is pointwise apart from its products.
     """
     slopes, opened = _slopes(lagged)
     values: dict = {}

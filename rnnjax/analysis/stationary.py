@@ -1,10 +1,11 @@
 """Lyapunov exponents on stationary input: of the recurrence, not of a sentence.
 
-Along a sentence of a few dozen steps nothing has settled: the state leaves its start
-and the tangents have not found the directions of growth, so that no average over it is
-an exponent. Here the recurrence runs by itself on inputs drawn at random from those it
-had, which is stationary, for as long as averages need. Where its inputs hang together
-in time, as in any layer but the first, that is another process than in the model.
+A sentence of a few dozen steps is all transient: the state is still moving away from
+its initial value and the tangents have not aligned with the directions of growth, so an
+average over it is not a Lyapunov exponent. Here the recurrence is run by itself on
+inputs drawn at random from those it received, which is a stationary process, for as
+long as averages need. If its inputs are correlated in time, as in every layer except
+the first, this is a different process from that in the model.
 """
 
 import jax
@@ -73,10 +74,10 @@ def stationary(walked: Walked, seed: int = 0) -> xr.Dataset:
 
     Args:
         walked: the recurrence, and the inputs to draw from.
-        seed: of the draw.
+        seed: seed of the random draws.
     """
     x = jnp.asarray(random_steps(walked, DROPPED + STEPS, CHAINS, seed))
-    # walks from one state would be one walk where the input is constant
+    # with a single initial state, all walks would be the same if the input is constant
     some = np.random.default_rng([seed, 1]).choice(_valid(walked), CHAINS)
     found = _exponents(walked, x, jnp.asarray(some))
     growth = np.asarray(jax.device_get(found.growth), np.float64)[DROPPED:]
@@ -102,7 +103,7 @@ def random_steps(
 
 
 def _valid(walked: Walked) -> Int[np.ndarray, "k"]:
-    """Places of the steps that are no padding, examples running fastest."""
+    """Flat indices of the steps that are not padding; examples vary fastest."""
     shape = np.shape(walked.inputs)[:2]
     valid = walked.drive.valid
     return np.flatnonzero(np.ones(shape) if valid is None else np.asarray(valid))

@@ -18,7 +18,7 @@ from rnnjax.types import Batch, Params
 
 
 MOST_SUBSTITUTES = 24
-"""Words that stand in for each word: the whole vocabulary if it is no larger."""
+"""Number of substitutes for each word: the whole vocabulary if that is not larger."""
 
 
 def tokens(
@@ -33,13 +33,13 @@ def tokens(
     """The first sentences of a batch, word by word.
 
     Args:
-        batch: whose first `sentences` are looked at.
-        many: held-out examples from whose states the linear probe learns to read the
-            most informative step (the first one, if the task names none).
-        names: from the tokens of a sentence to its words; None for vectors.
+        batch: examples, of which the first `sentences` are measured.
+        many: held-out examples, to whose states a linear probe is fitted that reads the
+            most informative step (the first step, if the task specifies none).
+        names: maps the tokens of a sentence to its words; None for vectors.
 
-    The share is that in the gradient of the first layer's input kernel V, or of the
-    first kernel of a recurrence that has none; see `measure_words`.
+    The share is that in the gradient of the first layer's input kernel V, or, if there
+    is none, of the first kernel of a recurrence; see `measure_words`.
     """
     some = first_sentences(spec, batch, sentences)
     key = jax.random.key(0)
@@ -77,5 +77,5 @@ def tokens(
         decodability=memory,
     )
     data["decodability"].attrs["step"] = step
-    own = ("length", "last_step")  # those of all examples stand beside
+    own = ("length", "last_step")  # the data set has those of all examples already
     return data.drop_vars(own).rename(share="word_share")

@@ -1,4 +1,4 @@
-"""One update, link by link: gradients, clipping, truncation, sensitivity."""
+"""One update, step by step: gradients, clipping, truncation, sensitivity."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ LAGS = 12
 """Number of lags at which the gradient is cut."""
 
 SENSITIVE = 4
-"""Examples of the sensitivity, which takes one gradient for each unit of the state."""
+"""Number of examples for the sensitivity, which costs one gradient per state unit."""
 
 EACH = ("array_of",)
 
@@ -57,9 +57,9 @@ def updates(
     clipping: str,
     hyper: Hyper,
 ) -> xr.Dataset:
-    """What the first update from these parameters would be.
+    """Properties of the first update from these parameters.
 
-    `array_of` names every parameter array, and `all` of them together.
+    `array_of` is the name of a parameter array, or `all` for all of them together.
     """
     steps = batch.inputs.shape[0]
     lags = np.unique(np.linspace(0, steps, LAGS + 1).astype(int))

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 
-# these programs run once: not worth optimised code
+# these programs run only once, so optimising the code is not worth it
 jit_unoptimised = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": "0"}
 )
@@ -18,13 +18,14 @@ jit_unoptimised = functools.partial(
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """What a variable of a data set is.
+    """Description of a variable of a data set.
 
     Attributes:
         dims: names of its axes.
-        definition: one sentence, the source if there is one.
+        definition: one sentence, with the source if there is one.
         units: such as `log10`, `steps`, `nats per step`, `1`.
-        version: of the definition; data sets of different versions are not joined.
+        version: version of the definition; data sets with different versions are not
+            joined.
     """
 
     dims: tuple[str, ...]
@@ -51,7 +52,7 @@ def record(
         version = {"version": about.version} if about.version > 1 else {}
         attributes = {"definition": about.definition, "units": about.units, **version}
         data[name] = (about.dims, np.asarray(value), attributes)
-    # an index on every axis lets data sets of different sizes stand side by side
+    # with an index on every axis, data sets of different sizes can be combined
     labels: dict[str, Any] = {str(dim): np.arange(n) for dim, n in data.sizes.items()}
     for name, label in (coordinates or {}).items():
         if name in data.dims:
@@ -61,7 +62,7 @@ def record(
 
 
 def beside(parts: Sequence[xr.Dataset], dim: str, names: Sequence[str]) -> xr.Dataset:
-    """Data sets side by side along a new axis; NaN where one has no such entry."""
+    """Data sets stacked along a new axis; NaN where one of them lacks an entry."""
     joined: Any = xr.concat(
         list(parts), dim=dim, join="outer", data_vars="all", combine_attrs="override"
     )

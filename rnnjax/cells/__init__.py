@@ -1,6 +1,6 @@
 """Recurrent cells, one file each; importing this package fills the registry `CELLS`.
 
-A cell of your own needs this package alone: `Cell`, and the activations by name.
+To write a cell of your own, this package is all you need: `Cell` and the activations.
 """
 
 from rnnjax.activations import activation, hard_sigmoid, relu, sigmoid, softplus, tanh

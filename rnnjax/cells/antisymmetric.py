@@ -1,4 +1,4 @@
-"""AntisymmetricRNN: a stable differential equation stepped by Euler, also gated."""
+"""AntisymmetricRNN: Euler's method for a stable differential equation; also gated."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -15,15 +15,15 @@ class AntisymmetricRNN(Cell):
         h_t = h_{t−1} + ε φ(A h_{t−1} + V x_t + b)
         ∂h_t/∂h_{t−1} = I + ε diag(φ'(z_t)) A
 
-    The eigenvalues of A have the real part −γ. State: h ``(B, n)``.
+    The eigenvalues of A have real part −γ. State: h ``(B, n)``.
 
     Attributes:
         activation: φ.
         epsilon: step size ε.
         gamma: diffusion γ, which damps what Euler's method amplifies.
-        recurrent_init: initialiser of U; the paper's variance σ_w²/n is
+        recurrent_init: initialiser of U; the paper's variance σ_w²/n corresponds to
             ("lecun_normal", σ_w).
-        input_init: initialiser of V, of variance 1/m in the paper.
+        input_init: initialiser of V; the variance is 1/m in the paper.
     """
 
     activation: str = "tanh"
@@ -54,15 +54,16 @@ class AntisymmetricRNN(Cell):
 
 @CELLS.register("gated_antisymmetric")
 class GatedAntisymmetricRNN(AntisymmetricRNN):
-    """Chang, Chen, Haber & Chi (2019), with an input gate that has the same matrix.
+    """Chang, Chen, Haber & Chi (2019), with an input gate that shares the matrix A.
 
         A = U − Uᵀ − γ I
         z = σ(A h_{t−1} + V_z x_t + b_z)
         h_t = h_{t−1} + ε z ⊙ φ(A h_{t−1} + V_h x_t + b_h)
 
-    One product serves both. State: h ``(B, n)``; fused arrays hold the order z, h.
+    A single product serves both. State: h ``(B, n)``; fused arrays are in the order
+    z, h.
 
-    Attributes, with those of `AntisymmetricRNN`:
+    Attributes, in addition to those of `AntisymmetricRNN`:
         gate: σ.
     """
 

@@ -12,11 +12,11 @@ class ATR(Cell):
         i = σ(p + q),   f = σ(p − q)
         h_t = i ⊙ p + f ⊙ h_{t−1}
 
-    No bias in the paper: one would act on both gates and on the candidate.
-    torchrecurrent adds two. State: h ``(B, n)``.
+    There is no bias in the paper: it would act on both gates and on the candidate.
+    torchrecurrent adds two biases. State: h ``(B, n)``.
 
     Attributes:
-        gate: the gates' σ.
+        gate: σ of the gates.
         recurrent_init: initialiser of U.
         input_init: initialiser of V.
     """

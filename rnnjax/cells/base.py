@@ -1,6 +1,6 @@
-"""The contract of a recurrent cell.
+"""The interface of a recurrent cell.
 
-An author writes the equations and nothing else::
+To define a cell, write its equations and nothing else::
 
     class Elman(Cell):
         def setup(self):
@@ -14,14 +14,17 @@ An author writes the equations and nothing else::
         def step(self, h, drive):
             return tanh(drive + self.recur("U", h))
 
-`project` and `recur` are *seams*: the two places where a kernel meets the data. The
-recurrence reads the cotangent of every seam, so that the gradient of a kernel is one
-matrix product after the loop, and a probe can tell what each time step gave to it.
-Anything else in `step` is pointwise and differentiated as it stands. A probe may also
-hold the output of a seam (collection ``held``): it is then a constant of the step.
+Each call of `project` or `recur` is a *seam*: one use of a kernel in a step, where the
+kernel multiplies the data. The recurrence records the cotangent of the output of every
+seam. The gradient of a kernel is then a single matrix product after the loop, and a
+probe can determine the contribution of each time step. All other operations in `step`
+are pointwise and are differentiated by ordinary autodiff. A *tap* is a zero that is
+added to the output of a seam, or to a state, so that the gradient with respect to it
+can be read off (collection ``taps``). A probe may also hold the output of a seam fixed
+(collection ``held``), which makes it a constant of the step.
 
-A kernel is stored as ``(in, out)`` and applied as ``v @ K``; the matrix that papers
-call U in ``U h`` is its transpose.
+A kernel is stored as ``(in, out)`` and applied as ``v @ K``; the matrix U that papers
+write in ``U h`` is its transpose.
 """
 
 import math
@@ -47,12 +50,19 @@ CELLS: Registry[type["Cell"]] = Registry("cell")
 """Cells by name."""
 
 register_cell = CELLS.register
-"""Decorator ``@register_cell("name")``, which a configuration finds the class by."""
+"""Decorator ``@register_cell("name")``; `name` selects the class in a configuration."""
 
 
 @struct.dataclass
 class Seam:
-    """One use of a kernel in a step: `output` = `value` @ kernel, in the given form."""
+    """One use of a kernel in a step: `output` = `value` @ kernel, in the given form.
+
+    Attributes:
+        value: what the kernel multiplies.
+        output: the product.
+        kernel: name of the kernel.
+        form: see `rnnjax.cells.products.apply_kernel`.
+    """
 
     value: Inexact[Array, "... m"]
     output: Inexact[Array, "... n"]
@@ -61,14 +71,14 @@ class Seam:
 
 
 class Cell(nn.RNNCellBase):
-    """Base of all cells; a `flax.linen` module usable wherever an RNNCellBase is.
+    """Base class of all cells, a `flax.linen` module that can be used as RNNCellBase.
 
     Attributes:
         inputs: size m of the input.
         features: size n of the hidden state.
         param_dtype: dtype of parameters and states.
 
-    Numeric hyper-parameters of a cell (a time step, a damping) may be traced arrays.
+    Numeric hyperparameters of a cell (a time step, a damping) may be traced arrays.
     """
 
     inputs: int
@@ -76,7 +86,7 @@ class Cell(nn.RNNCellBase):
     param_dtype: Any = jnp.float32
 
     initial: ClassVar[tuple[str, ...]] = ()
-    """Fields that act at initialisation only: runs that differ in nothing else share
+    """Fields that are used only at initialisation: runs that differ only in these share
     one compiled program."""
 
     structural: ClassVar[tuple[str, ...]] = (
@@ -86,9 +96,9 @@ class Cell(nn.RNNCellBase):
         "parent",
         "name",
     )
-    """Fields that the model sets; all others are options of the cell."""
+    """Fields that are set by the model; all others are options of the cell."""
 
-    # -- what an author writes ---------------------------------------------------
+    # -- to be defined by the author of a cell -----------------------------------
 
     def kernels(self) -> Mapping[str, Array]:
         """Effective kernels computed from free parameters, once per sequence."""
@@ -96,11 +106,11 @@ class Cell(nn.RNNCellBase):
 
     @nn.nowrap
     def parameter_of(self, kernel: str, /) -> str | None:
-        """Path of the parameter that one of `kernels` is, if it is one uncomputed."""
+        """Path of the parameter that equals an entry of `kernels`; None if derived."""
         return None
 
     def readin(self, x: Array, /) -> Any:
-        """The drive: all that depends on the input alone, ``(…, m)`` to ``(…, ·)``."""
+        """The drive: what depends on the input only, ``(…, m)`` to ``(…, ·)``."""
         return x
 
     def step(self, state: State, drive: Any, /) -> State:
@@ -108,20 +118,20 @@ class Cell(nn.RNNCellBase):
         raise NotImplementedError
 
     def readout(self, state: State, drive: Any, /) -> Array:
-        """What the next layer sees: by default the first state array."""
+        """The output, which the next layer reads: by default the first state array."""
         return jax.tree.leaves(state)[0]
 
     @nn.nowrap
     def initial_state(self, batch: tuple[int, ...], /) -> State:
-        """The state before the first step, here zeros ``(*batch, n)``."""
+        """The state before the first step; by default zeros ``(*batch, n)``."""
         return jnp.zeros((*batch, self.features), self.param_dtype)
 
-    # -- what an author uses -----------------------------------------------------
+    # -- to be used by the author of a cell --------------------------------------
 
     def kernel(
         self, name: str, rows: int, columns: int, init: Init, gates: int = 1
     ) -> Array:
-        """Declare a kernel ``(rows, gates * columns)``, each gate initialised alone."""
+        """Declare a kernel ``(rows, gates * columns)``, initialised gate by gate."""
         function = per_gate(resolve_initializer(init), gates)
         return self.param(name, function, (rows, gates * columns), self.param_dtype)
 
@@ -130,18 +140,18 @@ class Cell(nn.RNNCellBase):
         return self.param(name, resolve_initializer(init), (size,), self.param_dtype)
 
     def project(self, name: str, x: Array, form: Form = "dense") -> Array:
-        """Input `x` through the kernel `name`, outside the time loop."""
+        """Multiply an input `x` by the kernel `name`, outside the time loop."""
         return self._seam(name, x, form)
 
     def recur(self, name: str, v: Array, form: Form = "dense") -> Array:
-        """A function `v` of the state through the kernel `name`, inside the loop."""
+        """Multiply `v`, a function of the state, by the kernel `name`, in the loop."""
         return self._seam(name, v, form)
 
     def _seam(self, name: str, value: Array, form: Form) -> Array:
         kernel = self._effective(name)
         dtype = jnp.result_type(value, kernel)
         value = value.astype(dtype)
-        # `init` makes every collection mutable, and should return parameters alone
+        # `init` makes every collection mutable, but should return only parameters
         recording = self.is_mutable_collection("seams") and not self.is_initializing()
         site = name
         if recording:
@@ -173,14 +183,14 @@ class Cell(nn.RNNCellBase):
 
     @property
     def output_size(self) -> int:
-        """Size of what `readout` gives."""
+        """Size of the result of `readout`."""
         return self.features
 
     # -- flax.linen.RNNCellBase --------------------------------------------------
 
     def __call__(self, carry: State, inputs: Array) -> tuple[State, Array]:
-        """One step as linen's cells do it: ``(carry, x) -> (carry, output)``."""
-        # equations act on the last axis; a bias (n,) meets inputs of any leading shape
+        """One step in linen's convention: ``(carry, x) -> (carry, output)``."""
+        # equations act on the last axis: a bias (n,) is added to any leading shape
         with jax.numpy_rank_promotion("allow"):
             drive = self.readin(inputs)
             state = self.step(carry, drive)
@@ -198,7 +208,7 @@ class Cell(nn.RNNCellBase):
 
 
 def resolve_initializer(init: Init) -> Callable[..., Array]:
-    """The function behind a name, a ``(name, gain)`` pair, or the function itself."""
+    """The initialiser given by a name, a ``(name, gain)`` pair, or as a function."""
     if callable(init):
         return init
     if isinstance(init, tuple):
@@ -213,18 +223,18 @@ def split_gates(z: Array, gates: int) -> list[Array]:
 
 
 def uniform_fan(features: int) -> Callable[..., Array]:
-    """U(−1/√n, 1/√n), the start of several published cells."""
+    """U(−1/√n, 1/√n), the initialisation of several published cells."""
     return make_initializer("uniform", bound=1.0 / math.sqrt(features))
 
 
 def chrono_or(value: float, t_max: Any, sign: float = 1.0) -> float | Initializer:
-    """The bias of a gate that keeps the past, for `gate_bias`.
+    """Initial bias of a gate that keeps the past, for `gate_bias`.
 
     Args:
-        value: its start, if `t_max` is None.
-        t_max: the longest dependency in steps: the bias starts at log U(1, t_max − 1)
+        value: the initial bias if `t_max` is None.
+        t_max: the longest dependency in steps: the initial bias is log U(1, t_max − 1)
             (Tallec & Ollivier 2018).
-        sign: −1 for a gate that lets the new in instead.
+        sign: −1 for a gate that admits new input instead.
     """
     if t_max is None:
         return value

@@ -1,4 +1,4 @@
-"""Bistable recurrent cells: a unit can remember by itself, without its neighbours."""
+"""Bistable recurrent cells: each unit can remember on its own, without the others."""
 
 import jax.numpy as jnp
 
@@ -8,13 +8,13 @@ from rnnjax.initializers import constant, gate_bias
 
 
 class Bistable(Cell):
-    """What BRC and nBRC share: all but how the gates a and c see the state.
+    """Base of BRC and nBRC, which differ in how the gates a and c read the state.
 
     Attributes:
         activation: φ of the feedback a and of the candidate.
         gate: σ of the update gate c.
         input_init: initialiser of each V•.
-        update_bias: start of b_c; positive keeps the past.
+        update_bias: initial b_c; positive keeps the past.
         chrono: if given, the longest dependency T_max: b_c ~ log U(1, T_max − 1).
     """
 
@@ -45,17 +45,17 @@ class Bistable(Cell):
 
 @CELLS.register("brc")
 class BRC(Bistable):
-    """Vecoven, Ernst & Drion (2021), bistable cell: each unit sees only itself.
+    """Vecoven, Ernst & Drion (2021), bistable cell: gates of a unit see only that unit.
 
         a = 1 + φ(V_a x_t + w_a ⊙ h_{t−1} + b_a)
         c = σ(V_c x_t + w_c ⊙ h_{t−1} + b_c)
         h_t = c ⊙ h_{t−1} + (1 − c) ⊙ φ(V_h x_t + a ⊙ h_{t−1})
 
-    A unit is bistable where a > 1. State: h ``(B, n)``; fused arrays hold the order a,
-    c and, of the input, V_h.
+    A unit is bistable where a > 1. State: h ``(B, n)``; fused arrays are in the order
+    a, c and, for the input, V_h.
 
-    Attributes, with those of `Bistable`:
-        self_weight: start of w_a and w_c.
+    Attributes, in addition to those of `Bistable`:
+        self_weight: initial value of w_a and w_c.
     """
 
     self_weight: float = 1.0
@@ -83,10 +83,10 @@ class NBRC(Bistable):
         c = σ(V_c x_t + U_c h_{t−1} + b_c)
         h_t = c ⊙ h_{t−1} + (1 − c) ⊙ φ(V_h x_t + a ⊙ h_{t−1})
 
-    State and order as `BRC`.
+    State and order as in `BRC`.
 
-    Attributes, with those of `Bistable`:
-        recurrent_init: initialiser of U_a and U_c, Glorot's in the authors' code.
+    Attributes, in addition to those of `Bistable`:
+        recurrent_init: initialiser of U_a and U_c; Glorot's in the authors' code.
     """
 
     recurrent_init: Init = "glorot_uniform"

@@ -1,4 +1,4 @@
-"""Chaos-free network: without input every state falls to zero."""
+"""Chaos-free network: without input every state decays to zero."""
 
 import jax.numpy as jnp
 
@@ -9,17 +9,17 @@ from rnnjax.initializers import NegativeOf, gate_bias
 
 @CELLS.register("cfn")
 class CFN(Gated):
-    """Laurent & von Brecht (2017), chaos-free network: units fall to 0 without input.
+    """Laurent & von Brecht (2017), chaos-free network: decays to 0 without input.
 
         θ, η = σ(U• h_{t−1} + V• x_t + b•)
         h_t = θ ⊙ φ(h_{t−1}) + η ⊙ φ(V_h x_t)
 
-    State: h ``(B, n)``; fused kernels hold the order θ, η and, of the input, V_h.
+    State: h ``(B, n)``; fused kernels are in the order θ, η and, for the input, V_h.
 
-    Attributes, with those of `Gated`:
-        forget_bias: start of b_θ; positive keeps the past. With `chrono` it is drawn
-            and b_η = −b_θ, unit by unit.
-        input_bias: start of b_η.
+    Attributes, in addition to those of `Gated`:
+        forget_bias: initial b_θ; positive keeps the past. With `chrono` it is drawn at
+            random, and b_η = −b_θ for each unit.
+        input_bias: initial b_η.
     """
 
     forget_bias: float = 1.0

@@ -1,4 +1,4 @@
-"""Coupled oscillatory RNN: units that swing, damped and driven by the input."""
+"""Coupled oscillatory RNN: units are damped oscillators driven by the input."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,8 @@ class CoRNN(Cell):
 
     with z̄ = z_{t−1} (the authors' code) or, if implicit, z̄ = z_t (the scheme that the
     paper analyses), hence z_t = (z_{t−1} + Δt (φ(·) − γ y_{t−1})) / (1 + Δt ε).
-    State: (y, z), each ``(B, n)``. Defaults of Δt, γ, ε: the paper's for pixel MNIST.
+    State: (y, z), each ``(B, n)``. The defaults of Δt, γ and ε are those of the paper
+    for pixel MNIST.
 
     Attributes:
         dt: time step Δt.
@@ -34,7 +35,7 @@ class CoRNN(Cell):
         implicit: treat the damping implicitly.
         activation: φ.
         recurrent_init: initialiser of W and 𝒲; None: U(±1/√(m + 2n)).
-        input_init: initialiser of V; None: the same.
+        input_init: initialiser of V; None: the same distribution.
     """
 
     dt: float | Array = 0.042

@@ -11,15 +11,14 @@ class Elman(Cell):
 
         h_t = φ(U h_{t−1} + V x_t + b),   ∂h_t/∂h_{t−1} = diag(φ'(z_t)) U
 
-    Cognitive Science 14. With φ = ReLU and U = I it is the IRNN of Le, Jaitly & Hinton
-    (2015).
-    State: h ``(B, n)``.
+    Cognitive Science 14. With φ = ReLU and U initialised to I it is the IRNN of Le,
+    Jaitly & Hinton (2015). State: h ``(B, n)``.
 
     Attributes:
         activation: φ, any name of `rnnjax list activations`.
         recurrent_init: initialiser of U.
         input_init: initialiser of V.
-        bias: start value of b.
+        bias: initial value of b.
     """
 
     activation: str = "tanh"

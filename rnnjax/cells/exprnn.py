@@ -1,4 +1,4 @@
-"""expRNN: an orthogonal recurrent matrix as the exponential of a skew one."""
+"""expRNN: an orthogonal recurrent matrix, as the exponential of a skew matrix."""
 
 import math
 
@@ -20,14 +20,14 @@ class ExpRNN(Cell):
         B = exp(A − Aᵀ),   A strictly upper triangular
         h_t = modReLU(T x_t + B h_{t−1}, b)
 
-    The n(n − 1)/2 entries of A, row by row, are the parameter ``A``; B is formed once
-    per sequence. The authors train it at a tenth of the other learning rates.
-    State: h ``(B, n)``, real.
+    The n(n − 1)/2 entries of A, row by row, are the parameter ``A``; B is computed once
+    per sequence. The authors train A with a tenth of the learning rate of the other
+    parameters. State: h ``(B, n)``, real.
 
     Attributes:
-        skew_init: rotations in the planes of neighbouring units at the start,
-            ``henaff``: by angles from U(−π, π), ``cayley``: A holds
-            −√((1 − cos θ)/(1 + cos θ)), θ ~ U(0, π/2).
+        skew_init: initialiser of A; B then rotates in the planes of pairs of
+            neighbouring units. ``henaff``: by angles from U(−π, π); ``cayley``: the
+            entries of A are −√((1 − cos θ)/(1 + cos θ)), θ ~ U(0, π/2).
         input_init: initialiser of T; None: N(0, 2/m).
     """
 
@@ -47,7 +47,7 @@ class ExpRNN(Cell):
         n = self.features
         A = jnp.zeros((n, n), self.param_dtype)
         A = A.at[jnp.triu_indices(n, 1)].set(self.A)
-        wide = wide_type(A.dtype)  # 16 bits know no solver
+        wide = wide_type(A.dtype)  # there is no solver for 16 bits
         B = expm((A - A.T).astype(wide)).astype(A.dtype)
         return {"B": B.T}
 
@@ -59,7 +59,10 @@ class ExpRNN(Cell):
 
 
 def skew_blocks(n, name):
-    """Entries above the diagonal, zero but for the pairs (0, 1), (2, 3), …"""
+    """Initialiser of the entries above the diagonal; non-zero only for pairs of units.
+
+    The pairs are (0, 1), (2, 3), …
+    """
     if name not in ("henaff", "cayley"):
         raise unknown("skew_init", name, ("henaff", "cayley"))
 

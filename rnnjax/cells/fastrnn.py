@@ -1,4 +1,4 @@
-"""FastRNN and FastGRNN: a weighted residual, and a gate that shares its matrices."""
+"""FastRNN, a weighted residual, and FastGRNN, whose gate shares its matrices."""
 
 from rnnjax.activations import activation, sigmoid
 from rnnjax.cells.base import CELLS, Cell, Init, chrono_or, split_gates
@@ -6,13 +6,13 @@ from rnnjax.initializers import constant, gate_bias, normal
 
 
 class Fast(Cell):
-    """What both have: two matrices that start from N(0, 0.1²), as the authors' code.
+    """Base of both: two matrices, initialised from N(0, 0.1²) as in the authors' code.
 
     Attributes:
         activation: φ of the candidate.
         recurrent_init: initialiser of U; None: N(0, 0.1²).
-        input_init: initialiser of V; None: the same.
-        bias: start of the candidate's b.
+        input_init: initialiser of V; None: the same distribution.
+        bias: initial bias of the candidate.
     """
 
     activation: str = "tanh"
@@ -38,9 +38,9 @@ class FastRNN(Fast):
 
     State: h ``(B, n)``. Defaults are those of the authors' code.
 
-    Attributes, with those of `Fast`:
-        alpha: start of α.
-        beta: start of β; large keeps the past.
+    Attributes, in addition to those of `Fast`:
+        alpha: initial α.
+        beta: initial β; a large value keeps the past.
     """
 
     alpha: float = -3.0
@@ -59,7 +59,7 @@ class FastRNN(Fast):
 
     def step(self, h, drive):
         candidate = self.phi(drive + self.recur("U", h), "candidate")
-        # scalars, not gates of a unit: a probe need not see them
+        # scalars, not gates of units: not recorded for probes
         return sigmoid.function(self.new) * candidate + sigmoid.function(self.old) * h
 
 
@@ -71,15 +71,15 @@ class FastGRNN(Fast):
         z = σ(p + b_z),   h̃ = φ(p + b_h)
         h_t = z ⊙ h_{t−1} + (σ(ζ) (1 − z) + σ(ν)) ⊙ h̃
 
-    torchrecurrent takes tanh for the gate's σ and starts with ζ, ν = 3, −3. State: h
-    ``(B, n)``; b holds the order z, h. Defaults are those of the authors' code, whose
-    matrices may also have a low rank.
+    torchrecurrent uses tanh as the gate's σ and initialises ζ, ν = 3, −3. State: h
+    ``(B, n)``; b is in the order z, h. Defaults are those of the authors' code, which
+    also allows matrices of low rank.
 
-    Attributes, with those of `Fast`:
+    Attributes, in addition to those of `Fast`:
         gate: σ.
-        zeta: start of ζ.
-        nu: start of ν.
-        update_bias: start of b_z; positive keeps the past.
+        zeta: initial ζ.
+        nu: initial ν.
+        update_bias: initial b_z; positive keeps the past.
         chrono: if given, the longest dependency T_max: b_z ~ log U(1, T_max − 1).
     """
 

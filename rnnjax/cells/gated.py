@@ -1,4 +1,4 @@
-"""What most gated cells have in common: their two activations and how they start."""
+"""What most gated cells have in common: two activations and the initialisation."""
 
 from rnnjax.activations import activation
 from rnnjax.cells.base import Cell, Init
@@ -9,12 +9,12 @@ class Gated(Cell):
 
     Attributes:
         activation: φ of the candidate.
-        gate: the gates' σ.
-        recurrent_init: initialiser of each recurrent matrix, gate by gate.
-        input_init: initialiser of each input matrix, gate by gate.
-        chrono: if given, the longest dependency T_max in steps: the bias b of the gate
-            that keeps the past starts at log U(1, T_max − 1), that of a gate which
-            lets the new in instead at minus that (Tallec & Ollivier 2018).
+        gate: σ of the gates.
+        recurrent_init: initialiser of the recurrent matrix of each gate.
+        input_init: initialiser of the input matrix of each gate.
+        chrono: if given, the longest dependency T_max in steps. The initial bias of a
+            gate that keeps the past is then log U(1, T_max − 1), and that of a gate
+            that admits new input is minus that (Tallec & Ollivier 2018).
     """
 
     activation: str = "tanh"

@@ -17,8 +17,8 @@ class GRU(Gated):
 
     State: h ``(B, n)``; fused kernels hold the gates in the order r, z, h̃.
 
-    Attributes, with those of `Gated`:
-        update_bias: start of b_z; positive keeps the past.
+    Attributes, in addition to those of `Gated`:
+        update_bias: initial b_z; positive keeps the past.
     """
 
     update_bias: float = 0.0
@@ -53,7 +53,7 @@ class GRUBefore(GRU):
         h̃ = φ(V_h x_t + b_h + U_h (r ⊙ h_{t−1}))
         h_t = z ⊙ h_{t−1} + (1 − z) ⊙ h̃
 
-    State, order of the gates and attributes as `GRU`; two products in a row.
+    State, order of the gates and attributes as in `GRU`; two products in sequence.
     """
 
     def setup(self):

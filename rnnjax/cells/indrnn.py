@@ -1,4 +1,4 @@
-"""Independently recurrent network: each unit sees only itself."""
+"""Independently recurrent network: each unit is connected only to itself."""
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ class IndRNN(Cell):
 
         h_t = φ(V x_t + u ⊙ h_{t−1} + b),   ∂h_t/∂h_{t−1} = diag(φ'(z_t) ⊙ u)
 
-    The paper keeps |u| ≤ 2^{1/T} while training. State: h ``(B, n)``.
+    The paper keeps |u| ≤ 2^{1/T} during training. State: h ``(B, n)``.
 
     Attributes:
         activation: φ.
-        u_min: smallest u at the start; the paper's last layer has u_min = u_max.
-        u_max: largest u at the start, 2^{1/T} in the paper.
+        u_min: smallest initial u; in the paper's last layer u_min = u_max.
+        u_max: largest initial u; 2^{1/T} in the paper.
         input_init: initialiser of V.
-        bias: start value of b.
+        bias: initial value of b.
     """
 
     activation: str = "relu"

@@ -1,4 +1,4 @@
-"""JANET: an LSTM with nothing but its forget gate."""
+"""JANET: an LSTM with only the forget gate."""
 
 from jaxtyping import Array
 
@@ -9,17 +9,17 @@ from rnnjax.initializers import gate_bias
 
 @CELLS.register("janet")
 class JANET(Gated):
-    """Van der Westhuizen & Lasenby (2018), JANET: the forget gate of an LSTM alone.
+    """Van der Westhuizen & Lasenby (2018), JANET: an LSTM with only the forget gate.
 
         s = U_s h_{t−1} + V_s x_t + b_s
         c̃ = φ(U_c h_{t−1} + V_c x_t + b_c)
         h_t = σ(s) ⊙ h_{t−1} + (1 − σ(s − β)) ⊙ c̃
 
-    State: h ``(B, n)``; fused kernels hold the order s, c̃.
+    State: h ``(B, n)``; fused kernels are in the order s, c̃.
 
-    Attributes, with those of `Gated`:
-        beta: β; positive lets more in than is forgotten.
-        forget_bias: start of b_s; positive keeps the past. The paper uses `chrono`.
+    Attributes, in addition to those of `Gated`:
+        beta: β; if positive, more input is admitted than is forgotten.
+        forget_bias: initial b_s; positive keeps the past. The paper uses `chrono`.
     """
 
     beta: float | Array = 1.0

@@ -1,4 +1,4 @@
-"""Leaky recurrent network: a differential equation stepped by Euler's method."""
+"""Leaky recurrent network: Euler's method for a differential equation."""
 
 from jaxtyping import Array
 
@@ -9,22 +9,22 @@ from rnnjax.initializers import constant
 
 @CELLS.register("leaky")
 class Leaky(Cell):
-    """Jaeger, Lukoševičius, Popovici & Siewert (2007): a CTRNN stepped with Δt = α τ.
+    """Jaeger, Lukoševičius, Popovici & Siewert (2007), CTRNN with time step Δt = α τ.
 
         τ dh/dt = −h + φ(U h + V x + b), hence with α = Δt / τ
         h_t = (1 − α) h_{t−1} + α φ(U h_{t−1} + V x_t + b)
         ∂h_t/∂h_{t−1} = (1 − α) I + α diag(φ'(z_t)) U
 
-    The rate form; in the other one, for the potential u, the product acts on φ(u).
-    α = 1 is `elman`. State: h ``(B, n)``.
+    This is the form in terms of rates; in the form in terms of potentials u, the matrix
+    multiplies φ(u). α = 1 is `elman`. State: h ``(B, n)``.
 
     Attributes:
         activation: φ.
-        alpha: α in (0, 1]; 0.2 is a step of 20 ms at τ = 100 ms (Song, Yang & Wang
+        alpha: α in (0, 1]; 0.2 is a step of 20 ms for τ = 100 ms (Song, Yang & Wang
             2016).
         recurrent_init: initialiser of U.
         input_init: initialiser of V.
-        bias: start value of b.
+        bias: initial value of b.
     """
 
     activation: str = "tanh"

@@ -1,4 +1,4 @@
-"""Long expressive memory: two time scales that the network learns."""
+"""Long expressive memory: two learned time scales."""
 
 from typing import NamedTuple
 
@@ -25,15 +25,15 @@ class LEM(Cell):
         z_t = (1 − Δt_t) ⊙ z_{t−1} + Δt_t ⊙ φ(U_z y_{t−1} + V_z x_t + b_z)
         y_t = (1 − Δt̄_t) ⊙ y_{t−1} + Δt̄_t ⊙ φ(U_y z_t + V_y x_t + b_y)
 
-    The second stage sees the new z_t. State: (y, z), each ``(B, n)``; fused kernels
-    hold the order 1, 2, z, y.
+    The second stage reads the new z_t. State: (y, z), each ``(B, n)``; fused kernels
+    are in the order 1, 2, z, y.
 
     Attributes:
         dt: largest time step Δt.
         activation: φ.
         gate: σ.
         recurrent_init: initialiser of each U_•; None: U(±1/√n).
-        input_init: initialiser of each V_•; None: the same.
+        input_init: initialiser of each V_•; None: the same distribution.
     """
 
     dt: float | Array = 1.0

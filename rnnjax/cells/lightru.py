@@ -1,4 +1,4 @@
-"""Light recurrent unit: a candidate from the input alone, one gate, one product."""
+"""Light recurrent unit: a candidate from the input only, one gate, one product."""
 
 from rnnjax.cells.base import CELLS, chrono_or, split_gates
 from rnnjax.cells.gated import Gated
@@ -7,17 +7,17 @@ from rnnjax.initializers import gate_bias
 
 @CELLS.register("lightru")
 class LightRU(Gated):
-    """Ye et al. (2024), light recurrent unit: the candidate sees the input alone.
+    """Ye et al. (2024), light recurrent unit: the candidate depends on the input only.
 
         f = σ(U h_{t−1} + V_f x_t + b_f)
         h̃ = φ(V_h x_t)
         h_t = (1 − f) ⊙ h_{t−1} + f ⊙ h̃
 
-    The paper's name LRU means another cell here (`lru`). State: h ``(B, n)``; the fused
-    kernel holds the order f, h̃.
+    The paper calls it LRU, which is the name of a different cell here (`lru`). State: h
+    ``(B, n)``; the fused kernel is in the order f, h̃.
 
-    Attributes, with those of `Gated`:
-        forget_bias: start of b_f; negative keeps the past.
+    Attributes, in addition to those of `Gated`:
+        forget_bias: initial b_f; negative keeps the past.
     """
 
     forget_bias: float = 0.0

@@ -13,11 +13,11 @@ class LiGRU(Gated):
         h̃ = φ(U_h h_{t−1} + V_h x_t + b_h),   φ = ReLU
         h_t = z ⊙ h_{t−1} + (1 − z) ⊙ h̃
 
-    The paper normalises V• x_t over the batch; without that, as here and in other
-    libraries, there is a bias. State: h ``(B, n)``; fused kernels hold the order z, h̃.
+    The paper applies batch normalisation to V• x_t; here, as in other libraries, there
+    is a bias instead. State: h ``(B, n)``; fused kernels are in the order z, h̃.
 
-    Attributes, with those of `Gated`:
-        update_bias: start of b_z; positive keeps the past.
+    Attributes, in addition to those of `Gated`:
+        update_bias: initial b_z; positive keeps the past.
     """
 
     activation: str = "relu"

@@ -1,4 +1,4 @@
-"""Any cell of `flax.linen`, unchanged, under the contract of a cell."""
+"""Any cell of `flax.linen`, unchanged, with the interface of our cells."""
 
 from typing import Any
 
@@ -14,19 +14,20 @@ from rnnjax.types import State
 
 
 SHARED = ("sigmoid", "tanh", "relu")
-"""Activations that mean the same in linen and here."""
+"""Activations that are the same function in linen and here."""
 
 
 class LinenCell(Cell):
     """A `flax.linen.RNNCellBase` as a cell; make one with `from_linen`.
 
-    Its `nn.Dense` calls are seams under their linen name (`hf`, `ii`), input products
-    among them: they lie inside the loop. Parameters that it uses in another way (the
-    fused products of `OptimizedLSTMCell`) get their gradient by the VJP of each step.
+    Its `nn.Dense` calls become seams under their linen names (`hf`, `ii`). This
+    includes the products with the input, which are inside the time loop. Parameters
+    that are used in other ways (the fused products of `OptimizedLSTMCell`) get their
+    gradient from the VJP of each step.
 
     Attributes:
         inner: the linen cell.
-        output: which leaf of the carry is the cell's output.
+        output: index of the leaf of the carry that is the cell's output.
     """
 
     inner: Any = None
@@ -65,12 +66,12 @@ class LinenCell(Cell):
 
     @nn.nowrap
     def initial_state(self, batch: tuple[int, ...], /) -> State:
-        key = jax.random.key(0)  # linen's cells start at zeros unless told otherwise
+        key = jax.random.key(0)  # unused by default: linen's cells start at zeros
         return self.inner.initialize_carry(key, (*batch, self.inputs))
 
 
 def _plain_dense(module: nn.Module, method: str) -> bool:
-    """Whether a call is v @ kernel (+ bias) in the precision of its arguments."""
+    """Whether a call is just v @ kernel (+ bias), in the precision of its arguments."""
     if not isinstance(module, nn.Dense) or method != "__call__":
         return False
     usual = module.dot_general is None and module.dot_general_cls is None
@@ -78,8 +79,10 @@ def _plain_dense(module: nn.Module, method: str) -> bool:
 
 
 def _own_activations(cell: nn.RNNCellBase) -> dict[str, Any]:
-    """Fields of a linen cell that hold a linen activation we have too: ours can be
-    recorded, and its slope does not cancel."""
+    """Replacements for those linen activations of a cell that we have as well.
+
+    Ours can be recorded, and their slopes are computed without cancellation.
+    """
     return {
         field: ACTIVATIONS[name]
         for field in cell.__dataclass_fields__
@@ -96,8 +99,8 @@ def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
     (1, 3)
 
     Raises:
-        TypeError: the cell's output is not part of its carry, or its state is not
-            ``(B, n)``, as in a convolutional cell.
+        TypeError: the cell's output is not part of its carry, or its state does not
+            have the shape ``(B, n)``, as in a convolutional cell.
     """
     cell = cell.clone(parent=None, **_own_activations(cell))
     if cell.num_feature_axes != 1:
@@ -112,8 +115,8 @@ def from_linen(cell: nn.RNNCellBase, inputs: int) -> LinenCell:
     jaxpr = jax.make_jaxpr(step)(x).jaxpr
     *carry, output = jaxpr.outvars  # the output is the last leaf: one array
     if output not in carry:
-        raise TypeError(f"the output of {type(cell).__name__} is not in its carry")
+        raise TypeError(f"the output of {type(cell).__name__} is not part of its carry")
     dtype, size = shapes[1].dtype, shapes[1].shape[-1]
     where = carry.index(output)
-    # outside any module that may be at work
+    # parent=None: not a submodule of the module that is currently running, if any
     return LinenCell(inputs, size, dtype, inner=cell, output=where, parent=None)

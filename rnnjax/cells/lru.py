@@ -20,12 +20,12 @@ class LRU(Cell):
 
     All parameters are real: ν, θ, γ ``(n,)`` and the real and imaginary parts of B and
     C. State: h complex ``(B, n)``; output y ``(B, n)``. D is a matrix, as in the
-    paper's equations; its code has m = n and takes a diagonal D.
+    paper's equations; the paper's code has m = n and a diagonal D.
 
     Attributes:
-        r_min: smallest |λ| at the start; λ is uniform on the ring.
-        r_max: largest |λ| at the start.
-        max_phase: largest phase of λ at the start.
+        r_min: smallest initial |λ|; λ is drawn uniformly from the ring.
+        r_max: largest initial |λ|.
+        max_phase: largest initial phase of λ.
     """
 
     r_min: float | Array = 0.0
@@ -38,7 +38,7 @@ class LRU(Cell):
         m, n = self.inputs, self.features
         self.nu = self.vector("nu", n, self._nu)
         self.theta = self.vector("theta", n, self._theta)
-        # γ = log √(1 − |λ|²) keeps the variance of the state at that of its input
+        # γ = log √(1 − |λ|²): the state then has the same variance as its input
         normaliser = lambda *_: 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(self.nu)))
         self.gamma = self.vector("gamma", n, normaliser)
         normal = lambda size: make_initializer("normal", std=1 / math.sqrt(size))
@@ -81,5 +81,5 @@ class LRU(Cell):
 
 
 def positive_uniform(key, shape, dtype):
-    """U(0, 1) without 0, whose logarithm is taken."""
+    """U(0, 1) without 0, so that the logarithm is finite."""
     return jax.random.uniform(key, shape, dtype, jnp.finfo(dtype).eps, 1.0)

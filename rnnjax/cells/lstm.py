@@ -24,11 +24,11 @@ class LSTM(Gated):
         i, f, o = σ(U• h_{t−1} + V• x_t + b•),   g = φ(U_g h_{t−1} + V_g x_t + b_g)
         c_t = f ⊙ c_{t−1} + i ⊙ g,   h_t = o ⊙ φ(c_t)
 
-    State: (h, c), each ``(B, n)``; fused kernels hold the order i, f, g, o.
+    State: (h, c), each ``(B, n)``; fused kernels are in the order i, f, g, o.
 
-    Attributes, with those of `Gated`:
-        forget_bias: start of b_f (Jozefowicz et al. 2015 recommend 1); with `chrono`
-            b_f is drawn and b_i = −b_f, unit by unit.
+    Attributes, in addition to those of `Gated`:
+        forget_bias: initial b_f (Jozefowicz et al. 2015 recommend 1). With `chrono` it
+            is drawn at random, and b_i = −b_f for each unit.
     """
 
     forget_bias: float = 1.0

@@ -13,11 +13,11 @@ class MGU(Gated):
         h̃ = φ(U_h (f ⊙ h_{t−1}) + V_h x_t + b_h)
         h_t = (1 − f) ⊙ h_{t−1} + f ⊙ h̃
 
-    `flax.linen.MGUCell` is another cell: there f multiplies the old state.
-    State: h ``(B, n)``; fused kernels hold the order f, h̃; two products in a row.
+    `flax.linen.MGUCell` is a different cell, in which f multiplies the old state.
+    State: h ``(B, n)``; fused kernels are in the order f, h̃; two products in sequence.
 
-    Attributes, with those of `Gated`:
-        forget_bias: start of b_f; negative keeps the past.
+    Attributes, in addition to those of `Gated`:
+        forget_bias: initial b_f; negative keeps the past.
     """
 
     forget_bias: float = 0.0

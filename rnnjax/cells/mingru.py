@@ -1,4 +1,4 @@
-"""minGRU and minLSTM: gates that see the input alone, linear in the state."""
+"""minGRU and minLSTM: gates depend only on the input, and steps are linear in h."""
 
 import math
 
@@ -10,11 +10,11 @@ from rnnjax.initializers import NegativeOf, gate_bias
 
 
 class InputGated(Cell):
-    """h_t = f_t ⊙ h_{t−1} + i_t ⊙ h̃_t, where all but h_{t−1} depends on x_t alone.
+    """h_t = f_t ⊙ h_{t−1} + i_t ⊙ h̃_t, where f_t, i_t and h̃_t depend only on x_t.
 
     Attributes:
-        positive: apply g to the candidate.
-        activation: φ of the candidate when not positive; the paper has none.
+        positive: apply g to the candidate (see `MinGRU`).
+        activation: φ of the candidate if not `positive`; the paper has none.
         input_init: initialiser of each V•.
         chrono: if given, the longest dependency T_max in steps (see `Gated.chrono`).
     """
@@ -42,12 +42,12 @@ class MinGRU(InputGated):
         h̃_t = V_h x_t + b_h,   or g(V_h x_t + b_h) if positive
         h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
 
-    g(v) = v + ½ for v ≥ 0 and σ(v) below, which the paper's scan in log space needs.
-    No product with the state: the recurrence is linear and diagonal.
-    State: h ``(B, n)``; the fused kernel holds the order z, h̃.
+    g(v) = v + ½ for v ≥ 0 and σ(v) for v < 0; the paper's scan in log space needs it.
+    There is no matrix product with the state: the recurrence is linear and diagonal.
+    State: h ``(B, n)``; the fused kernel is in the order z, h̃.
 
-    Attributes, with those of `InputGated`:
-        update_bias: start of b_z; negative keeps the past.
+    Attributes, in addition to those of `InputGated`:
+        update_bias: initial b_z; negative keeps the past.
     """
 
     update_bias: float = 0.0
@@ -69,17 +69,17 @@ class MinGRU(InputGated):
 
 @CELLS.register("minlstm")
 class MinLSTM(InputGated):
-    """Feng et al. (2024), section 3.2: forget and input gate, made to sum to 1.
+    """Feng et al. (2024), section 3.2: forget and input gates normalised to sum to 1.
 
         f_t, i_t = σ(V• x_t + b•),   f'_t = f_t / (f_t + i_t),   i'_t = 1 − f'_t
-        h_t = f'_t ⊙ h_{t−1} + i'_t ⊙ h̃_t,   h̃_t as `MinGRU`
+        h_t = f'_t ⊙ h_{t−1} + i'_t ⊙ h̃_t,   h̃_t as in `MinGRU`
 
-    f' is computed as σ(log f − log i), so that a probe reads f' and i' as the gates.
-    State: h ``(B, n)``; the fused kernel holds the order f, i, h̃.
+    f' is computed as σ(log f − log i), so that probes record f' and i' as the gates.
+    State: h ``(B, n)``; the fused kernel is in the order f, i, h̃.
 
-    Attributes, with those of `InputGated`:
-        forget_bias: start of b_f; positive keeps the past. With `chrono` it is drawn
-            and b_i = −b_f, unit by unit: f' is then f at x = 0.
+    Attributes, in addition to those of `InputGated`:
+        forget_bias: initial b_f; positive keeps the past. With `chrono` it is drawn at
+            random, and b_i = −b_f for each unit: then f' = f at x = 0.
     """
 
     forget_bias: float = 0.0
@@ -102,7 +102,7 @@ class MinLSTM(InputGated):
 
 
 def positive_part(v):
-    """v + ½ for v ≥ 0, σ(v) below."""
+    """v + ½ for v ≥ 0, σ(v) for v < 0."""
     return jnp.where(v >= 0, v + 0.5, sigmoid.function(v))
 
 

@@ -1,4 +1,4 @@
-"""MinimalRNN: one gate, and the input written straight into the state."""
+"""MinimalRNN: one gate, and a candidate that depends only on the input."""
 
 from rnnjax.cells.base import CELLS, chrono_or
 from rnnjax.cells.gated import Gated
@@ -13,11 +13,11 @@ class MinimalRNN(Gated):
         u_t = σ(U_h h_{t−1} + U_z z_t + b_u)
         h_t = u_t ⊙ h_{t−1} + (1 − u_t) ⊙ z_t
 
-    Chen, Pennington & Schoenholz (2018) treat its signal propagation in mean field and
-    start from orthogonal recurrent matrices. State: h ``(B, n)``.
+    Chen, Pennington & Schoenholz (2018) study its signal propagation by mean-field
+    theory and initialise recurrent matrices as orthogonal. State: h ``(B, n)``.
 
-    Attributes, with those of `Gated`:
-        update_bias: start of b_u; positive keeps the past.
+    Attributes, in addition to those of `Gated`:
+        update_bias: initial b_u; positive keeps the past.
     """
 
     update_bias: float = 0.0

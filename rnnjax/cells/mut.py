@@ -1,4 +1,4 @@
-"""MUT1: the best of the cells that an evolutionary search found."""
+"""MUT1: the best of the cells found by an evolutionary search."""
 
 import jax.numpy as jnp
 
@@ -9,17 +9,18 @@ from rnnjax.initializers import gate_bias
 
 @CELLS.register("mut1")
 class MUT1(Gated):
-    """Jozefowicz, Zaremba & Sutskever (2015), MUT1: found by search, near a GRU.
+    """Jozefowicz, Zaremba & Sutskever (2015), MUT1: found by search, similar to a GRU.
 
         z = σ(V_z x_t + b_z)
         r = σ(U_r h_{t−1} + V_r x_t + b_r)
         h_t = (1 − z) ⊙ h_{t−1} + z ⊙ φ(U_h (r ⊙ h_{t−1}) + φ(V_h x_t) + b_h)
 
-    The paper has φ(x_t), for m = n; like other libraries this takes a matrix V_h.
-    State: h ``(B, n)``; fused kernels hold the order z, r, h; two products in a row.
+    The paper has φ(x_t), which needs m = n; here, as in other libraries, x_t is
+    multiplied by a matrix V_h. State: h ``(B, n)``; fused kernels are in the order z,
+    r, h; two products in sequence.
 
-    Attributes, with those of `Gated`:
-        update_bias: start of b_z; negative keeps the past.
+    Attributes, in addition to those of `Gated`:
+        update_bias: initial b_z; negative keeps the past.
     """
 
     update_bias: float = 0.0

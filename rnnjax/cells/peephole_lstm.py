@@ -1,4 +1,4 @@
-"""LSTM with peepholes: the gates also see the memory."""
+"""LSTM with peepholes: the gates also read the memory."""
 
 from rnnjax.cells.base import CELLS, Init, split_gates
 from rnnjax.cells.lstm import LSTM, LSTMState
@@ -7,16 +7,16 @@ from rnnjax.initializers import uniform
 
 @CELLS.register("peephole_lstm")
 class PeepholeLSTM(LSTM):
-    """Gers, Schraudolph & Schmidhuber (2002), LSTM whose gates see the memory.
+    """Gers, Schraudolph & Schmidhuber (2002), LSTM whose gates also read the memory.
 
         i, f = σ(U• h_{t−1} + V• x_t + p• ⊙ c_{t−1} + b•)
         g = φ(U_g h_{t−1} + V_g x_t + b_g)
         c_t = f ⊙ c_{t−1} + i ⊙ g
         o = σ(U_o h_{t−1} + V_o x_t + p_o ⊙ c_t + b_o),   h_t = o ⊙ φ(c_t)
 
-    The output gate sees the new memory. State and order of the gates as `LSTM`.
+    The output gate reads the new memory. State and order of the gates as in `LSTM`.
 
-    Attributes, with those of `LSTM`:
+    Attributes, in addition to those of `LSTM`:
         peephole_init: initialiser of p_i, p_f and p_o; None: U(±0.1).
     """
 

@@ -1,7 +1,7 @@
-"""The product of a seam with its kernel, and the two products of its way back.
+"""The matrix product of a seam, and the two products of its backward pass.
 
-A complex product is made of one product of real matrices, which takes half the time on
-a CPU.
+A complex product is computed as one product of real matrices, which takes half the time
+on a CPU.
 """
 
 from functools import partial
@@ -20,8 +20,8 @@ Form = Literal["dense", "block", "diagonal"]
 def apply_kernel(value: Array, kernel: Array, form: Form) -> Array:
     """The product of a seam over the last axis of `value`.
 
-    ``dense``: ``v (…, m) @ K (m, n)``; ``block``: K is ``(g, m/g, n/g)``, one product a
-    block; ``diagonal``: K is ``(n,)`` and the product is elementwise.
+    ``dense``: ``v (…, m) @ K (m, n)``; ``block``: K is ``(g, m/g, n/g)``, with one
+    product per block; ``diagonal``: K is ``(n,)`` and the product is elementwise.
     """
     if form == "diagonal":
         return value * jnp.reshape(kernel, (1,) * (value.ndim - 1) + kernel.shape)
@@ -29,7 +29,7 @@ def apply_kernel(value: Array, kernel: Array, form: Form) -> Array:
         blocks = jnp.reshape(value, value.shape[:-1] + kernel.shape[:2])
         out = jnp.einsum("...gi,gij->...gj", blocks, kernel)
         return jnp.reshape(out, (*value.shape[:-1], -1))
-    # one matrix: the gradient of the kernel is then one product without a transposition
+    # flattened to a matrix: the kernel's gradient is then one product, no transposition
     rows = jnp.reshape(value, (-1, value.shape[-1]))
     if jnp.iscomplexobj(kernel):
         out = from_reals(as_reals(rows) @ real_form(kernel))
@@ -49,9 +49,9 @@ def from_reals(x: Array) -> Array:
 
 
 def real_form(kernel: Array) -> Array:
-    """The real matrix ``(2m, 2n)`` that does to `as_reals` what the kernel does.
+    """The real matrix ``(2m, 2n)`` that acts on `as_reals` as the kernel does on `v`.
 
-    In a loop XLA forms this matrix once, before it.
+    XLA hoists it out of a loop, so it is formed only once.
     """
     re, im = kernel.real, kernel.imag
     return jnp.block([[re, im], [-im, re]])
@@ -61,17 +61,17 @@ def real_form(kernel: Array) -> Array:
 def recall(
     value: Array, kernel: Array, output: Array, transposed: Array | None, form: Form
 ) -> Array:
-    """`apply_kernel`, whose result is known: its derivatives without the product.
+    """`apply_kernel` with a known result, for its derivatives without the product.
 
-    With the `transposed` kernel of a dense seam, the way back is a product of plain
-    rows and columns; with the kernel itself XLA rearranges it anew at each step.
+    With the `transposed` kernel of a dense seam, the backward pass needs no change of
+    memory layout; with the kernel itself, XLA would rearrange it again at each step.
     """
     return output
 
 
 def _recall_jvp(form: Form, primals: Any, tangents: Any) -> tuple[Array, Array]:
     value, kernel, output, transposed = primals
-    d_value, d_kernel, *_ = tangents  # the others move with these two
+    d_value, d_kernel, *_ = tangents  # the other arguments depend on these two
     parts = []
     if not isinstance(d_value, SymbolicZero):
         if transposed is None:
@@ -96,9 +96,10 @@ recall.defjvp(_recall_jvp, symbolic_zeros=True)
 
 
 def kernel_gradient(value: Array, delta: Array, kernel: Array, form: Form) -> Array:
-    """Σ_t v_tᵀ δ_t over all leading axes: the deferred gradient of one seam.
+    """Σ_t v_tᵀ δ_t over all leading axes: the kernel gradient of a seam.
 
-    `kernel` gives shape and dtype; for a real kernel on complex data the real part.
+    Computed once, after the loop. `kernel` only determines shape and dtype; for a real
+    kernel applied to complex data the result is the real part.
     """
     axes = tuple(range(delta.ndim - 1))
     if form == "diagonal":

@@ -15,13 +15,13 @@ class RAN(Gated):
         i, f = σ(U• h_{t−1} + V• x_t + b•)
         c_t = i ⊙ V_c x_t + f ⊙ c_{t−1},   h_t = φ(c_t)
 
-    State: (h, c), each ``(B, n)``; fused kernels hold the order i, f and, of the
+    State: (h, c), each ``(B, n)``; fused kernels are in the order i, f and, for the
     input, V_c.
 
-    Attributes, with those of `Gated`:
+    Attributes, in addition to those of `Gated`:
         activation: φ of the output, tanh or identity in the paper.
-        forget_bias: start of b_f; positive keeps the past. With `chrono` it is drawn
-            and b_i = −b_f, unit by unit.
+        forget_bias: initial b_f; positive keeps the past. With `chrono` it is drawn at
+            random, and b_i = −b_f for each unit.
     """
 
     forget_bias: float = 1.0

@@ -1,4 +1,4 @@
-"""Recurrent highway network: several gated layers between two time steps."""
+"""Recurrent highway network: several gated layers within each time step."""
 
 from rnnjax.activations import activation
 from rnnjax.cells.base import CELLS, Cell, Init, split_gates, uniform_fan
@@ -15,18 +15,18 @@ class RHN(Cell):
         h_t = s_L
 
     State: h ``(B, n)``; fused kernels hold the gates in the order H, T, C; L products
-    in a row.
+    in sequence.
 
     Attributes:
         depth: recurrence depth L.
         coupled: C = 1 − T, as in the paper's experiments.
         activation: φ of H.
         gate: σ of T and C.
-        transform_bias: start of b_T; −2 to −4 lets the state pass. C starts at the
-            opposite sign, so that it is 1 − T at first.
-        recurrent_init: initialiser of each R_•ˡ; None: U(±1/√n), near the U(±0.04) that
-            the paper takes for n = 830.
-        input_init: initialiser of each V_•; None: the same.
+        transform_bias: initial b_T; −2 to −4 lets the state pass. b_C is initialised to
+            −b_T, so that as far as the biases go C = 1 − T at first.
+        recurrent_init: initialiser of each R_•ˡ; None: U(±1/√n), close to the U(±0.04)
+            of the paper for n = 830.
+        input_init: initialiser of each V_•; None: the same distribution.
     """
 
     depth: int = 5

@@ -1,4 +1,4 @@
-"""Structurally constrained network: slow context units beside an Elman network."""
+"""Structurally constrained network: slow context units added to an Elman network."""
 
 from typing import NamedTuple
 
@@ -18,18 +18,18 @@ class SCRNState(NamedTuple):
 
 @CELLS.register("scrn")
 class SCRN(Cell):
-    """Mikolov, Joulin, Chopra, Mathieu & Ranzato (2015), slow context units.
+    """Mikolov, Joulin, Chopra, Mathieu & Ranzato (2015), SCRN: slow context units.
 
         s_t = (1 − α) B x_t + α s_{t−1}
         h_t = φ(R h_{t−1} + A x_t + P s_t),   φ = σ
-        output [h_t; s_t], which the next layer reads with a matrix [U, V]
+        output [h_t; s_t], which the next layer multiplies by a matrix [U, V]
 
-    torchrecurrent feeds the output φ(U h_t + V s_t) back in place of h_t, and starts
-    with α = 0. State: (h, s), ``(B, n)`` and ``(B, p)``; output ``(B, n + p)``.
+    torchrecurrent feeds the output φ(U h_t + V s_t) back instead of h_t, and uses α = 0
+    by default. State: (h, s), ``(B, n)`` and ``(B, p)``; output ``(B, n + p)``.
 
     Attributes:
         activation: φ.
-        alpha: α, how slow the context is.
+        alpha: α; the closer to 1, the slower the context units.
         context: p, the number of context units; None: n.
         recurrent_init: initialiser of R.
         input_init: initialiser of A, B and P.

@@ -1,4 +1,4 @@
-"""STAR: a gated unit made to be stacked, with a single recurrent product."""
+"""STAR: a gated unit designed for stacking, with a single recurrent product."""
 
 from rnnjax.cells.base import CELLS, Init, chrono_or, split_gates
 from rnnjax.cells.gated import Gated
@@ -13,12 +13,12 @@ class STAR(Gated):
         z = φ(V_z x_t + b_z)
         h_t = φ((1 − k) ⊙ h_{t−1} + k ⊙ z)
 
-    The authors' code shifts k in one of its places as `janet` does; the paper does not.
-    State: h ``(B, n)``; fused kernels hold the order k, z.
+    The authors' code shifts one of the two occurrences of k, as `janet` does; the paper
+    does not. State: h ``(B, n)``; fused kernels are in the order k, z.
 
-    Attributes, with those of `Gated`:
-        input_init: initialiser of each V•, orthogonal in the authors' code.
-        update_bias: start of b_k; negative keeps the past. The paper uses `chrono`.
+    Attributes, in addition to those of `Gated`:
+        input_init: initialiser of each V•; orthogonal in the authors' code.
+        update_bias: initial b_k; negative keeps the past. The paper uses `chrono`.
     """
 
     input_init: Init = "orthogonal"

@@ -1,4 +1,4 @@
-"""Update gate RNN: an Elman network with one gate between old and new."""
+"""Update gate RNN: an Elman network with one gate that mixes old and new."""
 
 from rnnjax.cells.base import CELLS, chrono_or, split_gates
 from rnnjax.cells.gated import Gated
@@ -13,10 +13,10 @@ class UGRNN(Gated):
         c = φ(U_c h_{t−1} + V_c x_t + b_c)
         h_t = g ⊙ h_{t−1} + (1 − g) ⊙ c
 
-    State: h ``(B, n)``; fused kernels hold the order g, c.
+    State: h ``(B, n)``; fused kernels are in the order g, c.
 
-    Attributes, with those of `Gated`:
-        update_bias: start of b_g; positive keeps the past.
+    Attributes, in addition to those of `Gated`:
+        update_bias: initial b_g; positive keeps the past.
     """
 
     update_bias: float = 1.0

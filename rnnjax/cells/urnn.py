@@ -1,4 +1,4 @@
-"""Unitary evolution RNN: a complex state that the recurrence never stretches."""
+"""Unitary evolution RNN: a complex state and a norm-preserving recurrent matrix."""
 
 import math
 
@@ -27,9 +27,9 @@ class URNN(Cell):
 
     Attributes:
         permutation_seed: seed of Π.
-        factored: W is applied factor by factor at each step, in O(n log n), and not
-            formed once per sequence. Angles and v are then parameters of the step and W
-            is no kernel that a probe can look at.
+        factored: apply W factor by factor at each step, in O(n log n), instead of
+            forming it once per sequence. The angles and v are then parameters of the
+            step, and W is not a kernel that a probe can measure.
     """
 
     permutation_seed: int = 0
@@ -57,12 +57,12 @@ class URNN(Cell):
         V = self.V_re + 1j * self.V_im
         if self.factored:
             return {"V": V}
-        # row i ends as W e_i: the kernel Wᵀ that acts from the right
+        # row i becomes W e_i, which gives the kernel Wᵀ that acts from the right
         with jax.numpy_rank_promotion("allow"):
             return {"W": self.rotate(jnp.eye(self.features, dtype=V.dtype)), "V": V}
 
     def rotate(self, h):
-        """W h for each row h, by its factors."""
+        """W h for each row h, computed factor by factor."""
         order = np.random.RandomState(self.permutation_seed).permutation(self.features)
         D1, D2, D3 = jnp.exp(1j * self.angles)
         re1, im1, re2, im2 = self.reflections
@@ -89,11 +89,12 @@ def fourier(transform, rows):
 
 
 def in_rows(x):
-    """x, its rows one after the other in memory.
+    """x with its rows contiguous in memory.
 
-    XLA's transform fails on a CPU where the surrounding code likes another order; on
-    the way back the cotangent goes through here as well. (JAX's constraint on layouts
-    gives wrong gradients where a compiled function is differentiated, jax 0.10.2.)
+    XLA's Fourier transform fails on a CPU if the surrounding code prefers another
+    layout; in the backward pass the cotangent goes through here as well. (JAX's layout
+    constraints give wrong gradients when a compiled function is differentiated, jax
+    0.10.2.)
     """
     return lax.optimization_barrier(x.reshape(-1)).reshape(x.shape)
 

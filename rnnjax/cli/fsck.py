@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from rnnjax.counting import count
 from rnnjax.store.fsck import Examination, examine, repair
 from rnnjax.terminal import console
 
@@ -32,7 +33,7 @@ def fsck(folder: str, mend: bool) -> int:
 
 def _summary(folder: str, found: Examination) -> str:
     kinds = Counter(finding.kind for finding in found.findings)
-    parts = [f"{found.runs} runs", f"{found.finished} finished and undamaged"]
+    parts = [count(found.runs, "run"), f"{found.finished} finished and undamaged"]
     if found.busy:
         parts.append(f"{found.busy} being computed, not checked")
     parts += [f"{number} {kind}" for kind, number in sorted(kinds.items())]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rnnjax.cli.commands import cell_text
+from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.terminal import console
@@ -65,7 +66,7 @@ def runs(folder: str, view: View = View()) -> int:
         _write_out(frame, view)
     else:
         table = _merged(frame) if view.by is not None else frame
-        legend = f"{len(results.runs)} runs in {folder}"
+        legend = f"{count(len(results.runs), 'run')} in {folder}"
         if len(table) > SHOWN:
             legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
         if view.by is not None:

@@ -12,7 +12,7 @@ from rnnjax.types import Batch
 
 
 Compare = Callable[[TaskSpec, Array, Array], tuple[Array, Array]]
-"""From the task, answers and targets to losses and metrics."""
+"""Maps the task, answers and targets to losses and metrics."""
 
 
 def objective(
@@ -21,7 +21,7 @@ def objective(
     """Mean loss over the masked steps, and the mean metric over the scored ones.
 
     Args:
-        spec: what the task says of its loss and metric.
+        spec: loss, metric and readout of the task.
         answers: ``(B, q)`` for a readout at the last step, else ``(T, B, q)``.
         batch: targets and masks.
 
@@ -40,10 +40,10 @@ def per_example(
 ) -> tuple[Array, Array]:
     """Loss and metric of every answer, ``(B,)`` or ``(T, B)``.
 
-    Both are 0 at a step that the loss mask leaves out: its target is never read.
+    Both are 0 at a step that the loss mask excludes: its target is never read.
 
     Args:
-        compare: another way to compute both, see `rnnjax.probes.backward.margin`.
+        compare: an alternative to `compared`, see `rnnjax.probes.backward.margin`.
     """
     compare = compare or compared
     if spec.readout == "last":
@@ -58,7 +58,7 @@ def per_example(
 
 
 def compared(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Array]:
-    """Loss and metric of answers beside targets, whatever their leading axes."""
+    """Loss and metric of answers, given targets; with any leading axes."""
     if spec.loss == "cross_entropy":
         losses = optax.losses.softmax_cross_entropy_with_integer_labels(
             answers, targets
@@ -72,13 +72,13 @@ def compared(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Arr
 
 
 def loss_mask(batch: Batch) -> Float[Array, "T B"]:
-    """The loss mask; 0 behind the end of an example, whatever stands there."""
+    """The loss mask, set to 0 after the end of each example."""
     valid = valid_steps(batch.lengths, batch.mask.shape[0])
     return jnp.where(valid, batch.mask, jnp.zeros_like(batch.mask))
 
 
 def scored_mask(spec: TaskSpec, batch: Batch) -> Float[Array, "T B"]:
-    """The loss mask, or its last `spec.scored` steps of each example."""
+    """The loss mask, or only its last `spec.scored` steps in each example."""
     mask = loss_mask(batch)
     if spec.scored is None:
         return mask
@@ -87,6 +87,6 @@ def scored_mask(spec: TaskSpec, batch: Batch) -> Float[Array, "T B"]:
 
 
 def weighted_mean(values: Array, weights: Array) -> Array:
-    """Σ w·v / Σ w, and 0 where no weight is."""
+    """Σ w·v / Σ w, or 0 if all weights are 0."""
     total = jnp.sum(weights)
     return jnp.sum(values * weights) / jnp.where(total > 0, total, jnp.ones_like(total))

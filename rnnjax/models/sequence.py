@@ -15,7 +15,7 @@ from rnnjax.types import Lengths
 
 
 LATEST: dict[str, Any] = {"init_fn": lambda: None, "reduce_fn": lambda old, new: new}
-"""A sown value itself, not a list of all that were sown."""
+"""Options of `sow` that store the value itself, not a tuple of all sown values."""
 
 
 class SequenceModel(nn.Module):
@@ -24,22 +24,23 @@ class SequenceModel(nn.Module):
     Attributes:
         cell: the cell of every layer; its `inputs` is set layer by layer.
         output_size: size q of the answer.
-        vocabulary: number of tokens; None for vector inputs, which enter as they are.
+        vocabulary: number of tokens; None for vector inputs, which are not embedded.
         input_size: size m of a vector input.
         embedding: size of a token's embedding.
         layers: number of recurrent layers.
-        bidirectional: each layer also walks backwards; the outputs are concatenated.
-        readout: one answer, from the last state of every walk of the last layer (at the
-            last valid step, and at step 0 of the walk from the end), or one at every
-            step.
-        dropout: rate between layers, needs the rng ``dropout`` when training.
+        bidirectional: each layer also runs backwards; the outputs are concatenated.
+        readout: `last`: one answer, from the final state of each direction of the last
+            layer (at the last valid step, and at step 0 for the backward direction);
+            `every`: one answer at every step.
+        dropout: rate between layers; needs the rng ``dropout`` when training.
         variational: one dropout mask for all steps (Gal & Ghahramani 2016).
-        engine: how the recurrences are differentiated.
-        backprop, lag: how the adjoint goes back through every recurrence, see
-            `rnnjax.recurrence.backprop`; answers never depend on them.
-        remat: steps that are computed again together on the way back, see `Recurrent`;
-            for an answer at the last step the outputs of the last layer are then never
-            held all at once.
+        engine: how the recurrences are computed and differentiated, see
+            `rnnjax.recurrence.engines`.
+        backprop, lag: how the adjoint is propagated back through every recurrence, see
+            `rnnjax.recurrence.backprop`; answers do not depend on them.
+        remat: number of steps that are recomputed together in the backward pass, see
+            `Recurrent`. With an answer at the last step, the outputs of the last layer
+            are then never in memory all at once.
     """
 
     cell: Cell
@@ -96,12 +97,12 @@ class SequenceModel(nn.Module):
 
         Args:
             inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``.
-            lengths: valid steps of each example; None: all. What stands behind them, a
-                number or a token, is never read.
+            lengths: valid steps of each example; None: all. Inputs after them are never
+                read.
             train: whether dropout is active.
 
-        With ``mutable=["layers"]`` it also tells the input and the trajectories of each
-        layer, by its number.
+        With ``mutable=["layers"]`` it also returns the inputs and the trajectories of
+        each layer, keyed by its number.
         """
         x = self.encode(inputs)
         short = self.readout == "last" and self.remat is not None
@@ -119,7 +120,7 @@ class SequenceModel(nn.Module):
         return inputs if self.vocabulary is None else self.embed(inputs)
 
     def between(self, x: Array, train: bool = False) -> Array:
-        """What happens in front of each layer (dropout)."""
+        """What is applied before each layer (dropout)."""
         if not self.dropout:
             return x
         return self.drop(x, deterministic=not train)
@@ -129,7 +130,7 @@ class SequenceModel(nn.Module):
     ) -> tuple[Array, list[Any]]:
         """Outputs ``(T, B, ·)`` of one layer and the trajectory of each direction.
 
-        With `last` of the last step of each walk alone, ``(B, ·)``.
+        With `last`, only those after the last step of each walk, ``(B, ·)``.
         """
         runs = [walk(x, lengths, last=last) for walk in self.stack[layer]]
         outputs = [out for out, _ in runs]

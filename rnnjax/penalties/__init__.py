@@ -1,8 +1,7 @@
-"""Penalties: what can be added to the loss so that gradients keep their size.
+"""Penalties: terms added to the loss to keep gradients from vanishing or exploding.
 
-To add one, write a file like `omega` with a class that is registered; its fields are
-its keys in a configuration, its first line of documentation is what `rnnjax list`
-shows.
+To add one, write a file like `omega` with a registered class. Its fields are its keys
+in a configuration, and the first line of its docstring is what `rnnjax list` shows.
 """
 
 from rnnjax.penalties.base import PENALTIES, NoPenalty, Penalty

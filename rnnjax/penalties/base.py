@@ -1,4 +1,4 @@
-"""What a penalty is: something that is added to the gradient of the loss."""
+"""The base of penalties: terms whose gradient is added to that of the loss."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,12 +16,13 @@ from rnnjax.types import Batch, Lengths, Params
 class Penalty(Choice):
     """Base of all penalties.
 
-    Loss and light probe stay those of the loss; the gradient of the sum is clipped.
+    The reported loss and the light probe do not include the penalty. Clipping is
+    applied to the gradient of the loss plus the penalty.
     """
 
     group: ClassVar[str] = "penalty"
     reads_adjoints: ClassVar[bool] = False
-    """Whether `of_shard` is called, with the adjoints of the backward pass."""
+    """Whether to call `of_shard` with the adjoints of the backward pass."""
 
     def of_shard(
         self,
@@ -31,15 +32,15 @@ class Penalty(Choice):
         entered: Mapping[str, Any],
         adjoints: Mapping[str, Any],
     ) -> Any:
-        """Sums over a shard of the batch, which are added up over all shards.
+        """Sums over one shard of the batch, which are then summed over all shards.
 
         Args:
             model: the model.
             params: its parameters.
-            lengths: valid steps of each example; None: all.
-            entered: what the model sows under ``layers``: by layer, its input and the
-                trajectories of its walks.
-            adjoints: by walk, ∂L/∂h_t of every step in the order of the walk: the
+            lengths: number of valid steps of each example; None: all.
+            entered: what the model sows under ``layers``: the input of each layer and
+                the trajectories of its walks.
+            adjoints: ∂L/∂h_t of every step by walk, in the order of the walk: the
                 gradient of the ``states`` that `rnnjax.recurrence.scan.Taps` adds.
         """
         return ()
@@ -53,15 +54,15 @@ class Penalty(Choice):
         batch: Batch,
         sums: Any,
     ) -> Any:
-        """The gradient of the loss and the penalty.
+        """The gradient of the loss plus the penalty.
 
         Args:
-            gradient: of the loss.
+            gradient: gradient of the loss.
             step: number of the update.
             model: the model.
             params: its parameters.
-            batch: of the update.
-            sums: of `of_shard`.
+            batch: batch of the update.
+            sums: result of `of_shard`, summed over the shards.
         """
         return gradient
 
@@ -73,6 +74,6 @@ PENALTIES: Registry[type[Penalty]] = Registry("penalty")
 @PENALTIES.register("none")
 @dataclasses.dataclass(frozen=True)
 class NoPenalty(Penalty):
-    """the loss as it is"""
+    """no penalty"""
 
     name: ClassVar[str] = "none"

@@ -1,17 +1,17 @@
-"""Gradient flossing: Lyapunov exponents are pushed to zero.
+"""Gradient flossing: push Lyapunov exponents towards zero.
 
 Engelken (2023), "Gradient flossing: improving gradient descent through dynamic control
-of Jacobians", NeurIPS. Along the trajectory of one sequence k orthonormal tangents are
-carried by J_t Q_{t−1} = Q_t R_t, so that λ_i is the mean of ln |R_ii|, and
+of Jacobians", NeurIPS. Along the trajectory of one sequence, k orthonormal tangents are
+propagated by J_t Q_{t−1} = Q_t R_t, so that λ_i is the mean of ln |R_ii|, and
 
     Λ = mean over i ≤ k of λ_i²
 
-is differentiated through all of it: states, Jacobians and QR. Directions that neither
-grow nor shrink let a gradient through; the paper does this for some hundred updates
-before training, and again in between.
+is differentiated through states, Jacobians and QR. Gradients can pass along directions
+that neither grow nor shrink. The paper does this for some hundred updates before
+training, and again during training.
 
-A direction that is lost in one step (a unit that is switched off) has no exponent, and
-Λ no gradient: choose k smaller, or another activation.
+If a direction is lost in a single step (because a unit is switched off), its exponent
+does not exist, and Λ has no gradient: choose a smaller k or another activation.
 """
 
 import dataclasses
@@ -38,16 +38,17 @@ from rnnjax.types import Batch, Lengths, Params, State
 @PENALTIES.register("flossing")
 @dataclasses.dataclass(frozen=True)
 class Flossing(Penalty):
-    """Lyapunov exponents are pushed to zero (Engelken 2023)
+    """push the leading Lyapunov exponents towards zero (Engelken 2023)
 
-    Those of the first example of each batch.
+    The exponents are those of the first example of each batch.
 
     Attributes:
-        exponents: how many of the leading ones.
-        weight: of the penalty.
-        window: the first steps of the sequence that are flossed; None: all.
-        pretrain_steps: the first updates that follow the penalty and not the loss.
-        stop_step: the update from which on there is no penalty; None: never.
+        exponents: number of leading exponents.
+        weight: weight of the penalty.
+        window: number of steps from the start of the sequence to use; None: all.
+        pretrain_steps: number of updates at the start of training that use only the
+            penalty and not the loss.
+        stop_step: the first update without the penalty; None: the penalty never stops.
     """
 
     name: ClassVar[str] = "flossing"
@@ -67,7 +68,7 @@ class Flossing(Penalty):
             self._check(self.pretrain_steps, 10**9, "stop_step")
 
     def numbers(self) -> dict[str, float | int]:
-        """When and how much; one program serves all of them."""
+        """Also the two step numbers, so that one program serves all of their values."""
         never = int(jnp.iinfo(jnp.int32).max)
         stop = never if self.stop_step is None else self.stop_step
         numbers = super().numbers()
@@ -82,14 +83,14 @@ class Flossing(Penalty):
         batch: Batch,
         sums: Any,
     ) -> Any:
-        """∂L/∂θ + w ∂Λ/∂θ; first ∂Λ/∂θ, after `stop_step` ∂L/∂θ."""
+        """∂L/∂θ + w ∂Λ/∂θ; only w ∂Λ/∂θ at first, only ∂L/∂θ from `stop_step` on."""
         few, ends = batch.inputs[: self.window, :1], batch.lengths[:1]
 
         def loss(params: Params) -> Float[Array, ""]:
             return flossing(model, params, few, self.exponents, ends)
 
         nothing = lambda: jax.tree.map(jnp.zeros_like, gradient)
-        # computed in the updates that need it and in no other
+        # computed only in the updates that need it
         stop: Any = self.stop_step
         push = lax.cond(step < stop, lambda: jax.grad(loss)(params), nothing)
 
@@ -100,7 +101,7 @@ class Flossing(Penalty):
 
 
 SETTLE = 4
-"""The first T // SETTLE steps let the tangents align and do not count."""
+"""The first T // SETTLE steps are not counted, so that the tangents can align."""
 
 
 def flossing(
@@ -110,17 +111,18 @@ def flossing(
     exponents: int,
     lengths: Lengths | None = None,
 ) -> Float[Array, ""]:
-    """Λ of all recurrences of a model, the mean over them; differentiable.
+    """Λ, averaged over all recurrences of a model; differentiable.
 
-    Without batched LAPACK, so that it may be part of a pack of runs. Costs about k
-    Jacobian-vector products and one QR of ``(N, k)`` a step, and twice that back.
+    Does not use batched LAPACK, so it can be computed in a pack of runs. The cost is
+    about k Jacobian-vector products and one QR of ``(N, k)`` per step, and twice that
+    in the backward pass.
 
     Args:
         model: the model.
         params: its parameters.
-        inputs: of one sequence, tokens ``(T, 1)`` or vectors ``(T, 1, m)``.
-        exponents: k.
-        lengths: valid steps ``(1,)``, the rest is padding; None: all T.
+        inputs: inputs of one sequence, tokens ``(T, 1)`` or vectors ``(T, 1, m)``.
+        exponents: number of exponents, k.
+        lengths: number of valid steps ``(1,)``, the rest is padding; None: all T.
 
     Raises:
         UserError: a state has fewer than k numbers.
@@ -143,19 +145,20 @@ def flossing(
 def leading_exponents(
     cell: Cell, weights: Weights, initial: State, drive: Drive, exponents: int
 ) -> Float[Array, "k"]:
-    """The k leading Lyapunov exponents around one sequence, natural, per step.
+    """The k leading Lyapunov exponents along one sequence, in nats per step.
 
-    The first L // `SETTLE` of its L valid steps do not count; 0 where none are left.
+    The first L // `SETTLE` of its L valid steps are not counted; the exponents are 0 if
+    no steps are left.
     """
     size = join(initial).shape[-1]
     if not 1 <= exponents <= size:
         raise UserError(
-            f"penalty.exponents={exponents} is not between 1 and the {size} numbers of "
+            f"penalty.exponents={exponents} is not between 1 and {size}, the size of "
             f"the state of {type(cell).__name__}"
         )
     steps = jax.tree.leaves(drive.values)[0].shape[0]
     dtype = join(initial).dtype
-    # generic tangents: unit vectors would be invariant under a diagonal recurrence
+    # random tangents, because unit vectors would be invariant under a diagonal one
     tangents = jax.random.normal(jax.random.key(0), (size, exponents), dtype)
 
     def forward(carry: Any, now: Drive) -> tuple[Any, Array]:

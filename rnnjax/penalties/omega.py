@@ -1,20 +1,22 @@
-"""Pascanu's Ω: the adjoint shall keep its norm from step to step.
+"""Pascanu's Ω: penalise changes of the adjoint's norm from step to step.
 
 Pascanu, Mikolov & Bengio (2013), "On the difficulty of training recurrent neural
 networks", ICML, section 3.3. With λ_t = ∂L/∂h_t and J_t = ∂h_t/∂h_{t−1}
 
     Ω = mean of (‖J_tᵀ λ_t‖² / ‖λ_t‖² − 1)²
 
-over all steps and examples whose ‖λ_t‖² is at least 10⁻²⁰, as the authors' program has
-it (`trainingRNNs`: squares of norms, the mean, the bound). Its gradient is the
-immediate one: states, slopes and λ_t are constants, only the recurrent kernels that
-carry λ_t back count. For U of an Elman network, J_tᵀ λ_t = Uᵀ(φ'(z_t) ⊙ λ_t), and
+over all steps and examples whose ‖λ_t‖² is at least 10⁻²⁰. The squared norms, the mean
+and this bound are those of the authors' program (`trainingRNNs`). The gradient is the
+immediate derivative: states, slopes and λ_t are treated as constants, and only the
+recurrent kernels that propagate λ_t back are differentiated. For U of an Elman network,
+J_tᵀ λ_t = Uᵀ(φ'(z_t) ⊙ λ_t), and
 
     ∂⁺Ω/∂U = mean of 4 (r_t − 1) (φ'(z_t) ⊙ u_t) (J_tᵀ u_t)ᵀ
 
 with u_t = λ_t/‖λ_t‖ and r_t = ‖J_tᵀ u_t‖².
 
-In a cell with several products, the outputs of all of them are constants of the step.
+In a cell with several products per step, the outputs of all products are treated as
+constants.
 """
 
 import dataclasses
@@ -40,16 +42,16 @@ from rnnjax.types import Batch, Lengths, Params, Trajectory
 
 
 BOUND = 1e-20
-"""Steps whose ‖λ_t‖² is smaller do not count: float32 could not tell their ratio."""
+"""Steps with a smaller ‖λ_t‖² are ignored: float32 cannot resolve their ratio."""
 
 
 @PENALTIES.register("omega")
 @dataclasses.dataclass(frozen=True)
 class OmegaPenalty(Penalty):
-    """the adjoint keeps its norm (Pascanu et al. 2013)
+    """keep the adjoint's norm from step to step (Pascanu et al. 2013)
 
     Attributes:
-        weight: α of Ω.
+        weight: weight α of Ω.
     """
 
     name: ClassVar[str] = "omega"
@@ -78,19 +80,19 @@ class OmegaPenalty(Penalty):
         batch: Batch,
         sums: "Omega",
     ) -> Any:
-        """∂L/∂θ + α ∂⁺Ω/∂θ; no step that counts leaves ∂L/∂θ."""
+        """∂L/∂θ + α ∂⁺Ω/∂θ; only ∂L/∂θ if no step counts."""
         scale = self.weight / jnp.maximum(sums.count, 1.0)
         return jax.tree.map(lambda g, d: g + scale * d, gradient, sums.gradient)
 
 
 @struct.dataclass
 class Omega:
-    """Sums over the steps and examples that count, so that shards can be added up.
+    """Sums over the steps and examples that count, which can be summed over shards.
 
     Attributes:
-        total: of (‖J_tᵀ λ_t‖² / ‖λ_t‖² − 1)²; Ω is `total` / `count`.
-        count: of steps and examples.
-        gradient: immediate derivative of `total`, like the parameters.
+        total: sum of (‖J_tᵀ λ_t‖² / ‖λ_t‖² − 1)²; Ω is `total` / `count`.
+        count: number of pairs of a step and an example.
+        gradient: immediate derivative of `total`, with the structure of the parameters.
     """
 
     total: Float[Array, ""]
@@ -107,19 +109,20 @@ def omega(
 ) -> Omega:
     """Ω of all recurrences of a model on one batch; pure, works under `jit`.
 
-    Costs about one step back for all steps side by side, and no loop.
+    The cost is about that of one backward step for all time steps in parallel, without
+    a loop over time.
 
     Args:
         model: the model.
         params: its parameters.
-        lengths: valid steps of each example; None: all.
-        entered: what the model sows under ``layers``: by layer, its input and the
+        lengths: number of valid steps of each example; None: all.
+        entered: what the model sows under ``layers``: the input of each layer and the
             trajectories of its walks.
-        adjoints: by walk, ∂L/∂h_t of every step in the order of the walk: the gradient
+        adjoints: ∂L/∂h_t of every step by walk, in the order of the walk: the gradient
             of the ``states`` that `rnnjax.recurrence.scan.Taps` adds.
 
     Raises:
-        UserError: a cell multiplies by no kernel in its step.
+        UserError: the step of a cell does not multiply by any recurrent kernel.
     """
 
     def total(params: Params) -> tuple[Array, Array]:
@@ -145,15 +148,17 @@ def omega(
 def _of_walk(
     cell: Cell, weights: Weights, drive: Drive, previous: Trajectory, adjoint: Any
 ) -> tuple[Array, Array]:
-    """Sum of (r − 1)² over what counts, and how much that is; a function of the
-    recurrent kernels alone."""
+    """Sum of (r − 1)² over the steps and examples that count, and their number.
+
+    Differentiable with respect to the recurrent kernels only.
+    """
     drive, previous, adjoint = lax.stop_gradient((drive, previous, adjoint))
     start = jax.tree.map(lambda x: x[0], previous)
     seams = step_seams(cell, weights, start, first(drive.values))
     if not seams:
         raise UserError(
-            f"penalty=omega: the step of {type(cell).__name__} multiplies by no "
-            "recurrent kernel"
+            f"penalty=omega: the step of {type(cell).__name__} does not multiply by "
+            "any recurrent kernel"
         )
     fixed = lax.stop_gradient(weights)
     free = Weights(fixed.params, with_kernels(weights, seams).kernels, fixed.numeric)
@@ -178,7 +183,7 @@ def _of_walk(
 def _directions(
     adjoint: Any, valid: Bool[Array, "T B"] | None
 ) -> tuple[Any, Bool[Array, "T B"]]:
-    """λ_t/‖λ_t‖, and which of them count; exponents keep the squares in range."""
+    """λ_t/‖λ_t‖, and which of them count; scaling keeps the squares in range."""
     lifted = scaled.lift(adjoint, 2)
     counts = scaled.log10_norm(lifted) >= 0.5 * jnp.log10(BOUND)
     if valid is not None:

@@ -64,7 +64,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
 """Dimensions (after `train_step`), definition and unit of every variable."""
 
 VERSIONS: Mapping[str, int] = {"word_share": 2}
-"""Of definitions that have changed; see `rnnjax.store.joined.versions`."""
+"""Versions of definitions that have changed; see `rnnjax.store.joined.versions`."""
 
 COORDINATES: Mapping[str, str] = {
     "train_step": "number of parameter updates made before the measurement",
@@ -78,9 +78,9 @@ COORDINATES: Mapping[str, str] = {
 
 
 def lag_is_time(layers: Sequence[str], turned: Sequence[str]) -> xr.DataArray:
-    """Which layers are walked from the end and read at step 0, by one answer.
+    """Mark the layers that run backwards and are read at step 0, by a single answer.
 
-    A variable of data sets that hold such layers; see `adjoint.lags_forward`.
+    A variable of data sets that contain such layers; see `adjoints.norms.lags_forward`.
     """
     definition = (
         "1 where the lag is the time step itself: a walk from the end that the answer "
@@ -101,17 +101,19 @@ def to_dataset(
     """A data set of all measurements of one run, ready for netCDF.
 
     Args:
-        measurements: by number of updates made before.
+        measurements: keyed by the number of parameter updates made before each.
         labels: names along the axes.
         batch: the probed batch, the same for all measurements.
         last: the last loss step of each example ``(B,)``; lag is `last_step` − `time`.
-        words: labels of the steps of one example, from its tokens; None for vectors.
+        words: turns the tokens of one example into a label for each step; None for
+            vector inputs.
         turned: layers whose lag is `time` itself (`lag_is_time`).
 
     Returns:
-        Dimensions train_step, layer, array, time, example, kernel, sentence; beside the
-        measurements the `length` and `last_step` of each example, which steps are
-        `informative`, and the `word` of each step of the sentences ("" on padding).
+        A data set with dimensions train_step, layer, array, time, example, kernel and
+        sentence. In addition to the measurements it holds the `length` and `last_step`
+        of each example, which steps are `informative`, and the `word` at each step of
+        the sentences ("" on padding).
     """
     steps = sorted(measurements)
     host = jax.device_get([measurements[step] for step in steps])

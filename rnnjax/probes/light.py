@@ -1,8 +1,9 @@
-"""The cheap probe: plain float32 norms that ride on the training backward pass.
+"""The cheap probe: float32 norms read off the backward pass of training itself.
 
-Zeros are added to every state and every seam; their gradients are the total adjoints
-∂L/∂h_t and the cotangents δ_t, which the reverse scan has at hand anyway. What is below
-the smallest float32 shows as −inf: the full probe (`trace`) has no such floor.
+A tap, that is a zero, is added to every state and to the output of every seam. The
+gradients with respect to the taps are the total adjoints ∂L/∂h_t and the cotangents
+δ_t, which the reverse scan computes anyway. Norms below the smallest float32 appear as
+−inf; the full probe (`trace`) has no such floor.
 """
 
 from collections.abc import Mapping
@@ -26,8 +27,8 @@ class LightNorms:
     """log10 of root mean squares over the batch, ``(T,)`` in the order of the input.
 
     Attributes:
-        adjoint: of ‖∂L/∂h_t‖ over all state arrays, by layer (`layer0`).
-        delta: of ‖δ_t‖, by layer and site (`layer0/U`).
+        adjoint: that of ‖∂L/∂h_t‖, over all state arrays, keyed by layer (`layer0`).
+        delta: that of ‖δ_t‖, keyed by layer and site (`layer0/U`).
     """
 
     adjoint: Mapping[str, Float[Array, "T"]]
@@ -38,8 +39,8 @@ def zero_taps(model: SequenceModel, params: Params, batch: Batch) -> Any:
     """The collection `taps`, all zeros: differentiate the loss with respect to it.
 
     ``model.apply({"params": params, "taps": taps}, batch.inputs, batch.lengths)`` gives
-    the same answers and the same gradient of the parameters, to rounding: XLA may fuse
-    the two programs differently, and on some processors the last bit then differs.
+    the same answers and the same parameter gradient up to rounding: XLA may fuse the
+    two programs differently, in which case the last bit differs on some processors.
     """
 
     def taps(params: Params, batch: Batch) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def zero_taps(model: SequenceModel, params: Params, batch: Batch) -> Any:
 
 
 def norms(model: SequenceModel, gradients: Any) -> LightNorms:
-    """Norms from the gradients of the taps; call it once, after the backward pass."""
+    """Turn the gradients of the taps into norms; call once after a backward pass."""
     adjoint, delta = {}, {}
     bound = model.bind({})
     for layer in range(model.layers):

@@ -1,4 +1,4 @@
-"""Everything that a report needs to know of one training step, as arrays."""
+"""Everything a report needs to know about one training step, as arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,19 +25,20 @@ from rnnjax.types import Batch, Params
 
 @struct.dataclass
 class Measurement:
-    """The gradient flow of one batch; layers, arrays and kernels as in `Labels`.
+    """The gradient flow of one batch; axes are labelled by `Labels`.
 
     Attributes:
-        loss: of the batch.
-        log10_adjoint: log10‖λ_t^{(s)}‖ of the loss at the last loss step s.
-        log10_total_adjoint: log10‖∂L/∂h_t‖ of the joint state, for all of the loss.
+        loss: loss of the batch.
+        log10_adjoint: log10‖λ_t^{(s)}‖, of the loss at the last loss step s.
+        log10_total_adjoint: log10‖∂L/∂h_t‖ of the joint state, of the whole loss.
         log10_contribution: log10‖G_t‖.
         norm_share: ‖G_t‖ / Σ_s‖G_s‖.
         signed_share: ⟨G_t, G⟩ / ‖G‖².
-        word_share: the signed share within each single example, of its last loss.
+        word_share: the signed share within the gradient of one example, for the loss
+            at its last loss step.
         log10_state_scaled: log10‖Σ^{1/2}λ_t^{(s)}‖, see `adjoints.state_scaled`.
-        sigma_max: largest singular value of a dense recurrent kernel (the largest over
-            its gates); NaN for other kernels.
+        sigma_max: largest singular value of a dense recurrent kernel (maximum over its
+            gates); NaN for other kernels.
     """
 
     loss: Float[Array, ""]
@@ -69,18 +70,20 @@ class Labels:
 def measure(
     model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch, sentences: int
 ) -> Measurement:
-    """Measure one batch; pure, shapes static: works under `jit`, `vmap`, `lax.map`.
+    """Measure one batch; pure and of static shapes, so it can be jitted or mapped.
 
     Args:
         model: the model; dropout is off.
         spec: loss and readout of the task.
         params: the parameters at this training step.
         batch: the examples.
-        sentences: this many first examples are also looked at one by one.
+        sentences: how many of the first examples are also measured individually
+            (`word_share`).
 
-    Contributions and shares are those of the training gradient of the batch (all of the
-    loss). Costs one forward pass, one or two reverse scans (two for a loss at every
-    step), and about three gradients of each kernel.
+    Contributions and shares refer to the training gradient of the batch, that is to
+    the whole loss. Works under `jit`, `vmap` and `lax.map`. The cost is one forward
+    pass, one or two reverse scans (two for a loss at every step), and about as much as
+    computing the gradient of each kernel three times.
     """
     passed = forward(model, params, batch, spec)
     total = backward(passed, loss_weights(spec, batch, "total"))
@@ -112,7 +115,7 @@ def measure(
 def labels(
     model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
 ) -> Labels:
-    """The names of what `measure` returns, without computing anything."""
+    """The labels of the result of `measure`, found without computing anything."""
 
     def traced(params: Params, batch: Batch) -> tuple[Trace, tuple[Uses, ...]]:
         whole = trace(model, params, batch, spec, lag="total")
@@ -127,8 +130,11 @@ def labels(
 
 
 def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
-    """The layers of a `SequenceModel` whose lags count from step 0: its walks from the
-    end, where it gives one answer (`adjoints.norms.lags_forward`)."""
+    """The layers of a `SequenceModel` whose lags count from step 0.
+
+    These are the layers that run backwards, if the model gives a single answer (see
+    `adjoints.norms.lags_forward`).
+    """
     backwards = [name for name in layers if name.endswith(".backward")]
     return tuple(backwards if spec.readout == "last" else [])
 
@@ -143,16 +149,16 @@ def kernel_names(
 def sigma_max(kernel: Uses) -> Float[Array, ""]:
     """Largest singular value of the effective recurrent kernel, over its gates.
 
-    A fused kernel ``(n, gates · n)`` is taken gate by gate. NaN for a kernel that is
-    not dense or not used inside the time loop.
+    A fused kernel ``(n, gates · n)`` is split into its gates first. NaN for a kernel
+    that is not dense or not used inside the time loop.
     """
     weight = kernel.weight
     if not any(use.recurrent and use.form == "dense" for use in kernel.uses):
         return jnp.array(jnp.nan)
     rows, columns = weight.shape
     gates = columns // rows if columns % rows == 0 else 1
-    # one by one: a batched decomposition waits for XLA's thread pool from inside it,
-    # which locks up when every thread of a pack does so at once
+    # One decomposition at a time: a batched one runs in XLA's thread pool and waits for
+    # the same pool, which deadlocks if all threads do so at once (packed runs).
     tops = [
         jnp.linalg.svd(block, compute_uv=False)[0]
         for block in jnp.split(wide(weight), gates, axis=1)

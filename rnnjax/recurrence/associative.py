@@ -1,9 +1,9 @@
 """Recurrences that are linear in their state, by an associative scan over time.
 
-For a step h_t = a_t ⊙ h_{t−1} + b_t, in which a_t and b_t depend on the input alone (a
-linear recurrent unit, a minimal GRU), all steps are one associative scan. An author
-writes the step and nothing else: that it is of this form is read off its operations,
-and a_t is its derivative, b_t its value at h = 0.
+For a step h_t = a_t ⊙ h_{t−1} + b_t, in which a_t and b_t depend only on the input (a
+linear recurrent unit, a minimal GRU), all steps are computed by one associative scan.
+The author of a cell only writes the step: whether it has this form is determined from
+its operations, a_t is its derivative, and b_t its value at h = 0.
 """
 
 import dataclasses
@@ -24,15 +24,13 @@ from rnnjax.types import State, Trajectory
 
 @dataclasses.dataclass(frozen=True)
 class Associative:
-    """The method of `parallel_scan` for a step that is linear unit by unit."""
+    """The method of `parallel_scan` for a step that is linear in each unit."""
 
     def solve(
         self, cell: Cell, weights: Weights, initial: State, drive: Drive
     ) -> tuple[Trajectory, None]:
-        """The states; exact but for rounding, as those of the loop are."""
-        whole = dataclasses.replace(
-            drive, cut=None
-        )  # a cut holds for derivatives alone
+        """The states; exact up to rounding, like those of the loop."""
+        whole = dataclasses.replace(drive, cut=None)  # a cut only affects derivatives
         a, b = coefficients(cell, weights, initial, whole)
 
         def one(a: Any, b: Any, h0: Any) -> Any:
@@ -49,7 +47,7 @@ class Associative:
         solved: tuple[Trajectory, None],
         cotangent: Trajectory,
     ) -> Trajectory:
-        """The total adjoints, by one associative scan from the end."""
+        """The total adjoints, by one associative scan backwards in time."""
         a, _ = coefficients(cell, weights, initial, drive)
         return jax.tree.map(linear_adjoint, a, cotangent)
 
@@ -59,8 +57,8 @@ def coefficients(
 ) -> tuple[Trajectory, Trajectory]:
     """a_t and b_t of a linear step, ``(T, B, n)`` per state array.
 
-    On padding a = 1 and b = 0; at a reset a = 0, and b holds what the initial state
-    gives; a = 0 where the state before the step is cut off.
+    On padding a = 1 and b = 0; at a reset a = 0, and b is the step from the initial
+    state; a = 0 at a cut, where the previous state is a constant.
     """
     steps = jax.tree.leaves(drive.values)[0].shape[0]
     full = lambda x, value: jnp.full((steps, *x.shape), value, x.dtype)
@@ -80,22 +78,22 @@ def check_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> None
         name = type(cell).__name__
         raise UserError(
             f"engine=associative needs a step that is linear in each unit of the state "
-            f"by itself, and that of {name} is not; use engine=scan"
+            f"separately, which that of {name} is not; use engine=scan"
         )
 
 
 def is_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> bool:
-    """Whether a step is h ↦ a ⊙ h + b for each array of the state, by its operations.
+    """Whether a step is h ↦ a ⊙ h + b for each array of the state.
 
-    A proof and not a test of values: the operations of one step, traced with shapes
-    alone, are followed from the state on. Sums, differences, products and quotients
-    with what does not depend on the state keep the form; anything else ends it, a
-    function that happens to be linear included.
+    This is a proof, not a test of values: the step is traced with shapes only, and its
+    operations are followed from the state on. Sums, differences, products and quotients
+    with values that do not depend on the state preserve the form; any other operation
+    does not count as linear, even if it happens to be.
 
     Args:
-        cell, weights: as everywhere.
+        cell, weights: the static cell and its weights.
         state: ``(B, n)`` per array, or shapes.
-        drive: of one step, ``(B, ·)``, or shapes.
+        drive: the drive of one step, ``(B, ·)``, or shapes.
     """
 
     def step(state: State, weights: Weights, drive: Any) -> list[Any]:
@@ -115,15 +113,15 @@ def is_linear(cell: Cell, weights: Weights, state: State, drive: Any) -> bool:
 
 
 CONSTANT, OTHER = -1, -2
-"""Forms of a value beside k ≥ 0, which is a ⊙ (state array k) + b: one that does not
-depend on the state, and one that depends on it in another way."""
+"""The form of a value is k ≥ 0 if it is a ⊙ (state array k) + b, `CONSTANT` if it does
+not depend on the state, and `OTHER` if it depends on it in another way."""
 
 LINEAR = {"add", "add_any", "sub", "neg", "copy", "convert_element_type"}
 INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def _follow(jaxpr: Any, entering: list[int]) -> list[int]:
-    """The forms of a program's results from those of its arguments."""
+    """The forms of a program's results, given those of its arguments."""
     forms = dict(zip(jaxpr.invars, entering, strict=True))
 
     def form(atom: Any) -> int:
@@ -136,7 +134,7 @@ def _follow(jaxpr: Any, entering: list[int]) -> list[int]:
 
 
 def _forms(equation: Any, given: list[int]) -> list[int]:
-    """The forms of what one operation gives."""
+    """The forms of the results of one operation."""
     count, name = len(equation.outvars), equation.primitive.name
     moving = {form for form in given if form != CONSTANT}
     if not moving:

@@ -1,30 +1,31 @@
-"""How the adjoint goes back through a recurrence: as it is, or changed on purpose.
+"""How the adjoint is propagated back through a recurrence: exactly, or modified.
 
-A network that fails where its gradient vanishes need not fail because of that. To test
-it, the gradient is changed and the forward pass is left alone:
+A network whose gradient vanishes may fail for another reason. To test whether the
+gradient is the cause, it can be modified while the forward pass stays the same:
 
 ``exact``: ordinary back-propagation through time.
 
 ``cut``: no gradient passes from lag K to lag K + 1. With s = `lengths` − 1, the last
 valid step of an example, the state after step s − K − 1 enters step s − K as a
-constant (`stop_gradient`). For a loss at step s alone this is back-propagation
+constant (`stop_gradient`). For a loss at step s only, this is back-propagation
 truncated after K steps (BPTT(K), Williams & Peng 1990): λ_t = 0 for t < s − K, and λ at
-lag K itself is exact. With a loss at every step it is one cut in the sequence: paths
-from either side of it to the other are gone, and losses before it still reach the words
-before them; this differs from truncating every loss after K steps of its own. A walk
-from the end is cut between the same two steps, and every layer there too: the half of a
+lag K itself is exact. With a loss at every step, it is a single cut in the sequence: no
+path crosses it, while losses before the cut still reach the words before them. This
+differs from truncating the gradient of every loss after its own K steps. The backward
+direction is cut between the same two steps, and so is every layer: the half of a
 bidirectional answer that is read at step 0 keeps the steps before the cut. The state
-before the first step counts as step −1, at lag s + 1: K ≥ T cuts nothing.
+before the first step counts as step −1, at lag s + 1, so K ≥ T cuts nothing.
 
-``renormalise``: the adjoint that leaves a step keeps, for each example, the norm over
-all state arrays that it had there: λ_{t−1} = J_tᵀ λ_t · ‖λ_t‖ / ‖J_tᵀ λ_t‖. Its size no
-longer vanishes or explodes; its direction is the exact one (of the exact adjoint where
-the loss lies at one step, and layer by layer). λ_t includes the loss at step t. An
-adjoint that is exactly zero stays zero. The result is the gradient of no function.
+``renormalise``: in each step back, the adjoint of each example is rescaled to the norm,
+over all state arrays, that it had before: λ_{t−1} = J_tᵀ λ_t · ‖λ_t‖ / ‖J_tᵀ λ_t‖. Its
+size then neither vanishes nor explodes, and its direction is exact (that of the exact
+adjoint if the loss is at a single step, in each layer separately). λ_t includes the
+loss at step t. An adjoint that is exactly zero stays zero. The result is not the
+gradient of any function.
 
-Cutting only changes which gradient is meant, so that every engine gives it and its
-derivatives are those of the function with the constant. Renormalising is a rule of the
-reverse scan: other engines refuse it, and second derivatives are not promised.
+Cutting only redefines the gradient, so every engine supports it, and its derivatives
+are those of the function with the constant. Renormalising is a rule of the reverse
+scan: other engines do not support it, and second derivatives are not guaranteed.
 """
 
 from typing import Any, Literal, get_args
@@ -42,7 +43,7 @@ Backprop = Literal["exact", "cut", "renormalise"]
 
 
 def check_backprop(rule: str, lag: Any, engine: str) -> None:
-    """Raise a `UserError` unless the rule is known, has its lag, and the engine it."""
+    """Raise a `UserError` unless rule, lag and engine are compatible."""
     rules = get_args(Backprop)
     if rule not in rules:
         raise UserError(f"backprop={rule} is unknown; {did_you_mean(rule, rules)}")
@@ -51,32 +52,35 @@ def check_backprop(rule: str, lag: Any, engine: str) -> None:
         raise UserError(f"backprop={rule} {needs}")
     if rule == "renormalise" and engine != "scan":
         raise UserError(
-            "backprop=renormalise is a rule of the reverse scan; use engine=scan"
+            "backprop=renormalise works only in the reverse scan; use engine=scan"
         )
 
 
 def cut_before(
     steps: int, last: Int[Array, "B"], lag: Any, backwards: bool = False
 ) -> Bool[Array, "T B"]:
-    """True at the step that takes the state before it as a constant, if there is one.
+    """Mask that is True at the step which treats its previous state as a constant.
 
     Args:
         steps: T.
         last: last valid step s of each example.
-        lag: K ≥ 0, may be traced.
-        backwards: of a walk from the end, which enters the cut from its other side.
+        lag: K ≥ 0; may be traced.
+        backwards: for the backward direction, which crosses the cut from the other
+            side.
 
-    In the order of the input.
+    Returns:
+        ``(T, B)`` in the order of the input; False everywhere if nothing is cut.
     """
     place = last - jnp.asarray(lag, last.dtype) - (1 if backwards else 0)
     return jnp.arange(steps, dtype=last.dtype)[:, None] == place[None, :]
 
 
 def renormalise(leaving: State, entering: State) -> State:
-    """`leaving` with the norm of `entering`, per example over all arrays ``(B, n)``.
+    """`leaving` rescaled to the norm of `entering`, per example over all arrays.
 
-    Where `leaving` is exactly zero it stays so. Both are brought near 1 by a power of
-    two first: a norm is right wherever the arrays themselves are.
+    Arrays are ``(B, n)``. Where `leaving` is exactly zero it stays zero. Both are first
+    scaled near 1 by a power of two, so that norms do not overflow or underflow unless
+    the arrays themselves do.
     """
     small, reference = scaled.lift(leaving, 1), scaled.lift(entering, 1)
     squares = _squares(small.mantissa)

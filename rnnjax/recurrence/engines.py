@@ -1,19 +1,22 @@
-"""The engines of a recurrence: ways to the same states and the same gradient.
+"""The engines of a recurrence: ways to compute the same states and the same gradient.
 
-``scan``: a loop forward, and the explicit reverse scan as its gradient.
+``scan``: a forward loop, with the explicit reverse scan as its gradient.
 
-``plain``: autodiff of `lax.scan`; also for forward mode, and the reference of all.
+``plain``: autodiff of `lax.scan`; supports forward mode, and is the reference for all
+other engines.
 
 ``associative``: all steps at once (`rnnjax.recurrence.associative`), for a step that is
-linear unit by unit. On two cores a training step of an LRU takes 1.05 to 2.1 times that
-of `scan`, for T from 100 to 100 000 and down to one example of four units
-(`python -m scripts.bench engines`), so that nothing chooses it by itself.
+linear in each unit separately. On two cores a training step of an LRU takes 1.05 to 2.1
+times as long as with `scan`, for T from 100 to 100 000 and down to one example of four
+units (`python -m scripts.bench engines`), so it is never chosen automatically.
 
-``newton``: all steps of any recurrence at once (`rnnjax.recurrence.newton`); the loop
-where that does not converge. Under `vmap` both are computed. On two cores 6 to 40 times
-as slow as `scan`, with 5 or 6 iterations (Elman, 4 and 16 units, T to 10 000).
+``newton``: all steps of any recurrence at once (`rnnjax.recurrence.newton`), or the
+loop if that does not converge. Under `vmap` both are computed. On two cores it is 6 to
+40 times as slow as `scan`, with 5 or 6 iterations (Elman, 4 and 16 units, T up to
+10 000).
 
-To add an engine, write a class with the method of `Engine` and enter it in `ENGINES`.
+To add an engine, write a class with the method of `Engine` and register it in
+`ENGINES`.
 """
 
 import dataclasses
@@ -32,26 +35,26 @@ from rnnjax.types import State, Trajectory
 
 
 class Engine(Protocol):
-    """A way to the states of a recurrence, and to their gradient."""
+    """A way to compute the states of a recurrence, and their gradient."""
 
     def trajectory(
         self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
     ) -> Trajectory:
-        """The states after every step ``(T, B, n)``, differentiated as the engine does.
+        """The states after every step ``(T, B, n)``, with the engine's own gradient.
 
         Raises:
-            UserError: the cell does not fit the engine.
+            UserError: the engine does not support the cell.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a layer says to its engine; each takes what concerns it.
+    """Options that a layer passes to its engine, which ignores those of other engines.
 
     Attributes:
         renormalised: the adjoint keeps its norm from step to step; `scan` only.
-        newton: tolerance and largest number of iterations of `newton`.
+        newton: tolerance and maximum number of iterations of `newton`.
     """
 
     renormalised: bool = False
@@ -65,7 +68,7 @@ ENGINES: Registry[Callable[[Settings], Engine]] = Registry("engine")
 @ENGINES.register("scan")
 @dataclasses.dataclass(frozen=True)
 class ScanEngine:
-    """The loop, and the reverse scan."""
+    """The forward loop and the reverse scan."""
 
     settings: Settings
 
@@ -79,7 +82,7 @@ class ScanEngine:
 @ENGINES.register("plain")
 @dataclasses.dataclass(frozen=True)
 class PlainEngine:
-    """The loop, and autodiff."""
+    """The forward loop and autodiff."""
 
     settings: Settings
 

@@ -1,8 +1,8 @@
-"""The state of a layer as one real vector ``(…, N)``, all arrays side by side.
+"""The state of a layer as one real vector ``(…, N)``, with all arrays concatenated.
 
-In the order of the leaves (h before c for an LSTM). A complex array of n units is 2n
-reals, its real parts before its imaginary ones, so that every Jacobian is a real
-matrix, also where a step is not holomorphic (modReLU).
+Arrays are in the order of the leaves (h before c for an LSTM). A complex array of n
+units becomes 2n real numbers, real parts before imaginary parts, so that every Jacobian
+is a real matrix even if a step is not holomorphic (modReLU).
 """
 
 import jax
@@ -21,7 +21,7 @@ def join(state: State) -> Float[Array, "*batch N"]:
 
 
 def split(vector: Float[Array, "*batch N"], like: State) -> State:
-    """The state behind `join`; `like` gives the sizes and dtypes of its arrays."""
+    """The inverse of `join`; `like` gives the sizes and dtypes of the arrays."""
     leaves, treedef = jax.tree.flatten(like)
     arrays, start = [], 0
 

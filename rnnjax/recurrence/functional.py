@@ -1,4 +1,4 @@
-"""A cell as pure functions of its weights, which is what a scan can differentiate."""
+"""A cell as pure functions of its weights, which a scan can differentiate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +19,12 @@ Seams = Mapping[str, Seam]
 
 @struct.dataclass
 class Weights:
-    """All that a cell computes with.
+    """All arrays that a cell computes with.
 
     Attributes:
         params: the free parameters, as `flax.linen` stores them.
-        kernels: effective kernels by name, evaluated once per sequence.
-        numeric: hyper-parameters of the cell that are arrays (a traced time step).
+        kernels: effective kernels by name, computed once per sequence.
+        numeric: hyperparameters of the cell that are arrays (a traced time step).
     """
 
     params: Any
@@ -35,7 +35,8 @@ class Weights:
 def split_cell(cell: Cell) -> tuple[Cell, dict[str, Any]]:
     """The static part of a cell (hashable, unbound) and its array-valued fields.
 
-    The arrays take the precision of the cell, so that a state keeps its dtype.
+    The arrays are converted to the precision of the cell, so that a state keeps its
+    dtype.
     """
     numeric = {
         name: jnp.asarray(value, cell.param_dtype)
@@ -57,11 +58,17 @@ def call(
     known: Any = None,
     transposed: Any = None,
 ) -> Any:
-    """Run a method of a cell; returns its value and the seams it used.
+    """Run a method of a cell; returns its value and the seams that it used.
 
-    By site: `taps` are added to the outputs of seams; `held` are taken in place of
-    them, as constants; `known` are their values, so that they need not be computed.
-    By kernel: `transposed` are dense kernels the other way round, for `known` seams.
+    Args:
+        cell: the static cell.
+        weights: its weights.
+        method: name of the method.
+        args: arguments of the method.
+        taps: zeros that are added to the outputs of seams, by site.
+        held: constants that replace the outputs of seams, by site.
+        known: the outputs of seams, which are then not computed again, by site.
+        transposed: transposed dense kernels by name, for the `known` seams.
     """
     bound = cell.clone(parent=None, **weights.numeric)
     variables = {"params": weights.params, "kernels": weights.kernels}
@@ -71,7 +78,7 @@ def call(
         variables["held"] = held
     if known:
         variables |= {"known": known, "transposed": transposed or {}}
-    # equations act on the last axis; a bias (n,) meets drives of any leading shape
+    # equations act on the last axis: a bias (n,) is added to any leading shape
     with jax.numpy_rank_promotion("allow"):
         done: Any = bound.apply(variables, *args, method=method, mutable=["seams"])
     out, recorded = done
@@ -79,7 +86,7 @@ def call(
 
 
 def make_weights(cell: Cell, params: Any) -> tuple[Cell, Weights]:
-    """The static cell and its weights, with the derived kernels evaluated."""
+    """The static cell and its weights, including the derived kernels."""
     static, numeric = split_cell(cell)
     bound = static.clone(parent=None, **numeric)
     kernels: Any = bound.apply({"params": params}, method="kernels")
@@ -104,7 +111,7 @@ def abstract(tree: Any) -> Any:
 
 
 def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
-    """The seams of one step as shapes, without computing anything."""
+    """The seams of one step as shapes, found without computing anything."""
     _, seams = jax.eval_shape(
         lambda w, s, d: call(cell, w, "step", s, d), weights, state, drive
     )
@@ -112,19 +119,19 @@ def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
 
 
 def transposed_kernels(weights: Weights, seams: Seams) -> dict[str, Array]:
-    """The kernels of the dense seams the other way round, for the way back."""
+    """The transposed kernels of the dense seams, for the backward pass."""
     dense = {seam.kernel for seam in seams.values() if seam.form == "dense"}
     return {name: weights.kernels[name].T for name in sorted(dense)}
 
 
 @struct.dataclass
 class Split:
-    """Weights of a step, parted by how their gradient is formed.
+    """Weights of a step, split by how their gradient is computed.
 
     Attributes:
-        pointwise: leaves that the step reads outside the seams, by position; their
-            gradient is accumulated in the loop.
-        rest: the other leaves of ``(params, numeric)``, None at the pointwise places.
+        pointwise: leaves that the step reads outside the seams; their gradient is
+            accumulated in the loop.
+        rest: all leaves of ``(params, numeric)``, with None for the pointwise ones.
     """
 
     pointwise: list[Any]
@@ -132,7 +139,7 @@ class Split:
     treedef: Any = struct.field(pytree_node=False)
 
     def join(self, pointwise: list[Any], kernels: Mapping[str, Any]) -> Weights:
-        """Weights with these pointwise leaves and kernels."""
+        """Weights with the given pointwise leaves and kernels."""
         filled = iter(pointwise)
         leaves = [next(filled) if x is None else x for x in self.rest]
         params, numeric = jax.tree.unflatten(self.treedef, leaves)

@@ -36,19 +36,21 @@ class Recurrent(nn.Module):
 
     Attributes:
         cell: the cell, with its input size set.
-        backwards: walk from the last step to the first.
+        backwards: run from the last step to the first.
         engine: `scan` (gradient by the explicit reverse scan), `plain` (autodiff of
             `lax.scan`; also for forward mode), `associative` (all steps of a linear
-            recurrence at once) or `newton` (of any), see `rnnjax.recurrence.engines`.
-        learn_initial_state: the initial state is a parameter, zeros at the start.
-        backprop: how the adjoint goes back (`rnnjax.recurrence.backprop`): `exact`;
-            `cut` after `lag` steps; `renormalise` to one norm. Forward values never
-            depend on it.
+            recurrence at once) or `newton` (all steps of any recurrence at once), see
+            `rnnjax.recurrence.engines`.
+        learn_initial_state: whether the initial state is a parameter. Its initial value
+            is the initial state of the cell (zeros).
+        backprop: how the adjoint is propagated back (`rnnjax.recurrence.backprop`):
+            `exact`; `cut` after `lag` steps; `renormalise` to a constant norm. Forward
+            values do not depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
-        newton: tolerance and largest number of iterations of that engine.
-        remat: steps of a chunk, or `sqrt`: the gradient computes each chunk again and
-            takes O(√T) memory (`rnnjax.recurrence.remat`). With resets a chunk is
-            run by the plain engine. None: all steps are kept.
+        newton: tolerance and maximum number of iterations of the engine `newton`.
+        remat: number of steps in a chunk, or `sqrt`: the backward pass recomputes each
+            chunk and needs O(√T) memory (`rnnjax.recurrence.remat`). With resets,
+            chunks are run by the plain engine. None: nothing is recomputed.
     """
 
     cell: Cell
@@ -73,25 +75,26 @@ class Recurrent(nn.Module):
 
         Args:
             x: inputs ``(T, B, m)``.
-            lengths: valid steps of each example, from 0 to T; the state is held and
-                the output is zero after them, and no input there is ever read. In
-                traced arrays, which cannot be looked at, more than T counts as T and
-                less than 0 as 0. None: all T.
-            resets: True at the first step of each document of a packed sequence: the
-                state starts anew there, or in a walk from the end at the last step of
-                each, so that documents are walked one by one either way.
-            initial_state: state before the first step ``(B, n)``; None: the cell's own.
-            last: of each example the end of the walk alone: its last valid step, or
-                step 0 of a walk from the end; in chunks, no array of all outputs or
-                states is then made.
+            lengths: valid steps of each example, from 0 to T. After them the state is
+                held, the output is zero, and inputs are never read. Traced arrays
+                cannot be checked: more than T counts as T, and less than 0 as 0. None:
+                all T.
+            resets: True at the first step of each document of a packed sequence. The
+                state is reset there; in the backward direction it is reset at the last
+                step of each document. Either way, documents are processed separately.
+            initial_state: state before the first step ``(B, n)``; None: the default of
+                the cell.
+            last: return only the end of the walk of each example: its last valid step,
+                or step 0 in the backward direction. With `remat`, arrays of all outputs
+                or states are then never formed.
 
         Returns:
             outputs ``(T, B, ·)`` and the trajectory ``(T, B, n)`` per state array; with
             `last` ``(B, ·)`` and ``(B, n)``.
 
         Raises:
-            UserError: `backprop`, `lag`, `engine`, `remat` and `cell` do not fit each
-                other, or `lengths` and `resets` do not fit the input.
+            UserError: `backprop`, `lag`, `engine`, `remat` and `cell` are not
+                compatible, or `lengths` or `resets` do not match the input.
         """
         check_masks(x, lengths, resets)
         check_backprop(self.backprop, self.lag, self.engine)
@@ -100,7 +103,7 @@ class Recurrent(nn.Module):
         if initial is None:
             initial = self.first_state(x.shape[1])
         if self.is_initializing():
-            self.cell(initial, x[0])  # a submodule makes its parameters when called
+            self.cell(initial, x[0])  # a submodule creates its parameters when called
         static, weights = self.weights()
         taps = Taps()
         if self.has_variable("taps", "states"):
@@ -112,7 +115,7 @@ class Recurrent(nn.Module):
 
         def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
             if self.remat is not None and resets is not None:
-                # a chunk starts from one state and restarts from another
+                # a chunk starts from its own state, but resets to the initial state
                 return plain_scan(static, weights, state, drive, taps, initial)
             return engine.trajectory(static, weights, state, drive, taps)
 
@@ -123,7 +126,7 @@ class Recurrent(nn.Module):
             found = finish(static, weights, drive, states, self.backwards)
             return at_end(found, lengths, self.backwards) if last else found
         if renormalised and resets is not None:
-            raise UserError("backprop=renormalise in chunks cannot honour resets")
+            raise UserError("backprop=renormalise with remat does not support resets")
         raw = entering(x, *masks)
         at = end_place(x, lengths, self.backwards) if last else None
         outputs, states = chunked_scan(
@@ -138,7 +141,7 @@ class Recurrent(nn.Module):
         return read_out(static, weights, end, states), states
 
     def weights(self) -> tuple[Cell, Weights]:
-        """The static cell and its weights (parameters are made on first use)."""
+        """The static cell and its weights (parameters are created on first use)."""
         self.cell.kernels()
         return make_weights(self.cell, self.cell.variables.get("params", {}))
 
@@ -153,11 +156,11 @@ class Recurrent(nn.Module):
 
 
 def real_parts(x: Inexact[Array, "n"]) -> Float[Array, "..."]:
-    """`x`, or its real and imaginary parts ``(2, n)``: all parameters are real."""
+    """`x`, or its real and imaginary parts ``(2, n)``, since parameters are real."""
     return jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
 
 
 def spread(parts: Float[Array, "..."], like: Inexact[Array, "B n"]) -> Array:
-    """The array behind `real_parts`, for every example of `like`."""
+    """The inverse of `real_parts`, repeated for every example of `like`."""
     one = lax.complex(*parts) if jnp.iscomplexobj(like) else parts
     return jnp.broadcast_to(one[None], like.shape)

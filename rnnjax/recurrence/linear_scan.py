@@ -1,14 +1,14 @@
 """Linear recurrences h_t = A_t h_{t−1} + b_t, all steps at once.
 
-Two steps in a row are one of the same form, (A_2 A_1, A_2 b_1 + b_2), and that
-composition is associative: `lax.associative_scan` needs ⌈log₂ T⌉ rounds in place of T
-(Blelloch 1990, "Prefix sums and their applications"). A_t is a diagonal ``(T, B, n)``
-or a matrix ``(T, B, n, n)``.
+Two successive steps compose to one of the same form, (A_2 A_1, A_2 b_1 + b_2), and this
+composition is associative, so `lax.associative_scan` needs ⌈log₂ T⌉ rounds instead of T
+steps (Blelloch 1990, "Prefix sums and their applications"). A_t is a diagonal
+``(T, B, n)`` or a matrix ``(T, B, n, n)``.
 
-Diagonals need no logarithms. A product of them below the smallest number becomes 0
-where the true term is below the rounding of the sum anyway, and no term grows while
-|A| ≤ 1; Heinsen's scan in log space (2023) bounds nothing better and needs b > 0 or
-complex numbers.
+Logarithms are not needed for diagonals. If a product of them underflows to 0, the true
+term is below the rounding of the sum anyway, and no term grows as long as |A| ≤ 1.
+Heinsen's scan in log space (2023) has no better error bound and needs b > 0 or complex
+numbers.
 """
 
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ Factors = Inexact[Array, "T B n"] | Inexact[Array, "T B n n"]
 def linear_scan(
     factors: Factors, inputs: Inexact[Array, "T B n"]
 ) -> Inexact[Array, "T B n"]:
-    """All h_t of h_t = A_t h_{t−1} + b_t from h_{−1} = 0; A_0 is not looked at.
+    """All h_t of h_t = A_t h_{t−1} + b_t from h_{−1} = 0; A_0 is not used.
 
     >>> factors = jnp.full((3, 1, 1), 0.5)
     >>> linear_scan(factors, jnp.ones((3, 1, 1))).ravel().tolist()
@@ -36,8 +36,9 @@ def linear_adjoint(
 ) -> Inexact[Array, "T B n"]:
     """The transpose of `linear_scan` in its inputs: λ_t = g_t + A_{t+1}ᵀ λ_{t+1}.
 
-    λ_t is the derivative by h_t, all paths together, where `cotangent` is that by the
-    direct path alone. Transposed and not conjugated, as JAX's cotangents are.
+    λ_t is the total derivative with respect to h_t, along all paths, if `cotangent` g_t
+    is that along the direct path only. A is transposed but not conjugated, in
+    accordance with JAX's cotangents.
     """
     if factors.ndim > cotangent.ndim:
         factors = jnp.swapaxes(factors, -1, -2)

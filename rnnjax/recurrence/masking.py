@@ -1,4 +1,4 @@
-"""Both ends of the time loop: what enters it, and what is shown of it."""
+"""Both ends of the time loop: its masked inputs, and its outputs."""
 
 import dataclasses
 from typing import Any
@@ -19,18 +19,19 @@ from rnnjax.types import Lengths, Trajectory
 
 
 def check_masks(x: Any, lengths: Any, resets: Any) -> None:
-    """Raise a `UserError` unless lengths and resets fit an input ``(T, B, m)``."""
+    """Raise a `UserError` unless lengths and resets match an input ``(T, B, m)``."""
     steps, size = x.shape[:2]
     if resets is not None and np.shape(resets) != (steps, size):
         raise UserError(
-            f"resets have shape {np.shape(resets)}, not that of the input's steps and "
-            f"examples ({steps}, {size})"
+            f"resets have shape {np.shape(resets)}, not ({steps}, {size}), the steps "
+            "and examples of the input"
         )
     if lengths is None:
         return
     if np.shape(lengths) != (size,):
         raise UserError(
-            f"lengths have shape {np.shape(lengths)}, not one an example ({size},)"
+            f"lengths have shape {np.shape(lengths)}, not ({size},), one for each "
+            "example"
         )
     if isinstance(lengths, Tracer) or not size:
         return
@@ -48,11 +49,11 @@ def entering(
     backwards: bool = False,
     lag: Any = None,
 ) -> Drive:
-    """The inputs with their masks, in the order of the walk.
+    """The inputs with their masks, in walk order.
 
-    A padded step is never read, whatever stands there: this is the one place where the
-    inputs of a recurrence are taken. `resets` mark the first step of each document; a
-    walk from the end restarts at the last step of each.
+    This is the only place where the inputs of a recurrence are read, and it never reads
+    padding. `resets` mark the first step of each document; the backward direction
+    resets at the last step of each.
     """
     steps, size = x.shape[:2]
     valid, cut = None, None
@@ -72,11 +73,12 @@ def entering(
 def _without_padding(
     x: Inexact[Array, "T B m"], valid: Bool[Array, "T B"]
 ) -> Inexact[Array, "T B m"]:
-    """The inputs with a constant at each padded step: the example's own first input.
+    """The inputs, with padding replaced by the first input of the same example.
 
-    A step that is not taken is computed all the same, and 0 times a derivative that is
-    not finite would be NaN: an input that occurs is safer than zeros. An example
-    without steps borrows from the first one that has some.
+    Masked steps are computed although their result is not used, and 0 times a
+    derivative that is not finite would be NaN: an input that occurs in the data is
+    safer than zeros. An example without steps takes the input of the first example that
+    has any. The replacement is a constant for differentiation.
     """
     begun = valid[:1, :, None]
     lent = x[:1, jnp.argmax(valid[0])][:, None]
@@ -92,7 +94,7 @@ def read_in(cell: Cell, weights: Weights, raw: Drive) -> Drive:
 
 
 def read_out(cell: Cell, weights: Weights, drive: Drive, states: Trajectory) -> Array:
-    """Outputs of every step, zero on padding, in the order of the walk."""
+    """Outputs of every step, zero on padding, in walk order."""
     outputs, _ = call(cell, weights, "readout", states, drive.values)
     if drive.valid is None:
         return outputs
@@ -108,7 +110,7 @@ def make_drive(
     backwards: bool = False,
     lag: Any = None,
 ) -> Drive:
-    """Everything that enters the loop, in the order of the walk."""
+    """Everything that enters the loop, in walk order."""
     raw = entering(x, lengths, resets, backwards, lag)
     return read_in(cell, weights, raw)
 
@@ -122,15 +124,15 @@ def finish(
 
 
 def in_order(tree: Any, backwards: bool) -> Any:
-    """From the order of the walk to that of the input, or the other way round."""
+    """From walk order to input order or vice versa: reversed in time if `backwards`."""
     return jax.tree.map(lambda a: jnp.flip(a, 0), tree) if backwards else tree
 
 
 def at_end(x: Any, lengths: Lengths | None, backwards: bool = False) -> Any:
-    """The entry ``(B, ·)`` where the walk of each example ends, of ``(T, B, ·)``.
+    """The entry ``(B, ·)`` of ``(T, B, ·)`` at the end of the walk of each example.
 
-    The last valid step, or step 0 of a walk from the end and of an example without
-    steps. Arrays are in the order of the input.
+    This is the last valid step; in the backward direction, and for an example without
+    steps, it is step 0. Arrays are in the order of the input.
     """
     if backwards:
         return jax.tree.map(lambda a: a[0], x)
@@ -145,6 +147,6 @@ def at_end(x: Any, lengths: Lengths | None, backwards: bool = False) -> Any:
 
 
 def end_place(x: Array, lengths: Lengths | None, backwards: bool) -> Int[Array, "B"]:
-    """The step that `at_end` takes, in the order of the walk."""
+    """The index of the step that `at_end` selects, in walk order."""
     steps = jnp.broadcast_to(jnp.arange(x.shape[0])[:, None], x.shape[:2])
     return at_end(in_order(steps, backwards), lengths, backwards)

@@ -1,21 +1,23 @@
-"""Non-linear recurrences solved for all steps at once by Newton's method (DEER).
+"""Nonlinear recurrences, solved for all steps at once by Newton's method (DEER).
 
 Lim, Zhu, Selfridge & Kasim (2024), "Parallelizing non-linear sequential models over the
 sequence length", ICLR. The equations h_t = f_t(h_{t−1}) of all steps are linearised
-around a guess of the whole trajectory, J_t = ∂f_t/∂h_{t−1}; the correction
-e_t = J_t e_{t−1} + f_t(h_{t−1}) − h_t is one associative scan of matrices, and so on
-until it is small. k iterations make at least the first k states exact, so that T always
-suffice. How many are needed is a matter of the gradient flow: a few where J_t … J_1
-decays, about T where the largest Lyapunov exponent is near or above zero (Gonzalez et
-al. 2024, "Towards scalable and stable parallelization of nonlinear RNNs", NeurIPS).
+around a guess of the whole trajectory, J_t = ∂f_t/∂h_{t−1}. The correction
+e_t = J_t e_{t−1} + f_t(h_{t−1}) − h_t is computed by an associative scan of matrices,
+and this is iterated until the correction is small. After k iterations at least the
+first k states are exact, so T iterations always suffice. How many are needed depends on
+the gradient flow: a few if J_t … J_1 decays, about T if the largest Lyapunov exponent
+is near or above zero (Gonzalez et al. 2024, "Towards scalable and stable
+parallelization of nonlinear RNNs", NeurIPS).
 
-The price is T · B · N² numbers, N those of the joint state, and N³ work a step: for a
-small state, a long sequence and a machine with cores to spare. Not for a CPU.
+The cost is memory for T · B · N² numbers, with N the size of the joint state, and N³
+operations per step. The method is meant for a small state, a long sequence and a
+machine with cores to spare, not for a CPU.
 
-The diagonal of J_t in its place saves both but takes 2 to 25 times the iterations
-(Elman, GRU and LSTM, n = 16, T = 200), and the adjoint needs the whole J_t all the
-same. Damping, (1 − k) J_t with k = 0.1, takes more where a few suffice, and at best a
-third or half where so many are needed that the loop is the better way.
+Using only the diagonal of J_t would save both, but needs 2 to 25 times as many
+iterations (Elman, GRU and LSTM, n = 16, T = 200), and the adjoint needs the full J_t
+anyway. Damping, (1 − k) J_t with k = 0.1, needs more iterations where a few suffice,
+and at best a third or half as many where so many are needed that the loop is faster.
 """
 
 import dataclasses
@@ -40,17 +42,17 @@ from rnnjax.types import State, Trajectory
 
 @struct.dataclass
 class NewtonReport:
-    """How an iteration went, scalars.
+    """Diagnostics of the iteration; scalars.
 
-    Sizes are the largest entry, relative to the largest of the states of the same
-    example.
+    Sizes are those of the largest entry, relative to the largest state entry of the
+    same example.
 
     Attributes:
-        iterations: how many corrections were made.
-        correction: size of the last one.
-        residual: of h_t − f_t(h_{t−1}) at the end, the largest over all steps.
-        overflows: iterations whose correction was not finite somewhere; the states
-            concerned took f_t(h_{t−1}) instead.
+        iterations: number of corrections made.
+        correction: size of the last correction.
+        residual: size of h_t − f_t(h_{t−1}) at the end, the maximum over all steps.
+        overflows: number of iterations in which the correction was not finite
+            somewhere; the states concerned were set to f_t(h_{t−1}) instead.
         converged: whether correction and residual are within the tolerance.
     """
 
@@ -66,10 +68,10 @@ class Newton:
     """The method of `parallel_scan` for any step.
 
     Attributes:
-        tolerance: of the last correction and of the residual; None: ε^⅔ of the dtype,
-            after which quadratic convergence has left rounding alone.
-        iterations: most corrections; without convergence by then the states come from
-            the loop, and the adjoints from the reverse scan.
+        tolerance: tolerance of the last correction and of the residual; None: ε^⅔ of
+            the dtype, at which quadratic convergence leaves only rounding errors.
+        iterations: maximum number of corrections. If the iteration has not converged by
+            then, the states come from the loop and the adjoints from the reverse scan.
     """
 
     tolerance: float | None = None
@@ -78,8 +80,10 @@ class Newton:
     def solve(
         self, cell: Cell, weights: Weights, initial: State, drive: Drive
     ) -> tuple[Trajectory, NewtonReport]:
-        """The states, by the iteration or (not converged) by the loop; the report is of
-        the iteration."""
+        """The states, and the report on the iteration.
+
+        The states come from the iteration or, if it did not converge, from the loop.
+        """
         found, report = self.iterate(cell, weights, initial, drive)
         states = lax.cond(
             report.converged,
@@ -91,8 +95,8 @@ class Newton:
     def iterate(
         self, cell: Cell, weights: Weights, initial: State, drive: Drive
     ) -> tuple[Trajectory, NewtonReport]:
-        """The states that the iteration ends with, converged or not."""
-        drive = dataclasses.replace(drive, cut=None)  # holds for derivatives alone
+        """The states at the end of the iteration, whether converged or not."""
+        drive = dataclasses.replace(drive, cut=None)  # only affects derivatives
         steps = jax.tree.leaves(drive.values)[0].shape[0]
         start = join(initial)
         guess = jnp.broadcast_to(start[None], (steps, *start.shape))
@@ -140,7 +144,7 @@ class Newton:
 
         def at_once() -> Trajectory:
             _, J = linearised(cell, weights, initial, drive, join(states))
-            # a complex cotangent of JAX is ∂L/∂Re h − i ∂L/∂Im h
+            # JAX's cotangent of a complex h is ∂L/∂Re h − i ∂L/∂Im h
             direct = join(jax.tree.map(jnp.conj, cotangent))
             found = split(linear_adjoint(J, direct), initial)
             return jax.tree.map(jnp.conj, found)
@@ -160,7 +164,7 @@ def steps_of(
     drive: Drive,
     previous: Float[Array, "T B N"],
 ) -> Float[Array, "T B N"]:
-    """f_t of the joint state before each step."""
+    """f_t applied to the joint state before each step."""
     now = split(previous, initial)
     return join(every_step(cell, weights, initial, now, drive))
 
@@ -188,7 +192,7 @@ def linearised(
 def relative(
     difference: Float[Array, "T B N"], states: Float[Array, "T B N"]
 ) -> Float[Array, ""]:
-    """The largest entry relative to the largest state of its example; NaN stays NaN."""
+    """The largest entry, relative to the largest state of its example; keeps NaN."""
     size = jnp.max(jnp.abs(states), axis=(0, 2))
     largest = jnp.max(jnp.abs(difference), axis=(0, 2))
     return jnp.max(largest / jnp.where(size > 0, size, 1.0))

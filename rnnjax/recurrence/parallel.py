@@ -1,10 +1,10 @@
 """A recurrence solved for all steps at once, and its gradient.
 
-The trajectory is the solution of h_t = f_t(h_{t−1}) for all t together. Whatever method
+The trajectory is the joint solution of h_t = f_t(h_{t−1}) for all t. Whichever method
 finds it (`associative`, `newton`), its derivative is that of the equations themselves:
 the adjoint solves the transposed linear recurrence λ_t = g_t + J_{t+1}ᵀ λ_{t+1}, and
-each step then turns its own λ_t into gradients, all steps side by side. A kernel meets
-the data of all steps in one product there, as in the reverse scan.
+each step then turns its λ_t into gradients, all steps in parallel. The gradient of a
+kernel is a single product over the data of all steps, as in the reverse scan.
 """
 
 from functools import partial
@@ -22,12 +22,12 @@ from rnnjax.types import State, Trajectory
 
 @runtime_checkable
 class Method(Protocol):
-    """How the equations of all steps are solved; hashable, a constant of a program."""
+    """How the equations of all steps are solved; hashable, static under `jit`."""
 
     def solve(
         self, cell: Cell, weights: Weights, initial: State, drive: Drive
     ) -> tuple[Trajectory, Any]:
-        """The states after every step, and what is to be told of the way there."""
+        """The states after every step, and diagnostics of the solution."""
         ...
 
     def adjoint(
@@ -39,7 +39,7 @@ class Method(Protocol):
         solved: tuple[Trajectory, Any],
         cotangent: Trajectory,
     ) -> Trajectory:
-        """∂L/∂h_t after each step, all paths together, from the direct path alone."""
+        """The total ∂L/∂h_t after each step, from the direct one (`cotangent`)."""
         ...
 
 
@@ -51,7 +51,10 @@ def every_step(
     drive: Drive,
     seams: Any = None,
 ) -> Trajectory:
-    """The state after each step from the state before it, ``(T, B, n)``, unchained."""
+    """The state after each step from a given state before it, ``(T, B, n)``.
+
+    The steps are independent of each other.
+    """
 
     def one(state: State, drive_t: Drive, taps: Any) -> State:
         return masked_step(cell, weights, initial, state, drive_t, taps)[0]
@@ -68,10 +71,10 @@ def parallel_scan(
     drive: Drive,
     taps: Taps,
 ) -> tuple[Trajectory, Any]:
-    """States after every step by `method`, and what it tells of its work.
+    """States after every step by `method`, and its diagnostics.
 
-    First and second derivatives are those of `plain_scan`, as exact as the states are;
-    taps must be zeros. What the method tells is not differentiated.
+    First and second derivatives are those of `plain_scan`, as accurate as the states;
+    taps must be zeros. The diagnostics are not differentiated.
     """
     return method.solve(cell, weights, initial, drive)
 
@@ -84,7 +87,7 @@ def _forward(
     drive: Drive,
     taps: Taps,
 ) -> tuple[Any, Any]:
-    # itself, so that second derivatives know how the states move
+    # calls itself, so that second derivatives include the dependence of the states
     solved = parallel_scan(cell, method, weights, initial, drive, taps)
     return solved, (weights, initial, drive, taps, solved)
 

@@ -1,4 +1,4 @@
-"""A scan that fetches the next step's slices while it works on this one."""
+"""A scan that reads the input slices of each step one step ahead."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,18 +18,18 @@ def piped_scan(
 ) -> tuple[Any, Any]:
     """`lax.scan` of ``body(constants, carry, slice) -> (carry, output)``.
 
-    XLA merges the read of a slice into whatever computes with it, and on a CPU does not
-    vectorise the result if that takes gates apart: five times slower for the pointwise
-    part of an LSTM. Here slices that are wider than the carry are read one step ahead,
-    so that a step computes with arrays that are there; others are read as ever. Values
-    are those of `lax.scan`, and derivatives are taken of it: a read by index has none.
+    XLA fuses the read of a slice with the operations that use it. On a CPU it does not
+    vectorise the result if these split gates, which makes the pointwise part of an LSTM
+    five times slower. Here slices that are wider than the carry are read one step
+    ahead, so that a step uses arrays already in memory; other slices are read as usual.
+    Values are those of `lax.scan`, and derivatives are those of an actual `lax.scan`.
 
     Args:
-        body: must close over no array: `constants` is for them.
-        reverse: from the last slice to the first.
+        body: must not close over arrays; pass these as `constants`.
+        reverse: run from the last slice to the first.
         constants: pytree of arrays, the same at every step.
-        carry: pytree, what enters the first step; states ``(B, n)`` and perhaps sums of
-            fewer axes.
+        carry: pytree, the carry before the first step; states ``(B, n)`` and possibly
+            sums with fewer axes.
         inputs: pytree of arrays ``(T, …)``, T ≥ 1.
 
     Returns:

@@ -1,11 +1,12 @@
-"""Long sequences: a recurrence in chunks, computed again on the way back.
+"""Long sequences: a recurrence in chunks that the backward pass recomputes.
 
-Only the state between two chunks is kept. The gradient goes back chunk by chunk: it
-runs the chunk forward once more, from its inputs on, then its engine's gradient, and
-adds up the kernels' (Chen, Xu, Zhang & Guestrin 2016, "Training deep nets with
-sublinear memory cost"). With chunks of √T steps the drive, the states, the products and
-all cotangents take O(√T) memory in place of O(T); what is left in full length are the
-inputs, and outputs and states if somebody uses them. It costs one more pass forward.
+Only the states between chunks are stored. The backward pass goes chunk by chunk: it
+runs the chunk forward once more, starting from its inputs, then applies the gradient of
+the engine, and accumulates the kernel gradients (Chen, Xu, Zhang & Guestrin 2016,
+"Training deep nets with sublinear memory cost"). With chunks of √T steps the drive, the
+states, the products and all cotangents take O(√T) memory instead of O(T). Only the
+inputs are kept in full length, and the outputs and states if they are used. The cost is
+one additional forward pass.
 """
 
 import math
@@ -27,15 +28,15 @@ from rnnjax.types import State, Trajectory
 
 
 Remat = int | Literal["sqrt"]
-"""Steps of a chunk; `sqrt`: about √T."""
+"""Number of steps in a chunk; `sqrt`: about √T."""
 
 
 def check_remat(chunk: Any, key: str = "remat") -> None:
-    """Raise a `UserError` that names the key unless it is a size, `sqrt` or None."""
+    """Raise a `UserError` naming `key` unless `chunk` is a size, `sqrt` or None."""
     if chunk in (None, "sqrt"):
         return
     if not isinstance(chunk, int) or chunk < 1:
-        raise UserError(f"{key}={chunk} must be a number of steps, at least 1, or sqrt")
+        raise UserError(f"{key}={chunk} must be a number of steps (at least 1) or sqrt")
 
 
 def chunked_scan(
@@ -48,17 +49,17 @@ def chunked_scan(
     chunk: Remat,
     at: Int[Array, "B"] | None = None,
 ) -> tuple[Array | None, Any]:
-    """Outputs and states of every step, chunk by chunk, in the order of the walk.
+    """Outputs and states of every step, chunk by chunk, in walk order.
 
     Args:
-        cell, weights: as everywhere.
+        cell, weights: the static cell and its weights.
         initial: state before the first step.
-        raw: inputs ``(T, B, m)`` with their masks (`ends.entering`).
+        raw: inputs ``(T, B, m)`` with their masks (`masking.entering`).
         taps: zeros ``(T, B, ·)``.
-        run: an engine: the states of a chunk from the state before it.
-        chunk: steps of a chunk.
-        at: a step of each example; then no outputs are returned, and of the states
-            those after these steps alone, ``(B, n)``.
+        run: an engine, which computes the states of a chunk from the state before it.
+        chunk: number of steps in a chunk.
+        at: one step per example. If given, no outputs are returned, and only the states
+            after these steps, ``(B, n)``.
     """
     steps = jax.tree.leaves(raw.values)[0].shape[0]
     size = min(steps, round(math.sqrt(steps)) if chunk == "sqrt" else chunk)
@@ -81,7 +82,7 @@ def chunked_scan(
     pieces = jax.tree.map(
         lambda a: jnp.reshape(a, (-1, size, *a.shape[1:])), (raw, taps)
     )
-    # inside a loop nothing can merge the second pass with the first
+    # inside a loop XLA cannot merge the recomputation with the first pass
     kept = jax.checkpoint(piece, prevent_cse=False)
     (_, picked), shown = lax.scan(kept, (initial, initial), (starts, *pieces))
     if at is not None:
@@ -90,7 +91,7 @@ def chunked_scan(
 
 
 def filled(entering: tuple[Drive, Taps], steps: int, size: int) -> tuple[Drive, Taps]:
-    """Padding behind the last step, so that all chunks are of one size."""
+    """Padding after the last step, so that all chunks have the same size."""
     raw, taps = entering
     more = -steps % size
     if not more:
@@ -102,7 +103,7 @@ def filled(entering: tuple[Drive, Taps], steps: int, size: int) -> tuple[Drive, 
     valid = raw.valid
     if valid is None:
         valid = jnp.ones(jax.tree.leaves(raw.values)[0].shape[:2], bool)
-    # the last input again: a step that is not taken must still have derivatives
+    # repeat the last input: masked steps must still have finite derivatives
     values = jax.tree.map(padded("edge"), raw.values)
     masks = jax.tree.map(padded("constant"), (valid, raw.reset, raw.cut))
     return Drive(values, *masks), jax.tree.map(padded("constant"), taps)

@@ -1,10 +1,10 @@
-"""The one reverse scan: training and probes go back through time with this loop.
+"""The reverse scan: the loop with which training and probes go back through time.
 
-At each step the vector-Jacobian product of the step is taken from the stored states,
-and from the stored results of its products where the caller has them. Cotangents δ of
-the seams are stacked, never the kernels' gradients, which are one matrix product each
-after the loop; no array of shape (T, n, n) exists. With `exponents` the adjoint is
-carried as mantissa × 2^k and cannot underflow.
+Each step is differentiated by a vector-Jacobian product at the stored states, using the
+stored results of its matrix products if the caller has them. The cotangents δ of the
+seams are stacked, but not the gradients of the kernels, which are computed by one
+matrix product each after the loop; no array of shape (T, n, n) is ever formed. With
+`exponents` the adjoint is carried as mantissa × 2^k and cannot underflow.
 """
 
 from collections.abc import Mapping
@@ -39,13 +39,14 @@ class Backward:
     """Result of the reverse scan.
 
     Attributes:
-        adjoint: ∂L/∂h_t after each step t, ``(T, B, n)`` per state array, or None.
+        adjoint: ∂L/∂h_t for the state after each step t, ``(T, B, n)`` per state array,
+            or None.
         drive: cotangents of the drive, ``(T, B, ·)``.
         deltas: cotangent δ_t of every seam's output, ``(T, B, ·)``, by site.
         values: the input v_t of every seam, ``(T, B, ·)``, by site.
         initial: cotangent of the initial state ``(B, n)``.
-        pointwise: gradients of the parameters read outside the seams (None when
-            exponents are carried: examples then have no common scale).
+        pointwise: gradients of the parameters that are read outside the seams (None
+            with exponents, since examples then have different scales).
         exponent: ``(T, B)`` exponents of `adjoint`, `drive` and `deltas`, or None.
         initial_exponent: ``(B,)`` exponents of `initial`, or None.
     """
@@ -61,14 +62,14 @@ class Backward:
 
 
 class Once:
-    """Stacks each array of a loop's output once.
+    """Removes duplicates from the output of a loop, so each array is stacked only once.
 
-    Where the drive is added to a product, the cotangents of both are one array; what
-    meets a kernel often is the state that entered.
+    Where the drive is added to a product, the cotangents of the two are the same array;
+    and what a kernel multiplies is often just the state before the step.
     """
 
     def __call__(self, out: Any, entered: Any) -> list[Array]:
-        """The distinct arrays of `out` that are not among those of `entered`."""
+        """The distinct arrays of `out` that do not already occur in `entered`."""
         leaves, self.treedef = jax.tree.flatten(out)
         known = {id(x): ("entered", i) for i, x in enumerate(jax.tree.leaves(entered))}
         kept: list[Array] = []
@@ -80,7 +81,7 @@ class Once:
         return kept
 
     def restored(self, kept: list[Array], entered: Any) -> Any:
-        """The whole output from what was stacked and what had entered."""
+        """The complete output, from the stacked arrays and those in `entered`."""
         sources = {"kept": kept, "entered": jax.tree.leaves(entered)}
         return self.treedef.unflatten([sources[kind][i] for kind, i in self.places])
 
@@ -98,20 +99,21 @@ def reverse_scan(
     renormalised: bool = False,
     known: Mapping[str, Array] | None = None,
 ) -> Backward:
-    """Back through time from the cotangents of the states.
+    """Back-propagate through time from the cotangents of the states.
 
     Args:
         cell: static cell (`split_cell`).
         weights: its weights.
         initial: state before the first step ``(B, n)``.
-        drive: what entered, ``(T, B, ·)``.
+        drive: the inputs of the steps, ``(T, B, ·)``.
         states: trajectory of the forward scan.
-        cotangent: ∂L/∂h_t by the direct path alone, ``(T, B, n)``.
-        exponents: ``(T, B)`` exponents of `cotangent`; if given, everything that
-            comes back is a mantissa to be read with `Backward.exponent`.
-        adjoints: stack ∂L/∂h_t as well (always with exponents).
-        renormalised: the rule of `rnnjax.recurrence.backprop`; not with exponents.
-        known: outputs of seams ``(T, B, ·)`` by site, which are then not computed anew.
+        cotangent: ∂L/∂h_t along the direct path only, ``(T, B, n)``.
+        exponents: ``(T, B)`` exponents of `cotangent`. If given, all results are
+            mantissas with the exponents `Backward.exponent`.
+        adjoints: also stack ∂L/∂h_t (always done with exponents).
+        renormalised: apply the rule `renormalise` of `rnnjax.recurrence.backprop`; not
+            with exponents.
+        known: outputs of seams ``(T, B, ·)`` by site, which are then not recomputed.
 
     Returns:
         The stacked cotangents; kernels' gradients come from `kernel_gradients`.
@@ -156,8 +158,8 @@ def reverse_scan(
             (d_start, d_state), (d_values, deltas) = back, met
         if renormalised:
             d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
-        # Complex products round as XLA fuses them. An array of its own for δ keeps that
-        # the same whether a probe looks at δ or not.
+        # The rounding of complex products depends on how XLA fuses them. The barrier
+        # keeps it the same whether or not a probe reads δ.
         deltas = {
             site: lax.optimization_barrier(d) if jnp.iscomplexobj(d) else d
             for site, d in deltas.items()

@@ -1,8 +1,8 @@
-"""Arrays with an exponent of their own: mantissa × 2^k, one k per example.
+"""Arrays with separate exponents: mantissa × 2^k, with one k per example.
 
-A sigmoid network passes 10⁻⁶⁵ of the loss through 100 steps; float32 ends at 10⁻⁴⁵.
-Multiplying by a power of two is exact, so a mantissa kept near 1 beside an integer
-exponent loses nothing against plain arithmetic where that does not underflow.
+Over 100 steps a sigmoid network passes on 10⁻⁶⁵ of the loss gradient, while the
+smallest float32 is 10⁻⁴⁵. Multiplication by a power of two is exact, so a mantissa near
+1 with an integer exponent is as accurate as ordinary arithmetic without underflow.
 """
 
 from typing import Any
@@ -23,11 +23,11 @@ NO_EXPONENT = -(2**30)
 LOG10_2 = float(np.log10(2.0))
 
 WORDS = {16: jnp.int16, 32: jnp.int32, 64: jnp.int64}
-"""The whole number of as many bits as a float."""
+"""The integer type with the same number of bits as a float."""
 
 
 def wide(x: Any) -> Any:
-    """The array, in float32 if it has 16 bits: see `rnnjax.types.wide_type`."""
+    """The array, converted to float32 if it has 16 bits (`rnnjax.types.wide_type`)."""
     return x.astype(wide_type(x.dtype))
 
 
@@ -46,7 +46,7 @@ def _expand(vector: Array, like: Array) -> Array:
 def power_of_two(exponent: Array, dtype: Any) -> Array:
     """2^exponent, exactly; 0 below the smallest normal number.
 
-    Written into the bits of the number: `jnp.ldexp` compiles to far more code.
+    Set directly in the bits of the number: `jnp.ldexp` compiles to far more code.
     """
     limit = jnp.finfo(dtype)
     biased = jnp.clip(exponent, limit.minexp - 1, limit.maxexp - 1) - (limit.minexp - 1)
@@ -55,7 +55,7 @@ def power_of_two(exponent: Array, dtype: Any) -> Array:
 
 
 def exponent_of(x: Array) -> Array:
-    """The e with |x| in [½, 1) · 2^e; of a subnormal number that of the smallest."""
+    """The e with |x| in [½, 1) · 2^e; `minexp` for subnormal numbers."""
     limit = jnp.finfo(x.dtype)
     biased = lax.bitcast_convert_type(jnp.abs(x), WORDS[limit.bits]) >> limit.nmant
     return biased.astype(jnp.int32) + limit.minexp
@@ -74,7 +74,7 @@ def largest(tree: Any, batch_axes: int) -> Float[Array, "*batch"]:
     """Largest absolute entry over all arrays of `tree`, for each example."""
 
     def one(x: Array) -> Array:
-        # not |x| of a complex number: its square root is not needed for a scale
+        # no complex modulus: a scale does not need the square root
         parts = [jnp.abs(x.real), jnp.abs(x.imag)] if jnp.iscomplexobj(x) else [x]
         axes = tuple(range(batch_axes, x.ndim))
         tops = [jnp.max(jnp.abs(part), axis=axes) for part in parts]
@@ -100,7 +100,7 @@ def undefined(tree: Any, where: Bool[Array, "*batch"]) -> Any:
 def normalise(value: Scaled) -> Scaled:
     """The same number with a mantissa whose largest entry lies in [½, 1).
 
-    A mantissa with NaN or an infinite entry keeps it, and is shifted by nothing.
+    A mantissa that contains NaN or inf is not changed.
     """
     top = largest(value.mantissa, value.exponent.ndim)
     usable = jnp.isfinite(top) & (top > 0)
@@ -109,7 +109,7 @@ def normalise(value: Scaled) -> Scaled:
     e = jnp.clip(exponent_of(top), limit.minexp, -limit.minexp)
     e = jnp.where(usable, e, jnp.zeros_like(e))
     exponent = jnp.where(top == 0, NO_EXPONENT, value.exponent + e)
-    # NaN may come from a product with an exact zero, and is none
+    # NaN may come from a product with an exact zero, but is not a zero itself
     exponent = jnp.where(jnp.isnan(top), jnp.zeros_like(exponent), exponent)
     return Scaled(shift(value.mantissa, -e), exponent.astype(jnp.int32))
 
@@ -123,7 +123,7 @@ def add(a: Scaled, b: Scaled) -> Scaled:
 
 
 def lift(tree: Any, batch_axes: int) -> Scaled:
-    """A plain pytree as a `Scaled` one with `batch_axes` leading batch axes."""
+    """An ordinary pytree as a `Scaled` one with `batch_axes` leading batch axes."""
     shape = jax.tree.leaves(tree)[0].shape[:batch_axes]
     return normalise(Scaled(tree, jnp.zeros(shape, jnp.int32)))
 
@@ -131,8 +131,8 @@ def lift(tree: Any, batch_axes: int) -> Scaled:
 def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
     """log10 of the Euclidean norm over all arrays jointly.
 
-    −inf for exact zeros and for them alone: NaN where any entry is NaN, inf where the
-    mantissa itself is infinite.
+    −inf only for exact zeros; NaN if any entry is NaN, inf if the mantissa itself is
+    infinite.
     """
     axes = value.exponent.ndim
     scaled = normalise(value)
@@ -150,19 +150,19 @@ def log10_norm(value: Scaled) -> Float[Array, "*batch"]:
 def around(
     adjoint: Any, state: Any, valid: Bool[Array, "B"] | None, back: Any, met: Any
 ) -> tuple[Any, Any]:
-    """Cotangents of one step where zeros and NaN decide them.
+    """Correct the cotangents of one step for zeros and NaN.
 
-    A derivative around a state that is not a number is not a number, also where a slope
-    of 0 or a `select` has dropped the NaN: a ReLU passes nothing back at NaN, and an
-    exploded network would look like a dead one. The other way round, nothing comes from
-    an adjoint that is exactly zero, whatever the step is.
+    The derivative at a state that is NaN is NaN, even if a slope of 0 or a `select` has
+    removed the NaN: a ReLU passes 0 back at NaN, and an exploded network would look
+    like a dead one. Conversely, an adjoint that is exactly zero gives zero cotangents,
+    whatever the step.
 
     Args:
-        adjoint: of the state after the step, ``(B, n)`` per array.
+        adjoint: adjoint of the state after the step, ``(B, n)`` per array.
         state: that state.
-        valid: False on padding; None: nowhere.
+        valid: False on padding; None: no padding.
         back: cotangents of the state before the step.
-        met: cotangents of what else entered; nothing enters on padding.
+        met: cotangents of all other inputs of the step; zero on padding.
     """
     some = largest(adjoint, 1) != 0
     real = jnp.ones_like(some) if valid is None else valid
@@ -178,10 +178,10 @@ def around(
 
 
 def common_exponent(value: Scaled) -> tuple[Any, Int[Array, "..."]]:
-    """Mantissas brought to the largest exponent along the last batch axis.
+    """Mantissas shifted to the largest exponent along the last batch axis.
 
-    Returns the shifted pytree and that exponent, without the last batch axis: what a
-    sum over the examples of one time step needs.
+    Returns the shifted pytree and that exponent, without the last batch axis. Needed
+    for a sum over the examples of one time step.
     """
     top = jnp.max(value.exponent, axis=-1)
     return shift(value.mantissa, value.exponent - top[..., None]), top

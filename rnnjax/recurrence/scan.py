@@ -1,4 +1,4 @@
-"""Run a recurrence over time: the forward scan, its gradient by the reverse scan."""
+"""Run a recurrence over time: the forward scan, with its gradient by reverse scan."""
 
 from functools import partial
 from typing import Any
@@ -20,13 +20,13 @@ from rnnjax.types import State, Trajectory
 
 @struct.dataclass
 class Taps:
-    """Zeros that are added along the recurrence, so that their gradient can be read.
+    """Zeros that are added in the recurrence so that gradients can be read off.
 
-    The gradient of `states` is the total adjoint ∂L/∂h_t, that of `seams` the
-    cotangent δ_t of each seam. Both None: nothing is tapped.
+    The gradient with respect to `states` is the total adjoint ∂L/∂h_t, that with
+    respect to `seams` the cotangent δ_t of each seam. Both None: no taps.
 
     Attributes:
-        states: zeros of the trajectory's shape, or None.
+        states: zeros with the shape of the trajectory, or None.
         seams: zeros ``(T, B, ·)`` by site, or None.
     """
 
@@ -44,8 +44,8 @@ def plain_scan(
 ) -> Trajectory:
     """States after every step by `lax.scan`; differentiable in any mode.
 
-    Returns ``(T, B, n)`` per state array. The reference that every engine is held to.
-    A reset goes to `restart`, by default to the initial state.
+    Returns ``(T, B, n)`` per state array. Every engine is tested against it. A reset
+    sets the state to `restart`, by default the initial state.
     """
     origin = initial if restart is None else restart
 
@@ -68,11 +68,11 @@ def scan(
     taps: Taps,
     renormalised: bool = False,
 ) -> Trajectory:
-    """`plain_scan` whose gradient is the one explicit reverse scan.
+    """`plain_scan` with the explicit reverse scan as its gradient.
 
     First and second derivatives equal those of `plain_scan`; taps must be zeros.
     Forward mode is not defined (use `plain_scan`). With `renormalised` the adjoint
-    keeps its norm from step to step, which is no gradient of a function
+    keeps its norm from step to step, which is not the gradient of any function
     (`rnnjax.recurrence.backprop`).
     """
     return _walk(cell, weights, initial, drive)[0]
@@ -81,12 +81,12 @@ def scan(
 def _walk(
     cell: Cell, weights: Weights, initial: State, drive: Drive, keep: bool = False
 ) -> tuple[Trajectory, dict[str, Array]]:
-    """The states, and if asked the results of the products of every step."""
+    """The states and, if `keep`, the results of the matrix products of every step."""
 
     def forward(fixed: Any, state: State, drive_t: Any) -> tuple[State, Any]:
         weights, initial = fixed
         state, seams = masked_step(cell, weights, initial, state, drive_t)
-        # elementwise products are cheaper computed anew than stored
+        # elementwise products are cheaper to recompute than to store
         products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
         return state, (state, products if keep else {})
 
@@ -149,7 +149,7 @@ scan.defvjp(_forward, _backward)
 def zero_taps(
     cell: Cell, weights: Weights, initial: State, drive: Drive, states: bool = True
 ) -> Taps:
-    """Taps for every seam, and for the states if asked."""
+    """Taps for every seam and, if `states`, for the states."""
     steps = jax.tree.leaves(drive.values)[0].shape[0]
 
     def zeros(x: Any) -> Array:

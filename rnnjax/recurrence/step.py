@@ -1,4 +1,4 @@
-"""One step of a recurrence: what enters it, and how masks act on it."""
+"""One step of a recurrence: its inputs, and the effect of masks."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ class Drive:
     Attributes:
         values: output of `Cell.readin`, arrays ``(T, B, ·)``.
         valid: ``(T, B)`` or None; where False the state is held (padding).
-        reset: ``(T, B)`` or None; where True the state restarts before the step.
-        cut: ``(T, B)`` or None; where True the state before the step is a constant.
+        reset: ``(T, B)`` or None; where True the state is reset before the step.
+        cut: ``(T, B)`` or None; where True the state before the step is treated as a
+            constant in differentiation.
     """
 
     values: Any
@@ -51,7 +52,7 @@ def masked_step(
     known: Any = None,
     transposed: Any = None,
 ) -> tuple[State, Seams]:
-    """One step that honours cuts, resets and padding; padding ignores a reset."""
+    """One step with cuts, resets and padding; a reset on padding is ignored."""
     if drive.cut is not None:
         state = choose(drive.cut, lax.stop_gradient(state), state)
     start = state

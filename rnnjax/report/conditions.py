@@ -17,7 +17,7 @@ class Condition(NamedTuple):
     def title(self, axis: str) -> str:
         """In words, such as "distance 100"; empty if there is nothing to say.
 
-        >>> Place("form=next_word", 4.0).title("distance")
+        >>> Condition("form=next_word", 4.0).title("distance")
         'distance 4, form=next_word'
         """
         known = [] if self.distance is None else [f"{axis} {whole(self.distance)}"]
@@ -41,7 +41,7 @@ def places(frame: pl.DataFrame) -> list[Condition]:
 def some(found: Sequence[Condition], most: int = 4) -> list[Condition]:
     """At most so many of them, evenly chosen, the first and the last among them.
 
-    >>> [place.distance for place in some([Place("", d) for d in range(7)], 3)]
+    >>> [place.distance for place in some([Condition("", d) for d in range(7)], 3)]
     [0, 3, 6]
     """
     if len(found) <= most:

@@ -1,7 +1,7 @@
-"""Figures of papers, drawn anew, with claims that are judged.
+"""Figures of papers, reproduced, with claims that are tested.
 
-A figure is one module in `experiments/` that holds a `Figure`. This package runs it,
-stores what came out, draws it and says which of its claims hold.
+A figure is one module in `experiments/` that contains a `Figure`. This package runs it,
+stores the results, draws them and reports which of its claims hold.
 """
 
 from rnnjax.reproduce.evidence import Estimate, difference, mean, median, share

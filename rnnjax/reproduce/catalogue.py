@@ -1,4 +1,4 @@
-"""Where the figures are: every module of `experiments/` that holds one."""
+"""Finding the figures: every module of `experiments/` that contains one."""
 
 import importlib
 import importlib.resources
@@ -12,24 +12,24 @@ from rnnjax.reproduce.figure import Figure
 
 
 ROOM = "rnnjax.experiments"
-"""The name that the modules go by, in a wheel and in a checkout alike."""
+"""The package name of the modules, both in a wheel and in a checkout."""
 
 
 def experiments_folder() -> Path:
-    """Inside the package, or on top of a checkout."""
+    """The folder `experiments`: inside the package, or at the root of a checkout."""
     inside = Path(str(importlib.resources.files(rnnjax) / "experiments"))
     beside = Path(rnnjax.__file__).parents[1] / "experiments"
     return inside if inside.is_dir() else beside
 
 
 def names() -> list[str]:
-    """Names of all figures, sorted; nothing is imported."""
+    """Names of all figures, sorted; found without importing them."""
     files = experiments_folder().glob("[a-z]*.py")
     return sorted(file.stem for file in files)
 
 
 def find(name: str) -> Figure:
-    """The figure of this name.
+    """The figure with this name.
 
     Raises:
         UserError: there is none.
@@ -51,7 +51,7 @@ def _place(figure: Figure) -> tuple[int, str]:
 
 
 def _module(name: str) -> ModuleType:
-    """The module, imported once under one name wherever its file lies."""
+    """The module, imported only once, under the same name wherever its file is."""
     if ROOM not in sys.modules:
         package = ModuleType(ROOM)
         package.__path__ = [str(experiments_folder())]

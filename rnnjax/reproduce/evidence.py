@@ -1,6 +1,7 @@
-"""Numbers with the interval that few runs leave them, for claims of figures.
+"""Numbers with confidence intervals from few runs, for the claims of figures.
 
-The unit of every interval is the run (or the trial, or the network): never the example.
+The statistical unit of every interval is the run (or the trial, or the network), never
+the example.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from rnnjax.store.aggregate import student, wilson
 
 
 LEVEL = 0.95
-"""Of every interval here."""
+"""Confidence level of every interval here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Estimate:
 
     Attributes:
         value: the number.
-        low, high: ends of its interval; infinite where the runs are too few for one.
-        runs: how many runs it stands on; 0: not counted.
+        low, high: ends of its interval; infinite if there are too few runs for one.
+        runs: number of runs it is based on; 0: not based on runs.
     """
 
     value: float
@@ -34,10 +35,10 @@ class Estimate:
     runs: int = 0
 
     def contradicts(self, low: float, high: float) -> str:
-        """The least that would have been clear of the bounds, in words.
+        """The smallest deviation that would have contradicted the bounds, in words.
 
-        That is a value from which an interval as wide as this one ends before the
-        bound. "nothing": the runs are too few to contradict anything.
+        This is the value at which an interval as wide as this one would lie entirely
+        beyond a bound. "nothing": there are too few runs to contradict anything.
         """
         words = []
         if math.isfinite(low) and math.isfinite(edge := low - (self.high - self.value)):
@@ -49,12 +50,12 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Share(Estimate):
-    """A share of runs with Wilson's interval; `hits` of `runs`."""
+    """A share of runs, `hits` out of `runs`, with Wilson's interval."""
 
     hits: int = 0
 
     def contradicts(self, low: float, high: float) -> str:
-        """See `Estimate.contradicts`; for all possible numbers of hits."""
+        """See `Estimate.contradicts`; considers all possible numbers of hits."""
         if not self.runs:
             return "nothing"
         ends = [_wilson(hits, self.runs) for hits in range(self.runs + 1)]
@@ -67,17 +68,17 @@ class Share(Estimate):
 
 @dataclasses.dataclass(frozen=True)
 class Median(Estimate):
-    """A median between two order statistics.
+    """A median, with two order statistics as its interval.
 
     Attributes:
-        needed: how many of the runs have to lie beyond a bound for the interval to be
-            clear of it; 0: no number of them is enough.
+        needed: how many of the runs have to lie beyond a bound for the whole interval
+            to lie beyond it; 0: not even all of them are enough.
     """
 
     needed: int = 0
 
     def contradicts(self, low: float, high: float) -> str:
-        """See `Estimate.contradicts`; it is a matter of how many runs, not how far."""
+        """See `Estimate.contradicts`; it depends on how many runs, not on how far."""
         if not self.needed:
             return "nothing"
         ends = [f"below {_short(low)}"] if math.isfinite(low) else []
@@ -100,7 +101,7 @@ def share(hits: ArrayLike) -> Share:
 
 
 def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
-    """Difference of two shares with Newcombe's (1998) interval, from Wilson's of each.
+    """Difference of two shares with Newcombe's (1998) interval, based on Wilson's.
 
     >>> more = difference([True] * 5 + [False], [False] * 6)
     >>> round(more.value, 2), more.low > 0
@@ -114,10 +115,11 @@ def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
 
 
 def median(values: ArrayLike) -> Median:
-    """Median with a distribution-free interval: two order statistics.
+    """Median with a distribution-free interval between two order statistics.
 
-    Six values are the fewest with an interval of 95 %, their smallest and their
-    largest, whose coverage is 1 − 2·2⁻⁶ = 97 %. With fewer it is infinite.
+    An interval of 95 % needs at least six values, for which it is the range from the
+    smallest to the largest, with a coverage of 1 − 2·2⁻⁶ = 97 %. With fewer values it
+    is infinite.
 
     >>> six = median([1, 2, 3, 4, 5, 60])
     >>> six.high, six.contradicts(low=-1, high=math.inf), median([1, 2, 3]).high
@@ -151,7 +153,7 @@ def mean(values: ArrayLike) -> Estimate:
 
 def _wilson(hits: int, runs: int) -> tuple[float, float]:
     low, high = wilson(np.array([hits / runs]), np.array([runs]), LEVEL)
-    # exact by algebra, where rounding leaves 10⁻¹⁷
+    # exactly 0 or 1 by algebra, where rounding would leave 10⁻¹⁷
     return float(low[0]) if hits else 0.0, float(high[0]) if hits < runs else 1.0
 
 

@@ -1,4 +1,4 @@
-"""What a figure says about itself: its source, set-up, presets and claims."""
+"""The description of a figure: its source, set-up, presets and claims."""
 
 import dataclasses
 import math
@@ -18,24 +18,24 @@ Origin = Literal["theory", "paper", "pattern", "ours"]
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A sentence that a number decides.
+    """A statement that is decided by a number.
 
     Attributes:
-        sentence: what is claimed, with the threshold in words.
-        number: computed from the stored results, an `Estimate` where it depends on
-            runs, trials or networks; NaN: they cannot say.
-        low, high: where the number has to lie, both ends included; frozen before the
-            first full run.
-        source: where that comes from: an equation, a place in the paper, or our choice.
-        origin: `theory`, which we derive; `paper`, whose text, figure or code sets the
-            bound; `pattern`, which the paper shows, by a threshold of our own; `ours`,
-            a claim of our own.
-        presets: that can carry the claim; in others it is not run.
+        sentence: the claim, with the threshold in words.
+        number: computes the number from the stored results, as an `Estimate` if it
+            depends on runs, trials or networks; NaN: the results do not determine it.
+        low, high: bounds of the number for the claim to hold, both included; fixed
+            before the first full run.
+        source: source of the bounds: an equation, a place in the paper, or our choice.
+        origin: `theory`: we derive the claim; `paper`: text, figure or code of the
+            paper sets the bound; `pattern`: the paper shows the pattern, but the
+            threshold is ours; `ours`: the claim is our own.
+        presets: presets that can test the claim; in others it is not evaluated.
         settings: names of the lines of the figure's `settings` that the claim depends
             on; None: all.
-        strict: the bounds themselves do not count: a tie is not "more".
-        learned: more updates could still bring it about.
-        unlearned: more updates could still undo it.
+        strict: whether the bounds themselves are excluded: a tie is not "more".
+        learned: whether more updates could still make the claim true.
+        unlearned: whether more updates could still make it false.
     """
 
     sentence: str
@@ -52,7 +52,7 @@ class Claim:
 
 
 class Settings(Protocol):
-    """A frozen dataclass: every number of a set-up that a preset chooses."""
+    """A frozen dataclass with every number of a set-up that differs between presets."""
 
     @property
     def seeds(self) -> tuple[int, ...]: ...
@@ -64,7 +64,7 @@ class Preset:
 
     Attributes:
         settings: a frozen dataclass, see `Settings`.
-        cost: expected, in words: "20 s", "2 h on a GPU".
+        cost: expected cost, in words: "20 s", "2 h on a GPU".
     """
 
     settings: Any
@@ -72,29 +72,29 @@ class Preset:
 
 
 Run = Callable[[Any, Path], xr.Dataset]
-"""From settings, and the pool of runs for a figure that trains, to results."""
+"""Maps settings, and the pool of runs for figures that train, to results."""
 
 Draw = Callable[[xr.Dataset], Drawn]
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure of a paper and how it is drawn anew.
+    """A figure of a paper and how it is reproduced.
 
     Attributes:
-        name: of its module and of the command.
-        place: in the gallery: "2", "0a".
-        title: in a few words.
+        name: name of its module and on the command line.
+        place: position in the gallery: "2", "0a".
+        title: title, in a few words.
         source: authors, title, version and figure.
-        shows: what the paper shows there.
-        setup: how it is done here, and where that differs.
-        presets: `quick` and `paper`; `test` is the form that the tests run.
-        run: from settings to results. Arrays have named dimensions.
-        draw: from results as they were stored to a figure.
-        claims: judged by the results.
-        settings: the table "paper / here / same?"; empty: a question of our own, which
-            no paper's setting answers.
-        remarks: what else came out, written after the run; changes no outcome.
+        shows: what the paper's figure shows.
+        setup: how it is done here, and how that differs from the paper.
+        presets: `quick` and `paper`; `test` is the version that the tests run.
+        run: maps settings to results. Arrays have named dimensions.
+        draw: maps stored results to a drawing.
+        claims: claims that are tested against the results.
+        settings: the table "paper / here / same?"; empty: a question of our own, with
+            no setting of a paper to compare to.
+        remarks: other findings, written after the run; they do not affect outcomes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a figure leaves on disk: results, a record of how they came about, pictures."""
+"""The files of a figure: results, a record of how they were obtained, pictures."""
 
 import dataclasses
 from pathlib import Path
@@ -21,21 +21,22 @@ RESULTS, RECORD = ".nc", ".json"
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """How results came about, and what they say.
+    """How results were obtained, and their verdicts.
 
     Attributes:
-        figure: its name.
-        preset: its name.
-        settings: of the preset.
+        figure: name of the figure.
+        preset: name of the preset.
+        settings: settings of the preset.
         seconds: wall time of the run.
-        cores: of the machine.
-        device: kind of the first device, as JAX names it.
-        versions: of Python and of the libraries.
-        commit: of the checkout; None for an installed package.
-        verdicts: one for each claim.
+        cores: number of cores of the machine.
+        device: kind of the first device, as named by JAX.
+        versions: versions of Python and of the libraries.
+        commit: commit of the checkout; None for an installed package.
+        verdicts: one verdict for each claim.
         compared: the table "paper / here / same?".
-        processor_seconds: of all cores; what a busy machine does not change.
-        results_digest: SHA-256 of the file of results; empty: not known.
+        processor_seconds: processor time over all cores, which does not depend on the
+            load of the machine.
+        results_digest: SHA-256 of the results file; empty: not known.
     """
 
     figure: str
@@ -67,7 +68,7 @@ class FigureFiles:
         return sorted(file.stem for file in self.folder.glob(f"*{RECORD}"))
 
     def write(self, preset: str, results: xr.Dataset) -> str:
-        """Store results, compressed; the digest of the file.
+        """Store results, compressed; returns the digest of the file.
 
         Raises:
             UserError: they cannot be written.
@@ -83,10 +84,10 @@ class FigureFiles:
         return digest(content)
 
     def results(self, preset: str) -> xr.Dataset:
-        """Results as they were stored.
+        """The stored results.
 
         Raises:
-            UserError: there are none, or they are not those of the record.
+            UserError: there are none, or they do not match the record.
         """
         file = self.file(preset, RESULTS)
         if not file.is_file():
@@ -102,7 +103,7 @@ class FigureFiles:
             if known and digest(content) != known:
                 raise ValueError("it is not what its record describes")
             return dataset_of(content)
-        except Exception as error:  # HDF5 and its readers raise many kinds
+        except Exception as error:  # HDF5 and its readers raise many kinds of errors
             raise UserError(f"'{file}' is no file of results, or damaged") from error
 
     def note(self, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""The gallery: one page of every picture, verdict, command, seeds, cost and commit."""
+"""The gallery: one page with every picture, verdict, command, seed, cost and commit."""
 
 import math
 import textwrap
@@ -42,14 +42,14 @@ or could be, and what still differs is listed with it.
 ```sh
 rnnjax list figures
 rnnjax reproduce cliff                      # or preset=paper
-rnnjax reproduce cliff --redraw experiments/gallery/cliff    # draw again, without running
+rnnjax reproduce cliff --redraw experiments/gallery/cliff  # draw again, without running
 rnnjax reproduce --all
 ```
 """
 
 
 def write_gallery(figures: Sequence[Figure], out: Path) -> Path:
-    """Write the page beside the gallery of a folder.
+    """Write the page next to the gallery of a folder.
 
     Raises:
         UserError: it cannot be written.
@@ -59,7 +59,7 @@ def write_gallery(figures: Sequence[Figure], out: Path) -> Path:
 
 
 def render(figures: Sequence[Figure], out: Path) -> str:
-    """The page, from the records on disk."""
+    """The text of the page, from the records on disk."""
     rows, parts, shown = [], [], []
     for figure in figures:
         files = figure_files(figure, out)
@@ -92,7 +92,7 @@ def render(figures: Sequence[Figure], out: Path) -> str:
 
 
 def count_outcomes(verdicts: Sequence[Verdict]) -> str:
-    """How many of the claims that were run had each outcome, in words."""
+    """The number of evaluated claims with each outcome, in words."""
     counted = Counter(verdict.outcome for verdict in verdicts)
     return ", ".join(
         f"{counted[name]} {name}"
@@ -102,7 +102,7 @@ def count_outcomes(verdicts: Sequence[Verdict]) -> str:
 
 
 def written(value: float | None) -> str:
-    """A number with four digits that count and a real minus sign.
+    """A number with four significant digits and a proper minus sign.
 
     >>> written(-12345.6), written(0.25), written(float("inf")), written(None)
     ('−1.235e+04', '0.25', '∞', '–')
@@ -114,7 +114,7 @@ def written(value: float | None) -> str:
 
 
 def bounds_in_words(bounds: tuple[float, float], strict: bool = False) -> str:
-    """Where a number has to lie.
+    """The bounds of a number, in words.
 
     >>> bounds_in_words((1.0, float("inf"))), bounds_in_words((1.0, 1.0))
     ('≥ 1', '1')
@@ -134,7 +134,7 @@ def bounds_in_words(bounds: tuple[float, float], strict: bool = False) -> str:
 
 
 def found_in_words(verdict: Verdict) -> str:
-    """The number of a verdict, with its interval and the runs behind it."""
+    """The number of a verdict, with its interval and the number of runs."""
     text = written(verdict.value)
     if verdict.interval == (-math.inf, math.inf):
         text += " (too few runs for an interval)"
@@ -144,7 +144,7 @@ def found_in_words(verdict: Verdict) -> str:
 
 
 def reasons_in_words(verdict: Verdict) -> str:
-    """What in the setting holds a verdict back; empty: nothing.
+    """The differences in the setting that weaken a verdict; empty: none.
 
     >>> number = (1.0, None, (0.0, 1.0), "us")
     >>> reasons_in_words(Verdict("so", "reduced scale", *number, differs=("units",)))
@@ -180,7 +180,7 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for verdict in record.verdicts:
-        if verdict.outcome == "not run":  # another preset carries it
+        if verdict.outcome == "not run":  # it is tested by another preset
             continue
         reasons = reasons_in_words(verdict)
         lines.append(
@@ -213,7 +213,7 @@ def _so_far(verdict: Verdict) -> bool:
 
 
 def _compared(record: Record) -> list[str]:
-    """The table "paper / here / same?", folded in."""
+    """The table "paper / here / same?", collapsed."""
     if not record.compared:
         return ["A question of our own: no paper's setting to compare with."]
     differ = sum(

@@ -1,4 +1,4 @@
-"""The head of every figure: its title, the preset, and what the paper shows."""
+"""The heading of every figure: its title, the preset, and what the paper shows."""
 
 import textwrap
 
@@ -12,20 +12,21 @@ TITLE, LINE, MARGIN = 0.27, 0.15, 0.12
 """Inches of the title, of a line of text, and of the margin above."""
 
 CHARACTERS = 16.5
-"""Of the small text, to an inch of width."""
+"""Characters of the small text per inch of width."""
 
 
 def add_heading(drawn: Drawn, figure: Figure, preset: str) -> None:
-    """Make room above a drawing and write its head there.
+    """Make room above a drawing and write its heading there.
 
-    A reduced preset is named in the title: quick is not the paper.
+    The title names the preset unless it is `paper`, so that a reduced version is not
+    mistaken for the paper's.
     """
     width, height = drawn.get_size_inches()
     size = int((width - 2 * MARGIN) * CHARACTERS)
     lines = [*textwrap.wrap(figure.source, size), *textwrap.wrap(figure.shows, size)]
     room = MARGIN + TITLE + LINE * len(lines) + 0.1
     total = height + room
-    # a twin moves with its axes: look at all before any is moved
+    # a twin moves with its axes: read all positions before changing any
     boxes = [axes.get_position() for axes in drawn.axes]
     for axes, box in zip(drawn.axes, boxes, strict=True):
         part = height / total

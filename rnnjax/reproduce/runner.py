@@ -1,4 +1,4 @@
-"""Run a figure, or draw it again from what an earlier run stored."""
+"""Run a figure, or draw it again from the stored results of an earlier run."""
 
 import dataclasses
 import time
@@ -20,12 +20,12 @@ GALLERY = "gallery"
 
 
 def figure_files(figure: Figure, out: Path) -> FigureFiles:
-    """Where a figure's files go."""
+    """The files of a figure."""
     return FigureFiles(out / GALLERY / figure.name)
 
 
 def preset_of(figure: Figure, preset: str) -> Preset:
-    """The preset of this name.
+    """The preset with this name.
 
     Raises:
         UserError: the figure has none.
@@ -36,23 +36,24 @@ def preset_of(figure: Figure, preset: str) -> Preset:
 
 
 def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
-    """Run a figure, store its results, draw it and judge its claims.
+    """Run a figure, store its results, draw it and test its claims.
 
-    What is drawn and judged is read back from the disk.
+    Drawing and verdicts are based on the results as read back from disk.
 
     Args:
         figure: see `rnnjax.reproduce.catalogue`.
-        preset: its name.
-        out: folder that holds the gallery.
-        pool: of the runs of figures that train.
+        preset: name of the preset.
+        out: folder that contains the gallery.
+        pool: pool for the runs of figures that train.
 
     Raises:
-        UserError: no such preset, or something cannot be written.
+        UserError: there is no such preset, or a file cannot be written.
     """
     settings = preset_of(figure, preset).settings
     files = figure_files(figure, out)
     began, worked = time.perf_counter(), time.process_time()
-    # a longer run that another figure left in a pool would stand for a shorter one
+    # a pool for each preset: in a shared one, a longer run of another figure would be
+    # used in place of a shorter one
     results = figure.run(settings, pool / figure.name / preset)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     written = files.write(preset, results)
@@ -75,11 +76,11 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
 
 
 def redraw(figure: Figure, preset: str, files: FigureFiles) -> Record:
-    """Draw stored results and judge them; equal results give equal bytes.
+    """Draw stored results and test the claims; equal results give identical files.
 
     Raises:
-        UserError: nothing is stored, it is of other settings than the preset has now,
-            or something cannot be written.
+        UserError: nothing is stored, the stored results have other settings than the
+            preset has now, or a file cannot be written.
     """
     settings = preset_of(figure, preset).settings
     results, record = files.results(preset), files.record(preset)
@@ -101,7 +102,10 @@ def redraw(figure: Figure, preset: str, files: FigureFiles) -> Record:
 
 
 def _check_settings(record: Record, settings: Any, files: FigureFiles) -> None:
-    """A verdict about settings that were not run would be false."""
+    """Raise a `UserError` if the results were obtained with other settings.
+
+    A verdict about settings that were not run would be false.
+    """
     now = sealed_json.loads(sealed_json.dumps(dataclasses.asdict(settings)))
     for name in [*now, *(key for key in record.settings if key not in now)]:
         then = record.settings.get(name)

@@ -10,19 +10,19 @@ Known = Literal["stated", "from memory", "not stated"]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """One line of a set-up, as the paper has it and as it is here.
+    """One line of a set-up, in the paper and here.
 
     Attributes:
         name: such as "hidden units".
         paper: the paper's value; None: the paper does not state it.
-        here: ours: a value, or a function of a preset's settings. The two are the same
-            if they compare equal.
-        source: where the paper's value was read: its text, a figure, the authors' code.
-        memory: the paper's value is from memory, not checked against the paper.
+        here: our value, or a function of a preset's settings that returns it. The
+            settings agree if the two values compare equal.
+        source: source of the paper's value: its text, a figure, the authors' code.
+        memory: whether the paper's value is from memory, not checked in the paper.
         harmless: why a difference does not matter, or a function of a preset's
-            settings that says so; empty: it does.
-        budget: the number of updates (or of what else training is measured in); where
-            it is smaller here, a goal may be missed for want of it alone.
+            settings that returns the reason; empty: it does matter.
+        budget: whether this is the training budget (the number of updates, or another
+            measure); if it is smaller here, a goal may be missed for that reason alone.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Setting:
     budget: bool = False
 
     def compared(self, settings: Any) -> "Compared":
-        """This line for one preset's settings."""
+        """This line for the settings of a preset."""
         here = self.here(settings) if callable(self.here) else self.here
         harmless = self.harmless
         if not isinstance(harmless, str):
@@ -78,7 +78,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """The last cell of the line: "yes", "no", or what is to be known besides."""
+        """The cell "same?" of the line: "yes" or "no", qualified if needed."""
         if self.known == "not stated":
             return "not stated"
         text = "yes" if self.same else "no"
@@ -88,17 +88,17 @@ class Compared:
 
 
 def same(name: str, value: Any, source: str = "", memory: bool = False) -> Setting:
-    """A line that is as in the paper in every preset."""
+    """A line in which every preset agrees with the paper."""
     return Setting(name, value, value, source, memory)
 
 
 def compare(lines: Sequence[Setting], settings: Any) -> tuple[Compared, ...]:
-    """The whole table for one preset."""
+    """The complete table for one preset."""
     return tuple(line.compared(settings) for line in lines)
 
 
 def in_words(value: Any) -> str:
-    """A value as a reader would write it.
+    """A value in human-readable form.
 
     >>> in_words(5_000_000), in_words((100, 200)), in_words(1e-3), in_words(True)
     ('5 000 000', '100, 200', '0.001', 'yes')

@@ -1,4 +1,4 @@
-"""How a claim is judged: by its evidence, so that none claims more than was run."""
+"""How a claim is judged: by its evidence, so that no verdict exceeds what was run."""
 
 import dataclasses
 import math
@@ -63,28 +63,31 @@ MEANINGS: dict[Outcome, str] = {
     ),
     "not run": "this preset cannot carry the claim",
 }
-"""What each word says, in the order of the gallery."""
+"""The meaning of each outcome, in the order of the gallery."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A claim and what became of it.
+    """A claim and its outcome.
 
     Attributes:
         sentence: the claim.
         outcome: see `MEANINGS`.
         value: the number; None if not run.
-        interval: of the number, if it depends on runs; infinite if they are too few.
-        bounds: where it had to lie.
-        source: of the bounds.
-        origin: who set them, see `Claim`.
-        runs: that the number stands on; 0: not counted.
-        contradicts: the least that would have been clear on the other side, in words.
-        strict: whether the bounds themselves do not count.
-        holds: "yes", "no", or "open" where the interval has the bound inside.
+        interval: interval of the number, if it depends on runs; infinite if there are
+            too few of them.
+        bounds: the bounds within which it had to lie.
+        source: source of the bounds.
+        origin: who set the bounds, see `Claim`.
+        runs: number of runs that the number is based on; 0: not based on runs.
+        contradicts: the smallest deviation that would have contradicted the claim, in
+            words.
+        strict: whether the bounds themselves are excluded.
+        holds: "yes", "no", or "open" if a bound is inside the interval.
         differs: lines of the setting that matter to the claim and differ from the
             paper's.
-        unknown: such lines that the paper does not state, or that are from memory.
+        unknown: lines that matter and that the paper does not state, or that are from
+            memory.
     """
 
     sentence: str
@@ -150,7 +153,7 @@ def _judge(
 def _outcome(
     claim: Claim, found: Estimate, concerns: Sequence[Compared], own: bool
 ) -> Outcome:
-    """The word; `own`: a question of our own, which has no paper's setting."""
+    """The outcome; `own`: a question of our own, with no setting of a paper."""
     holds, short = _holds(claim, found), any(line.short for line in concerns)
     if holds == "open":
         unknown = math.isnan(found.value)

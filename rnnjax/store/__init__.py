@@ -1,4 +1,4 @@
-"""What a run leaves behind: identities, run directories, the pool, checkpoints.
+"""What runs leave on disk: run ids, run directories, the pool, checkpoints.
 
-Nothing here knows of cells or training; a configuration is a plain nested mapping.
+Nothing here depends on cells or training; a configuration is a plain nested mapping.
 """

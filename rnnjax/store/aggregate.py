@@ -1,4 +1,4 @@
-"""Means over repetitions with confidence intervals."""
+"""Means over repetitions, with confidence intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ Range = tuple[float, float]
 
 
 def range_of(name: str) -> Range | None:
-    """The least and the largest value that a final number can have; None: no interval.
+    """The smallest and largest value a final number can have; None: no interval.
 
-    A time or a number of updates depends on the machine and on when one looks: its mean
-    over seeds estimates nothing.
+    A time or a number of updates depends on the machine and on when it is measured, so
+    its mean over seeds estimates nothing and gets no interval.
 
     >>> range_of("test_accuracy"), range_of("test_loss"), range_of("run_seconds")
     ((0.0, 1.0), (0.0, inf), None)
@@ -40,22 +40,24 @@ def aggregate(
     confidence: float = 0.95,
     ranges: Mapping[str, Range | None] | None = None,
 ) -> pl.DataFrame:
-    """Groups of equal `by`, in the order of their first row.
+    """Means and intervals of the groups of rows with equal `by`.
 
     Args:
         frame: one row per run.
-        by: columns that make a group.
-        values: numeric or logical columns.
-        confidence: of the intervals.
-        ranges: of values, where it is another than that of `range_of`.
+        by: columns whose values define the groups.
+        values: numeric or boolean columns.
+        confidence: confidence level of the intervals.
+        ranges: ranges of values that differ from those of `range_of`.
 
     Returns:
-        Columns `by`, ``runs`` (rows of the group), and for each value its mean, and
-        beside it ``.low``, ``.high`` and ``.n``. `n` counts the values that are there
-        and finite; only these enter. Numbers: Student's interval of the mean, as far as
-        it lies in the range of the value, where the mean lies too: what is cut off
-        costs no coverage. Logical values: the share of true ones and Wilson's interval.
-        Null below two numbers, and where a range is None.
+        One row per group, in the order of the groups' first rows: columns `by`,
+        ``runs`` (number of rows in the group), and for each value its mean followed by
+        ``.low``, ``.high`` and ``.n``. `n` counts the values that are present and
+        finite; only these are used. For numbers the interval is Student's interval of
+        the mean, clipped to the range of the value; as the true mean lies in that
+        range, clipping loses no coverage. For booleans the mean is the share of true
+        values, with Wilson's interval. Interval ends are null for fewer than two
+        numbers, and where the range is None.
     """
     known_ranges = {name: range_of(name) for name in values} | dict(ranges or {})
     known = [
@@ -101,9 +103,9 @@ def student(
     """Student's t interval of a mean; NaN for fewer than two values.
 
     Args:
-        mean: of the sample.
-        deviation: its standard deviation, with n − 1.
-        n: its size.
+        mean: mean of the sample.
+        deviation: standard deviation of the sample, with denominator n − 1.
+        n: size of the sample.
         confidence: probability that the interval covers the true mean.
     """
     free = np.maximum(n - 1.0, 1.0)
@@ -115,11 +117,11 @@ def student(
 def wilson(
     share: Float[np.ndarray, "k"], n: np.ndarray, confidence: float
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Wilson's (1927) score interval of a share; also right for 0 and n of n.
+    """Wilson's (1927) score interval of a share; also valid for 0 of n and n of n.
 
     Args:
-        share: of successes.
-        n: number of trials; NaN for none.
+        share: share of successes.
+        n: number of trials; the interval is NaN where it is 0.
         confidence: probability that the interval covers the true share.
     """
     z = ndtri((1 + confidence) / 2)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically: a file is there completely or not at all."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,20 +11,21 @@ from rnnjax.errors import UserError
 def write_atomically(
     path: Path, write: Callable[[Path], object], durable: bool = True
 ) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it into place.
+    """Let `write` fill a temporary file next to `path`, then rename it into place.
 
-    Whoever is killed in between leaves the older file, or none.
+    If the process is killed in between, the older file, if any, is still there.
 
     Args:
         path: the file.
-        write: fills the file that it is given.
-        durable: bytes are on the disk before the name is, so that this holds for a
-            power failure too; otherwise `sync` has to follow.
+        write: fills the file whose path it is given.
+        durable: whether to sync the content to disk before the rename, and the folder
+            after it, so that this also holds for a power failure; otherwise the caller
+            has to call `sync`.
 
     Raises:
         UserError: the file cannot be written.
     """
-    # Absolute: a writer that knows URLs and "~" takes a relative name for one of them.
+    # Absolute, as some writers read a relative name as a URL or expand "~" in it.
     temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.tmp")
     with writable(path):
         try:
@@ -39,28 +40,28 @@ def write_atomically(
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
-    """`write_atomically` for bytes, which are made in memory before anything is opened.
+    """`write_atomically` for bytes, which exist in memory before a file is opened.
 
-    A library that writes to a file by itself meets a full disk in ways of its own: HDF5
-    ends the process, polars raises errors that are no `OSError`.
+    Libraries that write files themselves handle a full disk badly: HDF5 ends the
+    process, and polars raises errors that are not an `OSError`.
     """
     write_atomically(path, lambda file: file.write_bytes(content), durable)
 
 
 def write_text(path: Path, text: str, durable: bool = True) -> None:
-    """`write_atomically` for a text, in UTF-8."""
+    """`write_atomically` for text, in UTF-8."""
     write_bytes(path, text.encode(), durable)
 
 
 def make_folder(path: Path, inside: Path | None = None) -> None:
-    """Make a folder and its parents; an existing one is fine.
+    """Make a folder and its parents; an existing folder is fine.
 
     Args:
         path: the folder.
-        inside: a folder above it, from which on there may be no link, see `no_link`.
+        inside: a folder above it; no link is allowed below that one, see `no_link`.
 
     Raises:
-        UserError: it cannot be made, or a link is in the way.
+        UserError: it cannot be made, or there is a link on the way to it.
     """
     if inside is not None:
         no_link(path, inside)
@@ -69,14 +70,14 @@ def make_folder(path: Path, inside: Path | None = None) -> None:
 
 
 def no_link(path: Path, inside: Path) -> Path:
-    """A path below a folder that is ours; no link leads from there to it.
+    """Return `path` after checking that no part of it below `inside` is a link.
 
-    Whoever hands on a pool may have put a link into it: what is written, moved or
-    removed through that would be somebody else's.
+    A pool that somebody passed on may contain links. Writing, moving or removing
+    something through a link would affect files outside the pool.
 
     Args:
-        path: of a file or a folder, which may be missing.
-        inside: the folder, which may itself be a link; it begins `path`.
+        path: a file or a folder, which need not exist.
+        inside: a folder above `path`, which may itself be a link.
 
     Raises:
         UserError: there is a link.
@@ -85,13 +86,13 @@ def no_link(path: Path, inside: Path) -> Path:
     for part in path.relative_to(inside).parts:
         step = step / part
         if step.is_symlink():
-            raise UserError(f"'{step}' is a link, and nothing is written through it")
+            raise UserError(f"'{step}' is a link; rnnjax does not write through links")
     return path
 
 
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
-    """Turn a failing write to `path` into one sentence for the user."""
+    """Turn a failed write to `path` into an error of one sentence for the user."""
     try:
         yield
     except OSError as error:
@@ -99,7 +100,7 @@ def writable(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until the content of a file, or the entries of a folder, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

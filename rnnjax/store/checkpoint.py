@@ -38,10 +38,10 @@ from rnnjax.store.typed import check_types
 
 
 PACKS = "packs"
-"""Folder of a pool with the checkpoints of its packs."""
+"""The folder in a pool that contains the checkpoints of its packs."""
 
 OWN = ("step-*", "part-*", ".*.tmp")
-"""Names of what a save writes, beside the commit."""
+"""Name patterns of everything a save writes except the commit record."""
 
 COMMIT = "commit.json"
 
@@ -50,13 +50,13 @@ Parts = Mapping[str, Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Restored:
-    """What a pack goes on from.
+    """What a pack resumes from.
 
     Attributes:
-        tag: of the save, usually the training step.
-        state: the saved pytree, NumPy arrays as leaves, bit for bit.
-        parts: histories by name, all saves joined along axis 0.
-        start: the training step at which the pack had begun.
+        tag: tag of the save, usually the training step.
+        state: the saved pytree with NumPy arrays as leaves, bitwise identical.
+        parts: histories by name, all saves concatenated along axis 0.
+        start: the training step at which the pack originally began.
     """
 
     tag: int
@@ -72,7 +72,7 @@ class _Commit:
     parts: list[tuple[int, str]]
     wall_time: float
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of all that the save consists of, by path."""
+    """SHA-256 of every file that the save consists of, by path."""
     start: int = 0
 
 
@@ -80,52 +80,53 @@ class PackCheckpoint:
     """The checkpoint of a pack, in a folder of its own.
 
     A save writes ``step-<tag>`` (Orbax, all runs stacked) and ``part-<tag>-<name>.npz``
-    (what is new in a history), then replaces ``commit.json``, which names what counts,
-    with its digest. Whoever is killed in between finds the save before.
+    (the new entries of a history), then replaces ``commit.json``, which lists the valid
+    files with their digests. If the process is killed in between, the previous save is
+    still valid.
 
     Args:
-        folder: made by the first save.
-        members: identities of the runs, in the order of the pack.
+        folder: created by the first save.
+        members: ids of the runs, in the order of the pack.
     """
 
     def __init__(self, folder: str | Path, members: Sequence[str] = ()) -> None:
         self.folder = Path(folder).absolute()
         self._members = tuple(members)
-        self._follows: set[int | None] = set()  # tags; empty: whatever is there
+        self._follows: set[int | None] = set()  # expected last tag; empty: any
 
     def members(self) -> tuple[str, ...]:
-        """Identities of the runs of the last save; none without one."""
+        """Ids of the runs in the last save; empty if there is no save."""
         commit = self._commit()
         return tuple(commit.members) if commit else ()
 
     def tag(self) -> int | None:
-        """That of the last save."""
+        """The tag of the last save; None if there is no save."""
         commit = self._commit()
         return commit.tag if commit else None
 
     def save(
         self, tag: int, state: Any, parts: Parts | None = None, start: int = 0
     ) -> None:
-        """Save the state of the whole pack and what is new in its histories.
+        """Save the state of the whole pack and the new entries of its histories.
 
         Args:
-            tag: larger than that of the last save.
+            tag: must be larger than the tag of the last save.
             state: pytree of arrays; random keys as raw ``uint32``.
-            parts: history name to arrays by variable; time on axis 0, only the entries
-                since the last save.
+            parts: arrays by variable, by name of the history; time on axis 0, only the
+                entries since the last save.
             start: the training step at which the pack began.
 
         Raises:
             UserError: the folder cannot be written.
             ValueError: the tag is not new, or a name cannot be part of a file name.
-            Overtaken: there is another save than this object read or made last: what is
-                new in a history would not follow on it.
+            Overtaken: the last save is not the one that this object last read or wrote,
+                so the new entries of the histories would not be a continuation of it.
         """
         commit = self._commit()
         if self._follows and (commit.tag if commit else None) not in self._follows:
-            raise Overtaken(f"another process saves in '{self.folder}'")
+            raise Overtaken(f"another process also saves to '{self.folder}'")
         if commit and tag <= commit.tag:
-            raise ValueError(f"save {tag} comes after save {commit.tag}")
+            raise ValueError(f"cannot save {tag} after save {commit.tag}")
         parts = parts or {}
         for name in parts:
             if not re.fullmatch(r"[\w.=-]+", name):
@@ -134,7 +135,7 @@ class PackCheckpoint:
         self._prune(commit)
         leaves = {key: leaf for key, leaf in leaves_of(state).items() if leaf.size}
         with writable(self.folder):
-            # Orbax saves nothing where there is nothing, so a state has one leaf more.
+            # Orbax cannot save an empty tree, so one extra leaf is always added.
             save_step(self._step(tag), {"tag": np.asarray(tag), **leaves})
         for name, arrays in parts.items():
             write_atomically(self._part(tag, name), partial(save_npz, arrays))
@@ -165,7 +166,7 @@ class PackCheckpoint:
 
         Raises:
             UserError: the checkpoint belongs to other runs or to another program.
-            Damaged: a part of it is missing, or is not what was saved.
+            Damaged: a file is missing, or differs from what was saved.
         """
         commit = self._commit()
         self._follows = {commit.tag if commit else None}
@@ -199,7 +200,7 @@ class PackCheckpoint:
         """Compare all files of the last save with their digests.
 
         Raises:
-            Damaged: one is missing, or is not what was saved.
+            Damaged: a file is missing, or differs from what was saved.
         """
         if commit := self._commit():
             self._check(commit)
@@ -208,15 +209,15 @@ class PackCheckpoint:
         for name, known in commit.files.items():
             file = self.folder / name
             if not file.is_file() or file_digest(file) != known:
-                raise Damaged(f"'{file}' is not what the checkpoint saved")
+                raise Damaged(f"'{file}' was changed after the checkpoint was saved")
 
     def clear(self) -> None:
-        """Remove the checkpoint, once its runs are exported; not one behind a link."""
+        """Remove the checkpoint after its runs are exported; never through a link."""
         with suppress(UserError):
             shutil.rmtree(no_link(self.folder, self._pool), ignore_errors=True)
 
     def foreign(self) -> list[str]:
-        """Names of what no save put into the folder."""
+        """Names of entries in the folder that no save wrote."""
         own = {entry for name in OWN for entry in self.folder.glob(name)}
         own.add(self.folder / COMMIT)
         return sorted(entry.name for entry in {*self.folder.iterdir()} - own)
@@ -233,14 +234,14 @@ class PackCheckpoint:
             leaf = saved.pop(key, empty)
             if leaf is None or leaf.shape != like.shape or leaf.dtype != like.dtype:
                 raise UserError(
-                    f"the checkpoint '{self.folder}' was made by another program, "
-                    f"see {key}"
+                    f"the checkpoint '{self.folder}' was made by another program: "
+                    f"{key} differs"
                 )
             leaves.append(leaf)
         if saved.keys() - {"tag"}:
             raise UserError(
-                f"the checkpoint '{self.folder}' was made by another program, it also "
-                f"holds {', '.join(sorted(saved.keys() - {'tag'}))}"
+                f"the checkpoint '{self.folder}' was made by another program: it also "
+                f"contains {', '.join(sorted(saved.keys() - {'tag'}))}"
             )
         return jax.tree.unflatten(structure, leaves)
 
@@ -261,9 +262,9 @@ class PackCheckpoint:
             raise Damaged(f"cannot read the checkpoint '{file}': {error!r}") from None
 
     def _prune(self, commit: _Commit | None) -> None:
-        """Remove what the commit does not name: older steps, and torn saves.
+        """Remove what the commit does not list: older steps and incomplete saves.
 
-        What others put there stays.
+        Files that were not written by a save are kept.
         """
         kept = {self.folder / COMMIT}
         if commit:

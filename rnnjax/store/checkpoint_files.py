@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 
 
 def keys_of(tree: Any) -> list[str]:
-    """One readable name per leaf; its number keeps names apart that read the same."""
+    """One readable name per leaf, with a number so that no two names are equal."""
     paths = jax.tree.leaves_with_path(tree)
     simple = (jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in paths)
     return [f"{number:04d}.{name}" for number, name in enumerate(simple)]
@@ -27,20 +27,20 @@ def leaves_of(tree: Any) -> dict[str, np.ndarray]:
 
 
 def save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
-    """Write a state."""
+    """Write the leaves of a state with Orbax."""
     with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(folder, leaves)
 
 
 def load_step(folder: Path) -> dict[str, np.ndarray]:
-    """Read a state."""
+    """Read the leaves of a state with Orbax."""
     with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
         return checkpointer.restore(folder)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax logs no traceback of an error that one of its threads also raises here."""
+    """Keep Orbax from logging tracebacks of errors that it raises here as well."""
 
     def silent(record: logging.LogRecord) -> bool:
         return False
@@ -56,10 +56,11 @@ def _quiet() -> Iterator[None]:
 
 @functools.cache
 def _drop_late_callbacks() -> None:
-    """Say nothing of writes that end after a save has failed.
+    """Suppress messages about writes that finish after a save has failed.
 
-    On the first error of a save its event loop is closed, while threads of TensorStore
-    still write and want to tell the loop. From now on, as nobody knows when they will.
+    At the first error, Orbax closes the event loop of the save, while TensorStore's
+    threads are still writing and later report to that loop. When they will is unknown,
+    so the messages are suppressed for the rest of the process.
     """
     told = sys.unraisablehook
 
@@ -71,6 +72,6 @@ def _drop_late_callbacks() -> None:
 
 
 def save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
-    """Write what is new in a history."""
+    """Write the new entries of a history."""
     with open(file, "wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)

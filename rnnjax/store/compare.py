@@ -1,4 +1,4 @@
-"""Two runs side by side: where their configurations differ, and their numbers."""
+"""Compare two runs: where their configurations differ, and their final numbers."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ Part = Literal["configuration", "run", "result"]
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """One fact of two runs.
+    """One fact about two runs.
 
     Attributes:
         part: where it comes from.
-        key: its name; dotted in a configuration.
-        first, second: its values; None where a run has none.
+        key: its name; dotted for a configuration key.
+        first, second: its value in each run; None where a run has none.
     """
 
     part: Part
@@ -30,9 +30,9 @@ class Pair:
 
 
 def compare(first: RunDir, second: RunDir) -> list[Pair]:
-    """Keys in which the configurations differ, where and how it ran, all final numbers.
+    """Configuration differences, how each run was computed, and all final numbers.
 
-    Cosmetic keys are left out, and of versions and source those that are equal.
+    Cosmetic keys are left out, and so are versions and source digests that are equal.
 
     Raises:
         UserError: one of them cannot be read.

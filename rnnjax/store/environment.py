@@ -1,4 +1,4 @@
-"""Where a run was computed: versions, device, flags, and the state of the source."""
+"""Where a run was computed: versions, device, flags, and the git state of the code."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ import rnnjax
 
 
 DECIDING = ("jax", "jaxlib", "flax", "optax")
-"""Libraries whose version decides bits."""
+"""Libraries whose version can change the last bits of a run."""
 
 LIBRARIES = (*DECIDING, "rnnjax")
 
@@ -24,8 +24,8 @@ class Git:
 
     Attributes:
         commit: full hash of HEAD.
-        dirty: whether anything differs from that commit, untracked files included.
-        diff: SHA-256 of the diff of tracked files against HEAD; None without one.
+        dirty: whether anything differs from that commit, including untracked files.
+        diff: SHA-256 of the diff of tracked files against HEAD; None if it is empty.
     """
 
     commit: str
@@ -35,21 +35,22 @@ class Git:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What a run was computed by.
+    """The software and hardware that computed a run.
 
     Attributes:
-        versions: of Python and of `LIBRARIES`; a library that is not installed as a
-            distribution (a bare checkout) has none and is left out.
-        device: kind of the first accelerator, as JAX names it ("cpu", "NVIDIA H100").
+        versions: versions of Python and of `LIBRARIES`; a library that is not installed
+            as a distribution (a bare checkout) has no version and is left out.
+        device: kind of the first device, as JAX names it ("cpu", "NVIDIA H100").
         device_count: number of XLA devices.
-        cpu_count: cores of the machine.
+        cpu_count: number of cores of the machine.
         xla_flags: the environment variable ``XLA_FLAGS``.
         x64: whether JAX computed in double precision by default.
-        prng: JAX's generator of random numbers.
-        matmul_precision: what JAX was asked for in products (``jax_default_matmul_``
-            ``precision``); None: its default, which on a GPU may round factors to TF32.
-        processor: digest of what its processor can do (`rnnjax.devices.processor`),
-            which decides the last bits of a run on a CPU; None in older records.
+        prng: JAX's random number generator.
+        matmul_precision: JAX's setting ``jax_default_matmul_precision``; None is JAX's
+            default, which on a GPU may round factors to TF32.
+        processor: digest of the features of the processor
+            (`rnnjax.devices.processor`), which determine the last bits of a run on a
+            CPU; None in older records.
         git: state of the checkout; None for an installed package.
     """
 
@@ -66,15 +67,15 @@ class Environment:
 
 
 def environment() -> Environment:
-    """Collect what can be known; what cannot be known is left out, never an error."""
+    """Collect what can be found out; what cannot is left out and never an error."""
     git = git_state(Path(rnnjax.__file__).parent)
     return dataclasses.replace(_machine(), git=git)
 
 
 def deciding() -> dict[str, Any]:
-    """What decides the last bits of a run in this process, beside its configuration.
+    """What, besides its configuration, determines the last bits of a run here.
 
-    A run goes on only where all of it is as it was.
+    A run is resumed only where all of this is the same as before.
     """
     here = _machine()
     versions = {name: here.versions.get(name) for name in DECIDING}
@@ -102,9 +103,9 @@ def _machine() -> Environment:
 
 
 def numerics() -> dict[str, Any]:
-    """The settings of JAX, in this process, that decide numbers.
+    """The settings of JAX in this process that determine numbers.
 
-    Double precision, and which generator draws random numbers and how.
+    These are double precision, and which random number generator is used and how.
     """
     import jax
 
@@ -119,8 +120,8 @@ def numerics() -> dict[str, Any]:
 def git_state(folder: Path) -> Git | None:
     """State of the git checkout that tracks `folder`; None if there is none.
 
-    A package that was installed into a folder inside someone's repository is not
-    tracked by it, and that repository's commit would say nothing about the package.
+    A package installed into a folder inside some other repository is not tracked by
+    that repository, whose commit would say nothing about the package.
     """
     try:
         _git(folder, "ls-files", "--error-unmatch", "__init__.py")
@@ -136,10 +137,10 @@ def git_state(folder: Path) -> Git | None:
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
-    """What git prints, without any program that the checkout's configuration names.
+    """Output of git, run so that it starts no program named in the configuration.
 
-    A configuration can name programs that `git status` and `git diff` start, and where
-    a package lies in a folder from somebody else, so does ``.git/config``.
+    A configuration can name programs that `git status` and `git diff` start, and if the
+    package is in a folder that somebody else made, so is its ``.git/config``.
     """
     return subprocess.run(
         ["git", "-c", "core.fsmonitor=false", *arguments],
@@ -153,16 +154,16 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 
 _GIT_ALONE = {
-    # `git status` would otherwise take a lock that a user's own git waits for.
+    # Otherwise `git status` takes a lock that the user's own git may wait for.
     "GIT_OPTIONAL_LOCKS": "0",
-    # an object that is not there would be fetched by a program of the configuration
+    # a missing object would be fetched by a program that the configuration names
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "",
 }
 
 
 def _without_filters(folder: Path) -> dict[str, str]:
-    """Variables that switch off the programs that convert files for git."""
+    """Environment variables that disable git's configured filter programs."""
     listed = subprocess.run(
         ["git", "config", "--null", "--name-only", "--get-regexp", r"^filter\."],
         cwd=folder,
@@ -171,7 +172,7 @@ def _without_filters(folder: Path) -> dict[str, str]:
         timeout=20,
     ).stdout
     keys = [key for key in listed.decode(errors="surrogateescape").split("\0") if key]
-    count = os.environ.get("GIT_CONFIG_COUNT", "")  # of the user's own, which stay
+    count = os.environ.get("GIT_CONFIG_COUNT", "")  # keep the user's own entries
     settings = {}
     for number, key in enumerate(keys, int(count) if count.isdecimal() else 0):
         settings[f"GIT_CONFIG_KEY_{number}"] = key

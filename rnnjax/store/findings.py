@@ -1,4 +1,4 @@
-"""What may be wrong with a pool, and how each of it is mended."""
+"""What can be wrong with a pool, and how each problem is repaired."""
 
 import shutil
 from collections.abc import Callable
@@ -16,15 +16,15 @@ Kind = Literal["damaged", "index", "unsettled", "leftover", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with a pool.
+    """A problem of a pool.
 
     Attributes:
-        kind: ``damaged``: a result or a checkpoint is lost or not to be trusted;
-            ``index``: the table of runs; ``unsettled``: a result that was sealed and
-            not moved to its place; ``leftover``: what a killed process left; ``note``:
-            nothing can be done about it here.
-        text: a sentence.
-        mend: does what `text` says of a repair; None for notes.
+        kind: ``damaged``: a result or a checkpoint is lost or cannot be trusted;
+            ``index``: the index is wrong; ``unsettled``: a result was sealed but not
+            yet moved to its place; ``leftover``: files that a killed process left
+            behind, or that block a launch; ``note``: nothing can be done about it here.
+        text: a sentence that describes it.
+        mend: does the repair that `text` announces; None for notes.
     """
 
     kind: Kind
@@ -33,16 +33,16 @@ class Finding:
 
 
 def moved_aside(path: Path, pool: Path, why: str) -> Finding:
-    """What is in the way and may be somebody's: repair keeps it, elsewhere."""
+    """The finding for an entry in the way that may be a user's: repair moves it."""
     text = f"{why}; repair moves it to quarantine"
     return Finding("leftover", text, partial(set_aside, path, pool, why))
 
 
 def remove(path: Path, pool: Path) -> None:
-    """Remove a file of a pool, or a folder with all that is in it; of a link itself.
+    """Remove a file, a folder with everything in it, or a link (not its target).
 
     Raises:
-        UserError: it cannot be removed, or lies behind a link.
+        UserError: it cannot be removed, or the path to it contains a link.
     """
     no_link(path.parent, pool)
     with writable(path):

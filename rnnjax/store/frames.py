@@ -1,4 +1,4 @@
-"""Tables as the bytes of a file, made in memory; CSV that a spreadsheet cannot run."""
+"""Convert tables to bytes of a file, including CSV that is safe in a spreadsheet."""
 
 import io
 
@@ -7,17 +7,17 @@ from polars import selectors
 
 
 _BEGINS = r"^[=+\-@\t\r\n＝＋－＠]"
-"""What a spreadsheet may take for the beginning of a formula, in both widths."""
+"""First characters that a spreadsheet may read as a formula, also in full width."""
 
 _NUMBER = r"(?i)^[+-](\d+\.?\d*|\.\d+|inf|nan)(e[+-]?\d+)?$"
 
 
 def csv_bytes(frame: pl.DataFrame) -> bytes:
-    """A table as CSV for people, who open it in a spreadsheet.
+    """A table as CSV that people can safely open in a spreadsheet.
 
-    A cell of text that begins like a formula (``=1+1``, ``@sum``, a tab) gets an
-    apostrophe in front, as OWASP advises; so does the name of a column. Numbers stay
-    numbers, those in columns of text as well.
+    Text cells and column names that begin like a formula (``=1+1``, ``@sum``, a tab)
+    are prefixed with an apostrophe, as OWASP advises. Numbers are not changed, not even
+    those in text columns.
 
     >>> csv_bytes(pl.DataFrame({"word": ["=1+1", "-3", "good"], "loss": [-1, 0, 1]}))
     b"word,loss\\n'=1+1,-1\\n-3,0\\ngood,1\\n"
@@ -32,7 +32,7 @@ def csv_bytes(frame: pl.DataFrame) -> bytes:
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """A table as Parquet, exact to the letter."""
+    """A table as Parquet, which keeps every value exactly."""
     content = io.BytesIO()
     frame.write_parquet(content)
     return content.getvalue()

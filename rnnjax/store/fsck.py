@@ -1,4 +1,4 @@
-"""Examine a pool: damaged runs, an index that tells something else, leftovers."""
+"""Examine a pool: damaged runs, an index that disagrees with the runs, leftovers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from rnnjax.store.sweep_record import SWEEPS
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """What was found in a pool.
 
     Attributes:
-        runs: how many run directories there are.
-        finished: how many of them are sealed and whole.
-        busy: how many a living process works on; they were not looked at.
-        findings: in the order in which they are to be mended.
+        runs: number of run directories.
+        finished: number of those that are sealed and intact.
+        busy: number of those that a living process works on; they were not examined.
+        findings: in the order in which they must be repaired.
     """
 
     runs: int
@@ -36,25 +36,25 @@ class Examination:
 
 
 def examine(path: str | Path) -> Examination:
-    """Look at every file of a pool; nothing is written.
+    """Check every file of a pool; nothing is written.
 
     Raises:
-        UserError: the folder is no pool.
-        OtherFormat: its runs are of another version.
+        UserError: the folder is not a pool.
+        OtherFormat: its runs were written in another format version.
     """
-    folder = user_path(path, f"'{path}' is no folder").resolve()
+    folder = user_path(path, f"'{path}' is not a folder").resolve()
     if not folder.is_dir():
         raise UserError(f"there is no folder '{path}'")
     runs = [RunDir(entry) for entry in sorted(folder.iterdir()) if _holds_run(entry)]
     if not runs and not (folder / INDEX).is_file():
-        raise UserError(f"'{path}' is no pool of runs: it holds no index and no run")
+        raise UserError(f"'{path}' is not a pool: it contains no index and no runs")
     findings = list(places(folder))
     busy = leased(folder)
     same: dict[str, list[RunDir]] = {}
     finished = 0
     for run in runs:
         if run.path.is_symlink():
-            text = f"'{run.path}' is a link; what it leads to is looked at in its place"
+            text = f"'{run.path}' is a link and was skipped; check its target instead"
             findings.append(Finding("note", text))
             continue
         if identity_of(run) in busy:
@@ -62,7 +62,7 @@ def examine(path: str | Path) -> Examination:
         if why := damage(run):
             findings.append(damaged(run, folder, why))
             continue
-        if not run.has(MANIFEST):  # killed as it began
+        if not run.has(MANIFEST):  # the process was killed while starting the run
             continue
         manifest = run.manifest()
         finished += manifest.is_finished
@@ -81,7 +81,7 @@ def examine(path: str | Path) -> Examination:
 
 
 def repair(path: str | Path, findings: Iterable[Finding]) -> None:
-    """Mend what was found, and write the index anew if runs have changed.
+    """Repair what was found, and rewrite the index if anything was changed.
 
     Raises:
         UserError: something cannot be moved or written.

@@ -1,4 +1,4 @@
-"""Which run is this: a hash of everything that decides its numbers."""
+"""The run id: a hash of everything that determines the numbers of a run."""
 
 import hashlib
 import json
@@ -10,29 +10,30 @@ from rnnjax.errors import UserError
 
 
 SCHEMA_VERSION = 2
-"""Of configurations, manifests and indices. Version 1 kept one directory for runs of
-all lengths, and knew data by the path of their file."""
+"""Format version of configurations, manifests and indices. Version 1 used one directory
+for runs of all lengths, and identified data by the path of its file."""
 
 COSMETIC = frozenset(
     "out paths probe tracker sweep launcher pack progress name variant".split()
 )
-"""Top-level keys that change where and how a run is kept, never its numbers."""
+"""Top-level keys that affect where and how a run is stored, but never its numbers."""
 
 IMPLIED = {
     "backprop": {"name": "exact"},
     "lr_schedule": {"name": "constant", "warmup": 0},
     "penalty": {"name": "none"},
 }
-"""Top-level keys that do not count at these values: what a run without them does."""
+"""Top-level keys that are left out of the hash at these values, which have the same
+effect as leaving out the key."""
 
 IMPLIED_WITHIN = {
     "model": {"engine": "scan", "chunk": None},
     "optimizer": {"eps_in_sqrt": True, "initial_scale": 0.0},
 }
-"""The same for keys one level down."""
+"""The same for keys one level further down."""
 
 LENGTH = "steps"
-"""The top-level key in which the runs of one lineage differ."""
+"""The top-level key in which runs of one lineage may differ."""
 
 DIGITS = 12
 
@@ -44,20 +45,20 @@ def identity(
     numerics: Mapping[str, Any] | None = None,
     schema_version: int = SCHEMA_VERSION,
 ) -> str:
-    """The name of a run among all others: 12 hexadecimal digits.
+    """The id of a run: 12 hexadecimal digits.
 
     Args:
-        config: the resolved configuration, nested mappings of scalars and lists.
-        digests: of the data and user files that the run reads, by role (see
-            `file_digest`). The content of the data counts, under the role ``data``;
-            the path of their file, ``task.path``, then does not.
-        numerics: settings of JAX that decide numbers (`environment.numerics`).
+        config: the resolved configuration: nested mappings of scalars and lists.
+        digests: digests of the data and user files that the run reads, by role (see
+            `file_digest`). If there is a digest for the role ``data``, it replaces the
+            path of the data file (``task.path``), which is then ignored.
+        numerics: settings of JAX that determine numbers (`environment.numerics`).
         schema_version: version of the configuration schema.
 
     Returns:
-        The first 12 hexadecimal digits of a SHA-256 over canonical JSON. Order of keys,
-        the spelling of a number (1 or 1.0), `COSMETIC` top-level keys and what is
-        `IMPLIED` do not matter; everything else does.
+        The first 12 hexadecimal digits of a SHA-256 over canonical JSON. The order of
+        keys, the spelling of a number (1 or 1.0), `COSMETIC` top-level keys and
+        `IMPLIED` values do not matter; everything else does.
 
     Raises:
         TypeError: a value is neither a mapping, a list nor a plain scalar.
@@ -88,17 +89,17 @@ def lineage(
     *,
     numerics: Mapping[str, Any] | None = None,
 ) -> str:
-    """What runs have in common that differ in their number of updates alone.
+    """The hash shared by all runs that differ only in their number of updates.
 
-    A longer one of them can resume from the end of a shorter one. Arguments, result
-    and errors as of `identity`.
+    Among these, a longer run can resume from the end of a shorter one. Arguments,
+    result and errors are those of `identity`.
     """
     rest = {key: value for key, value in config.items() if key != LENGTH}
     return identity(rest, digests, numerics=numerics)
 
 
 def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:
-    """What counts of the value of a top-level key."""
+    """The part of the value of a top-level key that enters the hash."""
     if not isinstance(value, Mapping):
         return value
     implied = IMPLIED_WITHIN.get(key, {})
@@ -109,7 +110,7 @@ def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:
 
 
 def digest(content: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal.
+    """SHA-256 of bytes, in hexadecimal.
 
     >>> digest(b"")
     'e3b0c4...'
@@ -131,10 +132,12 @@ def file_digest(path: str | Path) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """The same value with one spelling: whole floats as integers, tuples as lists."""
+    """The value in canonical form: whole floats as integers, tuples as lists."""
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"keys of a configuration are strings, not {list(value)}")
+            raise TypeError(
+                f"keys of a configuration must be strings, not {list(value)}"
+            )
         return {key: _canonical(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(entry) for entry in value]
@@ -142,4 +145,6 @@ def _canonical(value: Any) -> Any:
         return int(value)
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"a configuration holds plain scalars, not {type(value).__name__}")
+    raise TypeError(
+        f"a configuration may contain plain scalars only, not {type(value).__name__}"
+    )

@@ -1,4 +1,4 @@
-"""The index of a pool: one line of JSON per event, the last of a run counts."""
+"""The index of a pool: one line of JSON per event; the last line of a run counts."""
 
 import fcntl
 import os
@@ -24,19 +24,19 @@ INDEX = "index.jsonl"
 
 @dataclass(frozen=True)
 class Row:
-    """What the index knows of a run.
+    """What the index records about a run.
 
     Attributes:
-        identity: of the run.
-        lineage: of the run.
-        folder: its directory, relative to the pool, so that a pool can be moved.
+        identity: the run id.
+        lineage: see `rnnjax.store.identity.lineage`.
+        folder: the run's directory, relative to the pool, so that a pool can be moved.
         facts: fields of the manifest that tables show (name, status, …).
         config: the configuration with dotted keys.
         results: final numbers.
-        manifest: SHA-256 of the manifest that all this was read from.
-        stamp: time of change in ns and size of its file then; a file that has the same
-            now need not be read.
-        schema: version of the record.
+        manifest: SHA-256 of the manifest from which the row was made.
+        stamp: modification time in ns and size of that manifest file; if both are
+            unchanged, the file need not be read again.
+        schema: format version of the record.
     """
 
     identity: str
@@ -62,7 +62,7 @@ FACTS = (
 
 
 def row_of(run: RunDir) -> Row:
-    """Read the row of a run from its directory.
+    """Make the row of a run from its directory.
 
     Raises:
         UserError: its manifest or configuration cannot be read.
@@ -84,7 +84,7 @@ def row_of(run: RunDir) -> Row:
 
 
 def stamp_of(run: RunDir) -> list[int]:
-    """See `Row.stamp`; empty without a manifest."""
+    """The present `Row.stamp` of a run; empty if it has no manifest."""
     try:
         found = os.stat(run.path / MANIFEST)
     except OSError:
@@ -93,15 +93,15 @@ def stamp_of(run: RunDir) -> list[int]:
 
 
 def tells_of(row: Row, run: RunDir) -> bool:
-    """Whether a row was read from the manifest that a directory has now.
+    """Whether a row was made from the manifest that is now in a directory.
 
-    Another run may have been moved there, or an older state of the run be restored. If
-    the manifest is lost or damaged, the row is the last that is known, which is said in
-    a warning.
+    It may not have been: another run may have been moved there, or an older state of
+    the run restored. If the manifest is missing or damaged, the row is the last known
+    state; it is accepted with a warning.
     """
     file = run.path / MANIFEST
     stamp = stamp_of(run)
-    moving = os.path.lexists(run.path / NEXT / MANIFEST)  # a later one that is sealed
+    moving = os.path.lexists(run.path / NEXT / MANIFEST)  # a later, sealed attempt
     if stamp == row.stamp and not moving:
         return True
     try:
@@ -110,14 +110,15 @@ def tells_of(row: Row, run: RunDir) -> bool:
         return row.manifest == digest(content)
     except UserError:
         warnings.warn(
-            f"'{file}' is lost or damaged; of this run a table has what the index knew",
+            f"'{file}' is missing or damaged; tables show this run as recorded in the "
+            "index",
             stacklevel=2,
         )
         return True
 
 
 def content_of(row: Row) -> str:
-    """All that a row tells, in text, which two rows can be compared by."""
+    """The content of a row as text, by which two rows can be compared."""
     return sealed_json.dumps(asdict(replace(row, stamp=[])))
 
 
@@ -136,11 +137,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 @dataclass(frozen=True)
 class Index:
-    """What an index file tells.
+    """The content of an index file.
 
     Attributes:
-        rows: by identity, the last one of each.
-        damaged: lines that could not be read; what they told, nobody knows.
+        rows: the last row of each run, by run id.
+        damaged: number of lines that could not be read; their content is lost.
     """
 
     rows: dict[str, Row]
@@ -148,10 +149,10 @@ class Index:
 
 
 def append_row(index: Path, row: Row) -> None:
-    """Append one line in one write, so that writers of several processes never mix.
+    """Append a line in a single write, so that lines of several processes never mix.
 
-    An incomplete last line, of a writer that was killed or whose disk was full, is
-    removed: readers find that run by its directory.
+    An incomplete last line, left by a writer that was killed or whose disk was full, is
+    removed first; readers find that run through its directory.
 
     Raises:
         UserError: the index cannot be written.
@@ -164,18 +165,18 @@ def append_row(index: Path, row: Row) -> None:
             os.ftruncate(descriptor, whole)
         try:
             if os.write(descriptor, line) != len(line):
-                raise OSError("the disk took only a part of a line")
+                raise OSError("only part of a line could be written")
         except OSError:
             os.ftruncate(descriptor, whole)
             raise
 
 
 def read_index(index: Path) -> Index:
-    """Read an index; it has no rows if there is no file.
+    """Read an index; a missing file gives an index without rows.
 
     Raises:
         UserError: the index cannot be read.
-        OtherFormat: it is of another `SCHEMA_VERSION`.
+        OtherFormat: it was written with another `SCHEMA_VERSION`.
     """
     try:
         lines = read_file(index).split(b"\n")
@@ -197,13 +198,13 @@ def read_index(index: Path) -> Index:
         except (ValueError, TypeError, KeyError, AttributeError):
             damaged += 1
             continue
-        rows.pop(row.identity, None)  # A dictionary keeps the place of the first entry.
+        rows.pop(row.identity, None)  # Otherwise the dict would keep the old position.
         rows[row.identity] = row
     return Index(rows, damaged)
 
 
 def write_rows(index: Path, rows: Iterable[Row]) -> None:
-    """Replace the index, at once.
+    """Replace the whole index atomically.
 
     Raises:
         UserError: the index cannot be written.
@@ -218,11 +219,11 @@ def _line(row: Row) -> bytes:
 
 @contextmanager
 def _locked(index: Path) -> Iterator[int]:
-    """The open index, which nobody else writes meanwhile.
+    """The opened index file, locked against other writers.
 
-    Without the lock, half of a line that another writer is at would pass for the line
-    of one that was killed, and a line be lost that is appended to a file which is
-    being replaced.
+    Without the lock, a line that another process is still writing could be taken for
+    the incomplete line of a killed process, and a line appended to a file that is being
+    replaced would be lost.
     """
     no_link(index, index.parent)
     while True:

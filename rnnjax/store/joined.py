@@ -1,4 +1,4 @@
-"""Probes of several runs as one data set."""
+"""Join the probes of several runs into one data set."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from rnnjax.errors import UserError
 
 
 def versions(data: xr.Dataset) -> dict[str, int]:
-    """The version of the definition of each variable: its attribute ``version``, or 1.
+    """The version of each variable's definition: its attribute ``version``, or 1.
 
-    A definition that changes gets another version, so that old numbers are never
+    When a definition changes it gets a new version, so that old numbers are never
     averaged with new ones.
     """
     return {str(name): int(v.attrs.get("version", 1)) for name, v in data.items()}
 
 
 def check_versions(datasets: Sequence[xr.Dataset]) -> None:
-    """Make sure that each variable has one definition in all data sets.
+    """Check that each variable has the same definition in all data sets.
 
     Raises:
-        UserError: runs hold a variable by different definitions.
+        UserError: runs have different definitions of a variable.
     """
     known: dict[str, int] = {}
     for data in datasets:
@@ -31,8 +31,8 @@ def check_versions(datasets: Sequence[xr.Dataset]) -> None:
             if known.setdefault(name, version) != version:
                 raise UserError(
                     f"'{name}' has different definitions in these runs (versions "
-                    f"{known[name]} and {version}); probe the older ones again, or "
-                    "read them apart"
+                    f"{known[name]} and {version}); probe the older runs again, or "
+                    "read them separately"
                 )
 
 
@@ -43,13 +43,14 @@ def join_probes(
 ) -> xr.Dataset:
     """Stack data sets along a new first dimension ``run``.
 
-    Dimensions are joined by an outer join of their coordinates; one without a
-    coordinate gets 0, 1, 2, …. What a run does not have (later time steps, a state that
-    its cell lacks) is NaN, an empty text, or for logical variables NaN among 0 and 1.
+    Dimensions are joined by an outer join of their coordinates; a dimension without a
+    coordinate gets 0, 1, 2, …. Entries that a run lacks (later time steps, a state that
+    its cell does not have) become NaN, or empty strings for text. A boolean variable
+    with such gaps becomes float32, with 0, 1 and NaN.
 
     Args:
-        datasets: of the runs.
-        identities: coordinate ``run``.
+        datasets: one per run.
+        identities: the run ids, used as the coordinate ``run``.
         labels: further coordinates along ``run``, by name.
 
     Raises:
@@ -79,10 +80,10 @@ def join_probes(
 
 
 def _numbered(dataset: xr.Dataset) -> xr.Dataset:
-    """The same data set with a coordinate for every dimension, and only those.
+    """The same data set with a coordinate for each dimension, and no others.
 
-    Other coordinates (the word at a time step) may differ from run to run: as variables
-    they get the dimension ``run``.
+    Other coordinates (such as the word at a time step) may differ between runs, so they
+    are turned into variables, which get the dimension ``run``.
     """
     missing = [dim for dim in dataset.dims if dim not in dataset.coords]
     numbers = {dim: np.arange(dataset.sizes[dim]) for dim in missing}

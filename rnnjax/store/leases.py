@@ -1,12 +1,13 @@
-"""Leases on the runs of a pool: of several processes, one at a time works on a run.
+"""Leases on the runs of a pool: only one process at a time works on a run.
 
-A lease on a run is a file ``leases/<identity>/<generation>``; the highest generation
-counts. It is made by linking a file of the leasing process there, which either happens
-or fails as one (on network file systems too), and it shows who holds it and, by its
-time, when that process last gave a sign of life: one touch renews all leases of a
-process. A stale lease is not removed, which could hit a newer one, but overtaken by the
-next generation. Its holder may have been stopped and go on, so it looks whether it
-still `Leases.holds` a run before it writes anything of it.
+A lease on a run is a file ``leases/<run id>/<generation>``; the highest generation is
+the one that counts. To take a lease, a process hard-links its own sign file there,
+which is atomic (on network file systems too). The content of the file says who holds
+the lease, and its modification time says when that process last gave a sign of life:
+since all leases of a process are links to one file, one touch renews them all. A stale
+lease is not deleted, because that could hit a newer one; it is overtaken by linking the
+next generation. Its holder may only have been suspended and may continue later, so a
+process checks that it still `Leases.holds` a run before it writes anything of that run.
 """
 
 import functools
@@ -27,19 +28,19 @@ from rnnjax.store.atomic import make_folder, no_link, writable
 LEASES = "leases"
 
 STALE_SECONDS = 60.0
-"""Silence after which a lease may be overtaken: six signs of life that did not come."""
+"""A lease may be overtaken after this much silence: six missed signs of life."""
 
 
 class Overtaken(Exception):
-    """Another process has taken over runs whose leases had become stale."""
+    """Another process has taken over runs whose leases had gone stale."""
 
 
 class Leases:
-    """Those of this process on runs of one pool, held while the context is open.
+    """The leases of this process on runs of one pool, held while the context is open.
 
     Args:
         pool: the folder of the run directories, on a file system with hard links.
-        stale_seconds: see `STALE_SECONDS`; equal in all processes of a pool.
+        stale_seconds: see `STALE_SECONDS`; must be equal in all processes of a pool.
     """
 
     def __init__(self, pool: str | Path, stale_seconds: float = STALE_SECONDS) -> None:
@@ -55,7 +56,7 @@ class Leases:
         with writable(self.sign):
             self._renew()
             for sign in self.folder.glob("*.sign"):
-                # Not of one that is silent: it may have been stopped, and go on.
+                # Keep the sign of a merely silent process: it may be suspended.
                 with suppress(FileNotFoundError):  # its owner has just removed it
                     if sign != self.sign and _gone(_text(sign)):
                         sign.unlink()
@@ -71,14 +72,14 @@ class Leases:
         self.close()
 
     def close(self) -> None:
-        """Give all runs back."""
+        """Release all leases."""
         self._over.set()
         for identity in list(self._held):
             self.release(identity)
         self.sign.unlink(missing_ok=True)
 
     def take(self, identity: str) -> bool:
-        """Lease a run; False if a living process works on it.
+        """Lease a run; return False if a living process is working on it.
 
         Raises:
             UserError: the pool cannot be written.
@@ -91,7 +92,7 @@ class Leases:
         with writable(own):
             while True:
                 self._renew()
-                with suppress(FileExistsError):  # or it did, until just now
+                with suppress(FileExistsError):  # it exists, or did a moment ago
                     folder.mkdir()
                 try:
                     os.link(self.sign, own)
@@ -99,35 +100,35 @@ class Leases:
                 except FileExistsError:
                     return False
                 except FileNotFoundError:
-                    pass  # the folder was removed after a release, or all leases were
+                    pass  # a release or a cleanup removed the folder
         if _latest(folder) != int(own.name):
-            # The first look was long ago: a younger lease has come and is alive.
+            # Since the check above, another process has taken a newer, live lease.
             own.unlink(missing_ok=True)
             return False
         self._held[identity] = own
         return True
 
     def holds(self, identity: str) -> bool:
-        """Whether a lease is still this process's own, and was not overtaken."""
+        """Whether this process still holds the lease, that is, was not overtaken."""
         own = self._held.get(identity)
         return own is not None and _latest(own.parent) == int(own.name)
 
     def release(self, identity: str) -> None:
-        """Give a run back; nothing happens if it was not leased."""
+        """Release the lease on a run; does nothing if it was not leased."""
         own = self._held.pop(identity, None)
         if own is None:
             return
-        # The own lease goes last: until then nobody else finds the run free.
+        # Remove our own lease last: until then no other process sees the run as free.
         for number in sorted(_generations(own.parent)):
             if number <= int(own.name):
                 (own.parent / str(number)).unlink(missing_ok=True)
         try:
             own.parent.rmdir()
         except OSError:
-            pass  # somebody leased the run again, or removed the folder first
+            pass  # another process leased the run again, or removed the folder first
 
     def holder(self, identity: str) -> str:
-        """Who works on a run, in words; empty if nobody does."""
+        """The process that works on a run, in words; empty if there is none."""
         latest = _latest(self.folder / identity)
         try:
             sign = _text(self.folder / identity / str(latest))
@@ -137,11 +138,11 @@ class Leases:
         return f"process {pid} on {where.partition(' ')[0]}"
 
     def _is_stale(self, lease: Path) -> bool:
-        """Whether the process of a lease is gone or has been silent.
+        """Whether the process that holds a lease has ended or gone silent.
 
-        It is gone if its number is free on this machine. It is silent by the clock of
-        the file system; a time from the future, or of a clock that stands, is watched
-        by the clock of this process.
+        It has ended if no process on this machine has its number. Silence is measured
+        by the clock of the file system. If that clock is ahead or does not advance,
+        this process watches by its own clock whether the time of the lease changes.
         """
         try:
             gone = _gone(_text(lease))
@@ -162,7 +163,7 @@ class Leases:
         return now - since > limit
 
     def _renew(self) -> None:
-        """Give a sign of life, a new one if somebody has removed it."""
+        """Give a sign of life: touch the sign file; recreate it if it was deleted."""
         try:
             os.utime(self.sign)
         except FileNotFoundError:
@@ -176,9 +177,9 @@ class Leases:
 
 
 def leased(pool: Path) -> set[str]:
-    """Identities of the runs that a process works on; nothing is written.
+    """Ids of the runs that a process is working on; nothing is written.
 
-    By the clock of this machine: a lease from the future counts, too.
+    Ages are measured by the clock of this machine; a lease from the future counts too.
     """
     folders = (folder for folder in (pool / LEASES).glob("*") if _is_of_run(folder))
     return {
@@ -189,17 +190,17 @@ def leased(pool: Path) -> set[str]:
 
 
 def stale_files(pool: Path) -> list[Path]:
-    """Leases and signs of processes that are gone or have been silent."""
+    """Leases and sign files of processes that have ended or gone silent."""
     return sorted(file for file in _entries(pool) if _is_ours(file) and _old(file))
 
 
 def odd_entries(pool: Path) -> list[Path]:
-    """What is among the leases and is none: links, folders, files of other names."""
+    """Entries among the leases that are not leases: links, folders, other files."""
     return sorted(entry for entry in _entries(pool) if not _is_ours(entry))
 
 
 def _entries(pool: Path) -> list[Path]:
-    """All that is in the folder of leases and in the folders of runs in there."""
+    """Everything in the folder of leases and in its subfolders, one per run."""
     folder = pool / LEASES
     if folder.is_symlink() or not folder.is_dir():
         return []
@@ -214,7 +215,7 @@ def _is_of_run(entry: Path) -> bool:
 
 
 def _is_ours(entry: Path) -> bool:
-    """Whether it is a lease or a sign, by its name and kind."""
+    """Whether its name and type are those of a lease or a sign file."""
     name = r"[0-9a-f]{32}\.sign" if entry.parent.name == LEASES else r"\d+"
     is_plain = entry.is_file() and not entry.is_symlink()
     return is_plain and re.fullmatch(name, entry.name) is not None
@@ -230,7 +231,7 @@ def _old(lease: Path) -> bool:
 
 
 def _text(lease: Path) -> str:
-    """What a lease or sign says; nothing, if it is no file, and then nobody's."""
+    """Content of a lease or sign file; empty, and so no one's, if it is not a file."""
     try:
         return read_file(lease).decode(errors="replace")
     except FileNotFoundError:
@@ -240,7 +241,7 @@ def _text(lease: Path) -> str:
 
 
 def _gone(sign: str) -> bool:
-    """Whether a lease or sign is of a process of this machine that has ended."""
+    """Whether a lease or sign belongs to a process of this machine that has ended."""
     pid, _, where = sign.strip().partition(" ")
     return where == _where() and pid.isdecimal() and not lives(int(pid))
 
@@ -258,15 +259,15 @@ def _latest(folder: Path) -> int | None:
 
 @functools.cache
 def _where() -> str:
-    """The machine, this start of it, and the space in which numbers of processes count.
+    """The machine, its current boot, and its process-id namespace.
 
-    Containers may share the name of their host and the pool, not their processes.
+    Containers may share a host name and a pool without sharing process numbers.
     """
     parts = [platform.node() or "unknown"]
     for read in (_boot, _namespace):
         try:
             parts.append(read())
-        except OSError:  # Linux alone has them
+        except OSError:  # only Linux has them
             pass
     return " ".join(parts)
 
@@ -280,7 +281,7 @@ def _namespace() -> str:
 
 
 def lives(pid: int) -> bool:
-    """Whether this machine has a process of that number."""
+    """Whether a process with this number exists on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -16,22 +16,24 @@ from rnnjax.store.typed import check_types
 Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
 STATUSES: tuple[str, ...] = get_args(Status)
 FINISHED = frozenset({"done", "diverged"})
-"""A run that diverged is a result; one that failed or was interrupted is not."""
+"""Statuses with a result: a run that diverged has one, a failed or interrupted one does
+not."""
 
 Result = float | bool | None
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a run in the pack that it was computed in.
+    """The place of a run in the pack that computed it.
 
     Attributes:
         size: number of runs in the pack.
-        slot: place of this run, from 0.
-        how: runs of a device were mapped one after the other (``loop``) or side by side
-            (``vmap``).
-        devices: how many the runs of the pack were spread over.
-        tolerance: see `rnnjax.training.pack.TOLERANCE`; 0: the bits of the run alone.
+        slot: index of this run in the pack, from 0.
+        how: whether the runs on a device were computed one after the other (``loop``)
+            or vectorised (``vmap``).
+        devices: number of devices over which the pack was spread.
+        tolerance: see `rnnjax.training.pack.TOLERANCE`; 0 means that the run is bitwise
+            identical to the same run computed without a pack.
     """
 
     size: int
@@ -43,29 +45,30 @@ class Slot:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about a run but its arrays.
+    """Everything about a run except its arrays.
 
     Attributes:
         identity: see `rnnjax.store.identity.identity`.
         lineage: see `rnnjax.store.identity.lineage`.
-        name: what the user called it; cosmetic.
+        name: the name given by the user; cosmetic.
         status: one of `STATUSES`.
         environment: versions, device, flags, precision.
         source_digest: see `rnnjax.store.source.source_digest`.
         created: ISO 8601 time in UTC at which the run began.
         finished: the same for its end; None while it runs.
-        steps: training steps that are done.
+        steps: number of training steps completed.
         diverged_at: training step at which the loss or a parameter left its bounds.
         error: one sentence, for a failed run.
-        seeds: by purpose.
-        compile_seconds: wall seconds of compilation, shared by the whole pack.
-        run_seconds: wall seconds of its pack's training, by this run's part of the
-            pack's updates.
+        seeds: seeds by purpose.
+        compile_seconds: wall seconds of compilation, for the whole pack.
+        run_seconds: this run's share of the wall seconds of its pack's training, in
+            proportion to its updates.
         results: final numbers, by name; None where not applicable.
-        metric: what ``test_metric`` is, such as ``accuracy``.
-        pack: None for a run that was never packed.
-        resumed_from: updates that a shorter run of its lineage had made; 0: none.
-        digests: SHA-256 by role, of the data that was read and of the user's files.
+        metric: the kind of ``test_metric``, such as ``accuracy``.
+        pack: place in the pack; None for a run that was never packed.
+        resumed_from: number of updates made by the shorter run of the same lineage from
+            which this run resumed; 0 if it did not.
+        digests: SHA-256 of the data that was read and of the user's files, by role.
         task: `rnnjax.tasks.base.TaskSpec` as a mapping: sizes that the model needs.
         definitions: version of the definition of each stored probe variable.
         files: SHA-256 of the files of the run, by name.
@@ -98,7 +101,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
-            raise ValueError(f"status is one of {STATUSES}, not {self.status!r}")
+            raise ValueError(f"status must be one of {STATUSES}, not {self.status!r}")
 
     @property
     def is_finished(self) -> bool:
@@ -106,11 +109,11 @@ class Manifest:
         return self.status in FINISHED
 
     def replace(self, **changes: Any) -> "Manifest":
-        """A copy with other fields, as ``dataclasses.replace``."""
+        """A copy with changed fields, as with ``dataclasses.replace``."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """Indented JSON with its own digest; NaN survives (`store.sealed_json`)."""
+        """Indented JSON with its own digest; keeps NaN (see `store.sealed_json`)."""
         return sealed_json.sealed(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
@@ -118,8 +121,8 @@ class Manifest:
         """The inverse of `to_json`; fields of a later version are ignored.
 
         Raises:
-            Damaged: the text is no manifest, or not the one that was written.
-            OtherFormat: it is one of another `SCHEMA_VERSION`.
+            Damaged: the text is not a manifest, or was changed after it was written.
+            OtherFormat: it was written with another `SCHEMA_VERSION`.
         """
         try:
             entries = sealed_json.opened(text)
@@ -135,21 +138,22 @@ class Manifest:
 
 
 class OtherFormat(UserError):
-    """A record of another `SCHEMA_VERSION`."""
+    """A record was written with another `SCHEMA_VERSION`."""
 
 
 class Damaged(UserError):
-    """A file of a pool is missing, or is not what was written."""
+    """A file of a pool is missing, or was changed after it was written."""
 
 
 def check_schema(entries: Mapping[str, Any], advice: str) -> None:
-    """Raise `OtherFormat` unless the record of a run is of this `SCHEMA_VERSION`.
+    """Raise `OtherFormat` unless the record of a run has this `SCHEMA_VERSION`.
 
     Args:
         entries: the record.
-        advice: what to do with one of another version.
+        advice: what to do with a record of another version.
 
     Raises:
+        OtherFormat: see above.
         KeyError: it is not the record of a run.
     """
     if "identity" not in entries:
@@ -157,14 +161,14 @@ def check_schema(entries: Mapping[str, Any], advice: str) -> None:
     version = entries.get("schema", 1)
     if version != SCHEMA_VERSION:
         raise OtherFormat(
-            f"it is a record of format {version}, and this version of rnnjax reads "
+            f"it is a record of format {version}, but this version of rnnjax reads "
             f"format {SCHEMA_VERSION}: {advice}, or read it with the version that "
             "wrote it"
         )
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601 with milliseconds."""
+    """The current time in UTC, as ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

@@ -7,17 +7,17 @@ from rnnjax.errors import UserError, unknown
 
 
 SELECTORS = ("name", "preset")
-"""Last parts of the keys that hold the choice of a group."""
+"""Last parts of the keys that contain the selected option of a group."""
 
 
 def column(name: str, columns: Sequence[str]) -> str:
-    """The column that a name means.
+    """The column that a name refers to.
 
-    A column by its full name; a group (``cell`` for ``cell.name``); or the only column
-    that ends so (``distance`` for ``task.distance``).
+    A name is the full name of a column, or a group (``cell`` for ``cell.name``), or the
+    last part of exactly one column (``distance`` for ``task.distance``).
 
     Raises:
-        UserError: no column, or several.
+        UserError: the name matches no column, or several.
 
     >>> column("cell", ["cell.name", "task.distance"])
     'cell.name'
@@ -33,19 +33,19 @@ def column(name: str, columns: Sequence[str]) -> str:
 
 
 def unknown_column(name: str, columns: Iterable[str]) -> UserError:
-    """The error for a name that means no column, with the nearest names."""
+    """The error for a name that matches no column; it suggests the nearest names."""
     columns = list(columns)
     short = {part for key in columns for part in _shorter(key)}
     return unknown("column", name, {*columns, *short})
 
 
 def quoted(condition: str, columns: Sequence[str]) -> str:
-    """An SQL condition with full column names in quotes.
+    """An SQL condition in which column names are completed and quoted.
 
-    Words in quotes, names of functions and words that mean no column stay as they are.
+    Quoted words, function names and words that match no column are left as they are.
 
     Raises:
-        UserError: a word could be several columns.
+        UserError: a word matches several columns.
 
     >>> quoted("cell = 'lstm' and seed < 3", ["cell.name", "seed"])
     '"cell.name" = \\'lstm\\' and "seed" < 3'

@@ -1,7 +1,7 @@
-"""Data sets as the bytes of a netCDF file, made in memory.
+"""Convert data sets to and from the bytes of a netCDF file, in memory.
 
-HDF5 writes files by itself, and ends the whole process where the disk is full. Bytes
-are written like those of every other file.
+When HDF5 writes to a file itself, a full disk ends the whole process. Bytes made in
+memory are written like those of every other file, so a full disk is just an error.
 """
 
 import io
@@ -15,7 +15,7 @@ import xarray as xr
 
 
 _ONE = threading.Lock()
-"""HDF5 works for one thread at a time, and its first import is no thread's alone."""
+"""HDF5 serves one thread at a time, and its first import is not thread-safe."""
 
 
 def netcdf_bytes(
@@ -24,9 +24,9 @@ def netcdf_bytes(
     """The content of a netCDF file (HDF5).
 
     Args:
-        dataset: attributes None are left out, logical ones become 0 or 1 and mappings
-            JSON text, as netCDF has none of them.
-        encoding: by variable, as of ``xarray.Dataset.to_netcdf``.
+        dataset: netCDF has no None, booleans or mappings as attributes, so those that
+            are None are left out, booleans become 0 or 1, and mappings become JSON.
+        encoding: by variable, as in ``xarray.Dataset.to_netcdf``.
     """
     clean = dataset.copy()
     clean.attrs = _attributes(dataset.attrs)
@@ -37,10 +37,11 @@ def netcdf_bytes(
 
 
 def dataset_of(content: bytes) -> xr.Dataset:
-    """The inverse of `netcdf_bytes`, all of it in memory; libraries raise many errors.
+    """The inverse of `netcdf_bytes`, read entirely into memory.
 
-    HDF5 looks first: where it fails inside of h5netcdf, that complains again when its
-    half-made file is collected.
+    The libraries raise many kinds of errors. h5py opens the file first: if HDF5 failed
+    inside h5netcdf, h5netcdf would complain a second time when its half-initialised
+    file object is garbage-collected.
     """
     with _ONE:
         with h5py.File(io.BytesIO(content)) as file:

@@ -1,4 +1,4 @@
-"""A pool: a folder of run directories that sweeps share, and its index."""
+"""A pool: a folder of run directories shared by sweeps, and its index."""
 
 import os
 import warnings
@@ -27,11 +27,12 @@ from rnnjax.store.table import table_of
 
 @dataclass(frozen=True)
 class Pool:
-    """Runs by identity.
+    """Runs by run id.
 
-    The run directories are the truth. The index is a cache of them: a row that is
-    missing, unfinished or of another manifest is read from its directory, a row without
-    a directory is dropped. If a line of it is damaged, all is read from there.
+    The run directories are authoritative; the index only caches them. A row that is
+    missing, is unfinished or was made from a different manifest is read again from the
+    run's directory, and a row whose directory is gone is dropped. If any line of the
+    index is damaged, all rows are read from the directories.
 
     Attributes:
         path: the folder; it need not exist yet.
@@ -43,10 +44,10 @@ class Pool:
         object.__setattr__(self, "path", Path(self.path))
 
     def find(self, identity: str) -> RunDir | None:
-        """The directory of a run, in whatever state it is; None if there is none.
+        """The directory of a run, whatever its status; None if there is none.
 
-        Reads the names of the folders alone; for many runs at once, `rows`. A folder
-        that was renamed by hand is found by `rows` only.
+        Finds the run by the name of its folder. To look up many runs at once, use
+        `rows`, which also finds folders that were renamed by hand.
         """
         folders = [name for name in self._folders() if name.endswith(f"-{identity}")]
         latest = max(self._read_all(folders), key=by_rank, default=None)
@@ -57,11 +58,11 @@ class Pool:
         return [RunDir(self.path / row.folder) for row in self.rows()]
 
     def index(self) -> pl.DataFrame:
-        """One row per run: identity, name, status, path, …, configuration, results."""
+        """One row per run: run id, name, status, path, …, configuration, results."""
         return table_of(self.rows(), self.path).frame
 
     def add(self, run: RunDir) -> None:
-        """Enter the present state of a run, after ``begin_run`` and ``finish_run``.
+        """Record a run's current state; call after ``begin_run`` and ``finish_run``.
 
         Raises:
             UserError: the index cannot be written.
@@ -69,7 +70,7 @@ class Pool:
         append_row(self.path / INDEX, row_of(run))
 
     def rebuild(self) -> None:
-        """Write the index anew from the run directories alone.
+        """Rewrite the index from the run directories.
 
         Raises:
             UserError: the index cannot be written.
@@ -83,7 +84,7 @@ class Pool:
         return self._rows(read_index(self.path / INDEX))
 
     def mend(self) -> list[Row]:
-        """`rows`; the index learns what processes that were killed did not tell it.
+        """`rows`, after adding to the index the results that killed processes did not.
 
         Raises:
             UserError: the index cannot be written.
@@ -108,7 +109,7 @@ class Pool:
             and row.folder in folders
             and tells_of(row, RunDir(self.path / row.folder))
         }
-        # The others may be unfinished, changed, renamed or exchanged.
+        # The remaining folders may hold unfinished, changed, renamed or swapped runs.
         found = self._read_all(sorted(folders - {row.folder for row in there.values()}))
         new = _latest(row for row in found if row.identity not in there)
         order = dict.fromkeys([*indexed, *new])
@@ -116,7 +117,7 @@ class Pool:
         return [both[identity] for identity in order if identity in both]
 
     def places(self) -> dict[str, list[Path]]:
-        """Folders by the identity that ends their names; nothing is read."""
+        """Folders by the run id at the end of their names; no file is read."""
         found: dict[str, list[Path]] = {}
         for folder in self._folders():
             found.setdefault(identity_in(folder), []).append(self.path / folder)
@@ -149,7 +150,7 @@ class Pool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is one that a table can show; no run is ever called otherwise."""
+    """Whether a name is valid Unicode, as a table needs; names of runs always are."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -160,15 +161,15 @@ def _is_text(name: str) -> bool:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself, say, which is not the pool's
+    except OSError:  # for example a link to itself, which is not part of the pool
         return False
 
 
 def _latest(rows: Iterable[Row]) -> dict[str, Row]:
-    """Of each run the row that counts, if it has several directories."""
+    """One row per run: the one that counts, if a run has several directories."""
     return {row.identity: row for row in sorted(rows, key=by_rank)}
 
 
 def by_rank(row: Row) -> tuple[bool, str]:
-    """A run that ended goes before one that did not, then the younger one."""
+    """Sort key: finished runs rank above unfinished ones, then newer above older."""
     return row.is_finished, str(row.facts.get("created"))

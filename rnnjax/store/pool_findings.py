@@ -1,4 +1,4 @@
-"""What is wrong with a pool beside its runs: index, checkpoints, sweeps, leftovers."""
+"""Problems of a pool other than in its runs: index, checkpoints, sweeps, leftovers."""
 
 import os
 import re
@@ -28,30 +28,31 @@ from rnnjax.store.sweep_record import SWEEP, SWEEPS, read_sweep
 
 
 OLD_SECONDS = 3600.0
-"""Age of a temporary file of another machine's process that counts as left behind."""
+"""Age from which a temporary file counts as abandoned even if a process on this machine
+has the number in its name: the file may be from another machine."""
 
 
 def places(pool: Path) -> Iterator[Finding]:
-    """What stands where a folder of the pool has to be, and keeps a launch from it."""
+    """Entries in the places of the pool's own folders, which would block a launch."""
     for place in (pool / LEASES, pool / PACKS, pool / SWEEPS):
         if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
             yield moved_aside(place, pool, f"'{place}' is {_kind(place)}")
     for entry in odd_entries(pool):
         if not entry.name.endswith(".tmp"):
-            yield moved_aside(entry, pool, f"'{entry}' is no lease")
+            yield moved_aside(entry, pool, f"'{entry}' is not a lease")
     room = pool / QUARANTINE
     if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
-        yield Finding("note", f"'{room}' is {_kind(room)}, and repair needs it")
+        yield Finding("note", f"'{room}' is {_kind(room)}; repair needs a folder there")
 
 
 def _kind(place: Path) -> str:
-    return "a link" if place.is_symlink() else "no folder"
+    return "a link" if place.is_symlink() else "not a folder"
 
 
 def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
-    """Packs that cannot be read, and those of which no run needs them any more.
+    """Checkpoints that cannot be read, and those that no run needs any more.
 
-    None while a process is at work on the pool, for it may be writing there.
+    Yields neither while a process works on the pool, as it may be writing there.
     """
     packs = pool / PACKS
     if packs.is_symlink():
@@ -63,7 +64,7 @@ def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
             continue
         elif foreign := PackCheckpoint(folder).foreign():
             names = ", ".join(foreign[:3])
-            why = f"'{folder}' holds what no checkpoint does: {names}"
+            why = f"'{folder}' contains files that are not of a checkpoint: {names}"
             yield moved_aside(folder, pool, why)
             continue
         if text := _spent(folder, known):
@@ -83,7 +84,7 @@ def checkpoints(pool: Path, known: dict[str, RunDir]) -> Iterator[Finding]:
 
 
 def _torn(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty: nothing."""
+    """What is wrong with a checkpoint; empty if nothing is."""
     try:
         PackCheckpoint(folder).check()
     except UserError as error:
@@ -92,7 +93,7 @@ def _torn(folder: Path) -> str:
 
 
 def _spent(folder: Path, known: dict[str, RunDir]) -> str:
-    """Why nobody needs a checkpoint; empty: a run goes on from it, or it is torn."""
+    """Why a checkpoint is no longer needed; empty if it is needed or damaged."""
     try:
         members = PackCheckpoint(folder).members()
     except UserError:
@@ -100,7 +101,7 @@ def _spent(folder: Path, known: dict[str, RunDir]) -> str:
     runs = [known.get(member) for member in members]
     if members and not all(run and run.manifest().is_finished for run in runs):
         return ""
-    return f"no run goes on from the checkpoint '{folder}'"
+    return f"no run needs the checkpoint '{folder}' any more"
 
 
 def _unless_at_work(
@@ -109,21 +110,21 @@ def _unless_at_work(
     known: dict[str, RunDir],
     mend: Callable[[Path], object],
 ) -> None:
-    """Mend a checkpoint if it still needs that, and no process is at work by now."""
+    """Repair a checkpoint if it still needs it and no process has started to work."""
     if not leased(pool) and (_spent(folder, known) or _torn(folder)):
         mend(folder)
 
 
 def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Finding]:
-    """An index that cannot be read, or tells something else than the runs.
+    """An index that cannot be read or that disagrees with the runs.
 
     Args:
         pool: the folder.
-        known: the runs that are whole, by identity.
-        working: whether a process is at work on the pool.
+        known: the intact runs, by run id.
+        working: whether a process is working on the pool.
 
     Raises:
-        OtherFormat: it is of another version.
+        OtherFormat: the index was written in another format version.
     """
     file = pool / INDEX
     mend = Pool(pool).rebuild
@@ -131,14 +132,14 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
         found = read_index(file)
     except OtherFormat:
         raise
-    except UserError as error:  # a folder, say
+    except UserError as error:  # for example, a folder is in its place
         mend = partial(set_aside, file, pool, str(error))
-        text = f"{error}; repair moves it to quarantine and writes one from the runs"
+        text = f"{error}; repair moves it to quarantine and rebuilds it from the runs"
         yield Finding("index", text, mend)
         return
     if found.damaged:
         text = f"{count(found.damaged, 'line')} of '{file}' cannot be read"
-        yield Finding("index", f"{text}; repair writes it anew from the runs", mend)
+        yield Finding("index", f"{text}; repair rebuilds it from the runs", mend)
         return
     wrong = [
         run.path.name
@@ -153,38 +154,41 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
     ]
     if wrong or (gone and not working):
         names = ", ".join([*wrong, *gone][:3])
-        text = f"'{file}' tells something else than {len(wrong + gone)} runs: {names}"
-        yield Finding("index", f"{text}; repair writes it anew from the runs", mend)
+        text = f"'{file}' disagrees with {len(wrong + gone)} of the runs: {names}"
+        yield Finding("index", f"{text}; repair rebuilds it from the runs", mend)
 
 
 def sweeps(pool: Path, known: Set[str]) -> Iterator[Finding]:
-    """Sweeps that name runs which the pool lacks, and records that are damaged."""
+    """Sweeps that name runs missing from the pool, and damaged sweep records."""
     for folder in sorted((pool / SWEEPS).glob("*/")):
         file = folder / SWEEP
         try:
             record = read_sweep(folder)
         except UserError as error:
-            yield Finding("note", f"{error}; its runs are in the pool all the same")
+            yield Finding("note", f"{error}; its runs are still in the pool")
             continue
         lost = [identity for identity in record.runs if identity not in known]
         if lost:
-            text = f"the sweep '{file.parent}' names {len(lost)} of {len(record.runs)}"
-            yield Finding("note", f"{text} runs that the pool lacks; launch it again")
+            text = f"{len(lost)} of the {len(record.runs)} runs of '{file.parent}'"
+            yield Finding("note", f"{text} are not in the pool; launch the sweep again")
 
 
 def leftovers(pool: Path) -> Iterator[Finding]:
-    """Leases and temporary files of processes that are gone."""
+    """Leases and temporary files of processes that have ended."""
     for file in stale_files(pool):
-        text = f"'{file}' is the lease of a process that is gone; repair removes it"
+        text = f"'{file}' is the lease of a process that has ended; repair removes it"
         yield Finding("leftover", text, partial(remove, file, pool))
     for file in sorted(pool.rglob(".*.tmp")):
         if file.is_file() and _left_behind(file):
-            text = f"'{file}' was left by a killed process; repair removes it"
+            text = f"'{file}' was left behind by a killed process; repair removes it"
             yield Finding("leftover", text, partial(remove, file, pool))
 
 
 def _left_behind(file: Path) -> bool:
-    """Whether the process in the name of a temporary file is gone, or it is old."""
+    """Whether a temporary file is old for the state of the process in its name.
+
+    The limit is `STALE_SECONDS` if that process has ended, else `OLD_SECONDS`.
+    """
     number = re.fullmatch(r"\..*\.(\d+)\.tmp", file.name)
     if number is None:
         return False

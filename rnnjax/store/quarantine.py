@@ -1,4 +1,4 @@
-"""What is damaged is named and moved aside: one bad run costs one run."""
+"""Find damage in a run and move it to quarantine, so that one bad run costs one run."""
 
 import os
 from pathlib import Path
@@ -10,22 +10,22 @@ from rnnjax.store.rundir import MANIFEST, METRICS, PARAMS, RunDir
 
 
 QUARANTINE = "quarantine"
-"""The folder of a pool that receives it."""
+"""The folder in a pool to which damaged runs and files are moved."""
 
 
 def damage(run: RunDir, ended: bool = False) -> str | None:
-    """What is wrong with a run, in a sentence; None: nothing.
+    """One sentence that says what is wrong with a run; None if it is intact.
 
-    Its manifest and configuration are read, and every file that it knows is compared
-    with its digest.
+    Reads the manifest and the configuration, and compares every file that the manifest
+    lists with its digest.
 
     Args:
-        run: the directory; one that is not there has no damage.
-        ended: whether the index has it as finished, so that a manifest must be there;
-            it must beside results, too.
+        run: the directory; a missing directory counts as undamaged.
+        ended: whether the index lists the run as finished. Then a missing manifest is
+            damage, as it always is if there are results.
 
     Raises:
-        OtherFormat: the record is of another version.
+        OtherFormat: the manifest was written in another format version.
     """
     if not run.has(MANIFEST):
         left = any((run.path / file).exists() for file in (METRICS, PARAMS))
@@ -42,10 +42,10 @@ def damage(run: RunDir, ended: bool = False) -> str | None:
 
 
 def set_aside(path: Path, pool: Path, why: str) -> str:
-    """Move something damaged in a pool into its quarantine.
+    """Move a damaged file or folder of a pool into the pool's quarantine.
 
     Returns:
-        A sentence that says so, for the user.
+        A sentence for the user that says so.
 
     Raises:
         UserError: it cannot be moved, or a link is in the way.

@@ -1,4 +1,4 @@
-"""What is wrong with run directories: damage, attempts without an end, doubles."""
+"""Problems of run directories: damage, unfinished attempts, duplicates."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from rnnjax.store.writing import settle
 
 
 def identity_of(run: RunDir) -> str:
-    """That of the manifest, or of a damaged one by the name of the folder."""
+    """The run id in the manifest; if that is damaged, the one in the folder's name."""
     try:
         return run.manifest().identity
     except UserError:
@@ -23,37 +23,37 @@ def identity_of(run: RunDir) -> str:
 
 
 def rank_of(run: RunDir) -> tuple[bool, str]:
-    """Of several directories of one run the largest counts."""
+    """Sort key: if a run has several directories, the one with the largest counts."""
     return by_rank(row_of(run))
 
 
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
-    """Move a run to quarantine if nobody has begun or mended it since it was seen."""
+    """Move a run to quarantine unless it was restarted or repaired in the meantime."""
     if identity_of(run) not in leased(pool) and still():
         set_aside(run.path, pool, why)
 
 
 def damaged(run: RunDir, pool: Path, why: str) -> Finding:
-    """A run of which a file is lost, or is not what was written."""
+    """The finding for a run with a missing or changed file."""
     mend = partial(_aside, run, pool, why, partial(damage, run))
     return Finding("damaged", f"{why.rstrip('.')}; repair moves it to quarantine", mend)
 
 
 def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
-    """What a launch left in a run that is whole, as it was killed."""
+    """What a killed launch left behind in a run that is intact."""
     attempt = run.path / NEXT
     if not attempt.is_dir():
         return
-    # The run was found whole: files of a sealed attempt that are not in its folder any
-    # more are in their places already.
+    # The run was found intact, so files that are missing from the folder of a sealed
+    # attempt have already been moved to their places.
     if run.later_manifest() is not None:
-        text = f"a later result of '{run.path}' is sealed and not in its place"
+        text = f"a later result of '{run.path}' is sealed but not yet in its place"
         yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
         return
     if _is_sealed(RunDir(attempt)):
-        yield moved_aside(attempt, pool, f"'{attempt}' is another run, copied there")
+        yield moved_aside(attempt, pool, f"'{attempt}' is a different, misplaced run")
         return
-    text = f"'{attempt}' is an attempt that did not end; repair removes it"
+    text = f"'{attempt}' is an unfinished attempt; repair removes it"
 
     def clear() -> None:
         if identity_of(run) not in leased(pool) and not _is_sealed(RunDir(attempt)):
@@ -70,7 +70,7 @@ def _is_sealed(attempt: RunDir) -> bool:
 
 
 def twice(run: RunDir, other: RunDir, pool: Path) -> Finding:
-    """A second directory of a run, by which `other` counts."""
-    why = f"'{run.path}' is the run of '{other.path}' once more"
+    """The finding for a duplicate directory of a run, of which `other` counts."""
+    why = f"'{run.path}' is a duplicate of the run in '{other.path}'"
     mend = partial(_aside, run, pool, why, lambda: rank_of(other) >= rank_of(run))
     return Finding("leftover", f"{why}; repair moves it to quarantine", mend)

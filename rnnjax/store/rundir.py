@@ -27,14 +27,14 @@ PARAMS_AT = "params_at.msgpack"
 BEST = "best.msgpack"
 STATE = "state.msgpack"
 RESULTS = (METRICS, PROBES, PARAMS, PARAMS_AT, BEST, STATE)
-"""What a run may leave beside its configuration and its manifest."""
+"""Files that a run may leave in addition to its configuration and manifest."""
 SOURCES = "source"
-"""Folder of the user's files that a run was made with, ``cell.py`` and ``task.py``."""
+"""Folder with copies of the user's files ``cell.py`` and ``task.py`` used by a run."""
 NEXT = "next"
-"""Folder in which a sealed run is computed once more (`rnnjax.store.writing`)."""
+"""Folder in which a sealed run is computed again (`rnnjax.store.writing`)."""
 
 HYDRA = ".hydra"
-"""Folder of what Hydra keeps of a job, for its tools."""
+"""Folder in which Hydra records a job, for Hydra's own tools."""
 HYDRA_FILES = (CONFIG, "overrides.yaml", "hydra.yaml")
 FILES = (
     CONFIG,
@@ -42,35 +42,35 @@ FILES = (
     *(f"{SOURCES}/{kind}.py" for kind in ("cell", "task")),
     *(f"{HYDRA}/{name}" for name in HYDRA_FILES),
 )
-"""All files of a run but its manifest."""
+"""All files of a run except its manifest."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """Readers of a run directory; nothing is read before it is asked for.
+    """Readers of a run directory; every file is read only when it is asked for.
 
-    What the manifest knows by its digest is compared with it on every read.
+    On every read, a file that the manifest lists is compared with its digest.
 
     Attributes:
-        path: the directory, ``<pool>/<name>-<identity>``.
+        path: the directory, ``<pool>/<name>-<run id>``.
     """
 
     path: Path
 
     @property
     def home(self) -> Path:
-        """The directory of the run, for an attempt in `NEXT` that of the sealed one."""
+        """The run's directory; for an attempt in `NEXT`, that of the sealed run."""
         inside = self.path.name == NEXT and (self.path.parent / MANIFEST).is_file()
         return self.path.parent if inside else self.path
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, nested mappings of scalars and lists.
+        """The resolved configuration: nested mappings of scalars and lists.
 
         Raises:
             UserError: there is none.
-            Damaged: it holds anything else.
+            Damaged: it contains anything else.
         """
         return self._parsed(CONFIG, plain_yaml.load)
 
@@ -80,7 +80,7 @@ class RunDir:
         Raises:
             UserError: there is none.
             Damaged: it cannot be read.
-            OtherFormat: it is of another version.
+            OtherFormat: it was written in another format version.
         """
         return self.manifest_of(self.manifest_bytes())
 
@@ -93,12 +93,12 @@ class RunDir:
         return self.later_manifest() or _read(self.path / MANIFEST, self.path)
 
     def metrics(self) -> pl.DataFrame:
-        """One row per recorded training step, column ``step`` among them."""
-        # Not a path: polars has patterns.
+        """One row per recorded training step, including a column ``step``."""
+        # Pass the bytes: polars would interpret a path as a pattern.
         return self._parsed(METRICS, pl.read_parquet)
 
     def probes(self) -> xr.Dataset:
-        """Quantities of gradient flow, with named dimensions."""
+        """Gradient-flow quantities, with named dimensions."""
         return self._parsed(PROBES, dataset_of)
 
     def params_bytes(self) -> bytes:
@@ -106,15 +106,15 @@ class RunDir:
         return self._bytes(PARAMS)
 
     def params_at_bytes(self) -> bytes:
-        """Parameters by probed training step, as a mapping from its decimal text."""
+        """Parameters by probed training step; the keys are decimal text."""
         return self._bytes(PARAMS_AT)
 
     def best_params_bytes(self) -> bytes:
-        """Parameters of the best validation metric, if they are not the final ones."""
+        """Parameters at the best validation metric, if they are not the final ones."""
         return self._bytes(BEST)
 
     def state_bytes(self) -> bytes:
-        """What a longer run can go on from."""
+        """The state from which a longer run can resume."""
         return self._bytes(STATE)
 
     def source(self, kind: str) -> Path:
@@ -122,10 +122,10 @@ class RunDir:
         return self.path / SOURCES / f"{kind}.py"
 
     def has(self, file: str) -> bool:
-        """Whether the run holds one of its files (`METRICS`, `PROBES`, …).
+        """Whether the run has a file (`METRICS`, `PROBES`, …).
 
-        Of a finished run its manifest says so: a file that was lost since then is no
-        file that never was, and reading it is an error.
+        For a finished run the manifest decides: a file that was lost after sealing
+        still counts as one that the run has, so reading it is an error.
 
         Raises:
             UserError: the manifest cannot be read.
@@ -140,7 +140,7 @@ class RunDir:
         """Compare all files of a finished run with their digests.
 
         Raises:
-            Damaged: one is missing or was changed.
+            Damaged: a file is missing or was changed.
         """
         manifest = self.manifest()
         for name, known in manifest.files.items():
@@ -157,7 +157,7 @@ class RunDir:
         content = self._bytes(name)
         try:
             return parse(content)
-        except Exception as error:  # of a library; a sealed file's digest was right
+        except Exception as error:  # a library's, although a sealed file was intact
             said = one_line(error)
             file = self.path / name
             raise Damaged(f"'{file}' cannot be read: {said}") from error
@@ -166,11 +166,11 @@ class RunDir:
         try:
             return self._checked(name, self.manifest().files.get(name))
         except Damaged:
-            # Once more: a later attempt may have taken its place between the two reads.
+            # Try again: a later attempt may have replaced the run between the reads.
             return self._checked(name, self.manifest().files.get(name))
 
     def _checked(self, name: str, known: str | None) -> bytes:
-        """The content of a file; a digest that is known must be its."""
+        """The content of a file, which must match the digest if one is given."""
         file = self.path / name
         moved = self.path / NEXT / name
         if self.later_manifest() and moved.is_file():
@@ -182,23 +182,23 @@ class RunDir:
         except UserError:
             if known is None:
                 raise
-            raise Damaged(f"'{file}' is missing, and the run had left it") from None
+            raise Damaged(f"'{file}' is missing, but the manifest lists it") from None
         if known is not None and digest(content) != known:
             raise Damaged(
-                f"'{file}' is not what the run left: the file was changed or damaged; "
-                "put it back, or train again"
+                f"'{file}' was changed or damaged after the run was written: its "
+                "digest does not match; restore the file, or train again"
             )
         return content
 
     def manifest_of(self, content: bytes) -> Manifest:
-        """The manifest in `manifest_bytes`."""
+        """Parse the text that `manifest_bytes` returns."""
         try:
             return Manifest.from_json(content)
         except UserError as error:
             raise type(error)(f"'{self.path / MANIFEST}': {error}") from None
 
     def later_manifest(self) -> bytes | None:
-        """The manifest of a later attempt that is sealed and not yet in its place."""
+        """The manifest of a later attempt that is sealed but not yet moved up."""
         try:
             content = read_file(no_link(self.path / NEXT, self.path) / MANIFEST)
             later = Manifest.from_json(content)
@@ -213,15 +213,15 @@ def _read(file: Path, run: Path) -> bytes:
     try:
         return read_file(file)
     except FileNotFoundError:
-        raise UserError(f"the run '{run}' holds no {file.name}") from None
+        raise UserError(f"the run '{run}' has no {file.name}") from None
     except OSError as error:
         raise Damaged(f"cannot read '{file}': {error.strerror}") from None
-    except ValueError as error:  # no file can have that name
+    except ValueError as error:  # not a valid file name
         raise Damaged(f"cannot read {str(file)!r}: {error}") from None
 
 
 def identity_in(folder: str) -> str:
-    """The identity that ends the name of a run directory, see `run_path`.
+    """The run id at the end of the name of a run directory, see `run_path`.
 
     >>> identity_in("lstm-seed=0-3fa9c2d41e07")
     '3fa9c2d41e07'
@@ -233,10 +233,11 @@ def run_path(pool: str | Path, name: str, identity: str) -> Path:
     """The directory of a run in a pool.
 
     Raises:
-        UserError: the name cannot be part of the name of a folder.
+        UserError: the name cannot be part of a folder name.
     """
     if not re.fullmatch(r"[\w=,+@][\w.=,+@ -]*", name):
         raise UserError(
-            f"name: '{name}' cannot name a folder; use letters, digits and -_.=,+@"
+            f"name: '{name}' is not a valid folder name; use letters, digits and "
+            "-_.=,+@"
         )
     return Path(pool) / f"{name}-{identity}"

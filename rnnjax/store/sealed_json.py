@@ -1,4 +1,4 @@
-"""JSON that every reader accepts, that keeps NaN and infinities, and shows damage."""
+"""Strictly valid JSON that preserves NaN and infinities and reveals damage."""
 
 import json
 import math
@@ -12,11 +12,11 @@ from rnnjax.store.identity import digest
 TAG = "$float"
 
 SEAL = "sha256"
-"""Last key of a sealed record: the digest of all of its text before that key."""
+"""Last key of a sealed record: the digest of all its text before that key."""
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON text; a float that JSON lacks becomes ``{"$float": "nan"}``.
+    """JSON text; a float that JSON cannot express becomes ``{"$float": "nan"}``.
 
     >>> dumps({"loss": float("inf"), "steps": 3})
     '{"loss": {"$float": "inf"}, "steps": 3}'
@@ -30,26 +30,26 @@ def loads(text: str | bytes) -> Any:
     """The inverse of `dumps`.
 
     Raises:
-        ValueError: the text is not JSON, or not UTF-8, or holds half a character.
+        ValueError: the text is not JSON or not UTF-8, or contains a lone surrogate.
 
     >>> loads(r'{"name": "\\ud800"}')
     Traceback (most recent call last):
-    ValueError: it holds half a character
+    ValueError: it contains half a character (a lone surrogate)
     """
     try:
         value = json.loads(text, object_hook=_untagged)
         content = text.encode() if isinstance(text, str) else text
-        if b"\\ud" in content.lower():  # two of these escapes are one character
+        if b"\\ud" in content.lower():  # a pair of these escapes is one character
             json.dumps(value, ensure_ascii=False).encode()
         return value
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
-        raise ValueError("it holds half a character") from None
+        raise ValueError("it contains half a character (a lone surrogate)") from None
 
 
 def sealed(record: Mapping[str, Any], indent: int | None = None) -> str:
-    """`dumps` of a record that is not empty, with the digest of its own text.
+    """`dumps` of a non-empty record, followed by the digest of its own text.
 
     >>> sealed({"steps": 3})[:32]
     '{"steps": 3, "sha256": "0ff09234'
@@ -61,7 +61,7 @@ def sealed(record: Mapping[str, Any], indent: int | None = None) -> str:
 def opened(text: str | bytes) -> dict[str, Any]:
     """The inverse of `sealed`; a line break may follow the text.
 
-    A record without a digest, as they were written before, is taken as it is.
+    A record without a digest, as older versions wrote them, is accepted unchecked.
 
     Raises:
         ValueError: the text is not the record that was written.
@@ -70,15 +70,15 @@ def opened(text: str | bytes) -> dict[str, Any]:
     content = content.removesuffix(b"\n")
     entries = loads(content)
     if not isinstance(entries, dict):
-        raise ValueError("it is not a record")
+        raise ValueError("it is not a JSON object")
     body = content[:-_END]
     if content[-_END:] == _end(body):
         del entries[SEAL]
         return entries
-    # One damaged letter may also stand in the key or in the digest.
+    # A damaged byte may also be in the key or in the digest itself.
     last = str(next(reversed(entries.values()), ""))
     if SEAL in entries or re.fullmatch("[0-9a-f]{64}", last):
-        raise ValueError("it is not what was written, by its own digest")
+        raise ValueError("its content does not match its own digest")
     return entries
 
 

@@ -1,8 +1,9 @@
-"""A digest of the code that decides the numbers of a run.
+"""A digest of the code that determines the numbers of a run.
 
 It covers the modules that the computation of this run imports, so that an edit to one
-cell leaves runs of other cells alone, and it is taken of their syntax trees without
-docstrings, comments, positions and error messages, so that prose makes no run stale.
+cell does not affect runs of other cells. It is computed from their syntax trees without
+docstrings, comments, positions and error messages, so that rewording makes no run
+stale.
 """
 
 import ast
@@ -24,19 +25,19 @@ NUMERIC = frozenset(
     "activations cells checks choice clipping initializers models penalties probes "
     "recurrence registry tasks training types".split()
 )
-"""Modules and packages below `PACKAGE` that decide numbers; others are not followed."""
+"""Modules and packages in `PACKAGE` that affect numbers; others are not followed."""
 
 CATALOGUES = frozenset(
     f"rnnjax.{name}"
     for name in "cells penalties probes tasks training.optimizers".split()
 )
-"""Packages that import their modules only to collect names."""
+"""Packages whose ``__init__`` imports modules only to collect their names."""
 
 PROSE = frozenset(
     "lineno col_offset end_lineno end_col_offset ctx kind type_comment type_params "
     "type_ignores".split()
 )
-"""Fields of a syntax tree that do not count, some of them new in Python 3.12."""
+"""Fields of a syntax tree that are ignored; some of them are new in Python 3.12."""
 
 DIGITS = 12
 
@@ -44,12 +45,13 @@ DIGITS = 12
 def source_digest(roots: Iterable[str], folder: Path | None = None) -> str:
     """Digest of some modules and of all numeric modules that they import.
 
-    A run whose manifest holds another digest was made by other code: it is shown as
-    stale and never silently reused.
+    A run whose manifest has a different digest was computed by different code: it is
+    shown as stale and never silently reused.
 
     Args:
-        roots: names of modules, such as ``rnnjax.cells.gru``; others do not count.
-        folder: the package folder; by default the one that is imported.
+        roots: names of numeric modules, such as ``rnnjax.cells.gru``; any other name is
+            ignored.
+        folder: the package folder; by default that of the imported package.
 
     Returns:
         12 hexadecimal digits, the same under Python 3.11 and 3.12.
@@ -69,7 +71,7 @@ def _digest(roots: frozenset[str], folder: Path) -> str:
 
 
 def numeric_modules(roots: Iterable[str], folder: Path) -> dict[str, Path]:
-    """The numeric modules among `roots` and all that they import, with their files."""
+    """The numeric modules among `roots`, and all that they import, with their files."""
     found: dict[str, Path] = {}
     waiting = list(roots)
     while waiting:
@@ -80,7 +82,7 @@ def numeric_modules(roots: Iterable[str], folder: Path) -> dict[str, Path]:
         if package in CATALOGUES and entry in (known := _catalogue(package, folder)):
             name = known[entry]
         file = _file(name, folder)
-        # without a file it is a function or class of a module that is waiting, too
+        # without a file it is a function or class; its module is in `waiting` as well
         if name not in found and file is not None:
             found[name] = file
             waiting += _imports(file)
@@ -92,7 +94,8 @@ def imported(tree: ast.AST, package: str = "") -> list[str]:
 
     Args:
         tree: the syntax tree of the file.
-        package: what a leading dot stands for; without one, such imports do not count.
+        package: the package to which a leading dot refers; if empty, relative imports
+            are ignored.
 
     >>> imported(ast.parse("from .gates import soft"), "mine.cells")
     ['mine.cells.gates', 'mine.cells.gates.soft']
@@ -110,7 +113,7 @@ def imported(tree: ast.AST, package: str = "") -> list[str]:
 
 @cache
 def _catalogue(package: str, folder: Path) -> dict[str, str]:
-    """The modules that a catalogue imports its names from."""
+    """The module from which a catalogue imports each of its names."""
     file = _file(package, folder)
     nodes = ast.walk(_tree(file)) if file else ()
     return {
@@ -147,9 +150,10 @@ _PARSING = threading.Lock()
 
 
 def parsed(source: bytes) -> ast.Module:
-    """The syntax tree of a file.
+    """The syntax tree of a source text, parsed by one thread at a time.
 
-    Python 3.11 loses count of its depth if two threads parse at a time (SystemError).
+    Python 3.11 raises SystemError (its recursion depth counter gets out of step) if two
+    threads parse at the same time.
     """
     with _PARSING:
         return ast.parse(source)
@@ -162,16 +166,16 @@ def _module_digest(file: Path) -> str:
 
 
 def normalised(node: object) -> Iterator[str]:
-    """The text of a syntax tree without what cannot change a number.
+    """The text of a syntax tree without the parts that cannot change a number.
 
-    Left out are docstrings and all other strings that stand alone, positions, what an
-    error says, and fields that are empty.
+    Left out are docstrings and other statements that are only a string, positions, the
+    content of ``raise`` statements, and empty fields.
     """
     if isinstance(node, ast.Raise):
         yield "raise;"
     elif isinstance(node, ast.JoinedStr):
         yield "f"
-        # Python 3.12 adds an empty text to some
+        # Python 3.12 adds an empty string to some f-strings
         yield from normalised([x for x in node.values if not _is_empty(x)])
     elif isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
@@ -191,12 +195,12 @@ def normalised(node: object) -> Iterator[str]:
 
 
 def _is_empty(node: object) -> bool:
-    """Whether it is the empty text."""
+    """Whether a node is the constant empty string."""
     return isinstance(node, ast.Constant) and node.value == ""
 
 
 def _is_text(node: object) -> bool:
-    """Whether a statement is nothing but a string."""
+    """Whether a node is a statement that is only a string."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

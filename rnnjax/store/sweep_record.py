@@ -1,4 +1,4 @@
-"""What a sweep folder holds of its runs: their identities, and where the pool is."""
+"""What a sweep folder records: the ids of its runs, and where the pool is."""
 
 import os
 from dataclasses import asdict, dataclass, field
@@ -14,20 +14,20 @@ from rnnjax.store.typed import check_types
 SWEEP = "sweep.json"
 
 SWEEPS = "sweeps"
-"""Folder of a pool with a folder for each sweep."""
+"""The folder in a pool that has one subfolder per sweep."""
 
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep, as ``sweep.json`` tells it.
+    """A sweep, as ``sweep.json`` describes it.
 
     Attributes:
-        name: of the sweep.
+        name: name of the sweep.
         command: the command line that launched it.
         created: ISO 8601 time in UTC.
-        runs: identities, in the order of the sweep.
+        runs: run ids, in the order of the sweep.
         pool: the folder of the run directories.
-        groups: identities by a label that the sweep gives them.
+        groups: run ids by the label that the sweep gives them.
     """
 
     name: str
@@ -39,7 +39,7 @@ class SweepRecord:
 
 
 def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
-    """Write ``sweep.json``, whole; the pool is stored relative to the folder.
+    """Write ``sweep.json`` atomically; the pool is stored relative to the folder.
 
     Raises:
         UserError: the folder cannot be written.
@@ -53,10 +53,10 @@ def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
 
 
 def read_sweep(folder: str | Path) -> SweepRecord:
-    """Read the record of a sweep folder.
+    """Read the record in a sweep folder.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is no record, or it is damaged.
     """
     file = Path(folder) / SWEEP
     try:
@@ -69,7 +69,7 @@ def read_sweep(folder: str | Path) -> SweepRecord:
             runs=tuple(entries["runs"]),
             pool=user_path(
                 os.path.normpath(file.parent.resolve() / entries["pool"]),
-                f"'{file}' names no pool",
+                f"the pool named in '{file}' is not a valid path",
             ),
             groups={key: tuple(runs) for key, runs in entries["groups"].items()},
         )
@@ -77,4 +77,4 @@ def read_sweep(folder: str | Path) -> SweepRecord:
         raise UserError(f"cannot read '{file}': {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = one_line(error)
-        raise UserError(f"'{file}' is not the record of a sweep: {said}") from None
+        raise UserError(f"'{file}' is not a valid sweep record: {said}") from None

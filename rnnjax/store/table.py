@@ -1,4 +1,4 @@
-"""Rows of an index as a table with one type per column."""
+"""Turn the rows of an index into a table with one type per column."""
 
 import json
 import os
@@ -25,9 +25,10 @@ class Table:
             run_seconds, …); the configuration with dotted names; the results.
         config: names of the columns that show the configuration. A key that is also a
             fact (``steps``, ``name``) is called ``config.<key>``.
-        results: names of the columns that show final numbers; one whose name is taken
-            is called ``result.<name>``. ``test_metric`` is there once more under what
-            it is, ``accuracy`` or ``mean_squared_error``, where a run tells that.
+        results: names of the columns that show final numbers; if a name is already
+            taken, the column is called ``result.<name>``. ``test_metric`` also appears
+            under the name of its metric, ``accuracy`` or ``mean_squared_error``, for
+            runs that record it.
     """
 
     frame: pl.DataFrame
@@ -36,7 +37,7 @@ class Table:
 
 
 def table_of(rows: Sequence[Row], pool: Path) -> Table:
-    """The table of some runs of a pool; its columns are those that these runs have."""
+    """The table of some runs of a pool, with the columns that these runs have."""
     facts = [row.facts for row in rows]
     config = [row.config for row in rows]
     results = [row.results for row in rows]
@@ -60,7 +61,7 @@ def table_of(rows: Sequence[Row], pool: Path) -> Table:
 
 
 def _metrics(rows: Sequence[Row], taken: set[str]) -> dict[str, list[Any]]:
-    """The test metric by what it is: a table may mix accuracies and errors."""
+    """The test metric in one column per kind, as runs may have accuracies or errors."""
     names = dict.fromkeys(row.facts.get("metric") for row in rows)
     return {
         name: [
@@ -73,9 +74,9 @@ def _metrics(rows: Sequence[Row], taken: set[str]) -> dict[str, list[Any]]:
 
 
 def series_of(name: str, values: list[Any]) -> pl.Series:
-    """A column of the narrowest type that holds all values exactly.
+    """A column of the narrowest type that represents all values exactly.
 
-    Logical, integer or float; else text, where lists and other values stand as JSON.
+    Boolean, integer or float; otherwise text, with lists and other values as JSON.
 
     >>> series_of("size", [1, None, 2.5]).dtype
     Float64
@@ -97,6 +98,6 @@ def series_of(name: str, values: list[Any]) -> pl.Series:
 def _columns(
     entries: Iterable[Mapping[str, Any]], taken: set[str], prefix: str
 ) -> dict[str, str]:
-    """Names of columns, mapped to the keys that they show."""
+    """Column names, mapped to the keys that the columns show."""
     keys = dict.fromkeys(chain.from_iterable(entries))
     return {f"{prefix}{key}" if key in taken else key: key for key in keys}

@@ -1,4 +1,4 @@
-"""Records as they are read: a field of another type is damage, and named as such."""
+"""Type checks on records as they are read: a field of the wrong type is damage."""
 
 import functools
 import types
@@ -7,14 +7,14 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def check_types(kind: type, entries: Mapping[str, Any]) -> None:
-    """Compare what JSON holds with the annotations of a dataclass.
+    """Check values read from JSON against the annotations of a dataclass.
 
     Args:
-        kind: the dataclass; its own dataclasses may be there already.
-        entries: fields by name; those that are missing are not looked at.
+        kind: the dataclass; nested dataclasses may already have been built.
+        entries: fields by name; missing ones are not checked.
 
     Raises:
-        TypeError: a field has another type; names it.
+        TypeError: a field has the wrong type; the message names it.
 
     >>> from rnnjax.store.manifest import Slot
     >>> check_types(Slot, {"size": 3, "slot": 0, "tolerance": 0})
@@ -30,7 +30,7 @@ def check_types(kind: type, entries: Mapping[str, Any]) -> None:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of a type, with all that it holds.
+    """Whether a value, with everything inside it, is of a type.
 
     >>> fits([1, "a"], list[tuple[int, str]]), fits([[1, "a"]], list[tuple[int, str]])
     (False, True)
@@ -46,7 +46,7 @@ def fits(value: Any, annotation: Any) -> bool:
         return any(fits(value, part) for part in parts)
     if origin is Literal:
         return any(value == part and type(value) is type(part) for part in parts)
-    if origin is dict:  # whose keys are text, as it comes from JSON
+    if origin is dict:  # JSON guarantees that the keys are text
         if not isinstance(value, dict) or parts[1] is Any:
             return isinstance(value, dict)
         if plain := _plain(parts[1]):
@@ -64,7 +64,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 @functools.cache
 def _plain(annotation: Any) -> frozenset[type]:
-    """The types that JSON has for one of scalars; none for any other one."""
+    """The JSON types of a scalar annotation; empty for any other annotation."""
     if get_origin(annotation) in (Union, types.UnionType):
         found = [_plain(part) for part in get_args(annotation)]
         return frozenset().union(*found) if all(found) else frozenset()

@@ -1,4 +1,4 @@
-"""A Weights & Biases copy of a finished run; our own store stays the truth."""
+"""Copy a finished run to Weights & Biases; our own store stays authoritative."""
 
 import contextlib
 import json
@@ -17,40 +17,42 @@ from rnnjax.store.wandb_target import Place, give_folders
 
 
 NOTE = "rnnjax.json"
-"""In W&B's folder of a run: project and entity, and once the copy is whole, of what."""
+"""File in W&B's folder of a run: project and entity and, once the copy is complete, the
+steps and finishing time of the run that was copied."""
 
 INIT_SECONDS = 30.0
-"""How long W&B's server may take to answer, unless ``WANDB_INIT_TIMEOUT`` is set."""
+"""Timeout for W&B's server to answer, unless ``WANDB_INIT_TIMEOUT`` is set."""
 
 
 class Unreachable(Exception):
-    """W&B takes no copies at all: no account, no server, not installed."""
+    """W&B accepts no copies at all: no account, no server, or not installed."""
 
 
 def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None:
-    """Write one W&B run: id = identity, configuration, metrics by step, final numbers.
+    """Write one W&B run: the run id, configuration, metrics by step, final numbers.
 
-    Offline runs need no account; ``wandb sync`` uploads them later. Nothing is asked.
+    Offline runs need no account; ``wandb sync`` uploads them later. The user is never
+    prompted.
 
-    A run has one copy for each project and entity, also if several pools that share
-    ``WANDB_DIR`` hold it: there it is one run, by its id. When it was computed again,
-    the new copy takes the place of the older folder. If that one was uploaded by
-    ``wandb sync``, the new one has the same id and is not marked as uploaded: the next
-    ``wandb sync`` puts it in the place of the older history. Online, a run that the
-    server knows goes on behind its last step there. Folders that do not tell for which
-    project they were made stay.
+    A run has one copy per project and entity, even if several pools that contain it
+    share ``WANDB_DIR``: by its id, W&B sees it as one run. When a run was computed
+    again, the new copy replaces the older folder. If that one had been uploaded by
+    ``wandb sync``, the new copy has the same id but is not marked as uploaded, so the
+    next ``wandb sync`` replaces the older history. Online, a run that the server
+    already knows is resumed after its last step there. Folders that do not say for
+    which project they were made are kept.
 
     Args:
         run: a finished run directory.
-        place: where to; its mode is not ``disabled``.
-        older: folders of copies of this run, of `copies_in`.
+        place: destination; its mode must not be ``disabled``.
+        older: folders of existing copies of this run, from `copies_in`.
 
     Returns:
         W&B's folder of the new copy, which W&B's own process completes moments later;
-        None if there is one already.
+        None if an up-to-date copy already exists.
 
     Raises:
-        Unreachable: no copy can be made of any run.
+        Unreachable: no run can be copied at all.
         Exception: whatever W&B, or reading the run, raises.
     """
     manifest = run.manifest()
@@ -76,23 +78,23 @@ def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None
 
 
 def copies_in(root: Path) -> dict[str, list[Path]]:
-    """W&B's folders of runs in `root`, by the id of the run."""
+    """W&B's run folders in `root`, by run id."""
     found: dict[str, list[Path]] = {}
-    for name in ("wandb", ".wandb"):  # W&B takes the latter where it is there
+    for name in ("wandb", ".wandb"):  # W&B uses the latter if it exists
         for file in sorted((root / name).glob("*run-*/run-*.wandb")):
             found.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
     return found
 
 
 def _holds(copy: Path, wanted: dict[str, Any], place: Place) -> bool:
-    """Whether a copy is whole, of this run as it is now, and on the server if asked."""
+    """Whether a copy is complete, up to date, and uploaded if `place` is online."""
     is_offline = copy.name.startswith("offline-")
     is_uploaded = not is_offline or any(copy.glob("*.wandb.synced"))
     return _note(copy) == wanted and (place.mode == "offline" or is_uploaded)
 
 
 def _note(copy: Path) -> dict[str, Any]:
-    """What `NOTE` says; nothing if there is none."""
+    """The content of `NOTE`; empty if there is none."""
     try:
         note = json.loads(read_file(copy / NOTE))
     except (OSError, ValueError):
@@ -102,7 +104,7 @@ def _note(copy: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _session(manifest: Manifest, config: dict[str, Any], place: Place) -> Iterator[Any]:
-    """A run of W&B, closed whatever happens."""
+    """A W&B run, which is closed whatever happens."""
     with _unlogged():
         try:
             session = _open(manifest, config, place)
@@ -118,7 +120,7 @@ def _session(manifest: Manifest, config: dict[str, Any], place: Place) -> Iterat
 
 @contextlib.contextmanager
 def _unlogged() -> Iterator[None]:
-    """W&B's logs that do not fit on the disk are no tracebacks on the terminal."""
+    """Print no traceback if W&B's log cannot be written because the disk is full."""
     before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         yield
@@ -127,13 +129,13 @@ def _unlogged() -> Iterator[None]:
 
 
 def _open(manifest: Manifest, config: dict[str, Any], place: Place) -> Any:
-    make_folder(place.root)  # W&B would fall back to the folder for temporary files
+    make_folder(place.root)  # otherwise W&B uses the folder for temporary files
     give_folders(place.root)
-    import wandb  # Half a second that a run without a mirror does not pay.
+    import wandb  # Takes half a second, so only import it if a copy is made.
 
     online = place.mode == "online"
     if online and not _has_account(wandb, place.silent):
-        raise RuntimeError("no account is known, run `wandb login` once")
+        raise RuntimeError("no W&B account is configured; run `wandb login` once")
     return wandb.init(
         project=place.project,
         entity=place.entity,
@@ -162,9 +164,10 @@ def _open(manifest: Manifest, config: dict[str, Any], place: Place) -> Any:
 
 
 def _has_account(wandb: Any, silent: bool) -> bool:
-    """Whether W&B knows a key, without asking for one: on a terminal it would wait.
+    """Whether W&B has an API key; never prompts for one, which would block a terminal.
 
-    W&B does not look if its variables say offline, even where `Place.mode` is online.
+    If W&B's variables say offline, it does not look for a key even though `Place.mode`
+    is online, so its mode is set to online during the check.
     """
     settings = wandb.setup().settings
     before = settings.mode, settings.silent
@@ -176,7 +179,7 @@ def _has_account(wandb: Any, silent: bool) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of an error; of several values that W&B rejects, the first one."""
+    """The first line of an error; for a validation error, the first rejected value."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 2 and "validation error" in lines[0]:
         return f"{lines[1]}: {lines[2].partition(' [type=')[0]}"
@@ -184,7 +187,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _history(run: RunDir) -> list[tuple[int, dict[str, Any]]]:
-    """Metrics by training step, ascending, without what a step did not record."""
+    """Metrics by training step, ascending, without values that were not recorded."""
     if not run.has(METRICS):
         return []
     rows = run.metrics().sort("step", maintain_order=True).to_dicts()

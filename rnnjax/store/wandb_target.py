@@ -1,7 +1,7 @@
-"""Where a W&B copy goes: keys of ours, then W&B's environment variables, then defaults.
+"""Where a W&B copy goes: our own keys, then W&B's environment variables, then defaults.
 
-The variables are read as W&B reads them (`wandb.sdk.wandb_settings`, version 0.31), but
-anew for each copy: W&B itself looks at them once a process.
+The variables are interpreted as in W&B (`wandb.sdk.wandb_settings`, version 0.31), but
+are read again for each copy; W&B itself reads them once per process.
 """
 
 import os
@@ -17,7 +17,8 @@ from rnnjax.paths import user_path
 Mode = Literal["offline", "online", "disabled"]
 
 _ALIASES = {"dryrun": "offline", "run": "online", "shared": "online"}
-"""Further values of ``WANDB_MODE``; shared: nobody else writes to a finished run."""
+"""Further values of ``WANDB_MODE``. ``shared`` can be treated as ``online``, because no
+other process writes to a finished run."""
 
 _TRUE = ("y", "yes", "t", "true", "on", "1")
 _FALSE = ("n", "no", "f", "false", "off", "0")
@@ -25,19 +26,19 @@ _FALSE = ("n", "no", "f", "false", "off", "0")
 
 @dataclass(frozen=True)
 class Place:
-    """What W&B is told about a copy beside the run itself.
+    """What W&B is told about a copy, in addition to the run itself.
 
     Attributes:
-        mode: ``offline`` writes a folder, ``online`` uploads too.
+        mode: ``offline`` writes a folder, ``online`` also uploads it.
         project: the W&B project.
         entity: user or team; None: W&B's default.
-        group: runs that belong together.
-        root: W&B makes its folder ``wandb`` in here.
-        name: of the run; None: its own.
-        notes: on the run, or None.
-        tags: of the run, or None.
+        group: name of a group of runs that belong together.
+        root: W&B creates its folder ``wandb`` in this one.
+        name: name of the W&B run; None: the name of the rnnjax run.
+        notes: notes on the run, or None.
+        tags: tags of the run, or None.
         silent: whether W&B prints nothing.
-        disabled_by: the variable that says ``disabled``, as ``NAME=value``.
+        disabled_by: the variable that disables W&B, as ``NAME=value``.
     """
 
     mode: Mode
@@ -53,7 +54,7 @@ class Place:
 
     @property
     def address(self) -> dict[str, str | None]:
-        """The part that tells two places of one run apart on W&B's server."""
+        """The part that distinguishes copies of one run on W&B's server."""
         return {"entity": self.entity, "project": self.project}
 
 
@@ -66,18 +67,18 @@ def place(
 ) -> Place:
     """Where the copies of a pool go.
 
-    A variable that is empty counts as not set. ``WANDB_RUN_ID`` and ``WANDB_RESUME``
-    are not read: the id of a copy is the identity of its run.
+    An empty variable counts as not set. ``WANDB_RUN_ID`` and ``WANDB_RESUME`` are not
+    read: the W&B id of a copy is the id of its run.
 
     Args:
         pool: parent of W&B's folder, unless ``WANDB_DIR`` is set.
-        mode: if given it wins over ``WANDB_MODE`` and ``WANDB_DISABLED``.
-        project: if given it wins over ``WANDB_PROJECT``.
+        mode: takes precedence over ``WANDB_MODE`` and ``WANDB_DISABLED`` if given.
+        project: takes precedence over ``WANDB_PROJECT`` if given.
         group: used unless ``WANDB_RUN_GROUP`` is set.
         environ: the environment.
 
     Raises:
-        UserError: ``WANDB_MODE`` is none of its values, or ``WANDB_DIR`` no path.
+        UserError: ``WANDB_MODE`` has an unknown value, or ``WANDB_DIR`` is not a path.
     """
     given = {name: text for name, text in environ.items() if text}
     chosen, disabled_by = (mode, None) if mode else _mode(given)
@@ -97,7 +98,7 @@ def place(
 
 
 def _mode(given: Mapping[str, str]) -> tuple[Mode, str | None]:
-    """The mode that the environment says, and the variable if that is ``disabled``."""
+    """The mode from the environment, and the variable that disables W&B, if any."""
     disabled = given.get("WANDB_DISABLED", "")
     if disabled.lower() in _TRUE:
         return "disabled", f"WANDB_DISABLED={disabled}"
@@ -115,17 +116,18 @@ _OWN_FOLDERS = {
     "WANDB_DATA_DIR": ("XDG_DATA_HOME", ".local/share"),
     "WANDB_CONFIG_DIR": ("", ".config"),
 }
-"""Variables for W&B's own files: the base that W&B takes without them, in the home."""
+"""Variables for the folders of W&B's own files, each with the base folder that W&B uses
+by default: an environment variable and a path below the home folder."""
 
 
 def give_folders(root: Path) -> None:
     """Set W&B's variables for its own files where it could not write them otherwise.
 
-    That is so without a home directory, or with one that is read-only: W&B would make
-    no copy, or log to the terminal because it can make no log file.
+    This is the case if there is no home directory, or a read-only one: W&B would then
+    make no copy, or log to the terminal because it cannot create a log file.
 
     Args:
-        root: of the copies; the folders go to ``wandb/.own`` in it.
+        root: folder of the copies; W&B's own folders go to ``wandb/.own`` in it.
     """
     for variable, (base, below) in _OWN_FOLDERS.items():
         folder = os.environ.get(variable)
@@ -133,14 +135,14 @@ def give_folders(root: Path) -> None:
             home = os.environ.get("HOME")
             known = os.environ.get(base) or (home and os.path.join(home, below))
             folder = known and os.path.join(known, "wandb")
-        is_read = variable == "WANDB_CONFIG_DIR"  # an account may be all it holds
+        is_read = variable == "WANDB_CONFIG_DIR"  # it may only hold account settings
         if not folder or not _is_usable(Path(folder), is_read):
             kind = variable.split("_")[1].lower()
             os.environ[variable] = str(root / "wandb" / ".own" / kind)
 
 
 def _is_usable(folder: Path, is_read: bool) -> bool:
-    """Whether a folder can be written, or made; or just be read if it is there."""
+    """Whether a folder can be written or created; with `is_read`, reading suffices."""
     try:
         folder = folder.expanduser().absolute()
         if is_read and folder.is_dir():

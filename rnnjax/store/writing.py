@@ -1,10 +1,10 @@
-"""Write a run directory: begun, filled file by file, sealed by its manifest.
+"""Write a run directory: open it, fill it file by file, seal it with its manifest.
 
-A run that is sealed stays as it is until a later attempt (with other probes, or by
-changed code) is sealed too. The attempt is a run directory in the folder `NEXT` of the
-first. When its manifest is written it is the run: readers look there first, and its
-files move up, the manifest last. Who is killed in between has lost nothing, and the
-next `begin_run` or `settle` moves the rest.
+A sealed run stays as it is until a later attempt (with other probes, or with changed
+code) is sealed too. That attempt is itself a run directory, in the subfolder `NEXT` of
+the first one. Once its manifest is written it has replaced the run: readers look there
+first, and its files are moved up, the manifest last. If the process is killed in
+between, nothing is lost: the next `begin_run` or `settle` moves the remaining files.
 """
 
 import os
@@ -53,16 +53,16 @@ from rnnjax.store.rundir import (
 def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunDir:
     """Make the directory of a run, with its configuration and status ``running``.
 
-    A directory of a run that did not end is used again. One that is sealed stays, and
-    the new attempt gets a directory inside it.
+    The directory of an unfinished run is reused. A sealed one is kept, and the new
+    attempt gets a directory inside it.
 
     Args:
         path: see `rnnjax.store.rundir.run_path`.
         config: the resolved configuration.
-        manifest: of the run; its status becomes ``running``.
+        manifest: the run's manifest; its status is set to ``running``.
 
     Raises:
-        UserError: the pool cannot be written, or the present manifest cannot be read.
+        UserError: the pool cannot be written, or the existing manifest cannot be read.
     """
     run = RunDir(path)
     _clear_place(path)
@@ -71,17 +71,17 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     if run.has(MANIFEST) and run.manifest().is_finished:
         run = RunDir(path / NEXT)
         if not _is_own(run):
-            why = f"'{run.path}' is no attempt at this run"
+            why = f"'{run.path}' is not an attempt at this run"
             warnings.warn(set_aside(run.path, path.parent, why), stacklevel=2)
         make_folder(run.path, path)
     with writable(run.path):
-        # An attempt that did not end leaves nothing for the next one.
+        # Delete everything that an unfinished attempt left behind.
         for file in (MANIFEST, *RESULTS):
             (run.path / file).unlink(missing_ok=True)
         for leftover in run.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
     text = plain_yaml.dump(dict(config))
-    # Nothing is lost if these are: a run without a result is computed again.
+    # Losing these files does no harm: a run without a result is computed again.
     write_text(run.path / CONFIG, text, durable=False)
     digests = {CONFIG: digest(text.encode())}
     opened = manifest.replace(status="running", files=digests).to_json()
@@ -90,23 +90,23 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
 
 
 def _clear_place(path: Path) -> None:
-    """Move to quarantine what is no folder of a run, or no file of one."""
+    """Move anything in the way that is not a run folder or a run file to quarantine."""
     pool = path.parent
     if os.path.lexists(path) and not path.is_dir():
-        why = f"'{path}' is no folder of a run"
+        why = f"'{path}' is not a run folder"
         warnings.warn(set_aside(path, pool, why), stacklevel=3)
     for home in (path, path / NEXT):
         for name in (CONFIG, MANIFEST, *RESULTS):
             file = home / name
             if os.path.lexists(file) and not file.is_file():
-                why = f"'{file}' is no file of a run"
+                why = f"'{file}' is not a regular file"
                 warnings.warn(set_aside(file, pool, why), stacklevel=3)
 
 
 def _is_own(attempt: RunDir) -> bool:
-    """Whether a folder holds at most an attempt that did not end.
+    """Whether a folder holds nothing but an unfinished attempt.
 
-    Another run may have been moved or linked there.
+    Someone may have moved or linked another run there.
     """
     if attempt.path.is_symlink():
         return False
@@ -117,7 +117,7 @@ def _is_own(attempt: RunDir) -> bool:
 
 
 def write_source(run: RunDir, kind: str, content: bytes) -> None:
-    """Keep the user's file that defines the cell or task of a run.
+    """Store a copy of the user's file that defines the cell or task of a run.
 
     Raises:
         UserError: it cannot be written.
@@ -136,37 +136,40 @@ def finish_run(
     best: bytes | None = None,
     state: bytes | None = None,
 ) -> RunDir:
-    """Write the results of a run, each file whole, and seal them by the manifest.
+    """Write the results of a run, each file atomically, and seal them by the manifest.
 
     Args:
-        run: as `begin_run` returned it.
-        manifest: that of `begin_run`, with a status that is neither queued nor running.
+        run: the value that `begin_run` returned.
+        manifest: the one passed to `begin_run`, with a status other than queued or
+            running.
         metrics: one row per recorded step.
         probes: named dimensions; see `rnnjax.store.netcdf.netcdf_bytes`.
-        params: serialized parameters.
-        params_at: those of the probed training steps, by step.
-        best: those of the best validation metric, if they are others.
-        state: what a longer run can go on from.
+        params: serialized final parameters.
+        params_at: serialized parameters at the probed training steps, by step.
+        best: serialized parameters at the best validation metric, if they differ from
+            the final ones.
+        state: the state from which a longer run can resume.
 
-    What is None is absent from the finished directory.
+    An argument that is None leaves no file in the finished directory.
 
     Returns:
-        The run. An attempt that ended without a result is gone, and the run is the
-        sealed one.
+        The run. If an attempt inside a sealed run ended without a result, the attempt
+        is removed and the sealed run is returned.
 
     Raises:
         UserError: a file cannot be written.
-        ValueError: the run goes on, by its manifest, or was sealed already.
-        Overtaken: another process has begun the run anew, or sealed it, meanwhile.
+        ValueError: the manifest's status says that the run is still queued or running,
+            or the run is already sealed.
+        Overtaken: another process has restarted or sealed the run in the meantime.
     """
     if manifest.status in ("queued", "running"):
         raise ValueError(f"a finished run cannot be {manifest.status}")
     opened = run.manifest_bytes()
     begun = run.manifest_of(opened)
     if begun.created != manifest.created:
-        raise Overtaken(f"'{run.path}' is another process's by now")
+        raise Overtaken(f"'{run.path}' has been taken over by another process")
     if begun.is_finished:
-        raise ValueError(f"'{run.path}' is sealed; begin_run opens it again")
+        raise ValueError(f"'{run.path}' is sealed; begin_run reopens it")
     if run.path != run.home and not manifest.is_finished:
         shutil.rmtree(run.path, ignore_errors=True)
         return RunDir(run.home)
@@ -196,25 +199,25 @@ def finish_run(
 
 
 def check_own(run: RunDir, opened: bytes) -> None:
-    """Raise `Overtaken` unless the manifest is still the one that was begun with.
+    """Raise `Overtaken` unless the manifest is still the one this process began with.
 
-    A process may have been stopped for any time at all.
+    This process may have been suspended for an arbitrarily long time in between.
     """
     try:
         if run.manifest_bytes() == opened:
             return
     except UserError:
         pass
-    raise Overtaken(f"'{run.path}' is another process's by now")
+    raise Overtaken(f"'{run.path}' has been taken over by another process")
 
 
 def settle(run: RunDir) -> None:
-    """Move the files of a sealed attempt to their places, if there is one.
+    """Move the files of a sealed attempt, if there is one, up into the run directory.
 
-    Files of other names are not the attempt's, and stay behind.
+    Files with unknown names do not belong to the attempt and are not moved.
 
     Raises:
-        UserError: one cannot be moved, or a link is in its place.
+        UserError: a file cannot be moved, or its place is taken by a link.
     """
     attempt = run.path / NEXT
     if run.later_manifest() is None:

@@ -100,7 +100,7 @@ def _unknown(
         option for option, known in options[group].items() if name in known.fields
     ]
     if owners:
-        found = " or ".join(owners[:4])
+        found = " or ".join(sorted(owners, key=len)[:4])
         return UserError(f"unknown key '{key}'{where}; it belongs to {group}={found}")
     return unknown_key(key, fields, where)
 

@@ -1,4 +1,4 @@
-"""Tasks: data with a known dependency length, each with its memoryless baseline."""
+"""Tasks: data with a known dependency length, each with a memoryless baseline."""
 
 from rnnjax.registry import import_modules
 from rnnjax.tasks.adding import Adding

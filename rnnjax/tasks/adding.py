@@ -16,17 +16,18 @@ from rnnjax.types import Batch
 @TASKS.register("adding")
 @dataclasses.dataclass(frozen=True)
 class Adding(Task):
-    """Two inputs a step, a value from U(0, 1) and a marker; two steps are marked.
+    """Add the values at two marked steps; inputs are a value from U(0, 1) and a marker.
 
-    One marker falls in each half of the sequence, uniformly (Hochreiter & Schmidhuber
+    One step is marked in each half of the sequence, uniformly (Hochreiter & Schmidhuber
     1997, experiment 4, in the form of Le, Jaitly & Hinton 2015 and Arjovsky, Shah &
-    Bengio 2016). The target, at the last step, is the sum of the two marked values.
+    Bengio 2016). The target at the last step is the sum of the two marked values.
 
     Baseline: the constant 1 has a mean squared error of 2 · 1/12 = 1/6 (one paper gives
-    .1767, a slip). Solved from a tenth of the baseline, 1/60, on (our choice).
+    .1767, which is a mistake). Solved if the error is at most a tenth of the baseline,
+    1/60 (our choice).
 
     Attributes:
-        length: steps T, from 2 on.
+        length: number of steps T, at least 2.
     """
 
     name: ClassVar[str] = "adding"

@@ -27,33 +27,33 @@ from rnnjax.types import Batch
 READERS = {".npz": read_npz, ".csv": read_csv}
 
 WAY = 0.9
-"""Solved: this share of the way from the best constant answer to a perfect one."""
+"""Solved: this fraction of the way from the best constant answer to a perfect one."""
 
 
 @TASKS.register("arrays")
 @dataclasses.dataclass(frozen=True)
 class Arrays(IndexedTask):
-    """Sequences of tokens or vectors, one target each, asked at the last valid step.
+    """Your own sequences of tokens or vectors; one target each, at the last valid step.
 
-    ``.npz``: ``inputs`` as whole numbers ``(N, T)`` (tokens) or floats ``(N, T, m)``
-    (vectors), ``targets`` as whole numbers ``(N,)`` (classes) or floats ``(N,)`` or
-    ``(N, q)`` (values), and if sequences differ in length ``lengths (N,)``. ``.csv``:
-    one sequence a row, columns ``x0`` … ``x{T−1}`` and ``target``; whole numbers are
-    tokens, and classes: write 3.0 for the number 3. What stands behind the length of a
-    sequence does not count, whatever it is, NaN included.
+    ``.npz``: ``inputs`` as integers ``(N, T)`` (tokens) or floats ``(N, T, m)``
+    (vectors), ``targets`` as integers ``(N,)`` (classes) or floats ``(N,)`` or
+    ``(N, q)`` (values), and ``lengths (N,)`` if sequences differ in length. ``.csv``:
+    one sequence per row, columns ``x0`` … ``x{T−1}`` and ``target``. Integers are taken
+    as tokens or classes; write 3.0 for the value 3. Entries beyond the length of a
+    sequence are ignored, whatever they are, even NaN.
 
-    Classes are learned by cross-entropy, values by squared error (mean over q).
+    Classes are learned with cross-entropy, values with squared error (mean over q).
     Baseline: the best constant prediction of the training split, its most frequent
     class or its mean. Solved (our choice): 90 % of the way from that accuracy to 1, or
-    a tenth of that squared error; a run is judged by the best constant prediction of
-    the very examples that it is judged on. All valid steps are informative.
+    a tenth of that squared error. When a run is evaluated, the best constant prediction
+    for the evaluated examples is used instead. All valid steps are informative.
 
     Attributes:
         path: the file; required.
         target: name of the array or column with the targets; None: ``targets`` in a
             .npz file, ``target`` in a .csv file.
-        split: seed of the split into 80, 10 and 10 %; each part has the classes in the
-            same shares.
+        split: seed of the split into 80, 10 and 10 %; the classes have the same shares
+            in each part.
     """
 
     name: ClassVar[str] = "arrays"
@@ -69,7 +69,7 @@ class Arrays(IndexedTask):
         """``inputs``, ``targets``, ``lengths`` and the rows of each split.
 
         Raises:
-            UserError: no path, a file that cannot be read, or arrays that do not fit.
+            UserError: no path, a file that cannot be read, or arrays that do not match.
         """
         if self.path is None:
             raise UserError("task arrays needs task.path, a .npz or .csv file")
@@ -83,7 +83,7 @@ class Arrays(IndexedTask):
         return arrays | split_rows(len(targets), self.split, str(path), classes)
 
     def spec(self, data: Data) -> TaskSpec:
-        """Sizes from the data, baselines measured, see the class."""
+        """Sizes from the data, and measured baselines, see the class."""
         inputs, targets = np.asarray(data["inputs"]), np.asarray(data["targets"])
         tokens, classes = inputs.ndim == 2, targets.ndim == 1
         training = targets[np.asarray(data["train"])]
@@ -106,7 +106,7 @@ class Arrays(IndexedTask):
         )
 
     def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:
-        """These sequences, time-major."""
+        """The batch of these sequences, time-major."""
         inputs = jnp.swapaxes(jnp.asarray(data["inputs"])[rows], 0, 1)
         lengths = jnp.asarray(data["lengths"])[rows]
         return Batch(

@@ -1,4 +1,4 @@
-"""What word counts alone say: the classic that a recurrent network has to face."""
+"""The classical baseline that a recurrent network must beat: word counts only."""
 
 import dataclasses
 
@@ -10,24 +10,25 @@ from rnnjax.tasks.vocabulary import UNKNOWN
 
 @dataclasses.dataclass(frozen=True)
 class BagOfWords:
-    """Accuracy of the logistic regression on held-out sentences."""
+    """Accuracy of logistic regression on held-out sentences."""
 
     validation: float
     test: float
 
 
 def bag_of_words_accuracy(data: Data, vocabulary: int, first_word: int) -> BagOfWords:
-    """Logistic regression on word counts, same sentences, split and vocabulary.
+    """Logistic regression on word counts, with the task's sentences, split, vocabulary.
 
-    L2 penalty at scikit-learn's default strength (C = 1), fitted on the training split.
+    It has an L2 penalty of scikit-learn's default strength (C = 1) and is fitted on the
+    training split.
 
     Args:
         data: ``tokens``, ``labels`` and the rows of the splits, as a task loads them.
-        vocabulary: its size.
-        first_word: smaller tokens are padding or neutral words, which are left out; the
-            unknown word counts.
+        vocabulary: size of the vocabulary.
+        first_word: smaller tokens are padding or neutral words and are left out, except
+            that the unknown word is counted.
     """
-    # a second of imports, for a baseline that few ask for
+    # imported here because it takes a second and is rarely needed
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 

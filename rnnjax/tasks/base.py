@@ -1,8 +1,8 @@
-"""What a task is: data with a known dependency length.
+"""The base of tasks: data with a known dependency length.
 
-A task is a frozen dataclass: its fields are its configuration, so that two equal
-tasks give the same examples. Synthetic tasks generate inside `jit`; data sets are
-loaded once into host arrays and indexed by key.
+A task is a frozen dataclass whose fields are its configuration, so two equal tasks give
+the same examples. Synthetic tasks generate examples inside `jit`; data sets are loaded
+once into host arrays, from which rows are drawn with a random key.
 """
 
 import dataclasses
@@ -21,36 +21,39 @@ from rnnjax.types import Batch
 
 Split = Literal["train", "validation", "test"]
 Data = Mapping[str, Any]
-"""Arrays that a data set brings along; empty for a task that generates."""
+"""Arrays of a data set; empty for a task that generates its examples."""
 
 TASKS: Registry[type["Task"]] = Registry("task")
 """Tasks by name."""
 
 register_task = TASKS.register
-"""Decorator ``@register_task("name")``, which a configuration finds the class by."""
+"""Decorator ``@register_task("name")``; configurations select the class by its name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
-    """Everything a model and a report need to know of a task.
+    """Everything that models and reports need to know about a task.
 
     Attributes:
         length: number of time steps T of every batch.
-        vocabulary: number of tokens, or None when the inputs are vectors.
-        input_size: size m of an input vector (1 for tokens, unused).
-        output_size: classes, or size q of a regression target.
-        loss: `cross_entropy` (nats) or `squared_error`, averaged over masked steps.
+        vocabulary: number of tokens, or None if the inputs are vectors.
+        input_size: size m of an input vector (1 and unused for tokens).
+        output_size: number of classes, or size q of a regression target.
+        loss: `cross_entropy` (nats) or `squared_error`, averaged over the steps in the
+            mask.
         readout: whether the model answers once, from its last states, or at every step.
         metric: `accuracy` (higher is better) or `mean_squared_error` (lower is better).
         baseline: the metric of the best predictor without memory of earlier steps.
-        baseline_loss: its loss.
-        solved: the metric from which on the task counts as solved.
-        scored: the metric counts this many last loss steps of each example (None: all).
+        baseline_loss: the loss of that predictor.
+        solved: the value of the metric at which the task counts as solved.
+        scored: the metric uses only this many last loss steps of each example (None:
+            all).
         constant: the metric of the best constant answer on the test split, for a data
             set whose `baseline` is a constant answer; None: `baseline` is exact.
-        way: `solved` lies this share of the way from the constant answer to a perfect
-            one; None: it is fixed.
-        classes: names of the classes in the order of the outputs; None: their numbers.
+        way: `solved` is this fraction of the way from the best constant answer to a
+            perfect one; None: `solved` is fixed.
+        classes: names of the classes in the order of the outputs; None: the classes are
+            numbered.
     """
 
     length: int
@@ -75,13 +78,13 @@ class TaskSpec:
         return beaten and sign * value >= sign * self.solved
 
     def judged_on(self, targets: np.ndarray) -> "TaskSpec":
-        """The same for these held-out examples and no others.
+        """The specification with the baselines of the given held-out examples.
 
-        Where `constant` is known it becomes the best constant answer to these targets,
-        the baseline too, and `solved` lies `way` from there to a perfect answer.
+        If `constant` is set, `constant` and `baseline` become the metric of the best
+        constant answer to these targets, and `solved` is recomputed with `way`.
 
         Args:
-            targets: classes ``(N,)`` or values ``(N, q)`` of the scored steps.
+            targets: classes ``(N,)`` or values ``(N, q)`` at the scored steps.
         """
         if self.constant is None:
             return self
@@ -96,10 +99,10 @@ Metric = Literal["accuracy", "mean_squared_error"]
 
 
 def best_constant(metric: Metric, targets: np.ndarray) -> float:
-    """The metric of the best answer that is the same for every example.
+    """The metric of the best constant answer, the same for every example.
 
-    The share of the most frequent class ``(N,)``, or the variance of values ``(N, q)``,
-    averaged over q.
+    It is the share of the most frequent class for classes ``(N,)``, or the variance,
+    averaged over q, for values ``(N, q)``.
 
     >>> best_constant("accuracy", np.array([0, 2, 2, 1]))
     0.5
@@ -112,7 +115,7 @@ def best_constant(metric: Metric, targets: np.ndarray) -> float:
 
 
 def part_way(metric: Metric, start: float, share: float) -> float:
-    """The metric that lies `share` of the way from `start` to a perfect answer.
+    """The metric a fraction `share` of the way from `start` to a perfect answer.
 
     >>> part_way("accuracy", 0.5, 0.9)
     0.95
@@ -124,9 +127,9 @@ def part_way(metric: Metric, start: float, share: float) -> float:
 class Task:
     """Base of all tasks.
 
-    A subclass states its fields, `spec`, `sample`, and for a data set `load` and
-    `heldout`. `sample` must work under `jit`: its shapes depend on the fields, the
-    shapes of the data and `batch` alone.
+    A subclass defines its fields, `spec`, `sample`, and for a data set also `load` and
+    `heldout`. `sample` must work under `jit`: its shapes may depend only on the fields,
+    the shapes of the data, and `batch`.
     """
 
     name: ClassVar[str] = ""
@@ -136,7 +139,7 @@ class Task:
         return {}
 
     def spec(self, data: Data) -> TaskSpec:
-        """Sizes, loss, metric, memoryless baseline, and when it counts as solved."""
+        """Sizes, loss, metric, memoryless baseline, and the threshold for solved."""
         raise NotImplementedError
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
@@ -146,16 +149,16 @@ class Task:
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
         """A fixed batch of held-out examples, the same for every run of this task.
 
-        For a generator: `size` fresh examples from a key of their own (a generator of
-        few examples holds some out, see `rnnjax.tasks.held_out`). For a data set:
-        the first `size` examples of the split, or all if it has fewer.
+        For a generated task: `size` fresh examples drawn with a separate random key (if
+        only few examples exist, some are held out, see `rnnjax.tasks.held_out`). For a
+        data set: the first `size` examples of the split, or all if it has fewer.
         """
         purpose = {"train": 0, "validation": 1, "test": 2}[split]
         key = jax.random.fold_in(jax.random.key(20_261_122), purpose)
         return compiled_sample(self, key, size, data)
 
     def references(self) -> dict[str, float]:
-        """Test figures of simpler methods on the same data, by name."""
+        """Test results of simpler methods on the same data, by name."""
         return {}
 
     def words(self, tokens: ArrayLike) -> list[str]:
@@ -165,5 +168,5 @@ class Task:
 
 @functools.partial(jax.jit, static_argnames=("task", "batch"))
 def compiled_sample(task: Task, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
-    """`Task.sample` as one program; a task is hashable, being frozen."""
+    """`Task.sample`, compiled; tasks are hashable because they are frozen."""
     return task.sample(key, batch, data)

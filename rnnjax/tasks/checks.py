@@ -1,4 +1,4 @@
-"""Range checks of a task's fields; the message names the key and what is permitted."""
+"""Checks of a task's fields; the message names the key and the permitted values."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def check_path(key: str, value: object) -> None:
 
 
 LONGEST = 1_000_000
-"""Upper limit of every length: far beyond use, it catches a slip of the keyboard."""
+"""Upper limit of every length: far beyond any real use, it catches typing errors."""
 
 SEEDS = 2**31 - 1
-"""Upper limit of a seed."""
+"""Upper limit of every seed."""

@@ -23,18 +23,18 @@ BLANK, GO = 0, SYMBOLS + 1
 @TASKS.register("copy")
 @dataclasses.dataclass(frozen=True)
 class Copy(Task):
-    """Ten symbols, a delay, a go signal; then the ten symbols in order.
+    """Recall ten symbols in order after a delay and a go signal.
 
     Layout of Arjovsky, Shah & Bengio 2016: 10 symbols from {1, …, 8}, delay − 1 blanks
     (0), the go signal 9, 10 blanks; T = delay + 20. The target is blank for delay + 10
-    steps, then the 10 symbols. The loss is the mean over all T steps.
+    steps, followed by the 10 symbols. The loss is the mean over all T steps.
 
-    Baseline: blanks until the go signal, then a guess among 8: loss 10·ln 8/(delay +
-    20), accuracy 1/8 over the last ten steps, which are the ones scored. Solved from
-    accuracy .99 on.
+    Baseline: blanks until the go signal, then a guess among 8 symbols: loss
+    10·ln 8/(delay + 20), accuracy 1/8 over the last ten steps, which are the scored
+    ones. Solved if the accuracy is at least .99.
 
     Attributes:
-        delay: from 1 on; a symbol comes back delay + 10 steps after it was seen.
+        delay: at least 1; a symbol must be recalled delay + 10 steps after it was seen.
     """
 
     name: ClassVar[str] = "copy"

@@ -1,4 +1,4 @@
-"""Data sets: rows drawn by key from a training split, held-out rows in fixed order."""
+"""Data sets: random rows of a training split, and held-out rows in a fixed order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,27 +21,28 @@ def split_rows(
     labels: np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Row numbers of train, validation and test: 80, 10 and 10 %, disjoint.
+    """Row numbers of disjoint training (80 %), validation and test (10 % each) sets.
 
-    The order is a permutation fixed by `seed`. Both held-out parts have at least one
-    row. With `labels` each part has the classes in the same shares, see
-    `strata.stratified`; classes that are too rare for that are named in a warning.
+    The order is a permutation determined by `seed`. Both held-out parts have at least
+    one row. With `labels` the split is stratified: the classes have the same shares in
+    each part, see `stratified_split.stratified`; a warning names classes that are too
+    rare for that.
 
     Args:
-        count: rows.
-        seed: of the permutation.
-        what: names the data in messages.
-        labels: the class of each row ``(N,)``; None: rows are not told apart.
-        names: of the classes, for messages.
+        count: number of rows.
+        seed: seed of the permutation.
+        what: name of the data in messages.
+        labels: the class of each row ``(N,)``; None: the split is not stratified.
+        names: names of the classes, for messages.
 
     Raises:
-        UserError: fewer than 3 rows.
+        UserError: there are fewer than 3 rows.
 
     >>> {part: len(rows) for part, rows in split_rows(25, 0, "demo").items()}
     {'train': 21, 'validation': 2, 'test': 2}
     """
     if count < 3:
-        raise UserError(f"{what}: {count} examples; a split needs at least 3")
+        raise UserError(f"{what} has {count} examples; a split needs at least 3")
     order = np.random.default_rng(seed).permutation(count).astype(np.int32)
     part = max(1, count // 10)
     if labels is not None:
@@ -74,9 +75,9 @@ def entropy(shares: np.ndarray) -> float:
 class IndexedTask(Task):
     """A task over rows of arrays in memory.
 
-    A subclass states `load`, whose mapping holds the row numbers of ``train``,
-    ``validation`` and ``test`` beside its arrays, and `gather`. Training batches are
-    drawn with replacement, so that a batch is a function of its key alone and may be
+    A subclass defines `gather`, and `load`, whose mapping contains the row numbers of
+    ``train``, ``validation`` and ``test`` in addition to its arrays. Training batches
+    are drawn with replacement, so that a batch depends only on its key and may be
     larger than the data.
     """
 

@@ -12,7 +12,7 @@ from rnnjax.tasks.pixels import PixelTask
 
 
 OWN_SEED = 92_916
-"""Of the order of permuted digits."""
+"""Seed of the order of permuted digits."""
 
 
 @TASKS.register("digits")
@@ -20,14 +20,14 @@ OWN_SEED = 92_916
 class Digits(PixelTask):
     """1797 images of 8 × 8 pixels (UCI optical digits), 64 steps, 10 classes.
 
-    A fixed split into 80, 10 and 10 %. Baseline: the most frequent class of the
+    The split into 80, 10 and 10 % is fixed. Baseline: the most frequent class of the
     training split, about .1; the last pixel is dark in most images, and the best guess
-    from it alone reaches .14. Solved from accuracy .9 on (our choice). All steps are
-    informative.
+    from this pixel only reaches .14. Solved if the accuracy is at least .9 (our
+    choice). All steps are informative.
 
     Attributes:
-        permuted: pixels in one fixed random order instead of row after row. The order
-            is this package's own; no published result uses it.
+        permuted: whether pixels are in one fixed random order instead of row by row.
+            The order is this package's own; no published result uses it.
     """
 
     name: ClassVar[str] = "digits"
@@ -40,7 +40,7 @@ class Digits(PixelTask):
 
     def load(self) -> Data:
         """Images ``(1797, 64)``, labels, rows of each split."""
-        from sklearn.datasets import load_digits  # takes a second
+        from sklearn.datasets import load_digits  # this import takes a second
 
         pixels, digits = map(np.asarray, load_digits(return_X_y=True))
         images = pixels.astype(np.uint8)

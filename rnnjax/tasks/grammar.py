@@ -1,7 +1,7 @@
 """An English-like grammar in which one word decides and all others are fillers.
 
-Every part of speech has `CHOICES` words, so that each filler carries ln 8 nats
-whatever its place, and a sentence of n words is n independent uniform draws.
+Every part of speech has `CHOICES` words, so the entropy of every filler is ln 8 nats at
+any position, and a sentence of n words consists of n independent uniform draws.
 """
 
 CHOICES = 8
@@ -22,10 +22,10 @@ VERDICTS = ("frowned", "smiled")
 PADDING = "·"
 
 WORDS: tuple[str, ...] = (PADDING, *" ".join(PARTS.values()).split(), *VERDICTS)
-"""The vocabulary; a word's token is its place. 0 is padding."""
+"""The vocabulary; a word's token is its index. 0 is padding."""
 
 FIRST: dict[str, int] = {part: 1 + CHOICES * i for i, part in enumerate(PARTS)}
-"""Token of the first word of each part of speech; the other seven follow it."""
+"""Token of the first word of each part of speech; the other seven follow."""
 
 FIRST_VERDICT = len(WORDS) - len(VERDICTS)
 
@@ -34,17 +34,18 @@ _REST = ((), ("manner",), ("degree", "manner"), ("preposition", "determiner", "n
 
 
 def _fillers(count: int) -> tuple[str, ...]:
-    """Adverbs and prepositional phrases of `count` words."""
+    """Parts of speech of adverbs and prepositional phrases with `count` words."""
     return _REST[count % 4] + _PHRASE * (count // 4)
 
 
 def sentence_parts(distance: int, length: int) -> tuple[str, ...]:
-    """Parts of speech of a sentence whose deciding word stands `distance` from the end.
+    """Parts of speech of a sentence, with the deciding word `distance` from the end.
 
-    The deciding word is listed as ``negative``, the first of the sixteen opinions.
+    The deciding word is always listed as ``negative``, whose words are the first of the
+    sixteen opinions.
 
     Args:
-        distance: place of the deciding word counted from the end, at least 2.
+        distance: position of the deciding word counted from the end, at least 2.
         length: number of words, at least `distance`.
 
     >>> sentence_parts(4, 4)

@@ -1,10 +1,11 @@
-"""Generated examples of a small space, divided between training and the held-out parts.
+"""Disjoint splits for generated tasks with few possible examples.
 
-Where fewer examples exist than a run may draw, a held-out example would have been seen
-in training. An example whose free choices are digits d₁ … d_k of one base belongs to
-validation if their sum leaves the remainder base − 2, to test if it leaves base − 1,
-and to training else. Any k − 1 of the digits are independent and uniform in every part,
-so that no part is easier, and a label drawn beside them stays as likely in each.
+If fewer examples exist than a run may draw, held-out examples would also be seen in
+training. Therefore an example whose free choices are digits d₁ … d_k in a common base
+belongs to validation if the sum of its digits is base − 2 modulo the base, to test if
+it is base − 1, and to training otherwise. Within each part, any k − 1 of the digits are
+independent and uniform, so no part is easier than another, and a label drawn
+independently of the digits has the same distribution in every part.
 """
 
 from collections.abc import Mapping
@@ -18,27 +19,27 @@ from rnnjax.tasks.base import Data, Split
 
 
 SMALL = 2**20
-"""Spaces of fewer examples are divided; a million is more than most runs draw."""
+"""Tasks with fewer possible examples are split; most runs draw fewer than a million."""
 
 PART = "part"
 PARTS: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
 
 def of_part(split: Split, data: Data) -> dict[str, Any]:
-    """Data that tell `Task.sample` to draw from one part; without it from training."""
+    """Data that make `Task.sample` draw from one part; otherwise it is training."""
     return {**data, PART: np.int32(PARTS[split])}
 
 
 def keep_apart(
     data: Data, digits: Int[Array, "k B"], bits: UInt32[Array, "B"], base: int
 ) -> Int[Array, "k B"]:
-    """The same digits with a last one that puts the example into a part.
+    """The digits, with the last one replaced so that the example is in a given part.
 
     Args:
-        data: from `of_part`; else the part is training.
+        data: result of `of_part`; for other data the part is training.
         digits: uniform in ``0 … base − 1``.
-        bits: random, independent of the other digits.
-        base: at least 4.
+        bits: random bits, independent of the other digits.
+        base: base of the digits, at least 4.
 
     >>> bits = jnp.zeros(1, "uint32")
     >>> keep_apart(of_part("test", {}), jnp.array([[3], [0]]), bits, 8).T.tolist()

@@ -1,4 +1,4 @@
-"""Inputs for a trained model, checked against what its task says of them."""
+"""Check inputs for a trained model against the specification of its task."""
 
 from typing import Any
 
@@ -20,23 +20,24 @@ AXES = ("step", "example", "entry")
 def checked_inputs(
     spec: TaskSpec, inputs: Any, lengths: Any
 ) -> tuple[Array, Int[Array, "B"] | None]:
-    """Inputs as int32 or float32 and lengths as int32, or an error.
+    """Inputs as int32 or float32, and lengths as int32, after checking them.
 
-    Inside a transformation of JAX the values are not known: then shapes and types alone
-    are checked.
+    Inside a JAX transformation the values are unknown, so only shapes and types are
+    checked.
 
     Args:
-        spec: of the task that the model was trained on; T may be another one.
+        spec: specification of the task on which the model was trained; the number of
+            steps T may differ.
         inputs: tokens ``(T, B)`` or vectors ``(T, B, m)``.
         lengths: ``(B,)``, or None.
 
     Raises:
         UserError: a wrong type or shape, a length outside 1 … T, or at a valid step a
-            token that the vocabulary lacks or a number that is not finite in 32 bits;
-            behind the end such a one is replaced by 0.
+            token outside the vocabulary or a number that is not finite in 32 bits.
+            Invalid values in the padding are not an error; they are replaced by 0.
     """
     if np.ma.is_masked(inputs) or np.ma.is_masked(lengths):
-        raise UserError(f"{WHERE}: a masked array; give lengths for what is missing")
+        raise UserError(f"{WHERE}: masked arrays are not supported; pass lengths")
     tokens = spec.vocabulary is not None
     given: Any = inputs if isinstance(inputs, Tracer) else _array(inputs)
     check_kind(WHERE, "inputs", given)
@@ -66,7 +67,7 @@ def checked_inputs(
         refuse_where(
             strange & valid,
             lambda place, value: (
-                f"{WHERE}: inputs holds token {value} ({place}); permitted: 0 to {last}"
+                f"{WHERE}: inputs has token {value} ({place}); permitted: 0 to {last}"
             ),
             checked,
             AXES,

@@ -1,4 +1,4 @@
-"""Short against long sentences: classes of length in which results are read."""
+"""Classes of sentence length by which results are reported: short, middle, long."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ class LengthBuckets:
 
     Attributes:
         index: ``(N,)``, 0 short, 1 middle, 2 long.
-        counts: examples of each bucket.
+        counts: number of examples in each bucket.
         labels: names of the buckets.
     """
 

@@ -1,4 +1,4 @@
-"""Which steps are valid, and at which step the loss of an example is taken."""
+"""Masks for the valid steps, and for the step at which an example's loss is taken."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

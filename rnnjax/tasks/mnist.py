@@ -25,19 +25,19 @@ class Mnist(PixelTask):
     """Images of 28 × 28 pixels, 784 steps, 10 classes (Le, Jaitly & Hinton 2015).
 
     Reads ``train-`` and ``t10k-images-idx3-ubyte`` and ``-labels-idx1-ubyte``, plain or
-    with ``.gz``. With both pairs a twelfth of the training images (5000) is for
-    validation and the test images are the test split. **If the training images are
-    absent, the 10 000 test images are split 8000, 1000, 1000** (fixed), and accuracies
-    do not compare with published ones.
+    with ``.gz``. If both pairs of files exist, a twelfth of the training images (5000)
+    is used for validation, and the test images are the test split. **If the training
+    images are missing, the 10 000 test images are split into 8000, 1000 and 1000**
+    (fixed), and accuracies are not comparable with published ones.
 
-    Baseline: the most frequent class of the training split, about .11. Solved from
-    accuracy .95 on (our choice; published recurrent networks reach .82 to .99). All
-    steps are informative.
+    Baseline: the most frequent class of the training split, about .11. Solved if the
+    accuracy is at least .95 (our choice; published recurrent networks reach .82 to
+    .99). All steps are informative.
 
     Attributes:
         path: folder of the files; None: ``mnist`` in the data folder.
-        permuted: pixels in one fixed random order instead of row after row, the one
-            that published results share (`pixels.pixel_rows`).
+        permuted: whether pixels are in one fixed random order instead of row by row;
+            the order is that of published results (`pixels.pixel_rows`).
     """
 
     name: ClassVar[str] = "mnist"
@@ -54,7 +54,7 @@ class Mnist(PixelTask):
         """Images ``(N, 784)`` as bytes, labels ``(N,)``, rows of each split.
 
         Raises:
-            UserError: files missing or broken, or images and labels do not match.
+            UserError: files are missing or damaged, or images and labels do not match.
         """
         folder = data_folder("mnist")
         if self.path is not None:
@@ -63,7 +63,7 @@ class Mnist(PixelTask):
             raise UserError(
                 "task mnist has no files: set task.path, or put t10k-images-idx3-ubyte"
                 ".gz and t10k-labels-idx1-ubyte.gz (and the train- files) into the "
-                f"folder mnist of ${DATA_VARIABLE}"
+                f"folder ${DATA_VARIABLE}/mnist"
             )
         images, labels = _read_pair(folder, "t10k")
         if not any(folder.glob("train-*")):

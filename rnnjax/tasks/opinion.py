@@ -1,4 +1,4 @@
-"""Sentences in which one opinion word, a chosen distance from the end, decides."""
+"""Sentences whose label depends on one word at a chosen distance from the end."""
 
 import dataclasses
 import math
@@ -29,33 +29,35 @@ from rnnjax.types import Batch
 @TASKS.register("opinion")
 @dataclasses.dataclass(frozen=True)
 class Opinion(Task):
-    """ "good food came today": the adjective decides, every other word is noise.
+    """ "good food came today": only the adjective matters, all other words are noise.
 
-    The deciding word is one of 8 negative and 8 positive adjectives; the fillers are
-    drawn independently of it and of each other, 8 words for each part of speech, so
-    they say nothing about the label. The vocabulary does not depend on the fields.
+    The deciding word is one of 8 negative and 8 positive adjectives. The other words
+    (fillers) are drawn independently of it and of each other, from 8 words for each
+    part of speech, so they contain no information about the label. The vocabulary does
+    not depend on the fields.
 
     Two forms:
-    ``sentiment``: the label (0 negative, 1 positive) is asked at the last word.
+    ``sentiment``: the label (0 negative, 1 positive) is asked for at the last word.
     Baseline: accuracy 1/2, loss ln 2.
-    ``next_word``: every step predicts the next word, and the last one the verdict that
-    would follow ("smiled" after a positive adjective, "frowned" after a negative one);
-    the verdict is a target and never an input, and it alone is scored. Baseline
-    accuracy 1/2. `baseline_loss` is that of the predictor that knows the place in the
-    sentence and nothing else: the mean over the steps of the entropy of the word to
-    come, ln 8 for a filler, ln 16 for the opinion (when it does not stand first) and
-    ln 2 for the verdict.
+    ``next_word``: every step predicts the next word, and the last step predicts the
+    verdict that would follow ("smiled" after a positive adjective, "frowned" after a
+    negative one). The verdict is a target and never an input, and only the verdict is
+    scored. Baseline accuracy 1/2. `baseline_loss` is the loss of a predictor that knows
+    only the position in the sentence: the mean over the steps of the entropy of the
+    next word, which is ln 8 for a filler, ln 16 for the opinion (if it is not the first
+    word) and ln 2 for the verdict.
 
-    Solved from accuracy .95 on (our choice).
+    Solved if the accuracy is at least .95 (our choice).
 
-    Sentences of up to 6 words are so few (8192 of 4 words) that training would see them
-    all: a quarter is held out, an eighth for validation and one for test
-    (`rnnjax.tasks.held_out`, the digits being the places of the words in their lists).
+    There are so few sentences of up to 6 words (8192 of 4 words) that training would
+    see all of them. Therefore a quarter of them is held out, an eighth for validation
+    and an eighth for test (see `rnnjax.tasks.held_out`; its digits are the indices of
+    the words in their lists).
 
     Attributes:
-        distance: place of the deciding word counted from the end, from 2 on.
-        length: words of a sentence; `distance` if None, and then the deciding word
-            stands first. More words put fillers before it.
+        distance: position of the deciding word counted from the end, at least 2.
+        length: words per sentence; None: `distance`, so that the deciding word is the
+            first one. In longer sentences fillers precede it.
         form: ``sentiment`` or ``next_word``.
     """
 
@@ -77,12 +79,12 @@ class Opinion(Task):
 
     @property
     def steps(self) -> int:
-        """Words of a sentence, T."""
+        """Number of words in a sentence, T."""
         return self.distance if self.length is None else self.length
 
     @property
     def _is_small(self) -> bool:
-        """Whether there are few sentences; each word but the opinion has 8 choices."""
+        """Whether there are few sentences; fillers have 8 choices, the opinion 16."""
         return self.steps < 10 and 2 * CHOICES**self.steps < SMALL
 
     def spec(self, data: Data) -> TaskSpec:
@@ -107,8 +109,8 @@ class Opinion(Task):
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
         """Fresh sentences; the label is a fair coin."""
-        # one draw of bits, taken modulo powers of two: exactly uniform, and much less
-        # to compile than a draw of integers for each part
+        # one draw of bits, taken modulo powers of two, is exactly uniform and compiles
+        # much faster than a draw of integers for each part
         bits = jax.random.bits(key, (self.steps + 1, batch))
         parts = sentence_parts(self.distance, self.steps)
         first = np.array([FIRST[part] for part in parts], np.int32)
@@ -133,7 +135,7 @@ class Opinion(Task):
         return Batch(words, targets, mask, lengths, informative)
 
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
-        """As every task's; from a part of its own where there are few sentences."""
+        """See `Task.heldout`; if there are few sentences, the splits are disjoint."""
         kept = of_part(split, data) if self._is_small else data
         return super().heldout(split, size, kept)
 

@@ -1,4 +1,4 @@
-"""Images read pixel by pixel: what `digits` and `mnist` share."""
+"""Images read pixel by pixel: the common part of `digits` and `mnist`."""
 
 from typing import ClassVar
 
@@ -14,18 +14,18 @@ from rnnjax.types import Batch
 
 DIGITS = 10
 PERMUTATION_SEED = 92_916
-"""Of the order of permuted MNIST that publications share, see `pixel_rows`."""
+"""Seed of the pixel order of permuted MNIST used in publications, see `pixel_rows`."""
 
 
 def pixel_rows(
     images: UInt8[np.ndarray, "N height width"], permuted: bool
 ) -> UInt8[np.ndarray, "N T"]:
-    """Images row after row, or in one fixed random order of the pixels.
+    """Images as sequences of pixels, row by row or in one fixed random order.
 
-    For 784 pixels the order is that of the code of scoRNN (Helfrich, Willmott & Ye
+    For 784 pixels the order is the one in the code of scoRNN (Helfrich, Willmott & Ye
     2018) and expRNN (Lezcano-Casado & Martínez-Rubio 2019),
     ``np.random.RandomState(92916).permutation(784)``, so that results on permuted MNIST
-    compare: step t reads the pixel ``order[t]`` of the image, counted row after row.
+    are comparable: step t reads pixel ``order[t]`` of the image, counted row by row.
     """
     rows = images.reshape(len(images), -1)
     if not permuted:
@@ -35,15 +35,16 @@ def pixel_rows(
 
 
 class PixelTask(IndexedTask):
-    """A digit, one pixel a step, its class asked after the last one.
+    """A digit, one pixel per step; its class is asked for at the last step.
 
-    `load` gives ``images (N, T)`` as bytes, ``labels (N,)`` and the rows of each split.
+    `load` returns ``images (N, T)`` as bytes, ``labels (N,)`` and the rows of each
+    split.
     """
 
     brightest: ClassVar[int]
-    """The byte that becomes 1.0."""
+    """The byte that is mapped to 1.0."""
     solved_from: ClassVar[float]
-    """Accuracy from which on the task counts as solved."""
+    """Accuracy at which the task counts as solved."""
 
     def spec(self, data: Data) -> TaskSpec:
         """Baseline: the most frequent class of the training split, and its entropy."""

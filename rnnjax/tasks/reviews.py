@@ -1,4 +1,4 @@
-"""Real sentences with a sentiment: does the opinion reach the end?"""
+"""Sentiment of real sentences: does the opinion reach the end of the sentence?"""
 
 import dataclasses
 import functools
@@ -33,17 +33,17 @@ from rnnjax.types import Batch
 
 
 NEUTRAL = tuple(f"({word})" for word in "and then it was there so here also".split())
-"""Words that `pad` appends; they have tokens of their own, whatever a review says."""
+"""Words that `pad` appends; they have their own tokens, distinct from review words."""
 
 FIRST_WORD = len(SPECIAL) + len(NEUTRAL)
 
 WAY = 0.5
-"""Solved: this share of the way from the best constant answer to a perfect one."""
+"""Solved: this fraction of the way from the best constant answer to a perfect one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """What the files hold: arrays, the words by token, the classes by number."""
+    """Content of the files: arrays, the words by token, the classes by number."""
 
     data: Data
     vocabulary: tuple[str, ...]
@@ -53,35 +53,39 @@ class Corpus:
 @TASKS.register("reviews")
 @dataclasses.dataclass(frozen=True)
 class Reviews(IndexedTask):
-    """Sentences from a file, their label asked at the last word.
+    """Sentences from a file; their label is asked for at the last word.
 
     Labels are 0 (negative) and 1 (positive), or two or more names, which are numbered
-    in alphabetical order (`TaskSpec.classes`). By default the UCI "Sentiment Labelled
-    Sentences" (Kotzias et al., KDD 2015), 1000 sentences each from amazon, imdb and
-    yelp; see `labelled.read_labelled` for other files and
-    `sentiment_files.sentence_files` for where they are looked for. Words are lower
-    case, see `vocabulary.words_of`; the vocabulary is taken from the training
-    split alone, by frequency, and its size in the specification is `max_vocabulary`
-    whatever the split. A sentence without any word (two say 10/10) is one unknown
-    token. Every file and sentence is used; the split is by line, and a few lines occur
-    twice. `informative` marks the words of the review, not the ones that `pad` adds.
+    in alphabetical order (`TaskSpec.classes`). The default is the UCI "Sentiment
+    Labelled Sentences" (Kotzias et al., KDD 2015), 1000 sentences each from amazon,
+    imdb and yelp. See `readers.labelled.read_labelled` for other files, and
+    `readers.sentiment.sentence_files` for where files are searched. Words are
+    lower-cased, see `vocabulary.words_of`. The vocabulary consists of the most frequent
+    words of the training split only; its size in the specification is always
+    `max_vocabulary`, whatever the split. A sentence without any word (two say 10/10)
+    becomes one unknown token. Every file and sentence is used; the split is by line,
+    and a few lines occur twice. `informative` marks the words of the review, not those
+    that `pad` adds.
 
-    Baseline: always the most frequent class of the training split, .5 by default, with
-    the entropy of the classes as its loss. Solved from half the way between that and 1
-    on, accuracy .75 by default: our choice, near what a bag of words reaches
-    (`bag_of_words.bag_of_words_accuracy`). A run is judged by the most frequent class
-    of the very sentences that it is judged on.
+    Baseline: always the most frequent class of the training split, by default .5, with
+    the entropy of the classes as its loss. The task is solved halfway between that and
+    1, by default at an accuracy of .75 (our choice, near the accuracy of a bag of
+    words, `bag_of_words.bag_of_words_accuracy`). When a run is evaluated, the most
+    frequent class among the evaluated sentences is used instead.
 
     Attributes:
-        path: a file or a folder; None: the data folder, else a download.
-        files: ``all``, or the files of a folder whose name starts so.
-        max_vocabulary: tokens, the special and the neutral ones included.
-        pad: neutral words put after each sentence, so that its end lies far back.
-        split: seed of the split into 80, 10 and 10 %; each part has the classes in the
-            same shares.
-        length: steps T; None: the longest sentence plus `pad`. Longer sentences are cut
-            at their end to ``length − pad`` words.
-        skip_empty: leave out lines that have a label and no text, an error else.
+        path: a file or a folder; None: the data folder if there is one, otherwise a
+            download.
+        files: ``all``, or the files of a folder whose names start with this word.
+        max_vocabulary: number of tokens, including the special and neutral ones.
+        pad: number of neutral words appended to each sentence, which moves the sentence
+            away from the last step.
+        split: seed of the split into 80, 10 and 10 %; the classes have the same shares
+            in each part.
+        length: number of steps T; None: the longest sentence plus `pad`. Longer
+            sentences are truncated at their end to ``length − pad`` words.
+        skip_empty: whether to leave out lines with a label but no text; otherwise such
+            lines are an error.
     """
 
     name: ClassVar[str] = "reviews"
@@ -107,20 +111,20 @@ class Reviews(IndexedTask):
         """Tokens ``(N, T)``, word counts and labels ``(N,)``, rows of each split.
 
         Raises:
-            UserError: see `labelled.read_labelled` and `sentiment_files`.
+            UserError: see `readers.labelled.read_labelled` and `readers.sentiment`.
         """
         return self._corpus().data
 
     def vocabulary(self) -> tuple[str, ...]:
-        """The words by token."""
+        """The vocabulary: the word of each token."""
         return self._corpus().vocabulary
 
     def references(self) -> dict[str, float]:
-        """The logistic regression on word counts, see `bag_of_words`."""
+        """Accuracy of logistic regression on word counts, see `bag_of_words`."""
         return {"bag_of_words": self.bag_of_words().test}
 
     def bag_of_words(self) -> BagOfWords:
-        """Held-out accuracy of word counts alone; `pad` changes nothing in it."""
+        """Held-out accuracy with word counts only; `pad` has no effect on it."""
         return bag_of_words_accuracy(self.load(), self.max_vocabulary, FIRST_WORD)
 
     def words(self, tokens: ArrayLike) -> list[str]:
@@ -150,7 +154,7 @@ class Reviews(IndexedTask):
         )
 
     def gather(self, rows: Int[Array, "B"], data: Data) -> Batch:
-        """These sentences; T is the padded length of all."""
+        """The batch of these sentences; T is the padded length of all sentences."""
         inputs = jnp.asarray(data["tokens"])[rows].T
         words = jnp.asarray(data["words"])[rows]
         lengths = words + self.pad
@@ -169,7 +173,7 @@ class Reviews(IndexedTask):
 
 @functools.lru_cache(maxsize=8)
 def _read(task: Reviews, files: tuple[Stamp, ...]) -> Corpus:
-    """Arrays and vocabulary; kept as long as the files do not change."""
+    """Arrays and vocabulary; cached as long as the files do not change."""
     where = ", ".join(file[0] for file in files)
     lines = [
         line for file in files for line in read_labelled(Path(file[0]), task.skip_empty)
@@ -216,15 +220,15 @@ def _sentences(where: str, texts: Sequence[str]) -> list[list[str]]:
     """The words of each text.
 
     Raises:
-        UserError: most of what white space divides holds no word.
+        UserError: most of the pieces between white space contain no word.
     """
     sentences = [words_of(text) for text in texts]
     pieces = sum(len(text.split()) for text in texts)
     words = sum(map(len, sentences))
     if 2 * words < pieces:
         raise UserError(
-            f"{where}: only {words} of {pieces} pieces of text are words, which hold a "
-            "letter; for sequences of numbers use task=arrays"
+            f"{where}: only {words} of {pieces} pieces of text are words (contain a "
+            "letter); for sequences of numbers use task=arrays"
         )
     return sentences
 
@@ -232,7 +236,7 @@ def _sentences(where: str, texts: Sequence[str]) -> list[list[str]]:
 def _encoded(
     sentences: Sequence[Sequence[str]], vocabulary: Sequence[str], steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens ``(N, T)`` and their number; no word at all is one unknown token."""
+    """Tokens ``(N, T)`` and their count ``(N,)``; no words give one unknown token."""
     known = token_of(vocabulary)
     tokens = np.zeros((len(sentences), steps), np.int32)
     words = np.zeros(len(sentences), np.int32)

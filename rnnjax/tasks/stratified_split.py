@@ -1,4 +1,4 @@
-"""Which examples of each class go to validation and test."""
+"""Stratified splits: which examples of each class go to validation and test."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,23 @@ from jaxtyping import Bool, Int
 
 
 LEAST = 3
-"""Examples that a class needs to be in training, validation and test."""
+"""Number of examples that a class needs to be in training, validation and test."""
 
 
 def stratified(
     order: Int[np.ndarray, "N"], labels: Int[np.ndarray, "N"], part: int
 ) -> dict[str, np.ndarray]:
-    """The rows of each split, with the shares of the classes as in the whole.
+    """The rows of each split; each part has the class shares of the whole.
 
     A class has ``part / N`` of its examples in each held-out part, rounded so that the
-    parts have their size, and at least one if it has three or more examples and the
-    part has room for one of every class. A class with fewer goes to training first.
+    parts have the right size. A class with three or more examples has at least one in
+    each part, if the part is large enough for one example of every class. Rarer classes
+    go to training first.
 
     Args:
-        order: row numbers in the order in which they are taken.
+        order: row numbers in the order in which they are assigned.
         labels: the class of each row, ``0 … classes − 1``.
-        part: examples of validation, and of test.
+        part: number of examples for validation, and the same number for test.
 
     >>> rows = stratified(np.arange(20), np.repeat([0, 1], [16, 4]), 2)
     >>> rows["validation"].tolist(), rows["test"].tolist()
@@ -48,13 +49,13 @@ def warn_of_missing_classes(
     rows: Mapping[str, np.ndarray],
     names: Sequence[str] | None = None,
 ) -> None:
-    """Warn of classes that are too rare to be in every part of a split.
+    """Warn about classes that are too rare to be in every part of a split.
 
     Args:
-        what: names the data.
+        what: name of the data.
         labels: the class of each row.
-        rows: of each part.
-        names: of the classes; None: their numbers.
+        rows: row numbers of each part.
+        names: names of the classes; None: their numbers.
     """
     counts = np.bincount(labels)
     missing = np.zeros(len(counts), bool)
@@ -68,8 +69,8 @@ def warn_of_missing_classes(
         ]
         more = f" and {rare.size - 5} more" if rare.size > 5 else ""
         warnings.warn(
-            f"{what}: too few examples of some classes for training, validation and "
-            f"test alike: {', '.join(shown)}{more}",
+            f"{what}: some classes have too few examples to occur in training, "
+            f"validation and test: {', '.join(shown)}{more}",
             stacklevel=2,
         )
 
@@ -77,10 +78,11 @@ def warn_of_missing_classes(
 def _quota(
     counts: Int[np.ndarray, "C"], part: int, wanted: Bool[np.ndarray, "C"]
 ) -> Int[np.ndarray, "C"]:
-    """How many of each class make up `part` examples, in proportion to `counts`.
+    """How many examples each class gives to `part`, in proportion to `counts`.
 
-    Each class that is `wanted` gets one, the most frequent first, before the rest is
-    shared out; a class keeps its last example for training where that is possible.
+    First, each `wanted` class gives one example, the most frequent classes first; then
+    the rest is distributed. Where possible, a class keeps its last example for
+    training.
     """
     order = np.argsort(-np.where(wanted, counts, 0), kind="stable")
     found = np.zeros(len(counts), np.int64)
@@ -97,7 +99,7 @@ def _quota(
 
 
 def _place_in_class(classes: Int[np.ndarray, "N"]) -> Int[np.ndarray, "N"]:
-    """How many of the same class stand before each entry.
+    """How many entries of the same class precede each entry.
 
     >>> _place_in_class(np.array([1, 0, 1, 1, 0])).tolist()
     [0, 0, 1, 2, 1]

@@ -1,4 +1,4 @@
-"""Temporal order: in which order did X and Y come, among distractors?"""
+"""Temporal order: in which order did X and Y occur among distractors?"""
 
 import dataclasses
 import math
@@ -18,13 +18,13 @@ from rnnjax.types import Batch
 
 
 LETTERS = "·abcdXYEB"
-"""A letter's token is its place: padding, distractors a–d, X, Y, start E, trigger B."""
+"""A letter's token is its index: padding, distractors a–d, X, Y, start E, trigger B."""
 DISTRACTOR, SYMBOL, START, TRIGGER = (LETTERS.index(letter) for letter in "aXEB")
 
 DISTRACTORS = 4
 
 WINDOWS = {2: (0.10, 0.50), 3: (0.10, 0.33, 0.66)}
-"""Where the windows of the symbols begin, as fractions of the length."""
+"""Where the windows of the symbols start, as fractions of the length."""
 
 
 @TASKS.register("temporal_order")
@@ -33,22 +33,22 @@ class TemporalOrder(Task):
     """Classify by the order of two (three) symbols X or Y far back in the sequence.
 
     Hochreiter & Schmidhuber 1997, experiments 6a and 6b: the sequence starts with E,
-    ends with the trigger B, and holds random distractors a, b, c, d but for one X or Y
-    in each window: at [.1, .2) and [.5, .6) of the length for 2 symbols, at [.1, .2),
-    [.33, .43) and [.66, .76) for 3. All sequences have one length, as in Pascanu,
-    Mikolov & Bengio 2013 (the original draws it from 100 to 110). The class is the
-    symbols read as a binary number, X = 0, Y = 1, first symbol first.
+    ends with the trigger B, and consists of random distractors a, b, c, d except for
+    one X or Y in each window: [.1, .2) and [.5, .6) of the length for 2 symbols,
+    [.1, .2), [.33, .43) and [.66, .76) for 3. All sequences have the same length, as in
+    Pascanu, Mikolov & Bengio 2013 (the original draws it from 100 to 110). The class is
+    the symbols read as a binary number, X = 0, Y = 1, first symbol first.
 
-    Baseline: accuracy 1/4 and loss ln 4 (1/8 and ln 8 for 3 symbols). There is partial
-    credit: a network that keeps all symbols but the first reaches accuracy 1/2 and
-    waits on a plateau of ln 2. Solved from accuracy .99 on.
+    Baseline: accuracy 1/4 and loss ln 4 (1/8 and ln 8 for 3 symbols). Partial solutions
+    are possible: a network that remembers all symbols but the first reaches accuracy
+    1/2 and stays on a plateau with loss ln 2. Solved if the accuracy is at least .99.
 
-    Sequences of up to 12 steps (13 with 3 symbols) are so few that training would see
-    them all: half of them is held out, a quarter for validation and one for test
-    (`rnnjax.tasks.held_out`, the digits being the distractors).
+    There are so few sequences of up to 12 steps (13 with 3 symbols) that training would
+    see all of them. Therefore half of them is held out, a quarter for validation and a
+    quarter for test (see `rnnjax.tasks.held_out`; its digits are the distractors).
 
     Attributes:
-        length: steps T, from 10 on.
+        length: number of steps T, at least 10.
         symbols: 2 (four classes) or 3 (eight classes).
     """
 
@@ -62,7 +62,7 @@ class TemporalOrder(Task):
 
     @property
     def _is_small(self) -> bool:
-        """Whether there are few sequences; each symbol then has one place."""
+        """Whether there are few sequences; each symbol then has a fixed position."""
         if self.length >= 20:
             return False
         free = self.length - 2 - self.symbols
@@ -120,7 +120,7 @@ class TemporalOrder(Task):
         )
 
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
-        """As every task's; from a part of its own where there are few sequences."""
+        """See `Task.heldout`; if there are few sequences, the splits are disjoint."""
         kept = of_part(split, data) if self._is_small else data
         return super().heldout(split, size, kept)
 

@@ -1,4 +1,4 @@
-"""Next character or next word of any text file."""
+"""Predict the next character or word of any text file."""
 
 import dataclasses
 import functools
@@ -40,25 +40,25 @@ DEFAULT_FILE = "tinyshakespeare.txt"
 @TASKS.register("text")
 @dataclasses.dataclass(frozen=True)
 class Text(Task):
-    """Predict each next token of a window of text; every step counts.
+    """Predict the next token at every step of a window of text.
 
-    The file is cut into 90 % training, 5 % validation and 5 % test, each contiguous.
-    Training windows begin anywhere in their part (drawn with replacement); held-out
+    The file is cut into contiguous parts: 90 % training, 5 % validation, 5 % test.
+    Training windows start anywhere in their part (drawn with replacement); held-out
     windows follow one another without overlap. The vocabulary is taken from the
-    training part: all its characters, or the words and punctuation marks that occur
-    most often; anything else is the unknown token.
+    training part: the most frequent characters, or the most frequent words and
+    punctuation marks. All other tokens are mapped to the unknown token.
 
     Baseline: order 0, always the most frequent token of the training part, with the
-    entropy of its tokens as the loss. Solved: the validation accuracy of the bigram
-    table (most frequent successor of each token of the training part), measured on the
-    file, and no less than the baseline; a network that beats it uses more than the
-    current token.
+    entropy of its tokens as the loss. The task is solved at the validation accuracy of
+    the bigram table (the most frequent successor of each token in the training part),
+    measured on the file, or at the baseline if that is higher. A network that beats the
+    bigram table uses more than the current token.
 
     Attributes:
         path: a UTF-8 text file; None: tinyshakespeare.txt in the data folder.
         unit: ``char`` or ``word``.
-        length: steps T of a window, from 2 on.
-        max_vocabulary: at most so many tokens, the special ones included.
+        length: number of steps T of a window, at least 2.
+        max_vocabulary: largest number of tokens, including the special ones.
     """
 
     name: ClassVar[str] = "text"
@@ -77,7 +77,8 @@ class Text(Task):
         """Token streams of the three parts, counts and successors ``(V,)``.
 
         Raises:
-            UserError: no file, not UTF-8, or too short for one window of each part.
+            UserError: there is no file, it is not UTF-8, or it is too short for one
+                window in each part.
         """
         return self._corpus()[0]
 
@@ -109,7 +110,7 @@ class Text(Task):
         )
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
-        """Windows that begin at random places of the training part."""
+        """Windows that start at random positions in the training part."""
         stream = jnp.asarray(data["train"])
         places = stream.shape[0] - self.length
         starts = jax.random.randint(key, (batch,), 0, places, jnp.int32)
@@ -138,13 +139,13 @@ class Text(Task):
         if folder is None:
             raise UserError(
                 f"task text has no file: set task.path, or put {DEFAULT_FILE} into the "
-                f"folder text of ${DATA_VARIABLE}"
+                f"folder ${DATA_VARIABLE}/text"
             )
         return _read(self, stamp(folder / DEFAULT_FILE))
 
 
 def successors(stream: np.ndarray, size: int) -> np.ndarray:
-    """The most frequent successor of each token, ``(size,)``; 0 for one never seen.
+    """The most frequent successor of each token, ``(size,)``; 0 if it has none.
 
     >>> successors(np.array([1, 2, 1, 2, 1, 1]), 3).tolist()
     [0, 2, 1]
@@ -160,7 +161,7 @@ def successors(stream: np.ndarray, size: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _read(task: Text, file: Stamp) -> tuple[Data, tuple[str, ...]]:
-    """Streams and vocabulary; kept as long as the file does not change."""
+    """Streams and vocabulary; cached as long as the file does not change."""
     text = read_text(Path(file[0]))
     units = words_and_marks(text) if task.unit == "word" else text
     first, second = len(units) * 90 // 100, len(units) * 95 // 100
@@ -173,7 +174,7 @@ def _read(task: Text, file: Stamp) -> tuple[Data, tuple[str, ...]]:
     if shortest <= task.length:
         raise UserError(
             f"{file[0]} is too short: its shortest part has {shortest} {task.unit}s, "
-            f"task.length is {task.length}"
+            f"but task.length is {task.length}"
         )
     known = most_frequent(parts["train"], task.max_vocabulary - len(SPECIAL))
     vocabulary = (*SPECIAL, *known)

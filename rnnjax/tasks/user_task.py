@@ -1,4 +1,4 @@
-"""A task of the user's own, from a file: ``file.py:MyTask``."""
+"""Load a user's own task from a file: ``file.py:MyTask``."""
 
 import hashlib
 import importlib.util
@@ -14,20 +14,20 @@ from rnnjax.tasks.base import Task
 
 
 MODULE = "rnnjax_user_"
-"""How the names of modules begin that are files of the user's."""
+"""Prefix of the names of modules made from a user's files."""
 
 
 def load_task_file(reference: str) -> type[Task]:
-    """The task class that ``file.py:MyTask`` names.
+    """Load the task class that ``file.py:MyTask`` names.
 
-    The file is executed anew on every call.
+    The file is executed again on every call.
 
     Args:
-        reference: path of a Python file, a colon, the name of a subclass of `Task`.
+        reference: path of a Python file, a colon, and the name of a subclass of `Task`.
 
     Raises:
-        UserError: no such file or class, the class is not a `Task`, or the file raises
-            an error itself (its message and line are given).
+        UserError: there is no such file or class, the class is not a `Task`, or the
+            file itself raises an error (its message and line are given).
     """
     place, colon, name = reference.rpartition(":")
     path = user_path(place)
@@ -50,11 +50,13 @@ def _is_own_task(value: object) -> bool:
 
 
 def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
-    """Run a file as a module of its own; dataclasses need it in `sys.modules`.
+    """Execute a file as a module of its own.
+
+    The module is entered in `sys.modules`, where dataclasses look for it.
 
     Args:
-        path: of the file.
-        content: what it held when it was read; None: it is read now.
+        path: path of the file.
+        content: content of the file if it was read before; None: it is read now.
     """
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"{MODULE}{digest}", path)
@@ -67,20 +69,21 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
         exec(compile(content, str(path), "exec"), vars(module))
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # it may leave, too
+    except BaseException as error:  # the file may even call sys.exit
         del sys.modules[spec.name]
         raise UserError(f"{_place(path, error)}: {_one_line(error)}") from error
     return module
 
 
 def where_in(kind: type, error: Exception, method: str) -> str:
-    """``file:line: `` of the user's class that an error is due to; "" for our own.
+    """``file:line: `` in the user's class that caused an error; "" for our classes.
 
     Args:
         kind: the class.
-        error: that came of using it.
-        method: whose last line is named where the error passed through no line of the
-            file, as for a result that does not fit.
+        error: the error raised when the class was used.
+        method: name of the method used. If no line of the file is in the traceback, for
+            example because the method returned an unsuitable result, the last line of
+            this method is given.
     """
     if not kind.__module__.startswith(MODULE):
         return ""
@@ -88,7 +91,7 @@ def where_in(kind: type, error: Exception, method: str) -> str:
     if file is None:
         return ""
     found = _place(Path(file), error)
-    # Flax wraps the methods of a module
+    # Flax wraps the methods of its modules
     code = getattr(inspect.unwrap(getattr(kind, method, kind)), "__code__", None)
     if found == file and code is not None and code.co_filename == file:
         lines = [line for *_, line in code.co_lines() if line]
@@ -97,7 +100,7 @@ def where_in(kind: type, error: Exception, method: str) -> str:
 
 
 def _place(path: Path, error: BaseException) -> str:
-    """The file, and the last of its lines that the error passed through."""
+    """The file, and the last of its lines in the traceback of the error."""
     if isinstance(error, SyntaxError):
         return f"{error.filename or path}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Words of a text, and the numbers that stand for them."""
+"""Split text into words, and map words to tokens."""
 
 import re
 import unicodedata
@@ -16,20 +16,20 @@ SPECIAL = ("·", "<unknown>")
 """Tokens 0 and 1 of every vocabulary made from text."""
 
 BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-"""A line break in HTML, as web pages leave it in their texts."""
+"""A line break in HTML, as it occurs in texts from web pages."""
 
 APOSTROPHES = "\u2019\u02bc\uff07"
-"""Characters that stand for ', the typographic apostrophe first."""
+"""Characters that are replaced by '; the first one is the typographic apostrophe."""
 
 ZERO_WIDTH_SPACE = "\u200b"
-"""It divides words, unlike the other invisible characters."""
+"""Separates words, unlike the other invisible characters."""
 
 
 class _Letters(dict[int, str]):
-    """A table for `str.translate`: what is not part of a word becomes a space.
+    """A table for `str.translate` that turns all but words into spaces.
 
-    Letters, digits, the marks that combine with them, and ' stay; invisible characters
-    that do not divide words, such as a soft hyphen, go.
+    Letters, digits, combining marks and ' are kept. Invisible characters that do not
+    separate words, such as a soft hyphen, are deleted.
     """
 
     def __missing__(self, code: int) -> str:
@@ -46,7 +46,7 @@ class _Letters(dict[int, str]):
 
 
 class _Marks(dict[int, str]):
-    """The same with every character that is not part of a word by itself."""
+    """The same, but every other visible character is kept, with spaces around it."""
 
     def __missing__(self, code: int) -> str:
         char, kept = chr(code), _LETTERS[code]
@@ -59,11 +59,11 @@ _LETTERS, _MARKS = _Letters(), _Marks()
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words: runs of letters, digits and ' that hold at least one letter.
+    """Lower-case words: runs of letters, digits and ' with at least one letter.
 
-    A letter is one of any script, with the marks that combine with it; the text is
-    composed (NFC), U+2019 is an apostrophe and ``<br />`` a space. Scripts that put no
-    space between words are not taken apart.
+    Letters of all scripts count, including combining marks. The text is composed (NFC),
+    U+2019 counts as an apostrophe and ``<br />`` as a space. Text in scripts without
+    spaces between words is not split.
 
     >>> words_of("Don't waste $20, 10/10 on MP3s!")
     ["don't", 'waste', 'on', 'mp3s']
@@ -75,9 +75,9 @@ def words_of(text: str) -> list[str]:
 
 
 def words_and_marks(text: str) -> list[str]:
-    """Lower-case runs of letters, digits and ', and every other character by itself.
+    """Lower-case runs of letters, digits and ', and every other character separately.
 
-    Letters and apostrophes are those of `words_of`; white space is left out.
+    Letters and apostrophes are as in `words_of`; white space is left out.
 
     >>> words_and_marks("Non, c’est 10/10!")
     ['non', ',', "c'est", '10', '/', '10', '!']
@@ -86,19 +86,21 @@ def words_and_marks(text: str) -> list[str]:
 
 
 def _composed(text: str, table: dict[int, str]) -> list[str]:
-    # composed last, because a character that goes may stand before an accent
+    # compose last, because a deleted character may have preceded a combining accent
     return unicodedata.normalize("NFC", text.lower().translate(table)).split()
 
 
 def check_known(
     where: str, training: np.ndarray, heldout: Sequence[np.ndarray]
 ) -> None:
-    """Refuse a text most of whose words are the unknown token.
+    """Reject a text if most of its words are the unknown token.
+
+    If most words of the held-out parts are unknown, there is only a warning.
 
     Args:
-        where: names the file.
-        training: tokens of the training part, padding included.
-        heldout: those of the other parts; a warning if most words are unknown there.
+        where: name of the file.
+        training: tokens of the training part, including padding.
+        heldout: tokens of the other parts.
 
     Raises:
         UserError: most words of all parts together are not in the vocabulary.
@@ -118,14 +120,14 @@ def check_known(
     words, unknown = counts[1:].sum(axis=0)
     if 2 * unknown > words:
         warnings.warn(
-            f"{where}: {unknown} of {words} words held out for validation and test do "
+            f"{where}: {unknown} of {words} words in the validation and test parts do "
             "not occur in the training part",
             stacklevel=2,
         )
 
 
 def most_frequent(words: Iterable[str], size: int) -> list[str]:
-    """The `size` most frequent words; equal counts in alphabetical order.
+    """The `size` most frequent words; ties are in alphabetical order.
 
     >>> most_frequent("b a c b c d".split(), 3)
     ['b', 'c', 'a']
@@ -135,12 +137,12 @@ def most_frequent(words: Iterable[str], size: int) -> list[str]:
 
 
 def token_of(vocabulary: Sequence[str]) -> dict[str, int]:
-    """The inverse of a vocabulary: a word's token is its place."""
+    """The inverse of a vocabulary: a word's token is its index."""
     return {word: token for token, word in enumerate(vocabulary)}
 
 
 def encode(words: Iterable[str], tokens: Mapping[str, int]) -> list[int]:
-    """Tokens of words; a word that the vocabulary lacks is `UNKNOWN`.
+    """Tokens of words; words outside the vocabulary become `UNKNOWN`.
 
     >>> encode(["good", "cat"], token_of([*SPECIAL, "good"]))
     [2, 1]

@@ -1,4 +1,4 @@
-"""The parameters at which each run of a pack did best on the validation examples."""
+"""The parameters with which each run of a pack did best on the validation examples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from rnnjax.tasks.base import TaskSpec
 
 
 class Best:
-    """Kept on the host, looked at once an evaluation.
+    """The best parameters so far, kept on the host and updated at each evaluation.
 
     Args:
-        params: of all runs, NumPy arrays with a leading axis of runs.
-        spec: says which metrics are better.
+        params: parameters of all runs, NumPy arrays with a leading axis of runs.
+        spec: specification of the task; decides which of two metrics is better.
     """
 
     def __init__(self, params: Any, spec: TaskSpec) -> None:
@@ -32,7 +32,7 @@ class Best:
         params: Any,
         which: Bool[np.ndarray, "runs"],
     ) -> None:
-        """Keep the parameters of the chosen runs that did better than ever before."""
+        """Keep the parameters of those chosen runs that did better than ever before."""
         sign = 1 if self._spec.metric == "accuracy" else -1
         better = (self.step < 0) | (sign * metrics > sign * self.metric)
         chosen = which & better & ~np.isnan(metrics)
@@ -43,29 +43,29 @@ class Best:
             kept[chosen] = new[chosen]
 
     def tree(self) -> dict[str, Any]:
-        """All of it, as arrays with a leading axis of runs."""
+        """Steps, metrics and parameters, as arrays with a leading axis of runs."""
         return {"step": self.step, "metric": self.metric, "params": self.params}
 
     def restore(self, tree: Mapping[str, Any]) -> None:
-        """What `tree` gave."""
+        """Restore the result of `tree`."""
         copied = jax.tree.map(np.array, dict(tree))
         self.step, self.metric = copied["step"], copied["metric"]
         self.params = copied["params"]
 
     def restore_runs(self, trees: Sequence[Mapping[str, Any]]) -> None:
-        """What `tree` gave, one tree for each run without the axis of runs."""
+        """Restore from one tree per run, each without the axis of runs (see `of`)."""
         self.restore(jax.tree.map(lambda *leaves: np.stack(leaves), *trees))
 
     def of(self, run: int) -> dict[str, Any]:
-        """The part of one run."""
+        """The part of `tree` that belongs to one run, without the axis of runs."""
         return jax.tree.map(lambda leaf: np.array(leaf[run]), self.tree())
 
     def results(self, run: int, test_metric: float) -> dict[str, float | None]:
         """Final numbers of a run; None if it was never evaluated.
 
         Args:
-            run: its place in the pack.
-            test_metric: on the test examples, with the parameters kept here.
+            run: index of the run in the pack.
+            test_metric: metric on the test examples with the parameters kept here.
         """
         known = self.step[run] >= 0
         return {

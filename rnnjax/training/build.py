@@ -1,4 +1,4 @@
-"""From a run's configuration to its signature, numbers and initial parameters."""
+"""Build a run's signature, numbers and initial parameters from its configuration."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from rnnjax.types import Batch
 
 
 def build_task(name: str, options: Options) -> tuple[Task, Data]:
-    """The task record and its data, read once for equal options."""
+    """The task and its data, which are read once for equal options."""
     return _load_task(TASKS[name], options)
 
 
@@ -35,7 +35,7 @@ def _load_task(kind: type[Task], options: Options) -> tuple[Task, Data]:
 
 
 def heldout(name: str, options: Options, split: Split, size: int) -> Batch:
-    """A held-out batch of a task, made once for equal tasks."""
+    """A held-out batch of a task, which is made once for equal tasks."""
     return _heldout(TASKS[name], options, split, size)
 
 
@@ -46,27 +46,27 @@ def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Bat
 
 
 def forget_data() -> None:
-    """Read the data of all tasks anew where they are wanted next."""
+    """Clear the caches, so that the data of all tasks are read again when needed."""
     _load_task.cache_clear()
     _heldout.cache_clear()
 
 
 def build_cell(config: RunConfig) -> Cell:
-    """The cell of a run, with its initialisers; the input size is set by the model.
+    """The cell of a run, with its initialisers; the model sets the input size.
 
-    Its precision is JAX's: float64 with ``JAX_ENABLE_X64``, float32 otherwise.
+    Its precision is JAX's default: float64 with ``JAX_ENABLE_X64``, else float32.
     """
     kind = CELLS[config.cell]
     chosen = dict(config.cell_options)
     fields = kind.__dataclass_fields__
     if config.activation is not None:
         if "activation" not in fields:
-            raise UserError(f"cell {config.cell} has no activation to choose")
+            raise UserError(f"the activation of cell {config.cell} cannot be changed")
         chosen["activation"] = config.activation
     if config.init.name is not None:
         if "recurrent_init" not in fields:
             raise UserError(
-                f"cell {config.cell} has no recurrent initialiser to choose"
+                f"the recurrent initialiser of cell {config.cell} cannot be changed"
             )
         chosen["recurrent_init"] = make_initializer(
             config.init.name, **dict(config.init.options)
@@ -76,7 +76,7 @@ def build_cell(config: RunConfig) -> Cell:
 
 
 def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
-    """The model of a run as configured, initialisers and numbers included."""
+    """The model of a run as configured, including initialisers and numbers."""
     sizes = dataclasses.asdict(config.model)
     sizes.pop("hidden")
     return SequenceModel(
@@ -92,7 +92,7 @@ def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
 
 
 def numeric_fields(cell: Cell) -> dict[str, float]:
-    """Float fields that act during a run: they become inputs of the program."""
+    """Float fields used during a run, which become inputs of the compiled program."""
     return {
         name: value
         for name in cell.__dataclass_fields__
@@ -102,14 +102,14 @@ def numeric_fields(cell: Cell) -> dict[str, float]:
 
 
 def static_cell(cell: Cell) -> Cell:
-    """The cell with defaults in place of all that compiled code does not depend on."""
+    """The cell with defaults for all fields that do not affect the compiled code."""
     names = [*cell.initial, *numeric_fields(cell)]
     defaults = {name: cell.__dataclass_fields__[name].default for name in names}
     return cell.clone(parent=None, **defaults)
 
 
 def signature(config: RunConfig) -> Signature:
-    """What the compiled code of a run depends on."""
+    """The signature of a run: everything on which its compiled code depends."""
     task, data = build_task(config.task, config.task_options)
     spec = task.spec(data)
     model = build_model(config, spec)
@@ -128,7 +128,7 @@ def signature(config: RunConfig) -> Signature:
 
 
 def build_hyper(config: RunConfig) -> Hyper:
-    """The numbers of a run as scalars, in the precision of `build_cell`."""
+    """The numbers of a run as scalar arrays, in the precision of `build_cell`."""
 
     def number(value: float) -> Any:
         return jnp.asarray(value, float)
@@ -157,14 +157,14 @@ def build_hyper(config: RunConfig) -> Hyper:
 def _initialiser(
     kind: type[Cell], config: RunConfig, spec: TaskSpec
 ) -> Callable[[Any], Any]:
-    del kind  # part of the key of the cache: a user's file may have been loaded anew
-    # runs once a seed: not worth optimised code
+    del kind  # only part of the cache key, as a user's file may be loaded again
+    # runs once per seed, so optimising the code does not pay
     quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
     return jax.jit(partial(draw_params, config, spec), compiler_options=quick)
 
 
 def draw_params(config: RunConfig, spec: TaskSpec, key: Any) -> Any:
-    """Initial parameters; numbers of the cell and of its initialiser may be traced."""
+    """Initial parameters; numbers of the cell and its initialiser may be traced."""
     model = build_model(config, spec)
     if spec.vocabulary is None:
         inputs = jnp.zeros((1, 1, spec.input_size), float)
@@ -177,8 +177,8 @@ def initial_params(config: RunConfig, spec: TaskSpec | None = None) -> Any:
     """Parameters before the first update, a function of the configuration and seed.
 
     Args:
-        config: of the run.
-        spec: of its task; None: as its data tells.
+        config: configuration of the run.
+        spec: specification of its task; None: it is made from the task's data.
     """
     if spec is None:
         task, data = build_task(config.task, config.task_options)

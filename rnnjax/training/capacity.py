@@ -1,8 +1,8 @@
-"""How many runs a device takes at a time.
+"""How many runs fit on a device at a time.
 
-Each run has a place for its state: parameters and what the optimizer keeps. Runs that
-are mapped one after the other share the memory of an update; side by side each needs
-its own of that too, and a device is full sooner or later.
+Each run has a slot for its state: the parameters and the state of the optimizer. Runs
+that are computed one after the other share the working memory of an update. Runs that
+are vectorised each need their own, which limits how many fit on a device.
 """
 
 from typing import Any
@@ -17,21 +17,23 @@ from rnnjax.training.rehearsal import prepare
 
 
 MOST = 256
-"""Side by side on a device: more would only make runs wait for the longest of them."""
+"""Most runs vectorised on a device: with more, runs would mostly wait for the longest
+one."""
 
 SHARE = 0.5
-"""Of the memory of a device; the rest is for packs that wait, and for gaps."""
+"""Share of a device's memory to use; the rest is for waiting packs and for gaps."""
 
 
 def memory_of(device: Any) -> int | None:
-    """Bytes that JAX may take on a device; None where it does not say, as on a CPU."""
+    """Bytes that JAX may use on a device; None where unknown, as on a CPU."""
     return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def bytes_of_a_run(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
-    """What one more run takes of a device side by side with others, by XLA's account.
+    """Bytes of device memory per vectorised run, as reported by XLA.
 
-    A program for two is compiled for that; data that both read count half for each.
+    A program for two runs is compiled to find out; the data that both read counts half
+    for each.
     """
     small = Compiled(signature, Mesh(mesh.devices.flat[:1], (RUNS,)), 2, "vmap")
     prepare(small, config)
@@ -39,7 +41,7 @@ def bytes_of_a_run(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
 
 
 def places_for(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
-    """How many runs of a signature fit side by side on one device of a mesh."""
+    """How many vectorised runs of a signature fit on one device of a mesh."""
     limit = memory_of(mesh.devices.flat[0])
     if limit is None:
         return PLACES

@@ -1,4 +1,4 @@
-"""A signature's functions compiled for a mesh, with the seconds it took."""
+"""The functions of a signature, compiled for a mesh."""
 
 import dataclasses
 import threading
@@ -20,16 +20,16 @@ OPTIONS: dict[str, dict[str, str | bool]] = {
     name: {"xla_backend_optimization_level": level}
     for name, level in {"chunk": "1", "evaluate": "1", "probe": "0"}.items()
 }
-"""XLA's options on a CPU, by function. Level 1 runs as fast as 3 here and is compiled
-sooner; a probe runs a few times only, so that level 0 pays."""
+"""XLA's options on a CPU, by function. Code of level 1 runs as fast here as level 3 and
+compiles faster; a probe runs only a few times, so level 0 pays."""
 
 
 @dataclasses.dataclass
 class Compiled:
     """Chunk, evaluation and probe of one signature over the slots of a mesh.
 
-    Functions are compiled ahead of time on first use; `seconds` sums what that took.
-    `how` None: as suits the devices.
+    Functions are compiled ahead of time at their first use; `seconds` is the total
+    compile time. If `how` is None, the mapping that suits the devices is used.
     """
 
     signature: Signature
@@ -42,12 +42,12 @@ class Compiled:
 
     @property
     def program(self) -> Program:
-        """The pure functions."""
+        """The pure functions to compile."""
         return Program(self.signature, spread=SHARDS in self.mesh.axis_names)
 
     @property
     def mapped(self) -> How:
-        """How the runs of a device are mapped."""
+        """How the runs on a device are mapped."""
         return how_for(self.mesh, self.how)
 
     @property
@@ -55,15 +55,15 @@ class Compiled:
         return self.mesh.devices.flat[0].platform == "cpu"
 
     def chunk(self, pack: Pack, runs: Any, data: Data) -> Any:
-        """Stacked (state, hyper, until) to stacked states."""
+        """Map stacked (state, hyper, until) to stacked states."""
         return self._run("chunk", pack, runs, data)
 
     def evaluate(self, pack: Pack, runs: Any, batch: Batch) -> Any:
-        """Stacked (params, hyper) to stacked (loss, metric)."""
+        """Map stacked (params, hyper) to stacked (loss, metric, metric per example)."""
         return self._run("evaluate", pack, runs, batch)
 
     def probe(self, pack: Pack, runs: Any, batch: Batch) -> Any:
-        """Stacked (params, hyper) to stacked measurements."""
+        """Map stacked (params, hyper) to stacked measurements."""
         return self._run("probe", pack, runs, batch)
 
     def _run(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
@@ -71,7 +71,7 @@ class Compiled:
         return ready(pack.counts, runs, shared)
 
     def memory(self) -> int:
-        """Bytes that the most demanding function takes on one device, by XLA."""
+        """Bytes that the largest function needs on one device, as reported by XLA."""
         found = (ready.memory_analysis() for ready in self._ready.values())
         sizes = [
             one.argument_size_in_bytes
@@ -83,7 +83,7 @@ class Compiled:
         return max(sizes, default=0)
 
     def prepare(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
-        """The compiled function `name` for these shapes, compiled now if it is new."""
+        """The compiled function `name` for these shapes; compiles it if necessary."""
         key = f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"
         with self._lock:
             if key not in self._ready:
@@ -103,7 +103,7 @@ class Compiled:
 
 
 def _decomposes(lowered: jax.stages.Lowered) -> bool:
-    """Whether LAPACK is called: batched, devices of a CPU may wait for each other."""
+    """Whether LAPACK is called; if it is batched, CPU devices may block each other."""
     return "lapack" in lowered.as_text()
 
 

@@ -1,7 +1,7 @@
-"""One run, described completely: the frozen record that crosses into the program.
+"""The complete description of one run, as a frozen record.
 
-Hydra's `DictConfig` stays in the command line; here everything is typed and final.
-Ranges are checked where a record is made, so that no later code has to.
+Hydra's `DictConfig` is used only in the command line; here everything is typed and
+immutable. Ranges are checked when a record is created, so later code need not check.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from rnnjax.training.schedules import Constant, Schedule
 
 
 Options = tuple[tuple[str, Any], ...]
-"""Keyword arguments as sorted pairs, so that a record can be hashed and compared."""
+"""Keyword arguments as sorted pairs, which makes a record hashable and comparable."""
 
 
 def options(mapping: Mapping[str, Any]) -> Options:
-    """Sorted pairs of a mapping."""
+    """The items of a mapping as sorted pairs."""
     return tuple(sorted(mapping.items()))
 
 
@@ -39,7 +39,7 @@ class InitConfig:
 class ModelConfig:
     """Sizes of the model around the cell, and how its recurrences are computed.
 
-    `engine` and `remat` are those of `rnnjax.recurrence.layer.Recurrent`.
+    For `engine` and `remat`, see `rnnjax.recurrence.layer.Recurrent`.
     """
 
     hidden: int = 32
@@ -62,7 +62,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClippingConfig:
-    """What is done to the gradient before the update: nothing, or clipping."""
+    """How the gradient is clipped before the update, if at all."""
 
     name: Literal["none", "norm", "value"] = "norm"
     threshold: float = 1.0
@@ -74,15 +74,15 @@ class ClippingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BackpropConfig:
-    """How the adjoint goes back in training (`rnnjax.recurrence.backprop`).
+    """How the adjoint is propagated in training (`rnnjax.recurrence.backprop`).
 
-    The full probe measures the exact adjoint all the same; the light one rides on the
-    training pass and shows the changed one.
+    The full probe always measures the exact adjoint. The light probe is computed in the
+    training pass and therefore shows the modified adjoint.
 
     Attributes:
         name: the rule; `exact` is ordinary back-propagation through time.
-        lag: the largest lag K that `cut` lets the gradient reach; it must be given,
-            and is an input of the compiled program.
+        lag: the largest lag K that the gradient can reach with `cut`; required there,
+            and an input of the compiled program.
     """
 
     name: Backprop = "exact"
@@ -102,15 +102,16 @@ class BackpropConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
-    """When and how finely the gradient flow is measured.
+    """When, and in how much detail, the gradient flow is measured.
 
     Attributes:
-        preset: `off`; `light` (float32 norms that ride on the training pass); `full`
-            (reverse scan with exponents, shares of each step, example sentences).
-        steps: training steps to measure at; the last step is always one of them.
-        batch: examples of the measured batch (held-out, the same for all runs).
-        sentences: examples whose shares are kept one by one.
-        keep_params: a full probe also stores the parameters that it saw.
+        preset: `off`; `light` (float32 norms computed during the training pass); `full`
+            (reverse scan with separate exponents, shares of each step, example
+            sentences).
+        steps: training steps to measure at; the last step is always included.
+        batch: size of the measured batch (held-out, the same for all runs).
+        sentences: number of examples whose shares are stored individually.
+        keep_params: whether a full probe also stores the parameters that it measured.
     """
 
     preset: Literal["off", "light", "full"] = "full"
@@ -129,7 +130,7 @@ class ProbeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """Held-out evaluation: every so many steps, on so many examples."""
+    """Held-out evaluation: every `every` steps, on at most `size` examples."""
 
     every: int = 250
     size: int = 1000
@@ -142,23 +143,23 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes.
+    """Everything that determines what a run computes.
 
     Attributes:
         cell: registered name of the cell, `cell_options` its fields.
         activation: φ of the cell, None for the cell's default.
         init: initialiser of the recurrent kernels.
         penalty: what is added to the loss.
-        backprop: how the adjoint goes back in training.
+        backprop: how the adjoint is propagated in training.
         task: registered name of the task, `task_options` its fields.
         optimizer: the update rule.
-        lr: learning rate η, `lr_schedule` how it goes on.
-        batch: examples an update.
-        shards: equal parts in which the batch is worked, each on a core of its own
-            where the run is alone.
+        lr: learning rate η, `lr_schedule` how it changes over the updates.
+        batch: examples per update.
+        shards: number of equal parts into which the batch is split; a run that is not
+            packed with others computes each part on a core of its own.
         steps: number of updates.
         seed: of parameters and data order; equal seeds see equal data.
-        log_every: updates that one row of the metrics averages over.
+        log_every: number of updates over which one row of the metrics averages.
         loss_bound: a run whose loss exceeds it counts as diverged.
     """
 

@@ -1,8 +1,8 @@
-"""What a run takes at least, from shapes alone: nothing is compiled or allocated.
+"""The least memory a run needs, from shapes only; nothing is compiled or allocated.
 
-All numbers are lower bounds, of what is certainly held at one time: at the last update,
-by a run that makes all its updates. What stops or diverges early takes less; a run that
-is told to stop when it is solved counts as one that stops at once.
+All numbers are lower bounds on what is certainly held at one time: at the last update
+of a run that makes all its updates. A run that stops or diverges early needs less; a
+run that may stop early because the task is solved counts as one that stops at once.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ from rnnjax.types import Batch
 
 
 ROW = 8 * (1 + len(COLUMNS))
-"""Bytes of a step and its columns, in the record of one run."""
+"""Bytes of one row of the metrics of one run: the step and its columns."""
 
 ROW_OBJECTS = 500
-"""Bytes of the Python objects around a row, once for all runs of a pack."""
+"""Bytes of the Python objects around a row, counted once for all runs of a pack."""
 
 FILES = 10_000
-"""Bytes of a run's files without a single parameter: configuration, manifest, Hydra's
-files, metrics of two rows."""
+"""Bytes of a run's files without any parameters: configuration, manifest, Hydra's
+files, and metrics with two rows."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Something that takes memory.
+    """Something that occupies memory.
 
     Attributes:
-        what: in words.
-        bytes: how much at least.
-        keys: what makes it large, as ``key=value``.
-        host: whether it lies in the memory of the host, whatever the devices are.
+        what: description in words.
+        bytes: lower bound on its size.
+        keys: the configuration keys that make it large, as ``key=value``.
+        host: whether it is always in host memory, whatever the devices are.
     """
 
     what: str
@@ -54,14 +54,14 @@ class Demand:
     """The sizes of a run.
 
     Attributes:
-        config: of the run.
+        config: configuration of the run.
         params: bytes of one copy of its parameters.
-        state: of these and of what the optimizer keeps.
-        carried: of the states of all layers at one time step of one example.
-        length: time steps T.
+        state: bytes of its parameters and the state of its optimizer.
+        carried: bytes of the states of all layers at one time step of one example.
+        length: number of time steps T.
         evaluated: bytes of the validation and the test examples.
-        probe: of the probe batch.
-        probed: examples of the probe batch.
+        probe: bytes of the probe batch.
+        probed: number of examples in the probe batch.
     """
 
     config: RunConfig
@@ -74,16 +74,16 @@ class Demand:
     probed: int
 
     def training(self, runs: int = 1) -> list[Part]:
-        """What a pack of such runs holds at its last update."""
+        """The memory of a pack of such runs at its last update."""
         config, sizes = self.config, self._sizes
-        # shards may go one after the other
+        # shards may be computed one after the other
         trained = self._over_time(config.batch // config.shards, config.model.remat)
         rows = self._rows * (runs * ROW + ROW_OBJECTS)
         batch = f"batch={config.batch}"
         return [
             # before and after an update, and one gradient
             Part(
-                "parameters and what training keeps of them",
+                "parameters, optimizer state and gradient",
                 2 * runs * self.state + self.params,
                 sizes,
             ),
@@ -105,7 +105,7 @@ class Demand:
         ]
 
     def looking(self, points: int = 1) -> list[Part]:
-        """What a look at so many untrained networks holds, one of them at a time."""
+        """The memory for measuring `points` untrained networks one after the other."""
         looked = self._over_time(self.probed, None)
         return [
             Part("parameters", self.params, self._sizes),
@@ -119,7 +119,7 @@ class Demand:
         ]
 
     def looked(self, points: int) -> int:
-        """Bytes of the norms by lag of so many networks."""
+        """Bytes of the norms by lag of `points` networks."""
         return 4 * points * self.length * self._walks
 
     def stored(self, keep: bool) -> list[Part]:
@@ -141,14 +141,14 @@ class Demand:
             rows, seen = self._rows * ROW, self._probes * self._measured
             state = self.state + self.params
             found += [
-                Part("the state to go on from", state, (kept, *self._sizes)),
+                Part("the state to resume from", state, (kept, *self._sizes)),
                 Part("rows of the metrics", rows, (kept, *self._row_keys)),
                 Part("measurements", seen, (kept, *self._probe_keys)),
             ]
         return found
 
     def _over_time(self, examples: int, remat: Remat | None) -> int:
-        """The states of all time steps, or of those that chunks keep together."""
+        """Bytes of the states of all time steps, or of those kept if `remat` is set."""
         steps = self.length
         if remat is not None:
             size = min(steps, round(math.sqrt(steps)) if remat == "sqrt" else remat)
@@ -161,16 +161,16 @@ class Demand:
 
     @property
     def _probes(self) -> int:
-        """Measurements that are kept beside the last one."""
+        """Number of measurements kept in addition to the last one."""
         probes = len(schedule_of(self.config).probes)
         return min(probes, 1) if self._may_stop else max(probes - 1, 0)
 
     @property
     def _measured(self) -> int:
-        """Bytes of one measurement, with the parameters that it was made with."""
+        """Bytes of one measurement together with the measured parameters."""
         if self.config.probe.preset == "light":
             return 4 * self.length * self._walks
-        # three norms of each layer, time step and example, float32 at least
+        # three norms per layer, time step and example, at least float32
         return self.params + 3 * 4 * self.length * self.probed * self._walks
 
     @property
@@ -184,7 +184,7 @@ class Demand:
 
     @property
     def _sizes(self) -> tuple[str, ...]:
-        """The sizes of the model that are larger than by default, or all of them."""
+        """The model sizes that are larger than their defaults; all if none are."""
         model, default = self.config.model, ModelConfig()
         names = "hidden", "layers", "embedding"
         larger = [n for n in names if getattr(model, n) > getattr(default, n)]
@@ -192,7 +192,7 @@ class Demand:
 
     @property
     def _longest(self) -> str:
-        """The field of the task that makes its sequences long, or T itself."""
+        """The task's key that makes its sequences long, or T itself."""
         near = [
             (value, f"task.{name}={value}")
             for name, value in self.config.task_options
@@ -217,13 +217,13 @@ class Demand:
 
 
 def demand_of(config: RunConfig, signature: Signature) -> Demand:
-    """The sizes of a run, whose data has been read."""
+    """The sizes of a run; reads its data if that has not been done yet."""
     task, data = build_task(config.task, config.task_options)
 
     def heldout(split: Split, size: int) -> Batch | None:
         try:
             return jax.eval_shape(lambda d: task.heldout(split, size, d), dict(data))
-        except Exception:  # of a user's task: the run tells what is wrong with it
+        except Exception:  # raised by a user's task; the run itself reports it
             return None
 
     size = config.eval.size

@@ -1,4 +1,4 @@
-"""Held-out figures of a model, a block of examples at a time."""
+"""Evaluate a model on held-out examples, one block of examples at a time."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from rnnjax.types import Batch
 
 
 BLOCK = 125
-"""Examples that go through the model at once."""
+"""Number of examples evaluated at once."""
 
 
 def evaluate(
@@ -49,7 +49,7 @@ def evaluate(
 
 
 def judge(spec: TaskSpec, batch: Batch) -> TaskSpec:
-    """The specification by which answers to these held-out examples are judged."""
+    """The task's specification, with its baseline and threshold for these examples."""
     if spec.constant is None:
         return spec
     targets = np.asarray(batch.targets)
@@ -59,22 +59,23 @@ def judge(spec: TaskSpec, batch: Batch) -> TaskSpec:
 
 
 UNEVEN = 2
-"""Classes are uneven if one has so many times the test examples of another."""
+"""Classes are uneven if one has this many times the test examples of another."""
 
 
 def by_class(
     spec: TaskSpec, scores: np.ndarray, targets: np.ndarray
 ) -> dict[str, float]:
-    """Number of test examples of a data set, and balanced accuracy if it tells more.
+    """Number of test examples of a data set, and balanced accuracy for uneven classes.
 
     Balanced accuracy is the mean, over the classes that occur, of the accuracy on the
-    examples of one class; any constant answer has 1 / classes. It is left out where
-    the classes are about as frequent as each other.
+    examples of one class; every constant answer has 1 / classes. It is left out where
+    all classes are about equally frequent.
 
     Args:
-        spec: of the task; {} if it generates its examples.
+        spec: specification of the task; the result is {} if the task generates its
+            examples.
         scores: the metric of each example.
-        targets: of each example.
+        targets: the class of each example.
     """
     if spec.constant is None:
         return {}

@@ -29,23 +29,26 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came out of one run.
+    """The outcome of one run.
 
     Attributes:
         status: `done` or `diverged`.
-        steps: updates made.
-        diverged_at: the update that was not finite, or None.
+        steps: number of updates made.
+        diverged_at: the update at which the run diverged, or None.
         metrics: columns of equal length: `step` and `COLUMNS` (NaN: not evaluated).
         measurements: what the probe returned, by training step.
-        params_at: the parameters that it saw; None for a light probe.
+        params_at: the parameters at these steps; None for a light probe.
         params: final parameters.
-        best: parameters of the best validation metric; None where that was at the end,
-            or never.
-        kept: what a longer run can go on from; None for a run that ended early.
-        results: validation and test figures, whether solved.
-        seconds: wall time of the pack, by this run's part of its updates.
-        compile_seconds: of the whole pack.
-        resumed_from: updates that a shorter run had made, which this one went on from.
+        best: parameters at the best validation metric; None if those are the final
+            parameters or the run was never evaluated.
+        kept: the state from which a longer run can resume; None for a run that ended
+            early.
+        results: validation and test figures, and whether the task was solved.
+        seconds: this run's share of the wall time of the pack, in proportion to its
+            updates.
+        compile_seconds: compile time of the whole pack.
+        resumed_from: number of updates made by the shorter run from which this run was
+            resumed.
     """
 
     status: str
@@ -64,7 +67,7 @@ class Outcome:
 
 
 class History:
-    """Rows of metrics, measurements, and which runs are still going."""
+    """Rows of metrics, measurements, and which runs are still active."""
 
     def __init__(self, runs: int) -> None:
         self.runs = runs
@@ -80,7 +83,7 @@ class History:
     def add_row(
         self, step: int, meters: Sequence[Any], scores: Any, active: np.ndarray
     ) -> None:
-        """One row for every run that was active; NaN for the others."""
+        """Add one row for every active run; NaN for the others."""
         table = np.full((self.runs, len(COLUMNS)), np.nan)
         for i, meter in enumerate(meters):
             if not active[i]:
@@ -99,9 +102,9 @@ class History:
     def add_measurement(
         self, step: int, found: Sequence[Any], chosen: np.ndarray
     ) -> None:
-        """What was seen of the chosen runs at a training step, and their parameters.
+        """Add the measurements, with parameters, of the chosen runs at a training step.
 
-        Runs that were measured there before keep what they have.
+        Runs that already have a measurement at this step keep it.
         """
         leaves = jax.tree.leaves(jax.tree.map(lambda *x: np.stack(x), *found))
         known = self.chosen.get(step, np.zeros(self.runs, bool))
@@ -112,19 +115,19 @@ class History:
         self._saved_measurements.discard(step)
 
     def lacks_measurement(self, steps: np.ndarray) -> np.ndarray:
-        """Which runs have not been measured, each at its own training step."""
+        """Which runs have no measurement yet, each at its own training step."""
         none = np.zeros(self.runs, bool)
         found = [self.chosen.get(int(s), none)[i] for i, s in enumerate(steps)]
         return ~np.array(found, bool)
 
     def mark_diverged(self, which: np.ndarray, at: np.ndarray) -> None:
-        """Runs that are frozen because they left the finite numbers."""
+        """Mark runs as frozen because they diverged."""
         self.diverged_at[which] = at[which]
         self.ended_at[which] = at[which] - 1
         self.active &= ~which
 
     def mark_finished(self, which: np.ndarray, at: int) -> None:
-        """Runs that have made their last update."""
+        """Mark runs that have made their last update."""
         self.ended_at[which] = at
         self.active &= ~which
 
@@ -147,7 +150,7 @@ class History:
 
     @classmethod
     def continued(cls, runs: Sequence[ResumeState]) -> "History":
-        """The history of runs that go on together, each as it was alone."""
+        """Merge the histories of runs that are resumed together in a pack."""
         history = cls(len(runs))
         everyone = np.ones(len(runs), bool)
         tables = np.stack([run.rows["table"] for run in runs], axis=1)
@@ -161,7 +164,7 @@ class History:
         return history
 
     def new_parts(self) -> dict[str, dict[str, np.ndarray]]:
-        """What a checkpoint has to add to the ones before."""
+        """The entries that are new since the last checkpoint."""
         parts: dict[str, dict[str, np.ndarray]] = {
             "flags": {
                 "active": self.active[None],
@@ -183,7 +186,7 @@ class History:
 
     @classmethod
     def resumed(cls, runs: int, parts: Mapping[str, Mapping[str, Any]]) -> "History":
-        """The history that a checkpoint's parts describe."""
+        """Rebuild a history from the parts of a checkpoint."""
         history = cls(runs)
         flags = parts["flags"]
         history.active = np.array(flags["active"][-1])
@@ -215,19 +218,19 @@ def outcomes(
     compile_seconds: float,
     start: int = 0,
 ) -> list[Outcome]:
-    """One outcome per run from what was recorded.
+    """One outcome per run, made from what was recorded.
 
     Args:
-        history: of the pack.
+        history: history of the pack.
         configs: its runs.
-        params: final parameters of each.
-        tests: (loss, metric, metric of each example) on the test examples, of each.
-        spec: of the task, as it judges the test examples.
-        test: these examples.
+        params: final parameters of each run.
+        tests: (loss, metric, metric of each example) on the test examples, of each run.
+        spec: specification of the task, with the baselines of the test examples.
+        test: the test examples.
         measured_as: tree structure of a measurement with its parameters.
         seconds: wall time of the pack.
-        compile_seconds: of its program.
-        start: the update that the pack began at.
+        compile_seconds: compile time of its program.
+        start: the update at which the pack began.
     """
     made = np.maximum(np.asarray(history.ended_at) - start, 0)
     parts = made / made.sum() if made.sum() else np.full(len(configs), 1 / len(configs))
@@ -274,7 +277,7 @@ def outcomes(
 
 
 def by_length(scores: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
-    """The metric of short, middle and long examples with counts; {} if all are equal.
+    """Metric and count of short, middle and long examples; {} if all have one length.
 
     >>> by_length(np.array([1.0, 0.0, 1.0]), np.array([3, 4, 30]))["test_metric.short"]
     0.5

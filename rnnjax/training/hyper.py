@@ -11,14 +11,14 @@ class Hyper:
     """Numeric hyper-parameters of a run: inputs of the compiled program.
 
     Attributes:
-        seed: of parameters, data and dropout.
+        seed: seed of parameters, data and dropout.
         lr: learning rate η.
         rate: its schedule.
-        threshold: of the clipping.
+        threshold: threshold of the clipping.
         penalty, optimizer: their numbers by name.
         loss_bound: a larger loss counts as divergence.
         cell: numeric fields of the cell by name.
-        lag: K of a cut back-propagation, None for other rules.
+        lag: largest lag K if back-propagation is cut; None for other rules.
     """
 
     seed: UInt32[Array, ""]

@@ -1,4 +1,4 @@
-"""The host's side of training: drive a pack along its schedule and keep the books."""
+"""The host side of training: drive a pack along its schedule and record results."""
 
 import dataclasses
 import time
@@ -21,28 +21,28 @@ from rnnjax.training.pack import Pack
 from rnnjax.training.resume_state import ResumeState
 from rnnjax.training.saving import Saving
 from rnnjax.training.schedule import Schedule, schedule_of
-from rnnjax.training.state import TrainState, Until, structure_of_measurement
+from rnnjax.training.state import TrainState, Until, structure_of_measurement, until
 from rnnjax.types import Batch
 
 
 FIRST_STRIDE, STRIDE_SECONDS = 64, 0.5
-"""Updates of the first call of a program, and what a call is to take at most: between
-two of them a pack can be saved and a program be asked to end. Where a loop is left and
-entered again decides no bit."""
+"""Number of updates in the first call of the compiled program, and the target for the
+longest time of a call. Between calls the pack can be saved and an interrupt handled.
+Where the loop over updates is split into calls does not change a single bit."""
 
 Progress = Callable[[int, int], None]
-"""Called with (updates made or spared since the last call, runs that ended)."""
+"""Called with (updates made or skipped since the last call, runs that ended since)."""
 
 
 class PackTraining:
-    """One pack from its initial parameters, or its last checkpoint, to its outcomes.
+    """Trains one pack from its initial parameters, or last checkpoint, to its outcomes.
 
     Args:
         compiled: the program of the runs' common signature.
-        configs: the runs; equal signatures and schedules.
-        saving: checkpoints, or None.
-        continued: where shorter runs of the same configurations ended, all at one step;
-            a checkpoint goes before.
+        configs: the runs; their signatures and schedules must be equal.
+        saving: where and how often to save checkpoints, or None.
+        continued: final states of shorter runs of the same configurations, all at the
+            same step, from which to resume; a checkpoint takes precedence.
     """
 
     def __init__(
@@ -73,7 +73,10 @@ class PackTraining:
         return self.pack.share(heldout(first.task, first.task_options, split, size))
 
     def _first_state(self, continued: Sequence[ResumeState]) -> TrainState:
-        """Initial parameters, the ends of shorter runs, or the last checkpoint."""
+        """The state of the last checkpoint, of the shorter runs, or at initialisation.
+
+        The first of these that exists is used.
+        """
         program = self.compiled.program
         runs = [(initial_params(c), build_hyper(c)) for c in self.configs]
         ride = program.empty_ride(*runs[0], self.data)
@@ -81,11 +84,11 @@ class PackTraining:
         state = self.pack.stack(starts)
         self.best = Best(self.pack.gather(state.params), self.compiled.signature.spec)
         if self.saving is not None:
-            # Saved run by run: slots and devices may be others when a pack goes on.
+            # Saved by run, as slots and devices may differ when a pack is resumed.
             template = {"train": self.pack.gather(state), "best": self.best.tree()}
             restored = self.saving.checkpoint.restore(template)
             if restored is not None:
-                # The save of the last step is from before its look; see `_run`.
+                # A save at the last step precedes `_look` there, see `_run`.
                 self.at, self.start = restored.tag, restored.start
                 self.looked = self.at < self.schedule.steps
                 self.history = History.resumed(len(self.configs), restored.parts)
@@ -102,7 +105,7 @@ class PackTraining:
         return state
 
     def warm(self) -> None:
-        """Compile what the run will need; may be called from another thread."""
+        """Compile what the pack will need; may be called from another thread."""
         runs = (self.state, self.hyper, self.pack.stack(self._until(0, 1)))
         pair = (self.state.params, self.hyper)
         self.compiled.prepare("chunk", self.pack, runs, self.data)
@@ -113,17 +116,19 @@ class PackTraining:
     def run(self, progress: Progress | None = None) -> list[Outcome]:
         """Train to the end; one outcome per run, in the order of the configurations.
 
-        A program that is asked to end saves the pack at the next stop.
+        If the process is interrupted, the pack is saved as soon as the present call of
+        the compiled program ends.
 
         Raises:
-            KeyboardInterrupt: after that.
+            KeyboardInterrupt: the process was interrupted; the pack has been saved,
+                unless there is no `saving`.
         """
         with interrupts.deferred():
             return self._run(progress)
 
     def _run(self, progress: Progress | None) -> list[Outcome]:
         state, at, began = self.state, self.at, time.perf_counter()
-        del self.state  # or the start would be kept beside all that follows
+        del self.state  # otherwise the first state would stay in memory throughout
         saved = time.perf_counter()
         kept: dict[int, ResumeState] = {}
         tell = progress or (lambda updates, ended: None)
@@ -141,7 +146,7 @@ class PackTraining:
             pace = (time.perf_counter() - start) / (at - first)
             stride = int(min(2 * stride, max(1, STRIDE_SECONDS / pace)))
             if at == self.schedule.steps:
-                # Before the look, after which nobody knows what a run goes on from.
+                # Before `_look`, which adds a row that a longer run may not have.
                 self._pause(state, at, saved)
                 kept = self._keep(state, at)
             if at == stop:
@@ -153,19 +158,25 @@ class PackTraining:
         return self._finish(state, kept, began)
 
     def _spent(self, at: int) -> int:
-        """Updates behind the pack; a run that ended counts as gone to the end."""
+        """Updates completed by the pack; a run that ended counts as having made all."""
         active = int(self.history.active.sum())
         ended = len(self.configs) - active
         return active * at + ended * self.schedule.steps
 
     def _pause(self, state: TrainState, at: int, saved: float) -> float:
-        """Save if it is time to, and leave if the program was asked to end.
+        """Save if a save is due, and stop if the process was interrupted.
+
+        Args:
+            state: state of the pack.
+            at: its training step.
+            saved: time of the previous save.
 
         Returns:
-            When the pack was saved last; `saved` is when it was before.
+            Time of the last save.
 
         Raises:
-            KeyboardInterrupt: after a save.
+            KeyboardInterrupt: the process was interrupted; the pack has been saved,
+                unless there is no `saving`.
         """
         if self.saving:
             due = time.perf_counter() - saved >= self.saving.every_seconds
@@ -184,7 +195,7 @@ class PackTraining:
         self.saving.checkpoint.save(at, saved, parts, self.start)
 
     def _keep(self, state: TrainState, at: int) -> dict[int, ResumeState]:
-        """What those runs that made all their updates could go on from."""
+        """States to resume from, of the runs that made all their updates."""
         going = self.history.active & self.pack.gather(state.alive)
         states = self.pack.unstack(state)
         return {
@@ -198,24 +209,17 @@ class PackTraining:
         }
 
     def advance(self, state: TrainState, at: int, stop: int) -> TrainState:
-        """All active runs from `at` to `stop`; the others stay where they are."""
+        """Advance all active runs from `at` to `stop`; the others are not changed."""
         runs = (state, self.hyper, self.pack.stack(self._until(at, stop)))
         return self.compiled.chunk(self.pack, runs, self.data)
 
     def _until(self, at: int, stop: int) -> list[Until]:
         fresh = at == 0 or self.schedule.closes_row(at)
         ride_at = stop - 1 if stop in self.schedule.probes else -1
-        return [
-            Until(
-                np.asarray(stop if active else -1, np.int32),
-                np.asarray(fresh and bool(active), bool),
-                np.asarray(ride_at, np.int32),
-            )
-            for active in self.history.active
-        ]
+        return [until(stop, fresh, ride_at, active) for active in self.history.active]
 
     def _look(self, state: TrainState, at: int) -> None:
-        """Read the meters, evaluate and probe, as the schedule says for step `at`."""
+        """Read the meters, evaluate and probe, as scheduled for step `at`."""
         active = self.history.active.copy()
         pair = (state.params, self.hyper)
         going = active & self.pack.gather(state.alive)
@@ -228,7 +232,8 @@ class PackTraining:
         if self.schedule.closes_row(at):
             meters = self.pack.unstack(state.meter)
             self.history.add_row(at, meters, scores, active)
-            # Only now: a probe between two rows must not cost a run its last row.
+            # Mark divergence only at a row, so that every run gets its last row even
+            # if a probe comes between two rows.
             where = self.pack.gather(state.diverged_at)
             self.history.mark_diverged(active & ~going, where)
         if self.configs[0].eval.stop_when_solved and scores is not None:
@@ -255,7 +260,7 @@ class PackTraining:
         if not chosen.any():
             return
         seen = self.compiled.probe(self.pack, pair, self.probe_batch)
-        # with the parameters, so that an analysis can look again later
+        # keep the parameters too, so that a later analysis can measure again
         found = self.pack.unstack((seen, pair[0]))
         for step in np.unique(reached[chosen]):
             self.history.add_measurement(int(step), found, chosen & (reached == step))

@@ -1,10 +1,11 @@
 """Many runs in one compiled program.
 
-CPU: one XLA device per core; each maps its runs one after the other, which keeps the
-code of a run the same whatever stands beside it. The number of runs on a device is a
-traced trip count over a fixed capacity ≥ 2, because a loop of constant length 1 is
-compiled differently and may differ in the last bits. Other devices: `vmap`, where a run
-in company agrees with the same run alone up to `TOLERANCE`.
+On a CPU there is one XLA device per core, and each device computes its runs one after
+the other in a loop, so that the compiled code of a run does not depend on the other
+runs. The number of runs on a device is a traced trip count over a fixed capacity ≥ 2,
+because a loop of constant length 1 would be compiled differently and might differ in
+the last bits. Other devices use `vmap`, where a packed run agrees with the same run
+computed by itself only up to `TOLERANCE`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,31 +23,32 @@ from rnnjax.training.shards import SHARDS
 RUNS = "runs"
 
 PLACES = 8
-"""For runs on a device, where nothing else decides."""
+"""Default number of slots for runs on a device."""
 
 How = Literal["loop", "vmap"]
-"""How the runs of one device are mapped: one after the other, or side by side."""
+"""How the runs on one device are computed: one after the other, or vectorised."""
 
 TOLERANCE: dict[How, float] = {"loop": 0.0, "vmap": 1e-4}
-"""What company may change of a run in a dozen updates: each number relatively to the
-largest of its array, of parameters and of metrics. Zero: no bit. `vmap` adds products
-in another order; later updates carry that on like any other difference."""
+"""How much packing may change a run within a dozen updates: the difference of each
+parameter and metric, relative to the largest entry of its array. With `loop` a run is
+bitwise identical whether packed or not. With `vmap` the reduction order differs, and
+further updates amplify that like any other difference."""
 
 
 def how_for(mesh: Mesh, asked: How | None = None) -> How:
-    """As asked, or what suits the devices of a mesh."""
+    """The requested mapping, or by default the one that suits the devices of a mesh."""
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return asked or ("loop" if on_cpu else "vmap")
 
 
 def run_mesh(devices: int | None = None) -> Mesh:
-    """A mesh over the local devices along which runs are spread."""
+    """A mesh over the local devices, along which runs are distributed."""
     found = jax.local_devices()
     return Mesh(np.array(found[: devices or len(found)]), (RUNS,))
 
 
 def mesh_for(mesh: Mesh, runs: int, shards: int) -> Mesh:
-    """`mesh`, or where one run is alone its first devices along the axis of shards."""
+    """`mesh`; for a single run, a mesh that gives each of its shards a device."""
     if runs > 1 or not 1 < shards <= mesh.devices.size:
         return mesh
     return Mesh(mesh.devices[:shards].reshape(1, shards), (RUNS, SHARDS))
@@ -55,12 +57,12 @@ def mesh_for(mesh: Mesh, runs: int, shards: int) -> Mesh:
 def over_runs(
     run: Callable[..., Any], mesh: Mesh, how: How | None = None
 ) -> Callable[..., Any]:
-    """Map `run(one, shared)` over stacked runs, each device those that it holds.
+    """Map `run(one, shared)` over stacked runs; each device computes the runs it holds.
 
     Returns a function ``(counts, runs, shared)`` to be jitted: `counts` ``(devices,)``
-    runs in use on each device, `runs` a pytree with a leading axis of devices ×
-    capacity, `shared` the same for all runs. What comes back in slots beyond the count
-    means nothing.
+    is the number of used slots on each device, `runs` a pytree with a leading axis of
+    length devices × capacity, `shared` the same for all runs. Results in unused slots
+    are meaningless.
     """
 
     def on_device(counts: Any, runs: Any, shared: Any) -> Any:
@@ -96,11 +98,11 @@ def over_runs(
 
 
 class Pack:
-    """Runs of one signature, spread over the devices.
+    """Runs of one signature, distributed over the devices.
 
     Args:
         mesh: from `run_mesh` or `mesh_for`.
-        runs: how many runs there are.
+        runs: number of runs.
         capacity: slots per device, at least 2.
     """
 
@@ -115,7 +117,7 @@ class Pack:
         self.counts = jax.device_put(
             np.array(per_device, np.int32), NamedSharding(mesh, PartitionSpec(RUNS))
         )
-        # runs are dealt to the devices in turn; slot of run r
+        # runs are dealt to the devices in turn; entry r is the slot of run r
         self.slots = np.array(
             [(r % devices) * capacity + r // devices for r in range(runs)], np.int64
         )
@@ -135,18 +137,18 @@ class Pack:
         return jax.tree.map(join, *runs)
 
     def stacked(self, one: Any) -> jax.ShapeDtypeStruct:
-        """The shape that `stack` gives arrays like this one."""
+        """Shape and sharding of the result of `stack` for arrays like this one."""
         shape = (self.mesh.shape[RUNS] * self.capacity, *one.shape)
         place = NamedSharding(self.mesh, PartitionSpec(RUNS))
         return jax.ShapeDtypeStruct(shape, one.dtype, sharding=place)
 
     def shared(self, one: Any) -> jax.ShapeDtypeStruct:
-        """The shape that `share` gives an array like this one."""
+        """Shape and sharding of the result of `share` for an array like this one."""
         place = NamedSharding(self.mesh, PartitionSpec())
         return jax.ShapeDtypeStruct(one.shape, one.dtype, sharding=place)
 
     def share(self, tree: Any) -> Any:
-        """The same arrays on every device."""
+        """Copy the same arrays to every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def gather(self, stacked: Any) -> Any:
@@ -158,5 +160,5 @@ class Pack:
         return self.split(self.gather(stacked))
 
     def split(self, gathered: Any) -> list[Any]:
-        """The runs of what `gather` returns."""
+        """Split the result of `gather` into its runs."""
         return [jax.tree.map(lambda x, r=r: x[r], gathered) for r in range(self.runs)]

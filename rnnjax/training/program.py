@@ -1,8 +1,9 @@
 """The training program: pure functions of (state, hyper-parameters, data).
 
-What is compiled depends on the static `Signature` alone; learning rate, thresholds,
-seed and the cell's numeric fields are arrays. Randomness comes from (seed, purpose,
-step), so two runs that differ in a cell or a learning rate see the same data.
+The compiled code depends only on the static `Signature`; learning rate, thresholds,
+seed and the cell's numeric fields are arrays. Random numbers are a function of (seed,
+purpose, step), so two runs that differ in their cell or learning rate see the same
+data.
 """
 
 import dataclasses
@@ -38,23 +39,23 @@ from rnnjax.types import Batch
 
 
 PARAMS, TRAIN_DATA, DROPOUT = 0, 1, 2
-"""Purposes of random keys."""
+"""Purposes for which random keys are made."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What the compiled code depends on; runs with equal signatures share it.
+    """What the compiled code depends on; runs with equal signatures share the code.
 
     Attributes:
-        model: with default initialisers and numeric fields, without a lag.
+        model: the model with default initialisers and numeric fields, without a lag.
         task: the task record.
-        spec: what the task says of itself.
-        optimizer, penalty: with default numbers.
-        clipping: its kind.
-        batch: examples an update.
-        shards: equal parts of the batch.
-        ride: whether light probes ride on the backward pass.
-        sentences: examples whose shares a full probe keeps one by one.
+        spec: the specification of the task.
+        optimizer, penalty: the rules with default numbers.
+        clipping: the kind of clipping.
+        batch: examples per update.
+        shards: number of equal parts of the batch.
+        ride: whether a light probe is computed in the backward pass.
+        sentences: number of examples whose shares a full probe stores individually.
     """
 
     model: SequenceModel
@@ -81,8 +82,8 @@ class Program:
     """The compiled side of a run, as pure functions.
 
     Attributes:
-        signature: what they depend on.
-        spread: whether the shards of a batch lie on devices of their own.
+        signature: the signature on which the functions depend.
+        spread: whether each shard of a batch is on a device of its own.
     """
 
     signature: Signature
@@ -99,7 +100,7 @@ class Program:
         return self.signature.optimizer.with_numbers(hyper.optimizer)
 
     def empty_ride(self, params: Any, hyper: Hyper, data: Data) -> Any:
-        """Zeros in place of the light probe's norms, the same for all runs."""
+        """Zeros with the structure of the light probe's norms, same for all runs."""
         if not self.signature.ride:
             return ()
         model, anywhere = self.model(hyper), Program(self.signature)
@@ -143,9 +144,9 @@ class Program:
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
     ) -> tuple[Array, Array, Any, Any]:
-        """Loss, metric, gradient and that of the taps, for the update at `step`.
+        """Loss, metric, gradient and gradient of the taps, for the update at `step`.
 
-        The gradient is that of the loss and of the penalty together.
+        The gradient is that of the loss plus the penalty.
         """
         batch = self.signature.task.sample(
             key_for(hyper, TRAIN_DATA, step), self.signature.batch, data
@@ -160,7 +161,7 @@ class Program:
     def _shards(
         self, params: Any, hyper: Hyper, key: Any, batch: Batch
     ) -> tuple[Array, Array, Any, Any, Any]:
-        """`_gradient_of`, added up over the shards of the batch."""
+        """`_gradient_of`, summed over the shards of the batch."""
         sig = self.signature
         if sig.shards == 1:
             return self._gradient_of(params, hyper, key, batch)
@@ -179,9 +180,9 @@ class Program:
     def _gradient_of(
         self, params: Any, hyper: Hyper, key: Any, batch: Batch, share: Any = None
     ) -> tuple[Array, Array, Any, Any, Any]:
-        """Loss, metric, gradient of the loss, that of the taps, sums of the penalty.
+        """Loss, metric, gradient of the loss, gradient of the taps, penalty sums.
 
-        Of a shard, loss and metric times its share of them.
+        For a shard, loss and metric are multiplied by its share in their means.
         """
         sig, model = self.signature, self.model(hyper)
         penalised = sig.penalty.reads_adjoints
@@ -246,7 +247,7 @@ class Program:
 
         ride: Any = ()
         if sig.ride:
-            # norms take a pass over all cotangents: only when somebody looks
+            # norms need a pass over all cotangents, so compute them only on demand
             norms = lambda tapped, _: light.norms(self.model(hyper), tapped)
             keep_ride = lambda _, ride: ride
             ride = lax.cond(riding, norms, keep_ride, tapped, state.ride)
@@ -267,10 +268,10 @@ class Program:
     def evaluate(
         self, params: Any, hyper: Hyper, batch: Batch
     ) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, "B"]]:
-        """Held-out figures, see `rnnjax.training.evaluation`."""
+        """Evaluate on held-out examples, see `rnnjax.training.evaluation`."""
         return evaluate(self.model(hyper), self.signature.spec, params, batch)
 
     def probe(self, params: Any, hyper: Hyper, batch: Batch) -> Measurement:
-        """The full probe on a held-out batch."""
+        """Make the full probe's measurement on a held-out batch."""
         sig = self.signature
         return measure(self.model(hyper), sig.spec, params, batch, sig.sentences)

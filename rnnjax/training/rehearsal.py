@@ -1,7 +1,7 @@
-"""What a pack will take: compiled, and tried for a few updates that nobody keeps.
+"""Estimate the memory and time of a pack by compiling it and timing a few updates.
 
-Compiling needs shapes alone, so that a demand which no memory meets is known before
-anything is allocated.
+The results of these updates are discarded. Compiling needs only shapes, so a pack that
+does not fit into memory is recognised before anything is allocated.
 """
 
 import dataclasses
@@ -30,18 +30,18 @@ from rnnjax.types import Batch
 UPDATES = 20
 
 COPIES = 2
-"""Of what a program holds, free memory that a try wants."""
+"""A pack is only tried if this many times its memory is free."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rehearsal:
-    """Demands of one pack.
+    """Memory and time that one pack needs.
 
     Attributes:
-        bytes: memory on all devices together, by XLA's own account.
-        seconds: wall time from the first update to the last, estimated; None: the pack
-            was not tried, because it may not fit.
-        compile_seconds: what compiling took now.
+        bytes: memory on all devices together, as reported by XLA.
+        seconds: estimated wall time from the first update to the last; None: the pack
+            was not tried, because it may not fit into memory.
+        compile_seconds: time that compiling took now.
     """
 
     bytes: int
@@ -50,7 +50,7 @@ class Rehearsal:
 
 
 def shapes(config: RunConfig, signature: Signature) -> tuple[TrainState, Hyper]:
-    """State and numbers of a run as `jax.ShapeDtypeStruct`; nothing is computed."""
+    """State and hyper-parameters of a run as `jax.ShapeDtypeStruct`, not computed."""
     program = Program(signature)
     _, data = build_task(config.task, config.task_options)
 
@@ -64,7 +64,7 @@ def shapes(config: RunConfig, signature: Signature) -> tuple[TrainState, Hyper]:
 
 
 def prepare(compiled: Compiled, config: RunConfig) -> None:
-    """Compile what a pack of such runs will call, from shapes alone."""
+    """Compile what a pack of such runs will call, from shapes only."""
     state, hyper = shapes(config, compiled.signature)
     task, data = build_task(config.task, config.task_options)
     pack = Pack(compiled.mesh, 1, compiled.capacity)
@@ -87,12 +87,12 @@ def prepare(compiled: Compiled, config: RunConfig) -> None:
 def rehearse(
     compiled: Compiled, configs: Sequence[RunConfig], updates: int = UPDATES
 ) -> Rehearsal:
-    """Time an update, an evaluation and a probe of a pack, and count how many come.
+    """Time an update, an evaluation and a probe of a pack, and extrapolate.
 
     Args:
         compiled: the program of the pack.
         configs: its runs.
-        updates: how many are timed, after as many that are not.
+        updates: number of updates to time, after as many that are not timed.
     """
     prepare(compiled, configs[0])
     needed = compiled.memory() * compiled.mesh.devices.size
@@ -103,7 +103,7 @@ def rehearse(
 
 
 def free_memory(mesh: Mesh) -> float:
-    """Bytes that may be allocated now, as far as they are known."""
+    """Bytes that can be allocated now, as far as this is known."""
     first = mesh.devices.flat[0]
     if first.platform != "cpu":
         limit = (first.memory_stats() or {}).get("bytes_limit", math.inf)
@@ -112,7 +112,7 @@ def free_memory(mesh: Mesh) -> float:
 
 
 def _seconds_of(training: PackTraining, updates: int) -> float:
-    """Of all updates, evaluations and probes, from a few of them."""
+    """Seconds of all updates, evaluations and probes, extrapolated from a few."""
     training.warm()
     compiled, pack, schedule = training.compiled, training.pack, training.schedule
     pair = (training.state.params, training.hyper)
@@ -129,7 +129,7 @@ def _seconds_of(training: PackTraining, updates: int) -> float:
 
 
 def _seconds(function: Callable[[], Any]) -> float:
-    """Of the second call: the first one also fetches memory."""
+    """Seconds of the second call, as the first one also allocates memory."""
     jax.block_until_ready(function())
     began = time.perf_counter()
     jax.block_until_ready(function())

@@ -1,9 +1,10 @@
-"""What a finished run can be continued from, when more steps are asked of it later.
+"""The state of a finished run, from which a run with more steps can resume.
 
-The state is that before the last look of the host: the last step closes a row of the
-metrics, evaluates and probes because it is the last, and in a longer run it may not.
-Going on therefore means to look again, by the longer schedule, and to train on. What
-comes out has the bits of a run that was asked for all steps at once.
+It is the state before the host's work at the last step: a row of the metrics, an
+evaluation and a probe are made there only because it is the last step, which it is not
+in the longer run. To resume therefore means to redo the host's work at that step
+according to the longer schedule, and then to continue training. The result is bitwise
+identical to that of a run that had all steps from the start.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ from rnnjax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class ResumeState:
-    """One run, at the end of its last update.
+    """One run at the end of its last update.
 
     Attributes:
-        step: updates made.
+        step: number of updates made.
         state: its `TrainState` as a nested dictionary.
         best: see `rnnjax.training.best.Best.of`, without the last evaluation.
-        rows: of the metrics before `step`: ``step (k,)`` and ``table (k, columns)``.
+        rows: rows of the metrics before `step`: ``step (k,)`` and
+            ``table (k, columns)``.
         measured: leaves of measurements with parameters, by training step.
     """
 
@@ -35,7 +37,7 @@ class ResumeState:
     measured: Mapping[int, list[np.ndarray]]
 
     def to_bytes(self) -> bytes:
-        """All of it in one message."""
+        """Everything as one msgpack message."""
         entries = {field.name: getattr(self, field.name) for field in _FIELDS}
         entries["measured"] = {
             str(step): {str(i): leaf for i, leaf in enumerate(leaves)}
@@ -48,7 +50,7 @@ class ResumeState:
         """The inverse of `to_bytes`.
 
         Raises:
-            UserError: the content is something else.
+            UserError: the content is not such a state.
         """
         try:
             entries: Any = flax.serialization.msgpack_restore(content)
@@ -58,7 +60,7 @@ class ResumeState:
             }
             return cls(**entries)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"this is not the state of a run: {error!r}") from None
+            raise UserError(f"this is not a saved state of a run: {error!r}") from None
 
 
 _FIELDS = dataclasses.fields(ResumeState)

@@ -1,4 +1,4 @@
-"""Where, and how often, the state of a pack is saved while it trains."""
+"""Where and how often the state of a pack is saved during training."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,10 +11,10 @@ class Saving:
     """Where and how often a pack is saved.
 
     Attributes:
-        checkpoint: the place.
+        checkpoint: the checkpoint to save to.
         every_seconds: wall seconds between two saves.
-        check: called before each save; it raises where the pack is another process's
-            by now (`rnnjax.store.leases.Overtaken`).
+        check: called before each save; raises `rnnjax.store.leases.Overtaken` if
+            another process has taken over the pack.
     """
 
     checkpoint: PackCheckpoint

@@ -1,7 +1,8 @@
 """Learning-rate schedules: η_k = η · w_k · (end + (1 − end) · f_k), k = 0, 1, ….
 
-Warm-up: w_k = min((k + 1)/warmup, 1). What follows, f_k, is `Schedule.fall`. The kind
-is an array as well, so that runs with different schedules share one program.
+Warm-up: w_k = min((k + 1)/warmup, 1). The decay after it, f_k, is `Schedule.fall`. The
+kind of schedule is an array as well, so that runs with different schedules share one
+program.
 
 To add a schedule, write a class here; its fields are its keys in a configuration.
 """
@@ -19,11 +20,13 @@ from rnnjax.registry import Registry
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule(Choice):
-    """How the learning rate goes on; nothing here depends on the `steps` of a run, so
-    that a longer run can resume from a shorter one.
+    """How the learning rate changes over the updates.
+
+    A schedule does not depend on the `steps` of a run, so that a longer run can resume
+    from a shorter one.
 
     Attributes:
-        warmup: updates in which the rate grows linearly to `lr`.
+        warmup: number of updates in which the rate grows linearly to `lr`.
     """
 
     group: ClassVar[str] = "lr_schedule"
@@ -33,7 +36,7 @@ class Schedule(Choice):
         self._check(0, 10**7, "warmup")
 
     def fall(self, since: Float[Array, ""]) -> Float[Array, ""]:
-        """f of the updates since the warm-up."""
+        """The factor f after `since` updates from the end of the warm-up."""
         return jnp.ones_like(since)
 
 
@@ -44,18 +47,19 @@ SCHEDULES: Registry[type[Schedule]] = Registry("lr_schedule")
 @SCHEDULES.register("constant")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Constant(Schedule):
-    """the learning rate as it is, after a warm-up"""
+    """constant learning rate after the warm-up"""
 
     name: ClassVar[str] = "constant"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decaying(Schedule):
-    """A schedule with an end.
+    """A schedule whose decay ends at a given update.
 
     Attributes:
-        decay_steps: the update at which the decay ends, the warm-up included.
-        end_factor: what remains of `lr` in the end, as a share.
+        decay_steps: the update at which the decay ends, counted from the first update
+            of the warm-up.
+        end_factor: final rate as a fraction of `lr`.
     """
 
     decay_steps: int
@@ -67,14 +71,14 @@ class Decaying(Schedule):
         self._check(0.0, 1.0, "end_factor")
 
     def part(self, since: Float[Array, ""]) -> Float[Array, ""]:
-        """How much of the decay is over, from 0 to 1."""
+        """The completed fraction of the decay, from 0 to 1."""
         return jnp.minimum(since / jnp.maximum(self.decay_steps - self.warmup, 1), 1)
 
 
 @SCHEDULES.register("linear")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Linear(Decaying):
-    """down along a line"""
+    """linear decay to end_factor · lr at decay_steps"""
 
     name: ClassVar[str] = "linear"
 
@@ -85,7 +89,7 @@ class Linear(Decaying):
 @SCHEDULES.register("cosine")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cosine(Decaying):
-    """down along half a cosine"""
+    """half-cosine decay to end_factor · lr at decay_steps"""
 
     name: ClassVar[str] = "cosine"
 
@@ -96,11 +100,11 @@ class Cosine(Decaying):
 @SCHEDULES.register("exponential")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exponential(Schedule):
-    """halved again and again
+    """exponential decay, halved every half_life updates
 
     Attributes:
-        half_life: updates in which the rate is halved.
-        end_factor: what remains of `lr` in the end, as a share.
+        half_life: number of updates in which the rate is halved.
+        end_factor: limit of the rate, as a fraction of `lr`.
     """
 
     name: ClassVar[str] = "exponential"
@@ -118,14 +122,14 @@ class Exponential(Schedule):
 
 @struct.dataclass
 class Rate:
-    """A schedule as arrays: its kind, and the fields that any schedule has."""
+    """A schedule as arrays: its kind, and the union of the fields of all schedules."""
 
     kind: Int[Array, ""]
     numbers: dict[str, Float[Array, ""]]
 
 
 def rate_of(schedule: Schedule) -> Rate:
-    """The schedule of a run as scalars; 1 for what it does not have."""
+    """The schedule of a run as scalars, with placeholders for fields it lacks."""
     names = {f.name for kind in SCHEDULES.values() for f in dataclasses.fields(kind)}
     missing = {"end_factor": 0.0, "warmup": 0.0}
     numbers = {n: getattr(schedule, n, missing.get(n, 1.0)) for n in names}

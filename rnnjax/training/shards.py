@@ -1,9 +1,9 @@
-"""A batch in equal shards, worked one by one or each on a device of its own.
+"""Split a batch into equal shards, computed one by one or each on its own device.
 
-A pack keeps every core busy with runs of its own. A run that is alone leaves all cores
-but one idle, unless its batch is parted. The gradient is the sum over the shards in
-their order wherever they are worked, so that a run has the same bits alone and in
-company: the number of shards belongs to what a run computes, their place does not.
+A pack keeps every core busy with runs of its own. A single run uses only one core
+unless its batch is split. Wherever the shards are computed, the gradient is summed over
+them in their order, so a run is bitwise identical whether packed or not. The number of
+shards therefore affects the numbers of a run, but the devices of the shards do not.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from rnnjax.types import Batch
 
 
 SHARDS = "shards"
-"""The mesh axis along which the shards of a batch are spread."""
+"""The mesh axis along which the shards of a batch are distributed."""
 
 
 def each_shard(function: Callable[[Any], Any], shards: Any, spread: bool) -> Any:
-    """`function` of every shard, results stacked along a new leading axis.
+    """Apply `function` to every shard; results are stacked along a new leading axis.
 
     Args:
-        function: pure, of one shard.
+        function: a pure function of one shard.
         shards: pytree with a leading axis of shards.
-        spread: whether this runs under a mesh axis `SHARDS` of that size; else one
-            shard after the other.
+        spread: whether this runs under a mesh axis `SHARDS` of that size; otherwise the
+            shards are computed one after the other.
     """
     if not spread:
         return lax.map(function, shards)
@@ -42,9 +42,9 @@ def each_shard(function: Callable[[Any], Any], shards: Any, spread: bool) -> Any
 
 
 def total(stacked: Any) -> Any:
-    """The sum over the leading axis of shards, one after the other.
+    """The sum over the leading axis of shards, added one after the other.
 
-    Not `jnp.sum`, which takes 1 ms for two kernels of 256 × 256 on a CPU.
+    `jnp.sum` is avoided because it takes 1 ms for two kernels of 256 × 256 on a CPU.
     """
 
     def one(x: Array) -> Array:
@@ -57,7 +57,7 @@ def total(stacked: Any) -> Any:
 def take_examples(spec: TaskSpec, batch: Batch, index: Int[Array, "k"]) -> Batch:
     """The examples at `index` of a time-major batch.
 
-    Targets are ``(B, …)`` or ``(T, B, …)`` as the task says, whatever the sizes are.
+    Whether targets are ``(B, …)`` or ``(T, B, …)`` is decided by the task's readout.
     """
     axis = 0 if spec.readout == "last" else 1
     return Batch(
@@ -86,6 +86,6 @@ def shares(spec: TaskSpec, parts: Batch) -> Float[Array, "2 shards"]:
 
 
 def joined(shards: Float[Array, "shards T b *n"]) -> Float[Array, "T B *n"]:
-    """Arrays of the shards as one of the whole batch, time first."""
+    """Arrays of the shards joined into one array of the whole batch, time first."""
     whole = jnp.moveaxis(shards, 0, 1)
     return whole.reshape(whole.shape[0], -1, *whole.shape[3:])

@@ -1,4 +1,4 @@
-"""Bytes of parameters and states, from shapes alone, and how bytes are written."""
+"""Sizes of parameters and states, computed from shapes only, and their formatting."""
 
 import functools
 import math
@@ -12,24 +12,24 @@ from rnnjax.training.program import Signature
 
 
 NUMBERS = 37
-"""Bytes of a state beside its arrays: the step, the meter, whether the run goes on."""
+"""Bytes of a state besides parameters and optimizer: step, meter, and flags."""
 
 
 def state_bytes(signature: Signature) -> int:
-    """What the state of one run takes: parameters, moments, and a few numbers."""
+    """Bytes of the state of one run: parameters, optimizer state, a few numbers."""
     return sum(_bytes(signature)) + NUMBERS
 
 
 def param_bytes(signature: Signature) -> int:
-    """What the parameters of a model take."""
+    """Bytes of the parameters of a model."""
     return _bytes(signature)[0]
 
 
 @functools.lru_cache(maxsize=1024)
 def _bytes(signature: Signature) -> tuple[int, int]:
-    """What the parameters take, and what the optimizer keeps.
+    """Bytes of the parameters, and of the optimizer's state.
 
-    Two layers are traced at most: all above the first are alike.
+    At most two layers are traced, because all layers above the first are alike.
     """
     model, rule = signature.model, signature.optimizer.transformation(0.1)
 
@@ -50,12 +50,12 @@ def _bytes(signature: Signature) -> tuple[int, int]:
 
 
 def bytes_of(tree: Any) -> int:
-    """Of all arrays of a pytree, which may be `jax.ShapeDtypeStruct`."""
+    """Bytes of all arrays of a pytree; its leaves may be `jax.ShapeDtypeStruct`."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def in_bytes(count: float) -> str:
-    """Bytes as a reader takes them in.
+    """A number of bytes in a readable unit.
 
     >>> in_bytes(137_438_953_472), in_bytes(999), in_bytes(1_000_000)
     ('137 GB', '999 B', '1 MB')

@@ -1,10 +1,11 @@
-"""What training carries from update to update, and how far it goes."""
+"""The state carried from update to update, and how far to train."""
 
 import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
@@ -26,11 +27,11 @@ class Meter:
 
 @struct.dataclass
 class TrainState:
-    """What training carries from update to update.
+    """The state that training carries from update to update.
 
     `diverged_at` is the update whose loss or parameters were not finite (or whose loss
-    passed the bound), −1 while `alive`; parameters are those before that update.
-    `ride` holds the light probe's norms, empty otherwise.
+    exceeded the bound), −1 while `alive`; `params` are those before that update.
+    `ride` holds the norms of a light probe and is empty otherwise.
     """
 
     params: Any
@@ -44,8 +45,8 @@ class TrainState:
 
 @struct.dataclass
 class Until:
-    """How far a chunk goes: up to `stop`, from a new meter if `fresh`; the light probe
-    keeps the norms of the update that starts at step `ride_at`."""
+    """How far a chunk trains: up to step `stop`, with a reset meter if `fresh`. A light
+    probe keeps the norms of the update that starts at step `ride_at`."""
 
     stop: Int[ArrayLike, ""]
     fresh: Bool[ArrayLike, ""]
@@ -53,17 +54,26 @@ class Until:
 
 
 def empty_meter() -> Meter:
-    """A meter that has seen no update."""
+    """A meter before any update."""
     zero = jnp.zeros((), float)
     return Meter(jnp.zeros((), jnp.int32), zero, zero, zero, zero, zero, zero)
 
 
+def until(stop: int, fresh: bool, ride_at: int, active: bool) -> Until:
+    """`Until` as arrays of the host; a run that is not active stays where it is."""
+    return Until(
+        np.asarray(stop if active else -1, np.int32),
+        np.asarray(fresh and bool(active), bool),
+        np.asarray(ride_at, np.int32),
+    )
+
+
 def structure_of_measurement(state: TrainState, ride: bool) -> Any:
-    """The structure of a measurement with the parameters that it is of.
+    """The tree structure of a measurement together with the measured parameters.
 
     Args:
-        state: of training.
-        ride: whether it is what the light probe left in the state.
+        state: state of training.
+        ride: whether it is a light probe, whose measurement is in the state.
     """
     if ride:
         return jax.tree.structure((state.ride, None))

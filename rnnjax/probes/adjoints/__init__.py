@@ -1,1 +1,1 @@
-"""Adjoints ∂L/∂h_t: their norms, how they decay with lag, and by which law."""
+"""Adjoints ∂L/∂h_t: their norms, how fast they decay with lag, and by which law."""

@@ -1,11 +1,13 @@
-"""How fast an adjoint decays with lag, by which law, and how far a memory reaches.
+"""How fast an adjoint decays with lag, by which law, and how far the memory reaches.
 
-On the host, of one curve by lag: of one example, or the mean over examples of what is
-left relative to the loss (`rnnjax.probes.adjoints.relative`).
+Computed on the host for one curve over lag: that of one example, or the mean over
+examples of the norm relative to its value near the loss
+(`rnnjax.probes.adjoints.relative`).
 
-The logarithm y_l of a norm by lag is close to a random walk around its trend, because
-each step multiplies by a factor of its own. Its values are then far from independent,
-and a line through them has a high R² whatever the law. Its steps are what is fitted:
+The logarithm y_l of the norm at lag l is close to a random walk around its trend,
+because each step multiplies the norm by a factor of its own. Its values are therefore
+far from independent, and a straight line through them has a high R² whatever the law.
+The fit is to the steps of the curve instead:
 
     d_l = y_{l+1} − y_l = a + b log10((l+1)/l),      that is  ‖λ_l‖ ∝ l^b 10^{al}.
 
@@ -23,22 +25,22 @@ from rnnjax.probes.adjoints.relative import reference_lag
 
 
 HORIZON_RATIO = 1e-3
-"""What is left of an adjoint at the memory horizon."""
+"""The fraction of an adjoint that is left at the memory horizon."""
 
 LEVEL = 0.95
 """Confidence of the intervals that decide a law."""
 
 NO_CHANGE = 0.1
-"""A curve that changes by less, in powers of ten over all its lags, does not decay."""
+"""A curve that changes by fewer powers of ten over all its lags does not decay."""
 
 ROUNDING = 1e-6
-"""A change of this many powers of ten over all lags may be rounding."""
+"""A change of this many powers of ten over all lags may be a rounding error."""
 
 LAGS_OF_A_POWER = 9.0
-"""Last over first fitted lag from which on a power of the lag is told from a rate.
+"""Smallest ratio of last to first fitted lag at which a power of the lag is reported.
 
-Over less than nearly a decade of lags a power law and a mixture look alike, whatever
-the intervals say: at 16 lags half of the mixtures would be called power laws."""
+Over less than about a decade of lags a power law and a mixture look alike, whatever the
+intervals say: with 16 lags half of the mixtures would be classified as power laws."""
 
 Law = Literal["exponential", "power law", "mixture", "none", "undecided"]
 
@@ -48,9 +50,9 @@ class Interval:
     """A number with its confidence interval.
 
     Attributes:
-        mean: the estimate, over seeds their mean.
+        mean: the estimate; over several seeds, their mean.
         low, high: ends of the interval; NaN where there is none.
-        seeds: how many finite values there were.
+        seeds: number of finite values it is based on.
     """
 
     mean: float
@@ -59,7 +61,7 @@ class Interval:
     seeds: int
 
     def holds(self, value: float) -> bool:
-        """Whether a value lies in it; also where there is no interval."""
+        """Whether it contains a value; True where there is no interval."""
         return not (value < self.low or value > self.high)
 
 
@@ -69,14 +71,16 @@ class Decay:
 
     Attributes:
         slope: mean step after the transient, in powers of ten per step of lag;
-            negative: vanishing, positive: exploding. NaN with no two neighbouring lags.
-        rate, power: intervals of a and b from the scatter of the steps and the
+            negative: vanishing, positive: exploding. NaN if no two neighbouring lags
+            were measured.
+        rate, power: intervals of a and b, from the scatter of the steps and the
             correlation of neighbouring ones; NaN with fewer than four steps.
         law: see `law_of`.
-        horizon: memory horizon, see `horizon`; inf: "> T".
-        stays_below: first lag from which on it stays below; greater than `horizon`
-            where the curve returns.
-        zeros: number of lags at which the adjoint is exactly zero; they are not fitted.
+        horizon: memory horizon, see `horizon`; inf: longer than was measured.
+        stays_below: first lag after which the curve stays below the threshold of the
+            horizon; greater than `horizon` where the curve rises above it again.
+        zeros: number of lags at which the adjoint is exactly zero; these are not
+            fitted.
         span: first and last lag of the fit.
     """
 
@@ -91,7 +95,7 @@ class Decay:
 
 
 def transient_of(lags: int) -> int:
-    """First lags that a fit leaves out: 5, or a third of a curve that is shorter.
+    """Number of first lags that a fit leaves out: 5, or a third of a shorter curve.
 
     >>> transient_of(100), transient_of(4), transient_of(2)
     (5, 1, 0)
@@ -102,14 +106,14 @@ def transient_of(lags: int) -> int:
 def decay(
     log10_ratio: Float[np.ndarray, "lags"], transient: int | None = None
 ) -> Decay:
-    """Fit the steps of a curve from lag `transient` on, and read its horizon.
+    """Fit the steps of a curve from lag `transient` on, and find its horizon.
 
     Args:
-        log10_ratio: entry l is log10 of the norm at lag l, relative to that near the
-            loss for the horizon to mean anything; −inf for an exact zero, NaN where
-            nothing was measured.
-        transient: number of first lags that take no part in the fit; None: that of
-            `transient_of` for the lags that were measured.
+        log10_ratio: entry l is log10 of the norm at lag l; it has to be relative to the
+            norm near the loss for the horizon to be meaningful. −inf for an exact zero,
+            NaN where nothing was measured.
+        transient: number of first lags left out of the fit; None: chosen by
+            `transient_of` from the number of measured lags.
 
     >>> fit = decay(-0.5 * np.arange(40.0))
     >>> fit.slope, fit.law, fit.horizon
@@ -141,16 +145,19 @@ def decay(
 
 
 def law_of(rate: Interval, power: Interval, span: tuple[int, int]) -> Law:
-    """The law that two intervals leave.
+    """The decay law that is compatible with the intervals of a and b.
 
-    `exponential`: a is not 0 and b may be; `power law`: the other way round; `mixture`:
-    neither may be 0; `none`: the intervals hold no change by `NO_CHANGE` over the span;
-    `undecided`: anything else, as for every curve that is too short to decide; a power
-    of the lag needs lags over a factor `LAGS_OF_A_POWER`, and a power law an a that is
-    known to be small: less than half of what b does over the lags.
+    - `exponential`: the interval of b contains 0, that of a does not;
+    - `power law`: the reverse; in addition a must be known to be small, its effect over
+      the lags less than half of that of b;
+    - `mixture`: neither interval contains 0;
+    - `none`: the intervals exclude a change by `NO_CHANGE` or more over the span;
+    - `undecided`: anything else, including all curves that are too short.
 
-    A Gaussian recurrent matrix gives mixtures: its eigenvalues fill a disc, which
-    leaves l^(−1/2) before the exponential.
+    A power law or a mixture also needs lags that span a factor of `LAGS_OF_A_POWER`.
+
+    A Gaussian recurrent matrix gives a mixture: its eigenvalues fill a disc, which
+    results in a factor l^(−1/2) in front of the exponential.
     """
     if not np.isfinite([rate.low, rate.high, power.low, power.high]).all():
         return "undecided"
@@ -173,7 +180,7 @@ def law_of(rate: Interval, power: Interval, span: tuple[int, int]) -> Law:
     }
     if acts[1] and last / first < LAGS_OF_A_POWER:
         return "undecided"
-    # that the interval of a holds 0 does not say that a is 0
+    # an interval of a that contains 0 does not prove that a is 0
     if acts == [False, True] and ends[0] > 0.5 * abs(power.mean) * reach[1]:
         return "undecided"
     return laws.get(tuple(acts), "undecided")
@@ -184,15 +191,16 @@ def law_over_seeds(
     powers: Float[np.ndarray, "seeds"],
     span: tuple[int, int],
 ) -> Law:
-    """The law of several networks from their a and b: the error is that over seeds."""
+    """The law of several networks from their a and b, with errors taken over seeds."""
     return law_of(over_seeds(rates), over_seeds(powers), span)
 
 
 def horizon(log10_ratio: Float[np.ndarray, "lags"]) -> float:
-    """The first lag below 10⁻³; inf: none that was measured, NaN: none was measured.
+    """The first lag at which less than 10⁻³ of the adjoint is left.
 
-    Counted from the largest entry near the loss on: the first gradient of some state
-    arrays comes a step after it.
+    inf if no measured lag is below that, NaN if none was measured. Lags before the
+    largest entry near the loss are skipped, because some state arrays receive their
+    first gradient one step away from the loss.
 
     >>> horizon(np.array([0.0, -2.0, -4.0, -1.0])), horizon(np.array([0.0, -1.0]))
     (2.0, inf)
@@ -206,10 +214,11 @@ def horizon(log10_ratio: Float[np.ndarray, "lags"]) -> float:
 
 
 def over_seeds(values: Float[np.ndarray, "seeds"], level: float = LEVEL) -> Interval:
-    """Student's t interval for a number that each seed gives once (a slope, a rate).
+    """Student's t interval of a quantity with one value per seed (a slope, a rate).
 
-    Seeds are the unit: examples and time steps of one run share its weights and are not
-    independent. Average over them first. Values that are not finite are left out.
+    The seed is the statistical unit: examples and time steps of one run share its
+    weights and are not independent, so average over them first. Values that are not
+    finite are left out.
 
     >>> over_seeds(np.array([1.0, 2.0, 3.0])).low
     -0.484...
@@ -242,7 +251,7 @@ def _fit(lags: np.ndarray, steps: np.ndarray) -> tuple[Interval, Interval]:
     unknown = Interval(float("nan"), float("nan"), float("nan"), 0)
     if lags.size < 4:
         return unknown, unknown
-    # stats.linregress takes the errors from 1 − r², which cancels where a law is exact
+    # stats.linregress computes errors from 1 − r², which cancels for an exact law
     table = np.stack([np.ones(lags.size), np.log10((lags + 1) / lags)], axis=1)
     found = np.linalg.lstsq(table, steps, rcond=None)[0]
     freedom = lags.size - 2
@@ -258,10 +267,11 @@ def _fit(lags: np.ndarray, steps: np.ndarray) -> tuple[Interval, Interval]:
 
 
 def _correlation(residuals: np.ndarray) -> float:
-    """Of neighbouring steps, between 0 and .95, corrected for its bias in short curves.
+    """Correlation of neighbouring steps, clipped to [0, .95].
 
-    Neighbouring factors of a network share its state; taken as independent they would
-    name laws three times too often.
+    It is corrected for its bias in short curves. Neighbouring factors of a network
+    share its state; treating them as independent would report a law three times too
+    often.
     """
     size = float(np.sum(residuals**2))
     if size <= ROUNDING**2:

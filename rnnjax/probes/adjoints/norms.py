@@ -1,4 +1,4 @@
-"""Norms of adjoints: how much of the loss reaches each time step."""
+"""Norms of adjoints: how much of the loss gradient reaches each time step."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def log10_norms(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "arrays T
 def state_names(state: Any) -> tuple[str, ...]:
     """Names of the rows of `log10_norms`: `joint`, then the state's arrays.
 
-    A field of a NamedTuple goes by its name, a lone array by `h`.
+    A field of a NamedTuple is called by its name; a state that is a single array, `h`.
 
     >>> state_names(np.zeros(3))
     ('joint', 'h')
@@ -45,11 +45,17 @@ def state_names(state: Any) -> tuple[str, ...]:
 
 
 def lags_forward(x: Any, last: Any, turned: bool) -> tuple[Any, Any]:
-    """Arrays ``(T, B, ·)`` and the step of lag 0 of each example, lags going back.
+    """Arrays ``(T, B, ·)`` and the step of lag 0 of each example, with s − t the lag.
 
-    The lag of a step is s − t, s the last loss step. A walk from the end whose last
-    state is the answer is read at step 0, and its lag is t: `turned`, its steps are
-    given in the order of the walk, at whose end lag 0 lies.
+    Normally s is the last loss step, and arrays and s are returned unchanged. A
+    backward direction from whose final state the answer is read is read at step 0, so
+    its lag is t itself. For such a direction (`turned`) the steps are reversed into
+    walk order, and lag 0 is the last of them.
+
+    Args:
+        x: arrays in the order of the input.
+        last: the last loss step of each example, −1 if there is none.
+        turned: whether the lag is t.
     """
     if not turned:
         return x, last
@@ -61,14 +67,14 @@ def lags_forward(x: Any, last: Any, turned: bool) -> tuple[Any, Any]:
 def by_lag(
     log10_norms: Float[np.ndarray, "T B"], last: np.ndarray
 ) -> Float[np.ndarray, "T B"]:
-    """The same norms by lag s − t, where s is the last loss step of each example.
+    """Reorder norms by lag s − t, where s is the last loss step of each example.
 
     Args:
-        log10_norms: of the lagged adjoint, by time step.
-        last: s of each example ``(B,)``, −1 where there is none.
+        log10_norms: log10 of the norm of the lagged adjoint, by time step.
+        last: s of each example ``(B,)``; −1 where there is none.
 
     Returns:
-        Row l holds lag l; NaN beyond the start of the example.
+        Row l holds lag l; NaN for lags that reach back before the start of the example.
 
     >>> by_lag(np.array([[1.0, 1.0], [2.0, 2.0], [3.0, np.nan]]), np.array([2, 1])).T
     array([[ 3.,  2.,  1.],

@@ -1,10 +1,11 @@
-"""Adjoints relative to those near the loss: what is left of the gradient by lag.
+"""Adjoints relative to those near the loss: how much gradient is left at each lag.
 
-An adjoint shrinks as the loss is learnt, at all lags alike. Networks, tasks and stages
-of training are compared by what the recurrence makes of it: the norm at each lag over
-the largest norm at lags 0 to 5, of each example, and then the mean of the logarithm.
-The largest of a few lags, because some state arrays get their first gradient one step
-before the loss (the c of an LSTM that is read from h).
+As the loss decreases in training, the adjoints shrink by the same factor at all lags.
+To compare networks, tasks and stages of training, what matters is the effect of the
+recurrence: for each example, the norm at each lag is divided by the largest norm at
+lags 0 to 5, and the logarithm is then averaged over examples. The maximum over a few
+lags is needed because some state arrays receive their first gradient one step before
+the loss (the c of an LSTM, whose output is h).
 """
 
 import numpy as np
@@ -13,20 +14,21 @@ from scipy.special import logsumexp
 
 
 REFERENCE_LAGS = 6
-"""Lags near the loss, from 0 on, whose largest norm is the reference."""
+"""Number of lags, from 0 on, whose largest norm is the reference."""
 
 
 def relative(
     log10_norms: Float[np.ndarray, "lags B"],
     joint: Float[np.ndarray, "lags B"] | None = None,
 ) -> Float[np.ndarray, "lags B"]:
-    """log10 of each norm over the largest near the loss, example by example.
+    """log10 of each norm divided by the largest norm near the loss of the same example.
 
     NaN for an example that is exactly zero, or not finite, near the loss.
 
     Args:
-        log10_norms: by lag.
-        joint: those of the joint state, where the reference is taken; None: the same.
+        log10_norms: log10 of the norms, by lag.
+        joint: those of the joint state, from which the reference is taken; None:
+            `log10_norms` itself.
 
     >>> relative(np.array([[-4.0], [-3.0], [-5.0]])).ravel().tolist()
     [-1.0, 0.0, -2.0]
@@ -38,7 +40,7 @@ def relative(
 
 
 def reference_lag(curve: Float[np.ndarray, "lags"]) -> int:
-    """The lag near the loss at which one curve is largest.
+    """The lag near the loss at which a curve has its maximum.
 
     >>> reference_lag(np.array([-np.inf, -1.0, -2.0]))
     1
@@ -50,7 +52,7 @@ def reference_lag(curve: Float[np.ndarray, "lags"]) -> int:
 def mean_log(log10_norms: Float[np.ndarray, "lags B"]) -> Float[np.ndarray, "lags"]:
     """Mean over the examples that are not exactly zero at this lag.
 
-    −inf where all that were measured are zero, NaN where none was measured.
+    −inf where all measured examples are zero, NaN where none was measured.
 
     >>> mean_log(np.array([[-1.0, -3.0, -np.inf]])).tolist()
     [-2.0]
@@ -68,8 +70,8 @@ def log_root_mean_square(
 ) -> Float[np.ndarray, "lags"]:
     """log10 of the root mean square over examples, zeros included.
 
-    Larger than `mean_log`, by σ² ln 10 for a log-normal spread of σ powers of ten: the
-    few examples with the largest gradient decide it.
+    Larger than `mean_log`, by σ² ln 10 if the norms are log-normal with a spread of σ
+    powers of ten: it is dominated by the few examples with the largest gradient.
 
     >>> log_root_mean_square(np.array([[0.0, -np.inf]])).round(4).tolist()
     [-0.1505]
@@ -83,10 +85,10 @@ def log_root_mean_square(
 
 
 def adjoint_rate(log10_ratio: Float[np.ndarray, "lags B"]) -> float:
-    """1/(l − r) ln(‖λ_{s−l}‖ / ‖λ_{s−r}‖) at the largest lag l of each example, mean.
+    """Mean over examples of 1/(l − r) ln(‖λ_{s−l}‖ / ‖λ_{s−r}‖), l the largest lag.
 
-    In nats per step; r is the lag of the reference, where `relative` is 0. −inf if it
-    is exactly zero in an example, NaN if no example is left.
+    In nats per step; r is the lag of the reference, where `relative` is 0. −inf if the
+    adjoint of an example is exactly zero at lag l, NaN if no example can be used.
 
     >>> adjoint_rate(np.array([[0.0, 0.0], [-1.0, -0.5], [-2.0, np.nan]])).__round__(4)
     -1.7269

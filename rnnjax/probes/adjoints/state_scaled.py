@@ -1,14 +1,14 @@
-"""Adjoints in units of the state's own variation, to compare cells with one another.
+"""Adjoints in units of the state's own variation, which makes cells comparable.
 
-‖∂ℓ/∂h_t‖ depends on the coordinates of the state: rescale the c of an LSTM, or give a
-GRU larger states, and it changes while the network computes the same. With Σ_t the
-covariance of the state over examples,
+‖∂ℓ/∂h_t‖ depends on the coordinates of the state: rescale the c of an LSTM, or the
+state of a GRU, and it changes although the network computes the same function. With Σ_t
+the covariance of the state over examples,
 
     ‖Σ_t^{1/2} λ_t‖² = λ_tᵀ Σ_t λ_t = Var_b(λ_tᵀ h_{t,b})
 
-is the variance of the first-order change of the loss if the state of one example were
-exchanged for that of another one. Under h → A h, Σ becomes A Σ Aᵀ and λ becomes A⁻ᵀ λ:
-the number stays.
+is the variance of the first-order change of the loss when the state of one example is
+replaced by that of another. Under h → A h, Σ becomes A Σ Aᵀ and λ becomes A⁻ᵀ λ, so the
+value is unchanged.
 """
 
 import jax
@@ -22,18 +22,18 @@ from rnnjax.recurrence import scaled
 def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T B"]:
     """log10 ‖Σ_t^{1/2} λ_t‖ of the joint state after each step.
 
-    Σ_t is the covariance (n − 1) over the examples that are not padding at step t and
-    whose state is finite there; NaN for the others, and where fewer than two are left.
-    −inf where the adjoint is exactly zero, or all states are the same.
+    Σ_t is the covariance (normalised by n − 1) over the examples that are not padding
+    at step t and whose state is finite there; NaN for the others, and where fewer than
+    two are left. −inf where the adjoint is exactly zero, or all states are equal.
     """
     adjoint = scaled.normalise(walk.adjoint)
-    # in the order of the input, as the adjoints: a walk from the end has its own
+    # in the order of the input, like the adjoints (`walk.forward` is in walk order)
     states = walk.states
     largest = scaled.largest(states, 2)
     valid = valid & jnp.isfinite(largest)
     count = jnp.sum(valid, axis=1)[:, None]
     known = valid[..., None]
-    # states of an exploding network: their products would overflow
+    # rescaled, since products of the states of an exploding network would overflow
     unit = scaled.exponent_of(jnp.max(jnp.where(valid, largest, 0.0), axis=1))
     unit = jnp.clip(unit, -120, 120)
     states = scaled.shift(states, -unit)
@@ -45,7 +45,8 @@ def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T
             jnp.reshape(x, (*x.shape[:2], -1)) for x in (cotangent, state)
         )
         zero = jnp.zeros_like(state)
-        # from one example's state on: a mean of equal numbers rounds to another one
+        # relative to one example: the rounded mean of equal numbers may differ from
+        # them, which would turn a variance of 0 into noise
         away = jnp.where(known, state - jnp.take_along_axis(state, one, axis=1), zero)
         mean = jnp.sum(away, axis=1) / jnp.maximum(count, 1)
         apart = jnp.where(known, away - mean[:, None], zero)

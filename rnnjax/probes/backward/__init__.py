@@ -1,7 +1,7 @@
-"""One pass forward and one pass back through any model, with every cotangent kept.
+"""One forward and one backward pass through any model that keep every cotangent.
 
-`trace` is the whole model, `walk` one direction of one layer, `single_layer` a
+`trace` handles a whole model, `walk` one direction of one layer, and `single_layer` a
 recurrence without a model around it. `marked_program`, `recurrences` and `segments` cut
-a model at its recurrences; `segment_adjoints` and `parameter_gradient` put the gradient
-together.
+a model at its recurrences; `segment_adjoints` and `parameter_gradient` reassemble the
+gradient.
 """

@@ -1,13 +1,14 @@
-"""Cross-entropy by its margin: the same loss, with a gradient that does not round off.
+"""Cross-entropy in terms of the margin: same loss, but no cancellation in its gradient.
 
-The gradient of the cross-entropy with respect to the logits is p − y. Of a solved
-example p_y is 1 up to rounding: p_y − 1 keeps few digits, then none, and is exactly 0
-from a margin of 17 nats on. With the margin of the target y,
+The gradient of the cross-entropy with respect to the logits is p − y. Once an example
+is solved, p_y is 1 up to rounding: p_y − 1 loses its digits one after the other and is
+exactly 0 for margins above 17 nats. In terms of the margin of the target y,
 
     m = z_y − ln Σ_{j≠y} exp z_j,    ℓ = ln(1 + exp(−m)),    dℓ/dm = −σ(−m),
 
-nothing cancels: σ(−m) keeps all digits down to 10⁻³⁸. Since dℓ/dm is one number for an
-example, the adjoints of ℓ and of m differ by that factor alone, at all lags alike.
+nothing cancels: σ(−m) keeps all its digits down to 10⁻³⁸. Since dℓ/dm is a single
+number per example, the adjoints of ℓ and of m differ only by this factor, which is the
+same at all lags.
 """
 
 import jax
@@ -19,10 +20,10 @@ from rnnjax.tasks.base import TaskSpec
 
 
 def by_margin(spec: TaskSpec, answers: Array, targets: Array) -> tuple[Array, Array]:
-    """Loss and metric as `rnnjax.models.objective.compared` has them."""
+    """Loss and metric as defined by `rnnjax.models.objective.compared`."""
     losses, scores = compared(spec, answers, targets)
     if spec.loss == "cross_entropy":
-        # where a logit is not finite, loss and gradient stay what they are
+        # where a logit is not finite, keep the ordinary loss and its gradient
         known = jnp.all(jnp.isfinite(answers), axis=-1)
         finite = jnp.where(known[..., None], answers, jnp.zeros_like(answers))
         losses = jnp.where(known, jax.nn.softplus(-margin(finite, targets)), losses)

@@ -1,10 +1,10 @@
-"""A model as one program in which its recurrences and embeddings are marked.
+"""A model as one traced program in which recurrences and embeddings are marked.
 
-The model is traced once. Every call of a recurrence or of an embedding becomes a
-single equation of the program, with all arrays that it needs as operands; `play` runs
-the program and leaves these equations to its caller. Whatever stands around a mark and
-changes no value (`nn.remat`, `nn.jit`) is opened; marks inside loops or under `vmap`
-cannot be reached, and are refused.
+The model is traced once. Every call of a recurrence or of an embedding becomes a single
+equation of the jaxpr, called a mark, with all arrays that it needs as operands. `play`
+runs the program but hands the marked equations to its caller. A wrapper around a mark
+that changes no values (`nn.remat`, `nn.jit`) is opened; a mark inside a loop or under
+`vmap` cannot be reached and raises an error.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from rnnjax.types import State
 
 @struct.dataclass
 class Called:
-    """What a recurrence or an embedding was called with, time-major.
+    """The arguments of a call of a recurrence or an embedding, time-major.
 
     Attributes:
         x: inputs ``(T, B, m)`` of a recurrence, tokens ``(T, B)`` of an embedding.
-        weights: the `Weights` of the recurrence's cell, or the rows of the embedding.
+        weights: the `Weights` of the recurrence's cell, or the embedding matrix.
         initial: the state before the first step; None for an embedding.
-        lengths, resets: as `Recurrent` takes them, or None.
-        rows: what the embedding gave out ``(T, B, m)``; None for a recurrence.
+        lengths, resets: as passed to `Recurrent`, or None.
+        rows: the output of the embedding ``(T, B, m)``; None for a recurrence.
     """
 
     x: Array
@@ -47,14 +47,14 @@ class Called:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mark:
-    """One marked call; holds no array, because a trace may be used again.
+    """One marked call; it holds no arrays, because JAX may reuse a trace.
 
     Attributes:
-        path: of the module, such as `encoder/rnn`.
-        walk: from what the module was called with, and a name, to the leaf (see
-            `sites.Site`) and the recurrence walked forward.
-        present: from that and the leaf to what the call returns.
-        given: whether the model gave the state before the first step.
+        path: path of the module, such as `encoder/rnn`.
+        walk: maps the arguments of the call and a name to the leaf (see
+            `segments.Site`) and the recurrence after its forward pass.
+        present: maps the arguments and the leaf to the return value of the call.
+        given: whether the model passed the state before the first step.
     """
 
     path: str
@@ -63,18 +63,18 @@ class Mark:
     given: bool = False
 
     def run(self, called: Called) -> Any:
-        """What the call returns."""
+        """The return value of the call."""
         return self.present(called, self.walk(called, self.path)[0])
 
 
 Find = Callable[[Any, Any, Any, Any], tuple[Mark, Called] | None]
-"""From a module, its call and the arguments to a mark, or None to let it run."""
+"""Maps a module, its call and the arguments to a mark; None: run the call as usual."""
 
 Handle = Callable[[Mark, Called], Any]
-"""What `play` does at a marked call; gives what the call returns."""
+"""What `play` does at a marked call; its result is the return value of the call."""
 
 OPENED = ("jit", "pjit", "checkpoint", "remat", "remat2", "closed_call", "core_call")
-"""Primitives that run one program on their operands and change no value."""
+"""Primitives that just run an inner program on their operands, changing no value."""
 
 _mark = Primitive("recurrence_or_embedding")
 _mark.multiple_results = True
@@ -87,8 +87,8 @@ def _shapes(*_: Any, shapes: Any, **__: Any) -> Any:
 
 def _refuse(*_: Any, mark: Mark, **__: Any) -> Any:
     raise UserError(
-        f"'{mark.path}' is called under vmap or inside a derivative that the model "
-        "takes itself, where the probe cannot measure it; call it outside of that"
+        f"'{mark.path}' is called under vmap, or inside a derivative that the model "
+        "itself takes, where the probe cannot measure it; move the call outside"
     )
 
 
@@ -104,12 +104,12 @@ class Program:
     result: Any
 
     def play(self, args: Any, handle: Handle) -> Any:
-        """Run the program on (params, inputs), with `handle` at every mark."""
+        """Run the program on (params, inputs), calling `handle` at every mark."""
         flat = _run(self.closed, jax.tree.leaves(args), handle)
         return jax.tree.unflatten(self.result, flat)
 
     def loops(self, steps: int) -> bool:
-        """Whether it loops over as many steps itself, outside all marks."""
+        """Whether it contains a loop of that many steps outside all marks."""
         return any(
             equation.primitive.name == "scan" and equation.params["length"] == steps
             for equation in _equations(self.closed)
@@ -117,7 +117,7 @@ class Program:
 
 
 def traced(apply: Callable[[Any, Any], Any], args: Any, find: Find) -> Program:
-    """Trace ``apply(*args)`` once, with the calls marked that `find` takes."""
+    """Trace ``apply(*args)`` once; calls for which `find` returns a mark are marked."""
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         usual = context.method_name == "__call__"
@@ -130,7 +130,8 @@ def traced(apply: Callable[[Any, Any], Any], args: Any, find: Find) -> Program:
         out = _mark.bind(*flat, mark=mark, called=shape, shapes=tuple(answer))
         return jax.tree.unflatten(form, out)
 
-    # what `nn.jit` traced before, or traces now, must not be used for the other
+    # keeps jit's caches apart: neither a trace of `nn.jit` made before without marks
+    # nor the one made here with marks may be used in place of the other
     with nn.intercept_methods(intercept), set_xla_metadata(rnnjax="probe"):
         closed, shape = jax.make_jaxpr(apply, return_shape=True)(*args)
     return Program(closed, jax.tree.structure(shape))
@@ -151,7 +152,7 @@ def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
         waiting = []
         values, params = _read(known, equation.invars), equation.params
         if equation.primitive is _mark:
-            arrays = [jnp.asarray(x) for x in values]  # constants may be NumPy's
+            arrays = [jnp.asarray(x) for x in values]  # may be NumPy constants
             called = jax.tree.unflatten(params["called"], arrays)
             out = jax.tree.leaves(handle(params["mark"], called))
         elif (name := equation.primitive.name) in OPENED:
@@ -160,7 +161,7 @@ def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
             raise UserError(
                 f"'{marks[0].path}' is called inside a loop, a branch or another "
                 f"transformation of the model ({name}), where the probe cannot "
-                "measure it; call it outside of that"
+                "measure it; move the call outside"
             )
         known.update(zip(equation.outvars, out, strict=True))
     _run_plain(jaxpr, waiting, last, known)
@@ -170,7 +171,7 @@ def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
 def _run_plain(
     jaxpr: Any, equations: list[Any], wanted: set[Any], known: dict[Any, Any]
 ) -> None:
-    """Run some equations of a program, and keep what is wanted later."""
+    """Run some equations of a program, and keep the values that are needed later."""
     made = [out for equation in equations for out in equation.outvars]
     outputs = [out for out in made if out in wanted]
     read = [x for x in _variables(equations) if x in known]
@@ -187,13 +188,13 @@ def _read(known: dict[Any, Any], places: Any) -> list[Any]:
 
 
 def _variables(equations: Any) -> dict[Any, None]:
-    """What equations read, in order."""
+    """The variables that equations read, in order."""
     places = (x for equation in equations for x in equation.invars)
     return {x: None for x in places if not isinstance(x, Literal)}
 
 
 def _equations(program: Any) -> Iterator[Any]:
-    """All equations of a program, and of those inside of them."""
+    """All equations of a program, including those of its inner programs."""
     for equation in getattr(program, "jaxpr", program).eqns:
         yield equation
         for inner in _inner(equation):
@@ -201,13 +202,13 @@ def _equations(program: Any) -> Iterator[Any]:
 
 
 def _inner(equation: Any) -> list[Any]:
-    """The programs that an equation holds, as the body of a loop."""
+    """The inner programs of an equation, such as the body of a loop."""
     values = jax.tree.leaves(list(equation.params.values()))
     return [x for x in values if hasattr(getattr(x, "jaxpr", x), "eqns")]
 
 
 def _marks(equation: Any) -> list[Mark]:
-    """The marks that an equation is or holds."""
+    """The marks among an equation and its inner programs."""
     inner = [x for part in _inner(equation) for x in _equations(part)]
     found = [x for x in [equation, *inner] if x.primitive is _mark]
     return [x.params["mark"] for x in found]

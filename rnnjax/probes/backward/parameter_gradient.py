@@ -1,4 +1,4 @@
-"""The gradient of a model's parameters, put together from what a walk back met."""
+"""The parameter gradient of a model, reassembled from the probe's backward pass."""
 
 from typing import Any
 
@@ -15,15 +15,16 @@ from rnnjax.recurrence.scaled import Scaled
 
 
 def parameter_gradient(passed: Forward, seen: Trace, d_answers: Any) -> Any:
-    """∂L/∂params, shaped as the parameters that the model was opened with.
+    """∂L/∂params, in the structure of the parameters that the model was opened with.
 
-    The sum of the contributions of all steps where a recurrence or an embedding uses a
-    parameter, and ordinary autodiff of the segments for the rest. In plain numbers:
-    what is below their range is 0. Costs one vector-Jacobian product of the segments.
+    For parameters used by a recurrence or an embedding it is the sum of the
+    contributions of all steps, for the others ordinary autodiff of the segments. The
+    result is in plain floating point: what underflows is 0. Costs one vector-Jacobian
+    product of the segments.
 
     Args:
-        passed: the pass forward.
-        seen: its walk back.
+        passed: the forward pass.
+        seen: the backward pass from it.
         d_answers: cotangent of the answers, for the same loss.
     """
     walks, lookups = iter(seen.walks), iter(seen.lookups)
@@ -39,10 +40,11 @@ def parameter_gradient(passed: Forward, seen: Trace, d_answers: Any) -> Any:
 
 
 def past_recurrences(passed: Forward, d_answers: Any) -> list[Array]:
-    """What of the cotangents ``(T, B, m)`` at the inputs passes by every recurrence.
+    """The part of the input cotangents ``(T, B, m)`` that bypasses every recurrence.
 
-    With the outputs of all recurrences held fixed: of vector inputs, or else of what
-    each embedding gave out; an empty list if the model has neither.
+    It is the cotangent with the outputs of all recurrences held fixed: that of the
+    vector inputs, or else of the output of each embedding; an empty list if the model
+    has neither.
     """
     segments = passed.segments
     leaves = segments.pull(no_cotangent(segments.entered), d_answers)

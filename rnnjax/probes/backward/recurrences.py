@@ -1,4 +1,4 @@
-"""What a call of each kind is marked with: ours, linen's RNN, an embedding."""
+"""How to mark each kind of call: our `Recurrent`, linen's `RNN`, an embedding."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from rnnjax.recurrence.masking import at_end
 
 
 def swap(x: Array) -> Array:
-    """From time-major to batch-major, or the other way round."""
+    """From time-major to batch-major or vice versa."""
     return jnp.swapaxes(x, 0, 1)
 
 
@@ -81,11 +81,12 @@ def linen(
     seq_lengths: Any = None,
     **options: Any,
 ) -> tuple[Mark, Called]:
-    """linen's RNN, walked by our scan.
+    """linen's RNN, run by our scan.
 
-    Walking ahead it runs on behind `seq_lengths`, as linen does. Walking from the end,
-    linen goes on behind the first step; ours holds the state there, which is the same
-    for a model that does not read its padding.
+    In the forward direction it keeps running on the padding after `seq_lengths`, as
+    linen does. In the reverse direction linen also runs on the padding, once it is past
+    the first step; our scan holds the state instead, which makes no difference to a
+    model that does not read its padding.
     """
 
     def option(key: str) -> bool:
@@ -94,8 +95,9 @@ def linen(
 
     if inputs.ndim != 3:
         raise UserError(
-            f"RNN '{path}' has inputs of {inputs.ndim} axes, {inputs.shape}; the probe "
-            "takes (batch, time, features) or (time, batch, features), outside of vmap"
+            f"RNN '{path}' has inputs with {inputs.ndim} axes, {inputs.shape}; the "
+            "probe needs (batch, time, features) or (time, batch, features) and cannot "
+            "measure under vmap"
         )
     first, backwards = option("time_major"), option("reverse")
     keep_order, with_carry = option("keep_order"), option("return_carry")
@@ -108,8 +110,8 @@ def linen(
     own = {"inner": kept.pop("params", {})}
     if kept:
         raise UserError(
-            f"RNN '{path}' cannot be measured: its cell keeps "
-            f"{', '.join(sorted(kept))} beside its parameters"
+            f"RNN '{path}' cannot be measured: its cell has the collections "
+            f"{', '.join(sorted(kept))} besides its parameters"
         )
     cell, weights = make_weights(wrapped, own)
     initial = initial_carry

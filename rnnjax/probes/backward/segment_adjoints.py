@@ -1,4 +1,4 @@
-"""From one recurrence back to those in front of it, with exponents."""
+"""Pass adjoints from one recurrence back to the earlier ones, with exponents."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +22,14 @@ def pass_on(
     back: Back,
     pointwise: bool,
 ) -> None:
-    """Add what one recurrence passes back to the `leaves` in front of it, in place.
+    """Add the cotangent that one recurrence passes back to the earlier `leaves`.
 
     Args:
         segments: the model.
-        leaves: cotangents so far, site by site.
-        number: which of the sites the recurrence is.
-        order: which of the recurrences.
-        back: where its walk back arrived.
+        leaves: cotangents so far, one for each site; changed in place.
+        number: index of the recurrence among the sites.
+        order: its index among the recurrences.
+        back: the result of its backward pass.
         pointwise: see `trace.Forward`.
     """
     given = segments.sites[number].given
@@ -68,13 +68,15 @@ def _in_bands(
     initial: Scaled | None,
     leaves: list[Scaled],
 ) -> list[Scaled]:
-    """`leaves` plus what `pull`, a linear map that may mix, makes of two cotangents.
+    """`leaves` plus the image of two cotangents under the linear map `pull`.
 
-    Costs one pass for each band of exponents that occur.
+    `pull` may mix steps and examples, which have different exponents. The cotangents
+    therefore go through it in bands of similar exponents; costs one pass for each band
+    that occurs.
     """
     parts = [inputs] if initial is None else [inputs, initial]
     arrays = jax.tree.leaves([part.mantissa for part in parts])
-    # half of the range: what the map itself makes smaller has room below a band
+    # half of the exponent range, which leaves room below for a map that shrinks
     width = min(-jnp.finfo(x.dtype).minexp for x in arrays) // 2
     exponents = jnp.concatenate([jnp.ravel(part.exponent) for part in parts])
     top = jnp.max(exponents)

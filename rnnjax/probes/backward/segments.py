@@ -1,11 +1,12 @@
-"""Where a model is cut: at every recurrence, every embedding, and at its input.
+"""Cut a model at every recurrence, at every embedding, and at its input.
 
-Any Flax model is looked at in the same way. It is traced once, with its recurrences
-(`rnnjax`'s `Recurrent`, linen's own `RNN`) and embeddings marked. One run of that
-program walks them forward and keeps what the way back needs. A second run puts a free
-variable in place of each of their outputs, so that the model falls apart into
-*segments* without time loops, whose vector-Jacobian product is ordinary autodiff. The
-time loops between them are walked back by the reverse scan with exponents.
+All Flax models are handled in the same way. The model is traced once, with its
+recurrences (`rnnjax`'s `Recurrent`, linen's own `RNN`) and embeddings marked. One run
+of that program takes the recurrences forward and keeps what the backward pass needs. A
+second run replaces each of their outputs with a free variable, so that the model falls
+apart into *segments* without time loops, whose vector-Jacobian product is ordinary
+autodiff. The time loops in between are differentiated by the reverse scan with
+exponents.
 """
 
 import dataclasses
@@ -39,13 +40,14 @@ class Site:
 
     Attributes:
         name: path of the module, such as `encoder/rnn`; `#1` marks its second call.
-        leaf: what stands there, time-major: the inputs ``(T, B, m)``, the outputs
+        leaf: the values at the cut, time-major: the inputs ``(T, B, m)``, the outputs
             ``(T, B, m)`` of an embedding, or the outputs and the trajectory of a
             recurrence, in the order of the input.
-        walked: the recurrence, walked forward; None for an embedding or the input.
-        given: whether the model gave the recurrence the state that it starts from.
-        tokens: indices ``(T, B)`` of an embedding.
-        table: its rows.
+        walked: the recurrence after its forward pass; None for an embedding or the
+            input.
+        given: whether the model passed the recurrence its initial state.
+        tokens: token indices ``(T, B)`` of an embedding.
+        table: the embedding matrix.
     """
 
     name: str
@@ -62,13 +64,13 @@ class Segments:
 
     Attributes:
         sites: in the order in which the model calls them; vector inputs come first.
-        answers: what the model returns, an array or a pytree.
-        entered: (x, initial) of each recurrence, in order.
-        pull: from cotangents of `entered` and of the answers to those of the leaves.
-        to_params: from the same cotangents, and those of each site's own parameters
-            (of the cell, or the rows of an embedding; none at the input), to the
+        answers: the output of the model, an array or a pytree.
+        entered: (inputs, initial state) of each recurrence, in order.
+        pull: maps cotangents of `entered` and of the answers to those of the leaves.
+        to_params: maps the same cotangents, together with those of each site's own
+            parameters (the cell's, or the embedding matrix; none at the input), to the
             gradient of the model's parameters, with all leaves held fixed.
-        loops: whether a segment runs a loop over as many steps as the inputs have.
+        loops: whether a segment contains a loop over as many steps as the inputs have.
     """
 
     sites: tuple[Site, ...]
@@ -84,20 +86,20 @@ def cut(
 ) -> Segments:
     """Trace a model once and cut it.
 
-    Costs two passes forward. Recurrences inside `nn.scan` and those that are neither
-    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell) are not seen: they belong to
-    the segments.
+    Costs two forward passes. Recurrences inside `nn.scan`, and those that are neither
+    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell), are not detected: they are
+    treated as part of the segments.
 
     Args:
         apply: such as ``lambda params, x: model.apply({"params": params}, x)``.
         params: its parameters.
-        inputs: tokens or vectors, in the layout that the model takes.
+        inputs: tokens or vectors, in the layout that the model expects.
         time_major: whether that is ``(T, B, …)`` or ``(B, T, …)``.
 
     Raises:
-        UserError: there is no recurrence, one of them cannot be reached (see `marks`),
-            or one of linen's has more than one batch axis or a cell that `from_linen`
-            does not take.
+        UserError: there is no recurrence, one of them cannot be reached (see
+            `marked_program`), or a linen RNN has more than one batch axis or a cell
+            that `from_linen` does not accept.
     """
     order = _keep if time_major else swap
     vectors = jnp.issubdtype(inputs.dtype, jnp.inexact)
@@ -136,9 +138,9 @@ def cut(
     answers = program.play((params, inputs), forward)
     if not any(site.walked for site in sites):
         raise UserError(
-            "the model calls no Recurrent and no RNN of flax.linen, so that there is "
-            "nothing to measure: recurrences of flax.nnx and haiku, nn.scan, lax.scan "
-            "and Python loops over a cell are not seen"
+            "the model calls neither Recurrent nor flax.linen's RNN, so there is "
+            "nothing to measure; recurrences of flax.nnx and haiku, nn.scan, lax.scan "
+            "and Python loops over a cell are not detected"
         )
 
     def segments(params: Any, leaves: list[Any]) -> tuple[Any, Any, Any]:
@@ -174,7 +176,7 @@ def cut(
 
 
 def no_cotangent(tree: Any) -> Any:
-    """Cotangents of arrays on which nothing depends."""
+    """Zero cotangents, for arrays on which nothing depends."""
 
     def one(x: Array) -> Any:
         if jnp.issubdtype(x.dtype, jnp.inexact):

@@ -1,4 +1,4 @@
-"""One recurrence without a model around it: walk a cell, and send a cotangent back."""
+"""A recurrence without a model around it: run a cell, and send a cotangent back."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ from rnnjax.types import State
 def walk_layer(
     cell: Cell, params: Any, x: Float[Array, "T B m"], initial: State | None = None
 ) -> Walked:
-    """A cell walked over an input; pure, works under `jit` (cell static).
+    """Run a cell over an input; pure, works under `jit` (with a static cell).
 
     Args:
         cell: with its input size set.
-        params: its parameters, as `cell.init` gives them.
+        params: its parameters, as returned by `cell.init`.
         x: the input.
-        initial: the state before the first step; None: the cell's own.
+        initial: the state before the first step; None: the cell's default.
     """
     static, weights = make_weights(cell, params)
     start = cell.initial_state((x.shape[1],)) if initial is None else initial
@@ -32,10 +32,10 @@ def walk_layer(
 
 
 def lagged_norms(walked: Walked, cotangent: State) -> Float[Array, "T B"]:
-    """log10 ‖λ_t‖ of the joint state, for a loss of the last state alone.
+    """log10 ‖λ_t‖ of the joint state, for a loss that depends on the last state only.
 
     Args:
-        walked: the walk.
+        walked: the forward pass.
         cotangent: ∂ℓ/∂h of the last state, ``(B, n)`` per state array.
     """
     states = jax.tree.map(

@@ -1,18 +1,18 @@
-"""One pass forward and one pass back through a model, with every cotangent kept.
+"""One forward and one backward pass through a model that keep every cotangent.
 
 Adjoints are carried as mantissa × 2^k with one exponent per step and example. Between
-two recurrences such a pair passes through ordinary autodiff unharmed, if each step of
-each example depends on itself alone there (a concatenation of directions, a dense
-layer, a normalisation over units, a residual connection): the map is linear in its
-cotangent, so that the mantissa goes through while the exponent stays as it is. Only the
-recurrence mixes steps, and the reverse scan minds the exponents itself. That is so in
-our own models, which are opened with `pointwise=True`.
+two recurrences ordinary autodiff can be applied to the mantissas, with the exponents
+unchanged, as long as each step of each example depends only on the same step of the
+same example (a concatenation of directions, a dense layer, a normalisation over units,
+a residual connection), because the map is linear in its cotangent. Only the recurrence
+mixes steps, and the reverse scan takes care of the exponents. This holds for our own
+models, which are opened with `pointwise=True`.
 
-A user's model may mix steps or examples there (attention, a convolution over time, a
-reversal, batch normalisation). Its cotangents go through in bands of exponents, one
-after the other: within a band one exponent serves all, and what arrives is added up
-with exponents. This is right for every model, and gives the same numbers as the above
-where nothing mixes.
+A user's model may mix steps or examples between recurrences (attention, a convolution
+over time, a reversal, batch normalisation). Its cotangents are then passed through in
+bands of similar exponents, one band after the other: within a band all share one
+exponent, and the results are added up with exponents. This is correct for every model,
+and gives the same numbers as the first method where nothing mixes.
 """
 
 import dataclasses
@@ -46,8 +46,10 @@ EMBEDDING = "embedding"
 
 @struct.dataclass
 class Lookup:
-    """An embedding: rows of `table` picked by tokens; `use.delta` is the cotangent of
-    what it gave out."""
+    """An embedding, which looks up rows of `table` by token.
+
+    `use.delta` is the cotangent of its output.
+    """
 
     use: Use
     table: Array
@@ -56,12 +58,12 @@ class Lookup:
 
 @struct.dataclass
 class Trace:
-    """What one pass forward and back through a model yields.
+    """The result of a forward and a backward pass through a model.
 
     Attributes:
-        walks: in the order in which the model calls its recurrences.
+        walks: its recurrences, in the order in which the model calls them.
         lookups: its embeddings.
-        inputs: cotangent of vector inputs ``(T, B, m)``, None for tokens.
+        inputs: cotangent of vector inputs ``(T, B, m)``; None for tokens.
         entered: cotangents of the inputs ``(T, B, m)`` and of the initial state
             ``(B, n)`` of each walk.
         valid: ``(T, B)``, False on padding.
@@ -83,14 +85,14 @@ class Trace:
 
 @dataclasses.dataclass(frozen=True)
 class Forward:
-    """A pass forward, from which one may go back for several losses.
+    """A forward pass, from which backward passes for several losses can start.
 
     Attributes:
         segments: the model, cut at its recurrences.
-        losses: from the answers to the loss of each of them, ``(B,)`` or ``(T, B)``.
+        losses: maps the answers to the loss of each of them, ``(B,)`` or ``(T, B)``.
         value: the loss of the batch.
         valid: ``(T, B)``, False on padding.
-        pointwise: whether it is known that nothing but the recurrences mixes steps or
+        pointwise: whether nothing but the recurrences is known to mix steps or
             examples.
     """
 
@@ -102,25 +104,25 @@ class Forward:
 
     @property
     def walked(self) -> tuple[Walked, ...]:
-        """The recurrences, walked forward."""
+        """The recurrences after their forward pass."""
         return tuple(site.walked for site in self.segments.sites if site.walked)
 
 
 def trace(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec, *, lag: Lag
 ) -> Trace:
-    """Every adjoint and every seam of one batch; pure, works under `jit`.
+    """All adjoints and seams of one batch; pure, works under `jit`.
 
     Args:
         model: the model; dropout is off.
         params: its parameters.
         batch: the examples.
         spec: loss and readout of the task.
-        lag: `last` keeps, for each example, the loss of its last loss step s alone, and
-            the adjoints are the lagged ones λ_t^{(s)}; `total` keeps all of the loss,
-            and they are ∂L/∂h_t. In both, examples and steps weigh as in the training
-            loss, so that contributions of `total` add up to the training gradient.
-            For a loss at the last step alone the two are the same.
+        lag: with `last` only the loss at the last loss step s of each example counts,
+            and the adjoints are the lagged ones λ_t^{(s)}; with `total` the whole loss
+            counts, and they are ∂L/∂h_t. Examples and steps are weighted as in the
+            training loss, so that the contributions of `total` sum to the training
+            gradient. For a loss at the last step only, the two are the same.
     """
     return backward(forward(model, params, batch, spec), loss_weights(spec, batch, lag))
 
@@ -128,7 +130,7 @@ def trace(
 def forward(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
 ) -> Forward:
-    """Walk through a model of ours and keep what the way back needs."""
+    """Forward pass of a `SequenceModel` that keeps what backward passes need."""
 
     def apply(params: Params, inputs: Array) -> Any:
         return model.apply({"params": params}, inputs, batch.lengths)
@@ -157,17 +159,17 @@ def open_up(
     time_major: bool = True,
     pointwise: bool = False,
 ) -> Forward:
-    """The same for any Flax model; see `cut` and `Forward`.
+    """Forward pass of any Flax model; see `cut` and `Forward`.
 
     Args:
-        loss: from the answers to the loss of the batch.
-        names: of sites, by path; others go by their path.
+        loss: maps the answers to the loss of the batch.
+        names: names of sites, by path; a site without one is named by its path.
         pointwise: True promises that nothing but the recurrences mixes steps or
-            examples, which saves passes through the segments; see above.
+            examples, which saves passes through the segments (see the module).
 
     Raises:
-        UserError: what `cut` refuses, or a recurrence over other steps or examples than
-            the inputs have.
+        UserError: the errors of `cut`, or a recurrence whose steps or examples differ
+            in number from those of the inputs.
     """
     segments = cut(apply, params, inputs, time_major=time_major)
     known = names or {}
@@ -183,12 +185,12 @@ def open_up(
 
 
 def backward(passed: Forward, weights: Array) -> Trace:
-    """Go back through all recurrences.
+    """Backward pass through all recurrences.
 
     Args:
-        passed: the pass forward.
-        weights: of the loss of each answer, as `losses` are shaped; the loss that is
-            differentiated is their weighted sum.
+        passed: the forward pass.
+        weights: weight of the loss of each answer, of the shape of `losses`; the loss
+            that is differentiated is the weighted sum.
     """
     segments = passed.segments
 
@@ -196,8 +198,8 @@ def backward(passed: Forward, weights: Array) -> Trace:
         return jnp.sum(passed.losses(answers) * weights)
 
     d_answers = jax.grad(loss, allow_int=True)(segments.answers)
-    # zeros of trajectories that the model does not show are constants, which XLA would
-    # fold through all that follows while it compiles
+    # The cotangent of a trajectory that the model does not return is a constant zero,
+    # which XLA would fold through everything below at compile time.
     direct = lax.optimization_barrier(
         segments.pull(no_cotangent(segments.entered), d_answers)
     )
@@ -229,14 +231,14 @@ def _check_shape(walked: Walked, valid: Array) -> None:
     if shape != valid.shape:
         raise UserError(
             f"the recurrence '{walked.name}' runs over {shape[0]} steps of {shape[1]} "
-            f"examples, the inputs have {valid.shape[0]} steps of {valid.shape[1]}: "
-            "the probe needs the same steps everywhere (see time_major if the two are "
-            "only the other way round)"
+            f"examples, but the inputs have {valid.shape[0]} steps of {valid.shape[1]} "
+            "examples; the probe needs the same steps everywhere (if the two are only "
+            "swapped, see time_major)"
         )
 
 
 def site_names(model: SequenceModel) -> dict[str, str]:
-    """Names of a model's sites by their path: `layer0`, `layer0.backward`, …"""
+    """Names of a model's sites, keyed by path: `layer0`, `layer0.backward`, …"""
     names = {"embed": EMBEDDING}
     for layer in range(model.layers):
         for direction in range(2 if model.bidirectional else 1):
@@ -246,15 +248,15 @@ def site_names(model: SequenceModel) -> dict[str, str]:
 
 
 def layer_name(layer: int, backwards: bool) -> str:
-    """`layer0`, or `layer0.backward` for the walk from the end."""
+    """`layer0`, or `layer0.backward` for the backward direction."""
     return f"layer{layer}" + (".backward" if backwards else "")
 
 
 def loss_weights(spec: TaskSpec, batch: Batch, lag: Lag) -> Float[Array, "*T B"]:
-    """Weight of each answer's loss: the training loss is their weighted sum.
+    """Weights with which the losses of the answers sum to the training loss.
 
-    ``(B,)`` for a readout at the last step, else ``(T, B)``; with lag `last` zero but
-    at the last loss step of each example.
+    ``(B,)`` for a readout at the last step, else ``(T, B)``; with lag `last` all are
+    zero except at the last loss step of each example.
     """
     if spec.readout == "last":
         return jnp.full((batch.mask.shape[1],), 1.0 / batch.mask.shape[1])
@@ -269,14 +271,14 @@ def loss_weights(spec: TaskSpec, batch: Batch, lag: Lag) -> Float[Array, "*T B"]
 def sampled_norms(
     passed: Forward, weights: Float[Array, "T B"], steps: Int[Array, "S"]
 ) -> dict[str, Float[Array, "S arrays T B"]]:
-    """log10 ‖λ_t^{(s)}‖ for several loss steps s, by name of the recurrence.
+    """log10 ‖λ_t^{(s)}‖ for several loss steps s, keyed by recurrence.
 
-    Rows as `log10_norms`; −inf for t > s, and for an example without a loss at s. Costs
-    one walk back for each s, one after the other.
+    Rows as in `log10_norms`; −inf for t > s and for an example without a loss at s.
+    Costs one backward pass for each s, run one after the other.
 
     Args:
-        passed: the pass forward of a model that answers at every step.
-        weights: of the loss of each answer (`loss_weights`, lag `total`).
+        passed: the forward pass of a model that answers at every step.
+        weights: weight of the loss of each answer (`loss_weights`, lag `total`).
         steps: the steps s, the same for all examples; may be traced.
     """
     time = jnp.arange(passed.valid.shape[0])[:, None]
@@ -289,7 +291,7 @@ def sampled_norms(
 
 
 def last_loss_step(spec: TaskSpec, batch: Batch) -> Int[Array, "B"]:
-    """The step s from which lags s − t are counted; −1 for an example without one."""
+    """The step s from which lags s − t are counted; −1 if an example has no loss."""
     if spec.readout == "last":
         return batch.lengths - 1
     mask = loss_mask(batch)

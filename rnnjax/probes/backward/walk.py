@@ -1,4 +1,4 @@
-"""One direction of one layer, walked forward and back."""
+"""The forward and backward pass of one direction of one layer, called a walk."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from rnnjax.types import Lengths, State, Trajectory
 
 @struct.dataclass
 class Use:
-    """One use of a kernel at every step: a product `value` @ kernel.
+    """One use of a kernel, at every step: a product `value` @ kernel.
 
     Attributes:
-        value: what enters the product, ``(T, B, m)``; tokens ``(T, B)`` for `rows`.
+        value: what the kernel multiplies, ``(T, B, m)``; tokens ``(T, B)`` for `rows`.
         delta: cotangent δ_t of the product, mantissas ``(T, B, n)``, exponents
             ``(T, B)``.
         kernel: name of the kernel within its layer.
-        form: of the product; `rows` picks rows of an embedding.
+        form: form of the product; `rows` looks up rows of an embedding.
         recurrent: whether the product lies inside the time loop.
     """
 
@@ -45,19 +45,20 @@ class Use:
 
 @struct.dataclass
 class Walked:
-    """One direction of one layer, walked forward; arrays in the order of the walk.
+    """One direction of one layer after its forward pass; arrays in walk order.
 
-    All that a quantity of the dynamics needs: ``call(cell, weights, "step", state,
-    drive_t)`` is one step.
+    Walk order is the order in which the steps are taken: that of the input, or its
+    reverse for the backward direction. This is all that the quantities of the dynamics
+    need: ``call(cell, weights, "step", state, drive_t)`` is one step.
 
     Attributes:
         initial: the state before the first step, ``(B, n)`` per state array.
-        inputs: of the layer, ``(T, B, m)``; a constant on padding (`entering`).
+        inputs: inputs of the layer, ``(T, B, m)``; a constant on padding (`entering`).
         drive: what enters the loop, with `valid` (False on padding).
         states: the state after each step, ``(T, B, n)`` per state array.
         weights: parameters and effective kernels.
         cell: static cell (`split_cell`).
-        name: `layer0`, or `layer0.backward` for the walk from the end.
+        name: `layer0`, or `layer0.backward` for the backward direction.
     """
 
     initial: State
@@ -72,16 +73,16 @@ class Walked:
 
 @struct.dataclass
 class Walk:
-    """One direction of one layer, walked back; all arrays in the order of the input.
+    """One direction of one layer after its backward pass; arrays in input order.
 
     Attributes:
-        name: `layer0`, or `layer0.backward` for the walk from the end.
+        name: `layer0`, or `layer0.backward` for the backward direction.
         states: the state after each step, ``(T, B, n)`` per state array.
         adjoint: ∂L/∂h_t per state array, one exponent ``(T, B)`` for all of them.
-        outputs: cotangent of what the layer gives out, ``(T, B, ·)``, 0 on padding.
-        uses: every product with a kernel: of the readin, the step and the readout.
+        outputs: cotangent of the layer's output, ``(T, B, ·)``, 0 on padding.
+        uses: every product with a kernel, in the readin, the step and the readout.
         kernels: effective kernels by name.
-        forward: the same walk forward, in its own order.
+        forward: the forward pass of the same walk, in walk order.
     """
 
     states: Trajectory
@@ -95,10 +96,10 @@ class Walk:
 
 @dataclasses.dataclass(frozen=True)
 class Back:
-    """Where a walk back arrives.
+    """The result of the backward pass of one walk.
 
     Attributes:
-        walk: what was met on the way.
+        walk: everything that the pass recorded.
         inputs: cotangent of the layer's inputs, ``(T, B, m)``.
         initial: cotangent of the state before the first step, exponent ``(B,)``.
     """
@@ -111,15 +112,15 @@ class Back:
 def lifted(
     direct: Sequence[Any], losses: Array, weights: Array, valid: Bool[Array, "T B"]
 ) -> list[Scaled]:
-    """Cotangents of the loss itself with an exponent for each step and example.
+    """Cotangents that come directly from the loss, with exponents per step and example.
 
-    An example whose loss is NaN has no gradient: NaN at all of its steps, also where a
-    ReLU behind the recurrences would make zeros of it.
+    An example whose loss is NaN has no gradient: its cotangents are NaN at all steps,
+    even where a ReLU after the recurrences would turn them into zeros.
 
     Args:
-        direct: by site, arrays ``(T, B, ·)``.
-        losses, weights: of the answers, ``(B,)`` or ``(T, B)``; a loss that weighs
-            nothing does not count.
+        direct: arrays ``(T, B, ·)``, one pytree per site.
+        losses, weights: of the answers, ``(B,)`` or ``(T, B)``; a loss of weight 0 is
+            ignored.
         valid: False on padding.
     """
     lost = jnp.isnan(losses) & (weights != 0)
@@ -138,7 +139,7 @@ def walk_forward(
     *,
     backwards: bool = False,
 ) -> tuple[Walked, Array]:
-    """Run a recurrence over ``(T, B, m)``; returns its outputs ``(T, B, ·)`` too."""
+    """Run a recurrence over ``(T, B, m)``; also returns its outputs ``(T, B, ·)``."""
     raw = entering(x, lengths, resets, backwards)
     drive = read_in(cell, weights, raw)
     states = plain_scan(cell, weights, initial, drive, Taps())
@@ -150,7 +151,7 @@ def walk_forward(
 def first_state(recurrent: Recurrent, batch: int) -> State:
     """The state of a bound layer before its first step, ``(B, n)``.
 
-    `Recurrent.first_state` may make the parameter, which a bound module must not.
+    `Recurrent.first_state` may create the parameter, which a bound module must not do.
     """
     state = recurrent.cell.initial_state((batch,))
     if not recurrent.learn_initial_state:
@@ -159,12 +160,12 @@ def first_state(recurrent: Recurrent, batch: int) -> State:
 
 
 def walk_back(walked: Walked, cotangent: Scaled) -> Back:
-    """Back from the cotangents of the outputs and of the trajectory.
+    """Backward pass from the cotangents of the outputs and of the trajectory.
 
     Args:
-        walked: the walk.
-        cotangent: of (outputs, states), each ``(T, B, ·)`` in the order of the input,
-            with one exponent ``(T, B)``.
+        walked: the forward pass.
+        cotangent: cotangents of (outputs, states), each ``(T, B, ·)`` in the order of
+            the input, with one exponent ``(T, B)``.
     """
     cell, weights, drive = walked.cell, walked.weights, walked.drive
     cotangent = in_order(cotangent, walked.backwards)
@@ -172,8 +173,8 @@ def walk_back(walked: Walked, cotangent: Scaled) -> Back:
     if drive.valid is not None:
         seen = jnp.where(drive.valid[..., None], seen, jnp.zeros_like(seen))
     pull, seams = _pull(cell, weights, "readout", walked.states, drive.values)
-    # zeros of states that the outputs do not show are constants, and XLA would evaluate
-    # all that follows from them while it compiles
+    # The cotangent of a state that the outputs do not depend on is a constant zero, and
+    # XLA would evaluate all that follows from it at compile time.
     (shown, d_values), deltas = lax.optimization_barrier(pull(seen))
     uses = _uses(seams, deltas, cotangent.exponent)
     back = reverse_scan(
@@ -217,7 +218,7 @@ def walk_back(walked: Walked, cotangent: Scaled) -> Back:
 
 
 def _pull(cell: Cell, weights: Weights, method: str, *args: Any) -> tuple[Any, Seams]:
-    """The VJP of a method in its arguments and in the outputs of its seams."""
+    """The VJP of a method, with respect to its arguments and its seams' outputs."""
 
     def run(args: Any, taps: Any) -> Any:
         return call(cell, weights, method, *args, taps=taps)

@@ -1,1 +1,1 @@
-"""What each time step gives to the gradient of each parameter."""
+"""What each time step contributes to the gradient of each parameter."""

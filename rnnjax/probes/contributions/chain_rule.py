@@ -3,8 +3,8 @@
     ∂L/∂w = Σ_t δ_t v_t,   δ_t = φ′(z_t) · ∂h_T/∂h_t · ∂L/∂h_T,
     ∂h_T/∂h_t = ∂h_T/∂h_{T−1} ⋯ ∂h_{t+1}/∂h_t,   w ← w − η ∂L/∂w
 
-v_t is what meets the weight at step t: h_{t−1} for an entry of U, x_t for one of V. On
-the host, in float64, for a table that a student can check by hand.
+v_t is the value that the weight multiplies at step t: an entry of h_{t−1} for U, of x_t
+for V. Computed on the host in float64, for a table that a student can check by hand.
 """
 
 from collections.abc import Sequence
@@ -36,24 +36,27 @@ def chain_rule(
 ) -> ChainRule:
     """Write out the gradient of one entry of one kernel for one example.
 
-    Costs the Jacobians of one example, O(T N²) memory and O(T N³) time for a joint
-    state of N reals.
+    Costs the Jacobians of one example: O(T N²) memory and O(T N³) time for a joint
+    state of N real numbers.
 
     Args:
-        walk: of a lagged adjoint (`trace(…, lag="last")`). With a loss at more steps,
-            or in a lower layer, terms and sum stay right, while ∂L/∂h_t is more than
-            `product` times ∂L/∂h_T. A batch weighs its examples, so that the sum is
-            the example's part of the batch's gradient: of all of it for a batch of one.
-        kernel: name within the layer, of the effective kernel.
-        index: place in it as it is stored, ``(in, out)``: the entry U_ji of ``U h`` is
-            ``(i, j)``; ``(i,)`` of a diagonal kernel, ``(block, in, out)`` of blocks.
-        example: which one.
+        walk: the walk of a lagged adjoint (`trace(…, lag="last")`). With a loss at
+            several steps, or in a lower layer, the terms and their sum are still
+            correct, but ∂L/∂h_t is more than `product` times ∂L/∂h_T. In a batch the
+            examples are weighted, so the sum is the example's part of the batch
+            gradient, which is the whole gradient for a batch of one.
+        kernel: name of the effective kernel within the layer.
+        index: index into the kernel as stored, ``(in, out)``: the entry U_ji of ``U h``
+            is ``(i, j)``; ``(i,)`` for a diagonal kernel, ``(block, in, out)`` for a
+            block kernel.
+        example: index of the example.
         rate: learning rate η of the update shown.
         words: labels of the steps, in the order of the sentence.
 
     Raises:
         UserError: no kernel of this name.
-        ValueError: `index` does not fit, or the kernel or what it meets is complex.
+        ValueError: `index` is out of range or of the wrong length, or the kernel or the
+            values that it multiplies are complex.
 
     >>> import jax.numpy as jnp
     >>> from rnnjax.cells import Elman
@@ -79,9 +82,9 @@ def chain_rule(
         raise unknown("kernel", kernel, walk.kernels)
     matrix = np.asarray(walk.kernels[kernel])
     if len(index) != matrix.ndim or not all(map(_within, index, matrix.shape)):
-        raise ValueError(f"no entry {index} in {kernel} of shape {matrix.shape}")
+        raise ValueError(f"no entry {index} in {kernel}, whose shape is {matrix.shape}")
     if np.iscomplexobj(matrix):
-        raise ValueError(f"{kernel} is complex; the table is of real weights")
+        raise ValueError(f"{kernel} is complex; the table needs real weights")
     walked = walk.forward
     kept = np.flatnonzero(np.asarray(valid_steps(walked))[:, example])
     steps = len(walked.inputs) - 1 - kept if walked.backwards else kept
@@ -140,7 +143,7 @@ def _within(place: int, size: int) -> bool:
 
 
 def _unit(index: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    """The entry of the product's output that the weight leads to."""
+    """The entry of the product's output to which the weight contributes."""
     return index[0] * shape[2] + index[2] if len(index) == 3 else index[-1]
 
 
@@ -153,7 +156,7 @@ def _met(
     mantissa = np.asarray(use.delta.mantissa)[steps, example, _unit(index, shape)]
     if np.iscomplexobj(value) or np.iscomplexobj(mantissa):
         raise ValueError(
-            f"{use.kernel} meets complex numbers; the table is of real ones"
+            f"{use.kernel} multiplies complex numbers; the table needs real ones"
         )
     exponent = np.asarray(use.delta.exponent)[steps, example]
     return value.astype(np.float64), np.ldexp(mantissa.astype(np.float64), exponent)
@@ -170,7 +173,7 @@ def _adjoint(walk: Walk, example: int, steps: np.ndarray) -> np.ndarray:
 def _products(
     jacobian: np.ndarray, reached: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """∂h_T/∂h_t of every step up to the last one reached, and log10 of its size."""
+    """∂h_T/∂h_t for every t up to T, the last step reached, and log10 of its size."""
     steps, n = jacobian.shape[:2]
     product, logs = np.full((2, steps), np.nan)
     if not np.any(reached):
@@ -184,7 +187,7 @@ def _products(
         if size == 0:
             product[: t + 1], logs[: t + 1] = 0.0, -np.inf
             break
-        # of size 1 from here on, with its logarithm apart
+        # normalise; the logarithm of the size is kept separately
         running, log = running / size, log + np.log10(size)
         sign = running[0, 0] if n == 1 else 1.0
         product[t], logs[t] = sign * 10.0**log, log
@@ -194,7 +197,7 @@ def _products(
 def _activation(
     one: Walked, kept: np.ndarray, kernel: str, unit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """z_t and φ′(z_t) of a unit if all of its cell goes through one φ, else NaN."""
+    """z_t and φ′(z_t) of a unit if its cell has a single activation φ, else NaN."""
     cell, weights, drive = one.cell, one.weights, one.drive.values
     into = jax.eval_shape(lambda x: call(cell, weights, "readin", x)[1], one.inputs)
     inside = step_seams(cell, weights, one.initial, first(drive))

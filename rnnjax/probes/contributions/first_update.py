@@ -12,13 +12,13 @@ from rnnjax.recurrence.scaled import Scaled
 
 @dataclasses.dataclass(frozen=True)
 class FirstUpdate:
-    """P = 1 / (√(|G|² + root²) + beside) of each entry, or P = 1 if `plain`.
+    """P = 1 / (√(|G|² + root²) + beside) for each entry, or P = 1 if `plain`.
 
     Attributes:
-        formula: P as the optimizer writes it, which may differ by a constant factor.
-        root: what stands beside |G| inside the root.
-        beside: what is added to the root.
-        plain: whether the gradient itself is the update.
+        formula: P as the optimizer defines it, which may differ by a constant factor.
+        root: the term whose square is added to |G|² under the root.
+        beside: the term added to the root.
+        plain: whether the update is the gradient itself (P = 1).
     """
 
     formula: str = "1 / |G|"
@@ -27,10 +27,10 @@ class FirstUpdate:
     plain: bool = False
 
     def direction(self, total: Scaled) -> Scaled:
-        """P G up to a factor, of the gradient G of one array.
+        """P G, up to a constant factor, for the gradient G of one array.
 
-        The real and the imaginary part of a complex gradient are numbers of their own.
-        G may be far below or above what a float holds.
+        The real and imaginary parts of a complex gradient are treated as separate
+        numbers. G may be far outside the range of floating point.
         """
         if self.plain:
             return total
@@ -43,7 +43,7 @@ class FirstUpdate:
     def _of(self, g: Array, exponent: Array) -> Array:
         if not (self.root or self.beside):
             return jnp.sign(g)
-        # both sides of the sum times the power of two that lets neither overflow
+        # scale both terms by the power of two with which neither overflows
         small = scaled.power_of_two(jnp.minimum(exponent, 0), g.dtype)
         large = scaled.power_of_two(-jnp.maximum(exponent, 0), g.dtype)
         size = jnp.hypot(g * small, jnp.full_like(g, self.root) * large)
@@ -52,4 +52,6 @@ class FirstUpdate:
 
 
 SIGN = FirstUpdate()
-"""The limit of a rule that divides by a memory of |G| which starts here, without ε."""
+"""P = 1 / |G|: a rule that divides by a running average of |G|, at its first update.
+
+The average starts at this update, and ε is 0."""

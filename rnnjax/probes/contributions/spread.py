@@ -1,4 +1,4 @@
-"""How the gradient of a kernel is spread over time, and how sure it is."""
+"""How the gradient of a kernel is spread over time, and how noisy it is."""
 
 import dataclasses
 
@@ -23,20 +23,22 @@ from rnnjax.recurrence.scaled import Scaled
 def held_by_last(
     norm_share: Float[Array, "T"], fraction: float = 0.9
 ) -> Float[Array, ""]:
-    """k₉₀: the least number of last steps that hold 90 % of Σ‖G_t‖; NaN without shares.
+    """k₉₀: the smallest number of last steps whose ‖G_t‖ sum to 90 % of the total.
+
+    NaN where the shares are NaN.
 
     >>> int(held_by_last(jnp.array([0.02, 0.03, 0.05, 0.4, 0.5])))
     2
     """
     held = jnp.cumsum(jnp.flip(norm_share))
-    # steps of padding give nothing and would count as last
+    # padding contributes nothing, but would be counted among the last steps
     padding = jnp.argmax(jnp.flip(norm_share) > 0)
     steps = jnp.argmax(held >= fraction - 1e-6) + 1 - padding
     return jnp.where(jnp.isnan(held[-1]), jnp.nan, steps.astype(held.dtype))
 
 
 def cancellation(kernel: Uses) -> Float[Array, ""]:
-    """‖Σ_t G_t‖ / Σ_t ‖G_t‖: 1 where all steps pull one way, 0 where they cancel."""
+    """‖Σ_t G_t‖ / Σ_t ‖G_t‖: 1 if the G_t all point the same way, 0 if they cancel."""
     log10 = step_norms(kernel)
     top = jnp.max(log10)
     known = jnp.isfinite(top)
@@ -47,15 +49,17 @@ def cancellation(kernel: Uses) -> Float[Array, ""]:
 
 
 def signal_to_noise(kernel: Uses) -> Float[Array, "T"]:
-    """‖Ḡ_t‖² / tr Cov_b(G_{t,b}): is what a step gives common to all examples?
+    """‖Ḡ_t‖² / tr Cov_b(G_{t,b}): do the examples agree about what a step contributes?
 
-    G_{t,b} is what example b gives at step t, Ḡ_t its mean over the batch, and tr Cov
-    its variance summed over the entries, Σ_b ‖G_{t,b} − Ḡ_t‖² / (B − 1). Where nothing
-    is common the expected value is about 1/B. Steps, not lags: bring ragged examples to
-    one lag with `by_lag` first. NaN where no example gives anything, and for B = 1.
+    G_{t,b} is the contribution of example b at step t, Ḡ_t its mean over the batch, and
+    tr Cov its variance summed over the entries, Σ_b ‖G_{t,b} − Ḡ_t‖² / (B − 1). If the
+    contributions of the examples are unrelated, the expected value is about 1/B. Rows
+    are steps, not lags: align examples of different length with `by_lag` first. NaN
+    where no example contributes anything, and for B = 1.
 
-    Costs about two gradients of the kernel. Deviations are formed one by one in the
-    scratch of a kernel: the shorter Gram form cancels in float32.
+    Costs about as much as two gradients of the kernel. The deviations are formed one at
+    a time, in memory of the size of one kernel: the cheaper Gram form would cancel in
+    float32.
     """
     products = kernel_products(kernel)
     batch = products[0].exponent.shape[-1]
@@ -81,9 +85,9 @@ def signal_to_noise(kernel: Uses) -> Float[Array, "T"]:
 
 
 def by_lag(kernel: Uses, last: Int[Array, "B"]) -> Uses:
-    """The same uses, row l holding lag l, which is step s − l of an example.
+    """The same uses indexed by lag: row l is step s − l of each example.
 
-    s is its last loss step; lags beyond its start give exactly zero.
+    s is the last loss step of the example; lags before its start are exactly zero.
     """
 
     def one(use: Use) -> Use:
@@ -95,7 +99,7 @@ def by_lag(kernel: Uses, last: Int[Array, "B"]) -> Uses:
 
 
 def scaled_by_lag(x: Scaled, last: Int[Array, "B"]) -> Scaled:
-    """Scaled arrays ``(T, B, ·)`` by lag, exactly zero beyond the start."""
+    """Scaled arrays ``(T, B, ·)`` indexed by lag, exactly zero before the start."""
     exponent, real = at_lags(x.exponent, last)
 
     def one(mantissa: Array) -> Array:
@@ -107,21 +111,22 @@ def scaled_by_lag(x: Scaled, last: Int[Array, "B"]) -> Scaled:
 
 
 def at_lags(x: Array, last: Int[Array, "B"]) -> tuple[Array, Bool[Array, "T B"]]:
-    """Row l of ``(T, B, …)`` from step s − l of each example, and where it is real."""
+    """``(T, B, …)`` by lag (row l is step s − l), and where that step exists."""
     steps = last[None, :] - jnp.arange(x.shape[0])[:, None]
     taken = x[jnp.maximum(steps, 0), jnp.arange(last.shape[0])[None, :]]
     return taken, steps >= 0
 
 
 def effective_rank(adjoint: Scaled) -> Float[Array, "T"]:
-    """How many directions the adjoints of a batch still point in, row by row.
+    """The effective number of directions in a batch of adjoints, for each row.
 
     Participation ratio (Σσ²)² / Σσ⁴ of the singular values of the batch of adjoints,
-    each brought to length 1: between 1 (all examples send back one direction) and
-    min(B, n). Sizes play no part, so that it tells whether the direction was lost or
-    only the size. It needs no decomposition, Σσ⁴ being ‖Λ Λᴴ‖²; the exponential of the
-    spectrum's entropy (Roy & Vetterli 2007) is the other usual definition and is at
-    least as large. NaN where every adjoint is exactly zero. Costs B² n a row.
+    each normalised to length 1: between 1 (all examples send back the same direction)
+    and min(B, n). Norms do not enter, so it shows whether the directions have been lost
+    or only the size. No decomposition is needed, since Σσ⁴ = ‖Λ Λᴴ‖². The exponential
+    of the entropy of the spectrum (Roy & Vetterli 2007) is the other common definition
+    and is at least as large. NaN where every adjoint is exactly zero. Costs B² n per
+    row.
 
     Args:
         adjoint: ``(T, B, n)`` per state array; rows are steps, or lags after

@@ -1,11 +1,11 @@
-"""What each time step gives to the gradient of each kernel.
+"""What each time step contributes to the gradient of each kernel.
 
 The gradient of a kernel is a sum over time, G = Σ_t G_t with G_t = Σ_b v_{t,b} δ_{t,b}ᵀ
-in the layout ``(in, out)`` in which kernels are stored; all uses of one kernel count.
-For a kernel that is computed from free parameters (exp(A − Aᵀ), U − Uᵀ, a weight norm)
-this is the gradient of the *effective* kernel; that of the free parameter, of biases
-and of whatever else is no kernel is in `to_other_parameters`. For a real kernel on
-complex data it is the real part.
+in the layout ``(in, out)`` in which kernels are stored, summed over all uses of the
+kernel. For a kernel that is computed from free parameters (exp(A − Aᵀ), U − Uᵀ, a
+weight norm) this is the gradient of the *effective* kernel; the gradients of free
+parameters, of biases and of everything else that is not a kernel are in
+`to_other_parameters`. For a real kernel applied to complex data it is the real part.
 """
 
 from collections.abc import Sequence
@@ -45,10 +45,10 @@ class Contribution:
     """The contributions of all time steps to one kernel, each ``(T,)``.
 
     Attributes:
-        log10_norm: log10 ‖G_t‖ (Frobenius); −inf where a step gives nothing.
+        log10_norm: log10 ‖G_t‖ (Frobenius); −inf where a step contributes nothing.
         norm_share: ‖G_t‖ / Σ_s ‖G_s‖.
-        signed_share: ⟨G_t, G⟩ / ‖G‖², which sums to 1; a step that works against the
-            others has a negative one. NaN where G is exactly zero.
+        signed_share: ⟨G_t, G⟩ / ‖G‖², which sums to 1; negative for a step that works
+            against the others. NaN where G is exactly zero.
         log10_gradient: log10 ‖G‖, scalar.
     """
 
@@ -60,7 +60,7 @@ class Contribution:
 
 @struct.dataclass
 class Product:
-    """A use whose factors have entries below 1, with an exponent ``(T, B)``."""
+    """A use with `value` and `delta` scaled below 1, and an exponent ``(T, B)``."""
 
     value: Array
     delta: Array
@@ -81,10 +81,10 @@ def kernels(trace: Trace) -> tuple[Uses, ...]:
 
 
 def contribution(kernel: Uses) -> Contribution:
-    """Norms and shares of every step, over all examples of the batch.
+    """Norms and shares of every step, for the gradient summed over the batch.
 
-    Costs about two gradients of the kernel; scratch of the size of one kernel, since
-    G_t is formed step by step and never stacked.
+    Costs about as much as two gradients of the kernel, with temporary memory of the
+    size of one kernel: G_t is formed step by step and never stacked.
     """
     log10 = step_norms(kernel)
     whole = scaled.log10_norm(gradient(kernel))
@@ -100,11 +100,11 @@ def norm_share(log10_norms: Float[Array, "T"]) -> Float[Array, "T"]:
 
 
 def sentence_shares(kernel: Uses, sentences: int) -> Float[Array, "T sentences"]:
-    """Signed shares within the gradient of each of the first examples, taken alone.
+    """Signed shares within the individual gradient of each of the first examples.
 
-    Equals Σ_s (δ_t·δ_s)(v_t·v_s) over its sum over t (the Gram form), evaluated as
-    v_t G δ_tᵀ so that its cost is linear in T. Zero on padding; NaN where the example
-    has no gradient.
+    Equals Σ_s (δ_t·δ_s)(v_t·v_s) divided by its sum over t (the Gram form), evaluated
+    as v_t G δ_tᵀ so that the cost is linear in T. Zero on padding; NaN where the
+    gradient of the example is zero.
     """
     some = jax.tree.map(lambda x: x[:, :sentences], kernel.uses)
 
@@ -134,9 +134,9 @@ def signed_share(kernel: Uses, scale: Array | None = None) -> Float[Array, "T"]:
 
     Args:
         kernel: the kernel.
-        scale: the diagonal of P, of the kernel's shape: with 1 / (√v̂ + ε) of Adam it is
-            the *preconditioned share*, the part of the update that a step accounts for
-            while the optimizer's memory is held fixed.
+        scale: the diagonal of P, of the shape of the kernel. With Adam's 1 / (√v̂ + ε)
+            the result is the *preconditioned share*: the part of the update that a step
+            accounts for if the moments of the optimizer are held fixed.
     """
     products = kernel_products(kernel)
     total = sum_products(products, kernel.weight)

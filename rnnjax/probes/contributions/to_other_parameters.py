@@ -1,10 +1,10 @@
-"""What each time step gives to parameters that are no kernels.
+"""What each time step contributes to the gradient of parameters other than kernels.
 
-Biases, peepholes, time constants, the free parameters of a derived kernel (the A of
-exp(A − Aᵀ)), a learned leak: whatever a cell reads outside its seams, or turns into a
-kernel before the loop. G_t is the vector-Jacobian product of step t alone, its input
-projection and its read-out included, with all states held fixed; they add up to the
-gradient.
+These are biases, time constants, a learned leak, and the free parameters of a derived
+kernel (the A of exp(A − Aᵀ)): everything that a cell reads outside its seams, or turns
+into a kernel before the loop. G_t is the vector-Jacobian product of step t only,
+including its input projection and readout, with all states held fixed; the G_t sum to
+the gradient.
 """
 
 import dataclasses
@@ -32,20 +32,21 @@ Leaves = dict[str, Array]
 
 @struct.dataclass
 class FreeContribution(Contribution):
-    """The contributions of all time steps to one parameter that is no kernel.
+    """The contributions of all time steps to one parameter that is not a kernel.
 
     Attributes:
-        first_update_share: as `contribution.first_update_share` of a kernel.
+        first_update_share: as `to_kernels.first_update_share` of a kernel.
     """
 
     first_update_share: Float[Array, "T"]
 
 
 def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContribution]:
-    """Norms and shares of every step for every such parameter, by `layer0/name`.
+    """Norms and shares of every step for every such parameter, keyed by `layer0/name`.
 
-    Costs two passes of per-step vector-Jacobian products, with derived kernels computed
-    anew in each step; scratch of the size of the parameters: G_t is never stacked.
+    Costs two passes of per-step vector-Jacobian products, which recompute derived
+    kernels in each step. Temporary memory is of the size of the parameters, since G_t
+    is never stacked.
     """
     free, fixed = _parted(walk)
     if not free:
@@ -73,7 +74,7 @@ def contributions(walk: Walk, rule: FirstUpdate = SIGN) -> dict[str, FreeContrib
 
 
 def gradients(walk: Walk) -> dict[str, Scaled]:
-    """The gradient of every such parameter, by its path among the cell's."""
+    """The gradient of every such parameter, keyed by its path within the cell."""
     free, fixed = _parted(walk)
     return _summed(walk, free, fixed, _along(walk))[0] if free else {}
 
@@ -81,11 +82,11 @@ def gradients(walk: Walk) -> dict[str, Scaled]:
 def signal_to_noise(
     walk: Walk, last: Int[Array, "B"], turned: bool = False
 ) -> dict[str, Array]:
-    """`spread.signal_to_noise` of every such parameter at each lag, by `layer0/name`.
+    """`spread.signal_to_noise` of every such parameter by lag, keyed by `layer0/name`.
 
-    Lag l is step s − l of an example, s its last loss step; `turned`, it is step l
-    (`adjoints.norms.lags_forward`). Costs a vector-Jacobian
-    product for each example and lag; scratch of B times the size of the parameters.
+    Lag l is step s − l of an example, with s its last loss step; if `turned` it is step
+    l (`adjoints.norms.lags_forward`). Costs a vector-Jacobian product for each example
+    and lag, and temporary memory of B times the size of the parameters.
     """
     free, fixed = _parted(walk)
     if not free:
@@ -108,7 +109,7 @@ def signal_to_noise(
 
 
 def _noise(each: Scaled, real: Array) -> Float[Array, ""]:
-    """‖mean‖² / tr Cov of gradients ``(B, …)``, zero where not `real`."""
+    """‖mean‖² / tr Cov of gradients ``(B, …)``, taken as zero where not `real`."""
     exponent = jnp.where(real, each.exponent, scaled.NO_EXPONENT)
     own = scaled.shift(each.mantissa, exponent - jnp.max(exponent))
     rows = jnp.where(real[:, None], jnp.reshape(own, (real.size, -1)), 0.0)
@@ -118,7 +119,7 @@ def _noise(each: Scaled, real: Array) -> Float[Array, ""]:
 
 
 def parameter_of(walk: Walk, kernel: str) -> str | None:
-    """The path of the parameter that a kernel is; None for a derived kernel."""
+    """The path of the parameter that is used as this kernel; None if it is derived."""
     derived = kernel in walk.forward.weights.kernels
     return walk.forward.cell.parameter_of(kernel) if derived else kernel
 
@@ -135,7 +136,7 @@ def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
 
 @struct.dataclass
 class Along:
-    """What happens at the steps of a walk, ``(T, B, ·)`` in the order of the input."""
+    """All arrays along the steps of a walk, ``(T, B, ·)`` in the order of the input."""
 
     inputs: Array
     previous: Any

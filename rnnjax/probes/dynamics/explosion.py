@@ -1,4 +1,4 @@
-"""Where states leave the finite numbers: an exploded forward pass."""
+"""Where states become infinite or NaN: an exploded forward pass."""
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from rnnjax.probes.factors.slopes import valid_steps
 
 
 def first_nonfinite(walked: Walked) -> Float[Array, "arrays B"]:
-    """The first step, in the order of the walk, whose new state holds inf or NaN.
+    """The first step, in walk order, after which the state contains inf or NaN.
 
-    Counted as steps of the input; NaN where the state is finite at every valid step.
-    Rows as those of `log10_norms`: the joint state, then each state array. Pure, works
-    under `jit`; costs one pass over the states.
+    Given as a step number of the input; NaN if the state is finite at every valid step.
+    Rows as in `log10_norms`: the joint state, then each state array. Pure, works under
+    `jit`; costs one pass over the states.
     """
     parts = [~jnp.all(jnp.isfinite(x), -1) for x in jax.tree.leaves(walked.states)]
     broken = jnp.stack(parts) & valid_steps(walked)[None]

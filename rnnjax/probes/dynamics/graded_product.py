@@ -1,11 +1,11 @@
-"""A long product of matrices of which no singular value is lost.
+"""A long product of matrices in which no singular value is lost to rounding.
 
-The product is never formed. It is carried as P = Q D T, Q orthogonal, D diagonal and
-held as logarithms, largest first, T a well-conditioned matrix: the *graded QR* of
-Stewart. The logarithms of D are not those of the singular values, because T is not
-orthogonal; those come from a one-sided Jacobi iteration on D T, which keeps the
-relative accuracy of every singular value of a graded matrix (Demmel & Veselić), done on
-columns with scales of their own. On the host, in float64.
+The product is never formed. It is represented as P = Q D T with Q orthogonal, D
+diagonal and stored as logarithms, largest first, and T well conditioned: the *graded
+QR* of Stewart. The entries of D are not the singular values, because T is not
+orthogonal. The singular values come from a one-sided Jacobi iteration on D T, which
+computes every singular value of a graded matrix with high relative accuracy (Demmel &
+Veselić); each column is stored with its own scale. On the host, in float64.
 
 Sources: Stewart (1995), "On graded QR decompositions of products of matrices", ETNA 3;
 Demmel & Veselić (1992), "Jacobi's method is more accurate than QR", SIAM J. Matrix
@@ -20,19 +20,20 @@ import numpy as np
 
 
 ROUNDING = 4.0
-"""What is left of a column is zero below this many roundings of what was there."""
+"""The rest of a column is taken as zero below this many roundings of its old size."""
 
 UNEVEN = 1e-2
-"""Ratio of column sizes of a factor below which they are split off."""
+"""Ratio of smallest to largest column of a factor below which column scales are
+split off as a separate diagonal factor."""
 
 MOST_SWEEPS = 60
 
 
 class GradedProduct:
-    """A growing product P = Q diag(exp(log_d)) T of n × n matrices, at first 1.
+    """A growing product P = Q diag(exp(log_d)) T of n × n matrices, at first identity.
 
-    A direction that one factor leaves with less than `ROUNDING` · `eps` of its row as
-    of its column is taken as lost.
+    A direction of which a factor leaves less than `ROUNDING` · `eps`, relative to the
+    smaller of its row and its column, is taken as lost (an exact zero).
     """
 
     def __init__(self, n: int, eps: float):
@@ -42,8 +43,9 @@ class GradedProduct:
     def push(self, matrix: np.ndarray) -> None:
         """P becomes `matrix` @ P.
 
-        Sizes of columns go first: saturated units may sit in the columns of a factor,
-        as in U diag(φ′), and only in rows is their accuracy kept.
+        Very different column scales are multiplied in first, as a diagonal factor:
+        saturated units may scale the columns of a factor, as in U diag(φ′), but the QR
+        step preserves the accuracy of small rows only.
         """
         size = np.linalg.norm(matrix, axis=0)
         if np.min(size) < UNEVEN * np.max(size):
@@ -66,7 +68,7 @@ class GradedProduct:
 
 
 def double(matrices: Any) -> tuple[np.ndarray, float]:
-    """In float64, and one rounding of the dtype given."""
+    """The matrices in float64, and the rounding unit of their original dtype."""
     given = np.asarray(matrices)
     precise = jnp.issubdtype(given.dtype, jnp.floating)
     eps = jnp.finfo(given.dtype if precise else np.float64).eps
@@ -79,9 +81,9 @@ def _graded_qr(
     """m diag(exp(log_d)) = Q diag(exp(new)) W Πᵀ with W unit upper triangular.
 
     Columns are sorted by *scaled* size, largest first, so that entries of W are small
-    and `new` descends; pivoting as the reflections go on gains no digits over that.
-    Rows are sorted by size: a row of saturated units keeps its own relative accuracy,
-    and a row of zeros stays zero.
+    and `new` descends; pivoting after each reflection gives no extra accuracy. Rows are
+    sorted by size: a row of a saturated unit then keeps its own relative accuracy, and
+    a row of zeros stays zero.
 
     Returns Q, `new`, W, and the order Π of the columns.
     """
@@ -96,7 +98,8 @@ def _graded_qr(
         lost = np.flatnonzero(np.abs(np.diag(r))[:alive] <= floor[:alive])
         if lost.size == 0:
             break
-        # last in line: as it stands, its Q is noise and takes from those after it
+        # move it to the end: its column of Q is noise, which would contaminate the
+        # columns that come after it
         order = np.append(np.delete(order, lost[0]), order[lost[0]])
         alive -= 1
     unsorted = np.empty_like(q)
@@ -110,13 +113,13 @@ def _unit_upper(
 ) -> tuple[np.ndarray, np.ndarray]:
     """ln of the diagonal of r diag(exp(log_d)), and its rows divided by the diagonal.
 
-    Rows from `alive` on are zero, and become those of the identity. A column that is
-    lost here still has its say in the rows above.
+    Rows from `alive` on are zero and are replaced by those of the identity. A column
+    that is lost here still contributes to the rows above.
     """
     upper, new = np.eye(len(r)), np.full(len(r), -np.inf)
     diagonal, own = np.diag(r)[:alive], log_d[:alive]
     new[:alive] = _log(np.abs(diagonal)) + own
-    # entries of a well-chosen order are small; the cap keeps those of a poor one finite
+    # in a good column order the entries are small; the cap keeps them finite otherwise
     scale = np.exp(np.minimum(log_d[None, :] - own[:, None], 300.0))
     upper[:alive] += np.triu(r[:alive] / diagonal[:, None] * scale, 1)
     return new, upper
@@ -125,8 +128,9 @@ def _unit_upper(
 def _graded_svd(b: np.ndarray, log_d: np.ndarray) -> np.ndarray:
     """ln of the singular values of b diag(exp(log_d)), b ``(n, r)``, largest first.
 
-    Two QR steps first, the second on the transpose, leave nearly orthogonal columns
-    (Drmač & Veselić 2008); the rest is Jacobi's, on disjoint pairs at a time.
+    Two preliminary QR steps, the second on the transpose, make the columns nearly
+    orthogonal (Drmač & Veselić 2008). The Jacobi iteration then rotates disjoint pairs
+    of columns simultaneously.
     """
     order = np.argsort(-log_d, kind="stable")
     log_d = log_d[order]
@@ -159,7 +163,9 @@ def _graded_svd(b: np.ndarray, log_d: np.ndarray) -> np.ndarray:
             x[j], logs[j] = _unit_rows(scale[:, None] * shorter, logs[j])
         if worst <= tolerance:
             return np.sort(logs)[::-1]
-    raise ArithmeticError(f"Jacobi's iteration ends at a cosine of {worst:.1e}")
+    raise ArithmeticError(
+        f"Jacobi iteration did not converge: largest cosine left is {worst:.1e}"
+    )
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
@@ -169,13 +175,13 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 def _unit_rows(x: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of length 1, and their lengths joined to `logs`."""
+    """Rows normalised to length 1, and `logs` plus the logarithms of their lengths."""
     size = np.linalg.norm(x, axis=1)
     return x / np.where(size > 0, size, 1.0)[:, None], logs + _log(size)
 
 
 def _rounds(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of n, in rounds of disjoint ones (a round-robin tournament)."""
+    """All pairs out of n, in rounds of disjoint pairs (a round-robin tournament)."""
     players = n + n % 2
     seats = np.arange(players)
     for _ in range(players - 1):

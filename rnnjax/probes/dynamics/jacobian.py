@@ -1,9 +1,9 @@
-"""Jacobians J_t = ∂h_t/∂h_{t−1} of the joint state, and what their spectra say.
+"""Jacobians J_t = ∂h_t/∂h_{t−1} of the joint state, and their spectra.
 
-Two ways. *Exact*: the matrix from N Jacobian-vector products of one step, then a dense
-decomposition; for N up to `DENSE_LIMIT`, or for chosen steps and examples. *Matrix
-free*: the leading singular values alone by Lanczos' method on JᵀJ through `jvp` and
-`vjp` of one step; no N × N array exists.
+There are two methods. *Exact*: form the matrix with N Jacobian-vector products of one
+step and use a dense decomposition, for N up to `DENSE_LIMIT` or for selected steps and
+examples. *Matrix-free*: only the leading singular values, by Lanczos iteration on JᵀJ
+with the `jvp` and `vjp` of one step; no N × N array is ever formed.
 """
 
 import dataclasses
@@ -29,28 +29,29 @@ from rnnjax.recurrence.step import Drive
 
 
 DENSE_LIMIT = 512
-"""Largest N for which `leading_singular_values` forms the Jacobian by itself: one
+"""Largest N for which `leading_singular_values` forms the Jacobian by default: one
 float32 matrix is then 1 MiB and its singular values take 0.1 s."""
 
 DROWNED = 1e-12
-"""Part of the largest singular value below which rounding tells in a small one."""
+"""Fraction of the largest singular value below which a value is dominated by rounding.
+"""
 
 Steps = Any
-"""Step numbers in the order of the walk (a sequence or an array), or None for all."""
+"""Step numbers in walk order (a sequence or an array), or None for all steps."""
 
 
 def jacobians(walked: Walked, steps: Steps = None) -> Float[Array, "steps B N N"]:
-    """J_t of the joint state around the stored trajectory; entry ``[…, i, j]`` is
-    ∂(new)_i/∂(old)_j.
+    """J_t of the joint state along the stored trajectory.
 
-    The identity on padding, zero at a reset. Pure, works under `jit`; dtype of the
-    state. Costs N Jacobian-vector products a step and O(steps · B · N²) memory: meant
-    for a small N, or for few steps and examples (`joint.select`).
+    Entry ``[…, i, j]`` is ∂(new)_i/∂(old)_j. The identity on padding, zero at a reset;
+    of the dtype of the state. Pure, works under `jit`. Costs N Jacobian-vector products
+    per step and O(steps · B · N²) memory: meant for small N, or for few steps and
+    examples (`joint_state.select`).
 
     Args:
-        walked: the walk; its states are not computed again.
-        steps: which steps, in the order of the walk; step t leads from the state after
-            step t − 1 to that after step t.
+        walked: the walk; its states are not recomputed.
+        steps: which steps, in walk order; step t leads from the state after step t − 1
+            to the state after step t.
     """
     at, drive = joint_before(walked), walked.drive
     if steps is not None:
@@ -76,9 +77,9 @@ def push(
     drive: Drive,
     tangent: Float[Array, "B N"],
 ) -> Float[Array, "B N"]:
-    """J v of each example, for the step that `drive` ``(B, ·)`` makes from `state`.
+    """J v for each example, for one step from `state` with `drive` ``(B, ·)``.
 
-    NaN in the entries of the new state that are NaN, whatever the slopes are there.
+    NaN wherever the new state is NaN, even if a slope of 0 would hide that.
     """
     run = lambda h: joint_step(walked, h, drive)
     new, along = jax.jvp(run, (state,), (tangent,))
@@ -91,9 +92,9 @@ def pull(
     drive: Drive,
     cotangent: Float[Array, "B N"],
 ) -> Float[Array, "B N"]:
-    """Jᵀ u of each example, for the step that `drive` ``(B, ·)`` makes from `state`.
+    """Jᵀ u for each example, for one step from `state` with `drive` ``(B, ·)``.
 
-    NaN for an example whose new state has an entry that is NaN.
+    NaN for an example whose new state contains NaN.
     """
     new, back = jax.vjp(lambda h: joint_step(walked, h, drive), state)
     lost = jnp.any(_lost(new, drive), axis=-1, keepdims=True)
@@ -101,7 +102,7 @@ def pull(
 
 
 def _lost(new: Float[Array, "B N"], drive: Drive) -> Bool[Array, "B N"]:
-    """Entries of the new state that are NaN; padding makes no new state."""
+    """Entries of the new state that are NaN; padding has no new state, hence False."""
     lost = jnp.isnan(new)
     return lost if drive.valid is None else lost & drive.valid[:, None]
 
@@ -115,7 +116,7 @@ class Spectrum:
         eigenvalues: largest modulus first.
         norm: spectral norm ‖J‖₂, the largest singular value.
         departure: Henrici's departure from normality, sqrt(‖J‖_F² − Σ|λ|²); zero for a
-            normal matrix, whose powers grow as its eigenvalues say. Henrici (1962),
+            normal matrix, whose powers grow like its eigenvalues. Henrici (1962),
             "Bounds for iterates, inverses, spectral variation and fields of values of
             non-normal matrices", in the Frobenius norm (others take the 2-norm of the
             strictly triangular part, or ‖JJᵀ − JᵀJ‖).
@@ -132,12 +133,12 @@ class Spectrum:
 def spectrum(matrices: Any) -> Spectrum:
     """Singular values, eigenvalues and non-normality of matrices ``(*stack, N, N)``.
 
-    On the host, in float64, one Schur form and one set of singular values a matrix:
-    O(N³) each, a second at N = 1000. A dead unit, a row or a column of zeros, gives an
-    exact zero; where units saturate so far that small singular values would drown in
-    the rounding of the largest, they come from `graded_product`. The departure is the
-    Frobenius norm of the Schur form's strictly triangular part: the difference of
-    squares loses half the digits.
+    On the host, in float64, with one Schur form and one singular value decomposition
+    per matrix: O(N³) each, about a second at N = 1000. A dead unit, which is a row or a
+    column of zeros, gives an exact zero. Where units are so saturated that small
+    singular values would be lost in the rounding of the largest, they are computed by
+    `graded_product`. The departure is the Frobenius norm of the strictly triangular
+    part of the Schur form, because the difference of squares loses half the digits.
     """
     stack, eps = double(matrices)
     shape, n = stack.shape[:-2], stack.shape[-1]
@@ -166,7 +167,7 @@ def spectrum(matrices: Any) -> Spectrum:
 
 
 def _singular_values(matrix: np.ndarray, eps: float) -> np.ndarray:
-    """All singular values, largest first; `eps` is one rounding of the entries."""
+    """All singular values, largest first; `eps` is the rounding unit of the entries."""
     values = np.zeros(len(matrix))
     inner = matrix[np.ix_(np.any(matrix, axis=1), np.any(matrix, axis=0))]
     if inner.size == 0:
@@ -191,14 +192,16 @@ def leading_singular_values(
     Args:
         walked: the walk.
         k: how many, at most N (`exact`) or N − 1 (`lanczos`).
-        steps: which steps, in the order of the walk; None: all.
-        method: `exact` forms J_t (`jacobians`); `lanczos` does not, and needs some tens
-            of products J v and Jᵀ u a matrix, each a fraction of a millisecond and up;
-            `auto` is `exact` for N ≤ `DENSE_LIMIT` and `lanczos` above.
+        steps: which steps, in walk order; None: all.
+        method: `exact` forms J_t (`jacobians`); `lanczos` does not, and needs a few
+            dozen products J v and Jᵀ u per matrix, each of which takes a fraction of a
+            millisecond or more; `auto` is `exact` for N ≤ `DENSE_LIMIT` and `lanczos`
+            above.
 
-    A J_t that is not finite has NaN. Source: ARPACK (Lehoucq, Sorensen & Yang 1998) as
-    SciPy carries it, implicitly restarted Lanczos with re-orthogonalisation. PROPACK,
-    which bidiagonalises J itself, is 10 % off on orthogonal matrices (SciPy 1.17).
+    The values are NaN if J_t is not finite. Source: ARPACK (Lehoucq, Sorensen & Yang
+    1998) as included in SciPy, implicitly restarted Lanczos with re-orthogonalisation.
+    PROPACK, which bidiagonalises J itself, is 10 % off on orthogonal matrices (SciPy
+    1.17).
 
     Raises:
         ValueError: k is out of range.
@@ -250,7 +253,7 @@ def _lanczos(walked: Walked, state: Array, drive: Drive, k: int) -> np.ndarray:
     seen = operator.matvec(start)
     if not np.all(np.isfinite(seen)):
         return np.full(k, np.nan)
-    if not np.any(seen):  # J is zero, and ARPACK refuses a start that it loses
+    if not np.any(seen):  # J is zero; ARPACK fails on a start vector in the null space
         return np.zeros(k)
     values: Any = sparse.svds(operator, k=k, v0=start, return_singular_vectors=False)
     return np.sort(np.asarray(values, np.float64))[::-1]

@@ -1,9 +1,9 @@
 """The joint state of a layer as one real vector, and its step.
 
-Jacobians, propagators and Lyapunov exponents are of the *joint* state: all arrays of a
-state side by side, in the order of its leaves (h before c for an LSTM). A complex array
-of n units is 2n reals, its real parts before its imaginary ones, so that every Jacobian
-is a real matrix, also where a step is not holomorphic (modReLU).
+Jacobians, propagators and Lyapunov exponents refer to the *joint* state: all arrays of
+a state concatenated in the order of its leaves (h before c for an LSTM). A complex
+array of n units becomes 2n real numbers, real parts before imaginary parts, so that
+every Jacobian is a real matrix even if a step is not holomorphic (modReLU).
 """
 
 from typing import Any
@@ -20,13 +20,13 @@ from rnnjax.types import State
 
 
 def joint_size(state: State) -> int:
-    """N, the number of reals in the state of one example."""
+    """N, the number of real numbers in the state of one example."""
     leaves = jax.tree.leaves(state)
     return sum(x.shape[-1] * (2 if jnp.iscomplexobj(x) else 1) for x in leaves)
 
 
 def joint_before(walked: Walked) -> Float[Array, "T B N"]:
-    """The joint state before every step, in the order of the walk."""
+    """The joint state before every step, in walk order."""
     return join(before(walked.initial, walked.states))
 
 
@@ -35,7 +35,7 @@ def joint_step(
 ) -> Float[Array, "B N"]:
     """One step of the joint state: held on padding, restarted at a reset.
 
-    `drive` is that of the step, ``(B, ·)``.
+    `drive` is the drive of this step, ``(B, ·)``.
     """
     start = split(state, walked.initial)
     cell, weights = walked.cell, walked.weights
@@ -43,12 +43,12 @@ def joint_step(
 
 
 def at_steps(drive: Drive, steps: Any) -> Drive:
-    """The drive of one step, or of chosen ones."""
+    """The drive of one step, or of several."""
     return jax.tree.map(lambda x: x[steps], drive)
 
 
 def select(walked: Walked, examples: Int[np.ndarray, "b"] | list[int]) -> Walked:
-    """The same walk of some examples alone."""
+    """The same walk restricted to some examples."""
     which = np.asarray(examples)
     later = lambda tree: jax.tree.map(lambda x: x[:, which], tree)
     return walked.replace(  # type: ignore[attr-defined]

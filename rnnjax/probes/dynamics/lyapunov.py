@@ -1,4 +1,4 @@
-"""Lyapunov exponents of a driven layer, around the trajectory that it walked.
+"""Lyapunov exponents of a driven layer, along its stored trajectory.
 
 Sources: Benettin, Galgani, Giorgilli & Strelcyn (1980), "Lyapunov characteristic
 exponents", Meccanica 15, part 2; for recurrent networks Engelken, Wolf & Abbott (2023,
@@ -24,35 +24,37 @@ from rnnjax.types import wide_type
 
 
 BLOCKS = 10
-"""Blocks of consecutive steps whose means give the standard error of an exponent."""
+"""Number of blocks of consecutive steps whose means give the standard error."""
 
 
 @struct.dataclass
 class Lyapunov:
-    """Conditional Lyapunov exponents: of a network given its input.
+    """Conditional Lyapunov exponents: those of a network given its input.
 
-    All logarithms are natural; exponents are nats per step, positive for chaos. They
-    come in the order of the tangents, which descends once the tangents have aligned
-    with the directions of growth: a short walk may leave neighbours swapped.
+    All logarithms are natural; exponents are in nats per step, and a positive one means
+    chaos. They are in the order of the tangent vectors, which is descending once the
+    tangents have aligned with the directions of growth: after a short walk, neighbours
+    may still be swapped.
 
     Attributes:
-        exponents: of each example; −inf where a direction is lost (a zero singular
-            value in some J_t), NaN for an example with no step after the transient, and
-            for one in which a J_t is not finite: an exploded state has no exponents.
+        exponents: exponents of each example; −inf where a direction is lost (a zero
+            singular value in some J_t), NaN for an example with no step after the
+            transient or with a J_t that is not finite: an exploded state has no
+            exponents.
         error: standard error from the means of `BLOCKS` blocks of steps; 0 for −inf,
-            NaN for NaN and for fewer than two blocks. Too small if blocks are
+            NaN for NaN and for fewer than two blocks. It is too small if blocks are
             correlated.
-        drift: exponent of all steps less that of the first half of them: far from zero,
-            the walk is too short. 0 for −inf.
-        steps: number of steps counted, of each example.
-        mean: of `exponents` over the examples in which they are finite; −inf if they
-            are −inf in all, NaN if a J_t of any example is not finite.
-        spread: standard deviation over the same examples, with one degree of freedom
-            for the mean; 0 for a single example.
+        drift: exponent over all steps minus that over the first half of them; if it is
+            far from zero, the walk is too short. 0 for −inf.
+        steps: number of steps averaged over, for each example.
+        mean: mean of `exponents` over the examples in which they are finite; −inf if
+            they are −inf in all, NaN if a J_t of any example is not finite.
+        spread: standard deviation over the same examples (normalised by n − 1); 0 for
+            a single example.
         zeros: number of examples in which the exponent is −inf.
-        growth: logarithm of the stretching at each step, in the order of the walk;
-            the exponents are its means over the steps counted.
-        counted: which entries of `growth` those are.
+        growth: logarithm of the stretching at each step, in walk order; the exponents
+            are its means over the steps in `counted`.
+        counted: which steps are averaged over.
     """
 
     exponents: Float[Array, "B k"]
@@ -71,24 +73,27 @@ def lyapunov(
 ) -> Lyapunov:
     """The k leading Lyapunov exponents of the joint state, for each example.
 
-    Benettin's method: k orthonormal tangents ``(B, N, k)`` go along the walk by
-    Jacobian-vector products, J is never formed, and are orthonormalised by QR, whose
-    diagonal is the growth. Padding takes no part. A reset loses every direction.
+    Benettin's method: k orthonormal tangents ``(B, N, k)`` are propagated along the
+    walk by Jacobian-vector products, so that J is never formed, and re-orthonormalised
+    by QR, the diagonal of which gives the growth. Padding is skipped. At a reset every
+    direction is lost.
 
-    Pure, works under `jit` (`k`, `transient` and `every` static); not inside a pack of
-    runs, because it calls batched LAPACK. Costs k Jacobian-vector products a step, one
-    QR in O(B N k²), and T · B · k numbers. Exponents have the precision of the state's
-    dtype: a direction that in one step shrinks to some roundings of its own column and
-    row of J Q cannot be told from a lost one, and gives −inf.
+    Pure, works under `jit` (with static `k`, `transient` and `every`), but not inside a
+    pack of runs, because it calls batched LAPACK. Per step it costs k Jacobian-vector
+    products and one QR in O(B N k²); it stores T · B · k numbers. Exponents have the
+    precision of the state's dtype: a direction that shrinks within one step to a few
+    roundings of its own column and row of J Q cannot be distinguished from a lost one,
+    and gives −inf.
 
     Args:
-        walked: the walk; its states are not computed again.
+        walked: the walk; its states are not recomputed.
         k: number of exponents; None: all N of them.
-        transient: first valid steps that are not counted, during which tangents align
-            and the state finds its attractor.
-        every: steps between two QR (one is done after the transient in any case). The
-            directions must not align in between: sums are exact, blocks are to
-            within so many steps.
+        transient: number of first valid steps that are not averaged over, during which
+            the tangents align and the state approaches its attractor.
+        every: number of steps between two QR decompositions (one is always done after
+            the transient). It must be small enough that the tangents do not align in
+            between. Sums over all steps are exact; the boundaries of blocks are off by
+            up to this many steps.
 
     Raises:
         ValueError: k, transient or every is out of range.
@@ -98,7 +103,9 @@ def lyapunov(
     if not 1 <= k <= n:
         raise ValueError(f"k = {k} is not between 1 and {n}")
     if transient < 0 or every < 1:
-        raise ValueError(f"transient = {transient} < 0 or every = {every} < 1")
+        raise ValueError(
+            f"transient = {transient} must be at least 0, every = {every} at least 1"
+        )
     at = joint_before(walked)
     length, batch = at.shape[:2]
     valid = walked.drive.valid
@@ -114,16 +121,17 @@ def lyapunov(
 def kaplan_yorke(exponents: Float[np.ndarray, "k"], size: int | None = None) -> float:
     """Kaplan and Yorke's dimension of an attractor, j + Σ_{i≤j} λ_i / |λ_{j+1}|.
 
-    j is the largest number of exponents with a sum that is not negative. On the host.
+    j is the largest number of leading exponents whose sum is not negative. On the host.
     Source: Kaplan & Yorke (1979).
 
     Args:
         exponents: in any order.
-        size: N, if these are but the leading ones.
+        size: N, if these are only the leading exponents.
 
     Returns:
-        The dimension; 0 if all exponents are negative, k if the sum of all is not; NaN
-        if that happens with fewer than `size` exponents, or one of them is NaN.
+        The dimension: 0 if all exponents are negative, k if the sum of all k is not
+        negative; NaN in the latter case if k is less than `size`, and if an exponent is
+        NaN.
 
     >>> kaplan_yorke(np.array([0.5, 0.0, -1.0]))
     2.5
@@ -145,8 +153,8 @@ def _growth(
 ) -> Float[Array, "T B k"]:
     """ln of the diagonal of R at every step; zeros where no QR is due."""
     batch, n = at.shape[1:]
-    # generic tangents: unit vectors would be invariant under a diagonal recurrence
-    # in 32 bits at least: 16 would draw other directions
+    # Random tangents, because unit vectors would be invariant under a diagonal
+    # recurrence. At least 32 bits: in 16 bits other directions would be drawn.
     start = jax.random.normal(jax.random.key(0), (n, k), wide_type(at.dtype))
     start = jnp.linalg.qr(start)[0].astype(at.dtype)
     start = jnp.broadcast_to(start[None], (batch, n, k))
@@ -172,8 +180,8 @@ def _growth(
 def _orthonormal(x: Float[Array, "B N k"]) -> tuple[Array, Array]:
     """Q of each ``(N, k)``, and ln|R_ii| with −inf for a direction that is lost.
 
-    Rows are sorted by size for the sake of saturated units (Cox & Higham 1998): a small
-    row keeps its own relative accuracy, and a row of zeros stays zero.
+    Rows are sorted by size because of saturated units (Cox & Higham 1998): a small row
+    then keeps its own relative accuracy, and a row of zeros stays zero.
     """
     k, given = x.shape[-1], x.dtype
     x = wide(x)
@@ -193,10 +201,10 @@ def _orthonormal(x: Float[Array, "B N k"]) -> tuple[Array, Array]:
 def _summary(
     growth: Float[Array, "T B k"], counted: Bool[Array, "T B"], rank: Int[Array, "T B"]
 ) -> Lyapunov:
-    """Means, errors and spread; `rank` numbers the steps counted, from 0."""
+    """Means, errors and spread; `rank` numbers the steps averaged over, from 0."""
     dtype = growth.dtype
-    # lost directions are put aside: −inf · 0 is not a number. What stretched before the
-    # end may be booked on padding after it (`every` > 1).
+    # Lost directions are handled separately, since −inf · 0 is NaN. With `every` > 1
+    # the growth of the last valid steps may be recorded on the padding after them.
     after = (rank >= 0)[..., None]
     lost = jnp.any(jnp.isneginf(growth) & after, axis=0)
     steady = jnp.where(jnp.isneginf(growth) | ~after, 0.0, growth)

@@ -1,8 +1,8 @@
 """All singular values of a propagator P_{t→s} = J_s … J_{t+1}, as logarithms.
 
-After a few dozen steps a product of Jacobians has one singular value left in floating
-point: the others drown in the rounding of the largest. Here the product is never
-formed, see `rnnjax.probes.dynamics.graded_product`.
+After a few dozen steps a product of Jacobians formed in floating point has only one
+meaningful singular value left: the others are lost in the rounding of the largest. Here
+the product is never formed, see `rnnjax.probes.dynamics.graded_product`.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ class PropagatorSpectrum:
         log_singular_values: ln σ_i, largest first; −inf for an exact zero (a dead
             unit), NaN throughout if a Jacobian is not finite.
         log10_condition: log10 σ_1/σ_N; inf if σ_N is zero.
-        mean_log: mean of ln σ_i over the non-zero ones; −inf if there is none.
-        variance_log: their variance (of the set, not an estimate). Both zero is
-            dynamical isometry: Saxe, McClelland & Ganguli (2014); Pennington,
-            Schoenholz & Ganguli (2017), who take the moments of σ² instead.
+        mean_log: mean of ln σ_i over the non-zero σ_i; −inf if there are none.
+        variance_log: their population variance. If mean and variance are both zero, the
+            network has dynamical isometry: Saxe, McClelland & Ganguli (2014);
+            Pennington, Schoenholz & Ganguli (2017), who use the moments of σ² instead.
         zeros: number of exact zeros.
     """
 
@@ -53,11 +53,11 @@ def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
 
     On the host, in float64. Every value has the relative accuracy that the factors
     allow: about T · κ(J) roundings, however many decades the product spans. A direction
-    that is left with less than some roundings of the dtype given, of its row as of its
-    column, is taken as lost: −inf. So is one that meets a row of zeros.
+    of which only a few roundings (in the dtype of the input) are left, relative to its
+    row and its column, is taken as lost: −inf. A row of zeros also gives −inf.
 
-    Costs O(T N³) and some N rounds for each of the few sweeps of the Jacobi iteration:
-    20 ms for T = 200 and N = 16, 0.3 s for N = 128, 2 s for N = 256.
+    Costs O(T N³), plus about N rounds for each of the few sweeps of the Jacobi
+    iteration: 20 ms for T = 200 and N = 16, 0.3 s for N = 128, 2 s for N = 256.
 
     Args:
         matrices: the factors ``(T, N, N)`` in the order in which they act, J_1 first.
@@ -73,7 +73,7 @@ def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
 
 
 def propagator_spectrum(matrices: Any) -> PropagatorSpectrum:
-    """Singular values of J_T … J_1 and what they say; see `log_singular_values`."""
+    """Singular values of J_T … J_1 and their statistics; see `log_singular_values`."""
     return _summary(log_singular_values(matrices))
 
 
@@ -82,11 +82,11 @@ def spectrum_over_lag(
 ) -> Float[np.ndarray, "lags N"]:
     """ln σ of P_{s−l→s} for several lags l back from the last step s.
 
-    The product grows to the left in time, as the lagged adjoint does; one pass serves
-    all lags. Costs as `log_singular_values`.
+    The product is extended backwards in time, like the lagged adjoint, so one pass
+    gives all lags. Costs as much as `log_singular_values`.
 
     Args:
-        matrices: J ``(T, N, N)``, the last one that of step s.
+        matrices: J ``(T, N, N)``, of which the last is that of step s.
         lags: numbers of factors, each from 0 (the identity) to T, in any order.
 
     Raises:
@@ -111,16 +111,17 @@ def spectrum_over_lag(
 def factors(
     walked: Walked, example: int, t: int = -1, s: int | None = None
 ) -> Float[np.ndarray, "lag N N"]:
-    """The factors J_{t+1}, …, J_s of P_{t→s} for one example, float of the state.
+    """The factors J_{t+1}, …, J_s of P_{t→s} for one example, in the state's dtype.
 
     Args:
-        walked: the walk; steps count in its order.
-        example: which one.
-        t: the state that is disturbed, that after step t; −1 is the initial state.
-        s: the state that is looked at; None: that after the example's last valid step.
+        walked: the walk; steps are numbered in walk order.
+        example: index of the example.
+        t: the perturbed state is the one after step t; −1 is the initial state.
+        s: the resulting state is the one after step s; None: the last valid step of the
+            example.
 
     Raises:
-        ValueError: t and s are out of range or in the wrong order.
+        ValueError: t or s is out of range, or t is greater than s.
     """
     length = jax.tree.leaves(walked.states)[0].shape[0]
     if s is None:
@@ -128,7 +129,7 @@ def factors(
         real = np.ones(length, bool) if valid is None else np.asarray(valid)[:, example]
         s = int(np.flatnonzero(real).max(initial=-1))
     if not -1 <= t <= s < length:
-        raise ValueError(f"t = {t}, s = {s}: not −1 ≤ t ≤ s < {length}")
+        raise ValueError(f"t = {t}, s = {s} do not satisfy −1 ≤ t ≤ s < {length}")
     found = _jacobians(select(walked, [example]), np.arange(t + 1, s + 1))
     return np.asarray(found)[:, 0]
 
@@ -136,9 +137,10 @@ def factors(
 def propagator(
     walked: Walked, example: int, t: int = -1, s: int | None = None
 ) -> PropagatorSpectrum:
-    """Spectrum of P_{t→s} around one example's trajectory; see `factors` for t, s.
+    """Spectrum of P_{t→s} along one example's trajectory; see `factors` for t and s.
 
-    Holds (s − t) N² numbers, and costs as `jacobians` and `log_singular_values` do.
+    Needs memory for (s − t) N² numbers; costs as much as `jacobians` and
+    `log_singular_values`.
     """
     return propagator_spectrum(factors(walked, example, t, s))
 

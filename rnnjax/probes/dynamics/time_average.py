@@ -1,4 +1,4 @@
-"""The mean of a correlated series with an honest standard error (on the host)."""
+"""The mean of an autocorrelated series and its standard error (on the host)."""
 
 import dataclasses
 
@@ -7,21 +7,21 @@ from jaxtyping import Float
 
 
 TIMES = 5
-"""Autocorrelation times that a block holds at least."""
+"""Least number of autocorrelation times in a block."""
 
 FEWEST = 8
-"""Blocks without which there is no standard error."""
+"""Least number of blocks for which a standard error is given."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TimeAverage:
-    """The mean of chains of a stationary series.
+    """The mean over several chains of a stationary series.
 
     Attributes:
-        mean: over all steps of all chains.
-        error: its standard error, from the means of blocks of steps; NaN where there
-            are fewer than `FEWEST` of them.
-        block: steps of a block, at least `TIMES` autocorrelation times.
+        mean: mean over all steps of all chains.
+        error: its standard error, from the means of blocks of steps; NaN with fewer
+            than `FEWEST` blocks.
+        block: length of a block in steps, at least `TIMES` autocorrelation times.
         correlation: integrated autocorrelation time, in steps; 1 for white noise.
     """
 
@@ -34,8 +34,8 @@ class TimeAverage:
 def time_average(series: Float[np.ndarray, "T chains"]) -> TimeAverage:
     """Mean and error of a stationary series, by batch means.
 
-    Blocks of at least five autocorrelation times are close to independent, so that the
-    scatter of their means gives the error of the mean. Source: Geyer (1992), "Practical
+    Blocks of at least five autocorrelation times are nearly independent, so the scatter
+    of their means gives the error of the overall mean. Source: Geyer (1992), "Practical
     Markov chain Monte Carlo", Statistical Science 7, for both the autocorrelation time
     (his initial positive sequence) and the batch means.
 
@@ -54,7 +54,7 @@ def time_average(series: Float[np.ndarray, "T chains"]) -> TimeAverage:
     mean = float(np.mean(values))
     if number * chains < FEWEST:
         return TimeAverage(mean, float("nan"), block, correlation)
-    # blocks as long as they can be without being fewer than a few dozen
+    # make the blocks as long as possible while keeping a few dozen of them
     number = min(number, max(1, -(-48 // chains)))
     block = length // number
     means = values[: number * block].reshape(number, block, chains).mean(axis=1)
@@ -63,9 +63,9 @@ def time_average(series: Float[np.ndarray, "T chains"]) -> TimeAverage:
 
 
 def autocorrelation_time(series: Float[np.ndarray, "T chains"]) -> float:
-    """1 + 2 Σ ρ_k, cut off where a sum of two neighbours is no longer positive.
+    """1 + 2 Σ ρ_k, truncated where the sum of two neighbours is no longer positive.
 
-    At least 1: a series that alternates is counted as if it were white.
+    At least 1: an alternating (negatively correlated) series is treated as white noise.
     """
     values = np.asarray(series, np.float64)
     length = len(values)

@@ -1,1 +1,1 @@
-"""The factor of one step back through time: slopes, weights, gates, the direct path."""
+"""The factor of one step of back-propagation: slopes, weights, gates, direct path."""

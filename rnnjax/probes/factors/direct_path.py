@@ -1,9 +1,10 @@
-"""What a cell keeps of its state without a matrix in between: its direct path.
+"""What a cell keeps of its state without going through a matrix: its direct path.
 
-D_t = ∂h_t/∂h_{t−1} with the outputs of all dense and block products held fixed, found
-without names: for an LSTM ∂c_t/∂c_{t−1} = f_t, for a GRU z_t. (Hochreiter &
-Schmidhuber 1997 have 1 there, their constant error carousel; Gers et al. 2000 put f_t
-in its place.) Diagonal products count as direct: φ′ ⊙ u of an IndRNN, λ of an LRU.
+D_t = ∂h_t/∂h_{t−1} with the outputs of all dense and block products held fixed. It is
+found automatically for any cell: ∂c_t/∂c_{t−1} = f_t for an LSTM, z_t for a GRU. (In
+Hochreiter & Schmidhuber 1997 it is 1, the constant error carousel; Gers et al. 2000
+replaced that by f_t.) Diagonal products count as direct: φ′ ⊙ u of an IndRNN, λ of an
+LRU.
 """
 
 from typing import Any
@@ -30,10 +31,11 @@ class DirectPath:
     """D_t of every step, in the order of the input.
 
     Attributes:
-        block: ``(T, B, S, S, n)``: entry i, j is ∂(array i)_t/∂(array j)_{t−1}, unit by
-            unit; the identity on padding, 0 where a step starts anew.
+        block: ``(T, B, S, S, n)``: entry i, j is ∂(array i)_t/∂(array j)_{t−1} for each
+            unit; the identity on padding, 0 at a reset or a cut.
         valid: ``(T, B)``, False on padding.
-        names: of the S state arrays; a complex one counts as two, `h.re` and `h.im`.
+        names: names of the S state arrays; a complex one counts as two, `h.re` and
+            `h.im`.
     """
 
     block: Float[Array, "T B S S n"]
@@ -42,13 +44,13 @@ class DirectPath:
 
 
 def direct_path(walked: Walked) -> DirectPath:
-    """D_t by forward mode through a step whose dense and block products are held.
+    """D_t by forward mode through a step whose dense and block products are held fixed.
 
-    Costs a pass forward, then 2 S passes of the pointwise part of every step, and
-    O(T B n S²) memory; works under `jit`.
-    NaN for a cell that mixes its units outside its seams (a norm over units, a product
-    written with ``@``): it has no pointwise direct path, which a second set of tangents
-    tells, of another power of two for each unit.
+    Costs a forward pass, then 2 S passes of the pointwise part of every step, and
+    O(T B n S²) memory; works under `jit`. NaN for a cell that mixes its units outside
+    its seams (a norm over units, a product written with ``@``), because such a cell has
+    no pointwise direct path. This is detected with a second set of tangents, which are
+    powers of two that differ between units.
 
     Raises:
         ValueError: the state arrays of the cell differ in size.
@@ -78,7 +80,7 @@ def direct_path(walked: Walked) -> DirectPath:
             ones = jnp.zeros_like(at).at[j].set(1.0)
             new, column = jax.jvp(free, (at,), (ones,))
             other = jax.jvp(free, (at,), (ones * scale,))[1] / scale
-            # a slope at NaN may be 0, and the path is unknown all the same
+            # a slope at NaN may be computed as 0, although the path is undefined
             column = jnp.where(jnp.isnan(new), jnp.nan, column)
             far = jnp.abs(other - column) > 1e-4 * jnp.abs(column) + least
             columns.append(column)
@@ -103,7 +105,7 @@ def direct_path(walked: Walked) -> DirectPath:
 
 
 def retention(direct: DirectPath) -> Float[Array, "T B n"]:
-    """How much of itself each unit keeps over a step: the spectral radius of its D_t.
+    """How much of its state each unit keeps over a step: the spectral radius of D_t.
 
     |f_t| for an LSTM, z_t for a GRU, |λ| for an LRU, 0 for an Elman cell; NaN on
     padding. In closed form for one or two state arrays; LAPACK (on a CPU) for more.
@@ -128,11 +130,12 @@ def retention(direct: DirectPath) -> Float[Array, "T B n"]:
 
 
 def direct_adjoint(walk: Walk, direct: DirectPath) -> Scaled:
-    """The adjoint of the last step that has one, taken back along D_tᵀ alone.
+    """The adjoint of the last step that has one, sent back along the direct path only.
 
-    For an LSTM: its product with all later forget gates. Mantissas ``(T, B, S, n)``,
-    exponents ``(T, B)``, in the order of the input; zero after that last step. Loss
-    that enters at earlier steps (a loss at every step, a lower layer) is no part of it.
+    For an LSTM this multiplies it by all later forget gates. Mantissas
+    ``(T, B, S, n)``, exponents ``(T, B)``, in the order of the input; zero after that
+    last step. Loss gradients that enter at earlier steps (a loss at every step, a lower
+    layer) are not included.
     """
     walked = walk.forward
     adjoint, block = in_order((walk.adjoint, direct.block), walked.backwards)
@@ -148,7 +151,7 @@ def direct_adjoint(walk: Walk, direct: DirectPath) -> Scaled:
             choose(at_last, own.mantissa, carry.mantissa),
             jnp.where(at_last, own.exponent, carry.exponent),
         )
-        # not an einsum: XLA would make a matrix product of lower precision of it
+        # not an einsum: XLA would turn that into a matrix product of lower precision
         through = jnp.sum(d * here.mantissa[:, :, None], axis=1)
         return scaled.normalise(Scaled(through, here.exponent)), here
 
@@ -161,10 +164,11 @@ def direct_adjoint(walk: Walk, direct: DirectPath) -> Scaled:
 
 
 def direct_share(walk: Walk, direct: DirectPath) -> Float[Array, "T B"]:
-    """log10 of ‖adjoint along the direct path‖ / ‖λ_t‖: 0 where it carries all of it.
+    """log10 of ‖adjoint along the direct path‖ / ‖λ_t‖.
 
-    More than 0 where other paths cancel part of it; −inf for a cell without a direct
-    path. NaN on padding, and where λ_t is zero. The adjoint should be a lagged one.
+    0 where the direct path carries the whole adjoint, positive where other paths cancel
+    part of it, −inf for a cell without a direct path. NaN on padding, and where λ_t is
+    zero. The adjoint should be a lagged one.
     """
     known = direct.valid & (scaled.log10_norm(walk.adjoint) > -jnp.inf)
     ratio = log10_ratio(direct_adjoint(walk, direct), walk.adjoint)
@@ -187,7 +191,7 @@ def _from_real(real: Array, like: list[Any]) -> list[Array]:
 
 
 def _gradient_parts(adjoint: Any) -> Float[Array, "T B S n"]:
-    """∂L/∂(real parts) of a cotangent; JAX's of a complex x + iy is ∂L/∂x − i ∂L/∂y."""
+    """∂L/∂(real parts) from a cotangent; JAX's for x + iy is ∂L/∂x − i ∂L/∂y."""
     parts = []
     for x in jax.tree.leaves(adjoint):
         parts += [x.real, -x.imag] if jnp.iscomplexobj(x) else [x]

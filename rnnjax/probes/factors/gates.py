@@ -1,9 +1,9 @@
-"""Gates: how open they are, and how long what they keep would last.
+"""Gates: how open they are, and the time constants that this implies.
 
-A gate is a recorded activation that is a sigmoid (or a hard sigmoid), whatever it is
-named; its openness is σ(z_t). A product of 100 forget gates needs every factor to full
-relative accuracy, near 0 and near 1: hence log σ(z) and log σ(−z), which never form
-1 − σ(z).
+Every recorded activation that is a sigmoid (or a hard sigmoid) counts as a gate,
+whatever its name; its openness is σ(z_t). A product of 100 forget gates needs every
+factor with full relative accuracy, both near 0 and near 1. Therefore log σ(z) and
+log σ(−z) are computed without ever forming 1 − σ(z).
 """
 
 import jax.numpy as jnp
@@ -45,15 +45,15 @@ class GateSummary:
 
     Attributes:
         mean: mean openness.
-        by_time: mean openness at each step ``(T,)``, NaN where all is padding.
+        by_time: mean openness at each step ``(T,)``; NaN if all examples are padding.
         open: fraction of (step, example, unit) with σ(z) > 0.9.
         shut: fraction with σ(z) < 0.1.
-        time_constant: of each unit ``(n,)``, −1 / mean log σ(z) in steps: for a gate
-            that multiplies the past (LSTM's forget gate, GRU's update gate as written
-            here) the number of steps in which its product falls by e. inf for a gate
-            that never closes.
-        time_constant_shut: −1 / mean log σ(−z): for a gate whose 1 − σ keeps the past
-            (LEM's time steps, RHN's coupled transform gate).
+        time_constant: −1 / mean log σ(z) for each unit ``(n,)``, in steps: for a gate
+            that multiplies the past (the LSTM's forget gate, the GRU's update gate in
+            the convention used here), the number of steps over which the product of
+            gates falls by a factor e. inf for a gate that is always fully open.
+        time_constant_shut: −1 / mean log σ(−z): the same for a gate whose complement
+            1 − σ multiplies the past (LEM's time steps, RHN's coupled transform gate).
     """
 
     mean: Float[Array, ""]
@@ -81,9 +81,9 @@ def gates(found: tuple[PreActivation, ...]) -> tuple[Gate, ...]:
 
 
 def log_openness(gate: str, z: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """log σ(z) of a gate in `GATES`, relatively accurate for every z.
+    """log σ(z) of a gate in `GATES`, with full relative accuracy for every z.
 
-    log(1 − σ(z)) is that of −z. A hard sigmoid has −inf for z ≤ −3.
+    log(1 − σ(z)) is the same function at −z. A hard sigmoid gives −inf for z ≤ −3.
     """
     if gate == "sigmoid":
         return nn.log_sigmoid(z)

@@ -1,12 +1,12 @@
-"""The factor of one step back through time, taken apart: slope times weight.
+"""The factor of one step of back-propagation, split into slope times weight.
 
-In an Elman cell the cotangent of U h_{t−1} is δ_t = φ′(z_t) ⊙ λ_t, and what reaches the
-step before is Uᵀδ_t. Hence
+In an Elman cell the cotangent of U h_{t−1} is δ_t = φ′(z_t) ⊙ λ_t, and the previous
+step receives Uᵀδ_t. Hence
 
     ‖Uᵀδ_t‖ / ‖λ_t‖ = (‖φ′(z_t) ⊙ λ_t‖ / ‖λ_t‖) · (‖Uᵀδ_t‖ / ‖δ_t‖)
 
-The slope is half of the factor, the weight the other half: a sigmoid network with
-U = 4 · orthogonal does not vanish as long as its slopes stay at 1/4.
+Slope and weight each account for one part of the factor: in a sigmoid network with
+U = 4 · orthogonal the gradient does not vanish as long as the slopes stay at 1/4.
 """
 
 from typing import Any
@@ -28,19 +28,19 @@ from rnnjax.recurrence.step import first
 
 @struct.dataclass
 class TwoFactors:
-    """The factor of each step back, ``(T, B)``, log10, in the order of the input.
+    """The two parts of the factor of each step back: log10, ``(T, B)``, input order.
 
-    Entry t is of the step from λ_t back to the step before; NaN on padding, where λ_t
-    is exactly zero and where it is NaN, −inf where the factor is zero (all units dead).
+    Entry t belongs to the step from λ_t back to λ_{t−1}. NaN on padding and where λ_t
+    is exactly zero or NaN; −inf where the factor is zero (all units dead).
 
     Attributes:
         slope: log10 ‖φ′(z_t) ⊙ λ_t‖ / ‖λ_t‖.
         weight: log10 ‖Uᵀδ_t‖ / ‖δ_t‖; NaN where δ_t is exactly zero.
-        inflow: log10 ‖λ_{t−1}‖ / ‖Uᵀδ_t‖: zero where no loss enters between; with a
-            loss at more steps than the last, or in a lower layer, what they add. NaN at
-            the first step.
-        slope_sum: sum of `slope` from the last step with an adjoint back to t, without
-            t itself: log10 of what the slopes alone left of it at t.
+        inflow: log10 ‖λ_{t−1}‖ / ‖Uᵀδ_t‖: zero if no loss gradient enters at step
+            t − 1; otherwise (a loss at every step, a lower layer) the effect of what
+            enters. NaN at the first step.
+        slope_sum: sum of `slope` from the last step with an adjoint back to step t + 1:
+            log10 of the factor by which the slopes have scaled that adjoint at t.
         weight_sum: the same for the weights.
     """
 
@@ -52,15 +52,15 @@ class TwoFactors:
 
 
 def two_factors(walk: Walk) -> TwoFactors:
-    """Slope and weight of every step back. Works under `jit`; costs one product a step.
+    """Slope and weight parts of every step back; one extra product per step.
 
-    For a cell in which the state enters through exactly one product, of the state
-    itself, and in no other way: Elman, IndRNN (U diagonal), uRNN and expRNN, where
-    `slope` is that of modReLU.
+    Only for cells in which the state enters through exactly one product, of the state
+    itself, and in no other way: Elman, IndRNN (with a diagonal U), uRNN and expRNN,
+    where `slope` is that of modReLU. Works under `jit`.
 
     Raises:
-        ValueError: the state takes another way as well (a gate, a leak, two products),
-            for which `direct_path` is meant.
+        ValueError: the state also enters in another way (a gate, a leak, two products);
+            use `direct_path` for such cells.
     """
     walked = walk.forward
     _check_one_product(walked)
@@ -80,7 +80,7 @@ def two_factors(walk: Walk) -> TwoFactors:
     weight = jnp.where(alive, log10_ratio(back, delta), jnp.nan)
 
     def later(x: Array, measured: Array) -> Array:
-        # later padding is no factor; a step with λ_t = 0 has no sum
+        # padding contributes no factor; a step with λ_t = 0 has no sum
         kept = jnp.where(measured, x, jnp.zeros_like(x))
         total = lax.cumsum(kept, axis=0, reverse=True)
         total = jnp.concatenate([total[1:], jnp.zeros_like(total[:1])])
@@ -91,7 +91,7 @@ def two_factors(walk: Walk) -> TwoFactors:
 
 
 def log10_ratio(a: Scaled, b: Scaled) -> Float[Array, "*batch"]:
-    """log10 ‖a‖/‖b‖ for b ≠ 0, to rounding however small both are."""
+    """log10 ‖a‖/‖b‖ for b ≠ 0, accurate to rounding however small both are."""
     over, under = scaled.normalise(a), scaled.normalise(b)
     apart = Scaled(over.mantissa, over.exponent - under.exponent)
     level = Scaled(under.mantissa, jnp.zeros_like(under.exponent))
@@ -103,7 +103,7 @@ def _zero(value: Scaled) -> Bool[Array, "*batch"]:
 
 
 def _check_one_product(walked: Walked) -> None:
-    """Whether the state is read by one product, as it is, and by nothing else."""
+    """Raise an error unless the state enters a single product, and nothing else."""
     cell, weights = walked.cell, walked.weights
     values = first(walked.drive.values)
     name = type(cell).__name__
@@ -112,8 +112,9 @@ def _check_one_product(walked: Walked) -> None:
     )
     if len(seams) != 1 or len(jax.tree.leaves(walked.initial)) != 1:
         raise ValueError(
-            f"two factors need one state array and one recurrent product, {name} has "
-            f"{len(jax.tree.leaves(walked.initial))} and {len(seams)}; see direct_path"
+            f"two factors need one state array and one recurrent product, but {name} "
+            f"has {len(jax.tree.leaves(walked.initial))} and {len(seams)}; see "
+            "direct_path"
         )
     ((site, seam),) = seams.items()
 
@@ -126,8 +127,8 @@ def _check_one_product(walked: Walked) -> None:
     read = any(var is state for eqn in closed.jaxpr.eqns for var in eqn.invars)
     if read or closed.jaxpr.outvars[-1] is not state:
         raise ValueError(
-            f"two factors need a step φ(drive + U h), but the state of {name} takes "
-            "another way as well; see direct_path"
+            f"two factors need a step φ(drive + U h), but the state of {name} also "
+            "enters in another way; see direct_path"
         )
 
 

@@ -1,4 +1,4 @@
-"""Slopes φ′(z_t) along a trajectory: one half of every factor of the chain rule.
+"""Slopes φ′(z_t) along a trajectory: one part of every factor of the chain rule.
 
 For an Elman cell ∂h_t/∂h_{t−1} = diag(φ′(z_t)) U. The sigmoid has φ′ ≤ 1/4, tanh
 φ′ ≤ 1, ReLU φ′ ∈ {0, 1}; a *saturated* unit has a slope near zero whatever its weights.
@@ -21,19 +21,20 @@ from rnnjax.types import Trajectory
 
 
 SATURATED = 0.05
-"""A unit is saturated at a step where |φ′| is below this part of its bound."""
+"""A unit is saturated at a step where |φ′| is below this fraction of its bound."""
 
 BINS = 50
 
 
 @struct.dataclass
 class PreActivation:
-    """What enters one activation of a cell at every step, in the order of the input.
+    """The argument of one activation of a cell at every step, in input order.
 
     Attributes:
-        z: ``(T, B, n)``.
+        z: the argument, ``(T, B, n)``.
         valid: ``(T, B)``, False on padding.
-        name: of the call (`forget`, `candidate`), see `rnnjax.activations.recording`.
+        name: name of the call (`forget`, `candidate`), see
+            `rnnjax.activations.recording`.
         activation: φ.
     """
 
@@ -44,9 +45,10 @@ class PreActivation:
 
     @property
     def slope(self) -> Float[Array, "T B n"]:
-        """φ′(z_t), without cancellation; defined on padding too, to be masked.
+        """φ′(z_t), computed without cancellation; padding is not masked.
 
-        NaN where z_t is NaN, also for a φ whose slope there is that of one side.
+        NaN where z_t is NaN, even for a piecewise φ that would return the slope of one
+        piece there.
         """
         return jnp.where(jnp.isnan(self.z), jnp.nan, self.activation.slope(self.z))
 
@@ -61,13 +63,15 @@ class SlopeSummary:
     """The slopes of one activation over all valid (step, example, unit).
 
     Attributes:
-        mean: mean of φ′; this and all that follows is NaN where any φ′ in it is NaN.
-        rms: root mean square of φ′ over examples and units at each step ``(T,)``, NaN
-            where all is padding: the factor by which a random cotangent shrinks.
+        mean: mean of φ′. Like `rms`, `active` and `saturated` it is NaN if any φ′ that
+            it is computed from is NaN.
+        rms: root mean square of φ′ over examples and units at each step ``(T,)``, the
+            factor by which a random cotangent shrinks; NaN if all examples are padding.
         active: fraction with φ′ ≠ 0 (a ReLU that is on).
         saturated: fraction with |φ′| < 5 % of `bound`.
-        counts: number of slopes in each bin; NaN is in none.
-        edges: of the bins, evenly from min(0, inf φ′) to sup φ′, the last one closed.
+        counts: number of slopes in each bin; NaN is not counted.
+        edges: edges of the bins, evenly spaced from min(0, inf φ′) to sup φ′; the last
+            bin includes its upper edge.
         bound: sup |φ′|.
     """
 
@@ -82,9 +86,9 @@ class SlopeSummary:
 
 
 def starts(walked: Walked) -> Trajectory:
-    """The state from which each step starts, resets honoured: ``(T, B, n)`` per array.
+    """The state from which each step starts, after resets: ``(T, B, n)`` per array.
 
-    In the order of the walk.
+    In walk order.
     """
     previous = before(walked.initial, walked.states)
     reset = walked.drive.reset
@@ -96,17 +100,17 @@ def starts(walked: Walked) -> Trajectory:
 
 
 def valid_steps(walked: Walked) -> Bool[Array, "T B"]:
-    """False on padding; in the order of the walk."""
+    """``(T, B)``, False on padding; in walk order."""
     if walked.drive.valid is not None:
         return walked.drive.valid
     return jnp.ones(jax.tree.leaves(walked.states)[0].shape[:2], bool)
 
 
 def preactivations(walked: Walked) -> tuple[PreActivation, ...]:
-    """Everything that enters an activation of the readin and of the step, in order.
+    """The arguments of all activations of the readin and of the step, in order.
 
-    A cell without a registered activation (LRU) gives none. Costs one pass forward,
-    all steps at once.
+    Empty for a cell without a registered activation (LRU). Costs one forward pass, all
+    steps at once.
     """
     cell, weights = walked.cell, walked.weights
 
@@ -125,9 +129,9 @@ def preactivations(walked: Walked) -> tuple[PreActivation, ...]:
 def log_slope(phi: Activation, z: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log |φ′(z)|, −inf where φ′ is exactly zero, NaN where z is NaN.
 
-    For the registered activations that are smooth it keeps its relative accuracy where
-    φ′ underflows and where φ′ is 1 up to rounding (softplus at z = 30, where log φ′ =
-    −9e-14). The exception are the places in between where log |φ′| changes its sign.
+    For the smooth registered activations it keeps its relative accuracy where φ′
+    underflows and where φ′ is 1 up to rounding (softplus at z = 30, where log φ′ =
+    −9e-14), except around the points in between where log |φ′| changes its sign.
     """
     rule = _LOG_SLOPES.get(phi.name)
     slope = phi.slope(z)

@@ -1,8 +1,9 @@
-"""One number per example that an input may be held responsible for.
+"""The scalar per example that is attributed to the inputs.
 
-Saliency, integrated gradients and influence all ask what an input did to *the answer at
-the last loss step* s of its example: the only answer of a readout at the last step, and
-that of the last masked step where the model answers at every step.
+Saliency, integrated gradients and influence all ask how an input affected *the answer
+at the last loss step* s of its example. That is the only answer if the readout is at
+the last step, and the answer at the last step with a loss if the model answers at every
+step.
 """
 
 from typing import Literal
@@ -18,15 +19,15 @@ from rnnjax.types import Batch
 
 
 Answer = Literal["contrast", "log_probability"] | int
-"""Which number y_s of the answer: `contrast` is the logit of the target class minus the
-mean of the others; `log_probability` is that of the target class, in nats; a whole
-number k is entry k of the answer (a logit, or a value of a regression)."""
+"""Which scalar y_s to take from the answer. `contrast`: the logit of the target class
+minus the mean of the other logits. `log_probability`: the log-probability of the target
+class, in nats. An integer k: entry k of the answer (a logit, or a regression value)."""
 
 
 def at_last_loss(
     spec: TaskSpec, values: Float[Array, "*T B q"], batch: Batch
 ) -> Float[Array, "B q"]:
-    """The entry of the last loss step of each example; zeros where it has none."""
+    """The values at the last loss step of each example; zeros if it has no loss."""
     if spec.readout == "last":
         return values
     last = last_loss_step(spec, batch)
@@ -35,7 +36,7 @@ def at_last_loss(
 
 
 def target_at_last_loss(spec: TaskSpec, batch: Batch) -> Array:
-    """The target there: classes ``(B,)`` or values ``(B, q)``."""
+    """The target at the last loss step: classes ``(B,)`` or values ``(B, q)``."""
     if spec.readout == "last":
         return batch.targets
     last = jnp.maximum(last_loss_step(spec, batch), 0)
@@ -49,13 +50,13 @@ def chosen_answer(
 
     Args:
         spec: readout and loss of the task.
-        answers: of the model, ``(B, q)`` or ``(T, B, q)``.
+        answers: answers of the model, ``(B, q)`` or ``(T, B, q)``.
         batch: targets and masks.
         answer: see `Answer`.
 
     Raises:
-        ValueError: `contrast` or `log_probability` of a task without classes, or an
-            entry that the answer does not have.
+        ValueError: `contrast` or `log_probability` for a task without classes, or an
+            entry k that is out of range.
     """
     value = _value(spec, at_last_loss(spec, answers, batch), batch, answer)
     return jnp.where(last_loss_step(spec, batch) >= 0, value, jnp.zeros_like(value))
@@ -65,10 +66,12 @@ def _value(spec: TaskSpec, final: Array, batch: Batch, answer: Answer) -> Array:
     size = final.shape[-1]
     if isinstance(answer, int):
         if not 0 <= answer < size:
-            raise ValueError(f"answer {answer} is not one of 0 to {size - 1}")
+            raise ValueError(f"answer {answer} is not in the range 0 to {size - 1}")
         return final[:, answer]
     if spec.loss != "cross_entropy" or size < 2:
-        raise ValueError(f"answer {answer!r} needs classes; give the entry k instead")
+        raise ValueError(
+            f"answer {answer!r} needs a task with classes; give an index k instead"
+        )
     if answer == "log_probability":
         final = jax.nn.log_softmax(final, axis=-1)
     target = target_at_last_loss(spec, batch)[:, None]
@@ -79,10 +82,10 @@ def _value(spec: TaskSpec, final: Array, batch: Batch, answer: Answer) -> Array:
 
 
 def example_weights(spec: TaskSpec, batch: Batch) -> Float[Array, "*T B"]:
-    """Weights of the losses with which each example's sum is its own mean loss.
+    """Weights with which the losses of each example sum to its own mean loss.
 
-    The training loss weighs an example by 1/B or by its share of all loss steps; with
-    these weights a gradient of one example does not depend on its company.
+    The training loss weights an example by 1/B or by its share of all loss steps; with
+    these weights the gradient of an example does not depend on the rest of the batch.
     """
     if spec.readout == "last":
         return jnp.ones_like(batch.mask[0])
@@ -94,7 +97,7 @@ def example_weights(spec: TaskSpec, batch: Batch) -> Float[Array, "*T B"]:
 def example_loss(
     spec: TaskSpec, answers: Float[Array, "*T B q"], batch: Batch
 ) -> Float[Array, "B"]:
-    """The loss of each example alone: the mean over its loss steps, 0 without one."""
+    """The loss of each example: the mean over its loss steps, 0 if it has none."""
     losses, _ = per_example(spec, answers, batch)
     if spec.readout == "last":
         return losses

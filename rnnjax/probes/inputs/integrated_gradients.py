@@ -1,12 +1,13 @@
-"""Integrated gradients: what each word gave to the answer, in numbers that add up.
+"""Integrated gradients: the contribution of each word to the answer, summing to it.
 
 Sundararajan, Taly & Yan (2017), "Axiomatic attribution for deep networks", eq. 1: the
 gradient of an answer y is integrated along the straight path from a baseline x₀ to the
-input vectors x, and multiplied by x − x₀. Summed over all entries it is y(x) − y(x₀)
-(completeness), which a gradient at one point is not. The path runs through vectors that
-are no word's; what a real word in its place would do says `influence`.
+input vectors x, and multiplied by x − x₀. The sum over all entries is y(x) − y(x₀)
+(completeness), which does not hold for a gradient at one point. The path runs through
+vectors that do not belong to any word; for the effect of replacing a word by another
+real one, see `influence`.
 
-It goes back through the scaled reverse scan: 10⁻²⁴⁰ is a number.
+The scaled reverse scan is used, so even 10⁻²⁴⁰ is represented.
 """
 
 from typing import Any, Literal
@@ -34,18 +35,18 @@ Baseline = Literal["zeros", "mean"]
 
 @struct.dataclass
 class IntegratedGradients:
-    """What each input gave to y(x) − y(x₀), of every example.
+    """The contribution of each input to y(x) − y(x₀), for every example.
 
     Attributes:
         entries: (x − x₀)_t,i · ∫ ∂y/∂x_t,i (x₀ + α(x − x₀)) dα for every entry i of
             the input vector, in units of y; exactly 0 on padding.
-        attribution: Σ_i of the entries: what word t gave.
+        attribution: Σ_i of the entries: the contribution of word t.
         log10_attribution: log10 of its absolute value, which does not underflow; −inf
             where it is exactly zero, NaN on padding.
         answer: y(x).
         change: y(x) − y(x₀).
-        completeness_error: Σ_t attribution_t − change. It is 0 for the integral itself,
-            so that it measures the error of the quadrature; look at it beside `change`.
+        completeness_error: Σ_t attribution_t − change. It is 0 for the exact integral
+            and thus measures the quadrature error; compare it with `change`.
     """
 
     entries: Float[Array, "T B m"]
@@ -69,27 +70,28 @@ def integrated_gradients(
 ) -> IntegratedGradients:
     """Integrated gradients along the straight path from a baseline x₀ to x.
 
-    Sundararajan et al. sum at the right ends of `steps` intervals; here are two rules
-    of higher order. `gauss` (Gauss–Legendre, `steps` nodes) is exact for gradients that
-    are polynomials of degree 2·steps − 1 in α; `trapezoid` has `steps` intervals and is
-    the steadier one where units switch along the path (ReLU).
+    Sundararajan et al. use a sum over the right ends of `steps` intervals; the two
+    rules here are of higher order. `gauss` (Gauss–Legendre, `steps` nodes) is exact for
+    gradients that are polynomials of degree 2·steps − 1 in α. `trapezoid` has `steps`
+    intervals and is more robust where units switch on or off along the path (ReLU).
 
     Args:
-        model, params, batch, spec: what is looked at.
+        model, params, batch, spec: the model and the examples of its task.
         answer: y, see `Answer`.
-        baseline: `zeros`; `mean`, the mean row of the embedding, for vector inputs the
-            mean over the valid steps of the batch; or x₀ itself, ``(T, B, m)`` or
+        baseline: `zeros`; `mean`, the mean row of the embedding or, for vector inputs,
+            the mean over the valid steps of the batch; or x₀ itself, ``(T, B, m)`` or
             ``(m,)``.
         steps: see above.
         rule: see above.
 
-    Pure. Costs `steps` + 2 (`trapezoid`: + 1) passes forward and back, one at a time.
+    Pure. Costs `steps` + 2 (`trapezoid`: + 1) forward and backward passes, run one
+    after the other.
 
     Raises:
         ValueError: see `chosen_answer`; or `steps` is less than 1.
     """
     if steps < 1:
-        raise ValueError(f"integrated gradients need a step, got {steps}")
+        raise ValueError(f"integrated gradients need at least 1 step, got {steps}")
     x = encoded(model, params, batch)
     start = _baseline(model, params, batch, x, baseline)
     valid = jnp.arange(x.shape[0])[:, None] < batch.lengths[None, :]
@@ -165,11 +167,11 @@ def _baseline(
 
 
 def _quadrature(steps: int, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes in [0, 1], the ends first and last, and their weights."""
+    """Nodes in [0, 1] and their weights; the first and last nodes are 0 and 1."""
     if rule == "trapezoid":
         weights = np.full(steps + 1, 1.0 / steps)
         weights[[0, -1]] /= 2
         return np.linspace(0.0, 1.0, steps + 1), weights
     nodes, weights = np.polynomial.legendre.leggauss(steps)
-    # the ends weigh nothing there: they are where y(x₀) and y(x) are read
+    # the end points have weight 0: they only serve to evaluate y(x₀) and y(x)
     return np.r_[0.0, (nodes + 1) / 2, 1.0], np.r_[0.0, weights / 2, 0.0]

@@ -1,12 +1,13 @@
-"""Gradients with respect to the input vectors: how the answer hangs on each word.
+"""Gradients with respect to the input vectors: how the answer depends on each word.
 
-x_t is what the first recurrent layer sees, ``(m,)``: the vector input, or a token's
-embedding. *Saliency* is the Euclidean norm of ∂L/∂x_t. (Simonyan, Vedaldi & Zisserman
-2014 take the largest absolute entry; Li, Chen, Hovy & Jurafsky 2016 show the absolute
-values entry by entry.) It is local: at a saturated unit it is small although the word
-decides; `integrated` and `influence` look farther.
+x_t is the input of the first recurrent layer, ``(m,)``: the vector input, or the
+embedding of a token. *Saliency* is the Euclidean norm of ∂L/∂x_t. (Simonyan, Vedaldi &
+Zisserman 2014 take the largest absolute entry; Li, Chen, Hovy & Jurafsky 2016 show the
+absolute values entry by entry.) It is a local measure: if a decisive word saturates a
+unit, its saliency is small; `integrated_gradients` and `influence` measure finite
+changes.
 
-All of it goes back through the scaled reverse scan: 10⁻²⁴⁰ is a number.
+The scaled reverse scan is used throughout, so even 10⁻²⁴⁰ is represented.
 """
 
 import dataclasses
@@ -28,20 +29,20 @@ from rnnjax.types import Batch, Params
 
 @struct.dataclass
 class Saliency:
-    """How a scalar y of each example hangs on its inputs, to first order.
+    """How a scalar y of each example depends on its inputs, to first order.
 
     Attributes:
         log10_norm: log10 ‖∂y/∂x_t‖ (Euclidean); −inf where it is exactly zero, NaN on
             padding.
         times_input: gradient × input, x_t · ∂y/∂x_t, signed, in units of y; 0 on
-            padding and below the smallest number of the dtype.
+            padding and where it underflows.
         log10_times_input: log10 of its absolute value, which does not underflow; −inf
             where it is exactly zero, NaN on padding.
 
-    The sum of `times_input` over t is the derivative of y along a common scale of all
-    inputs. It equals y where y is homogeneous of degree 1 in the inputs (Euler: linear
-    or ReLU units, no biases, a zero initial state); otherwise it is no decomposition of
-    y, for which there is `rnnjax.probes.inputs.integrated_gradients`.
+    The sum of `times_input` over t is the derivative of y with respect to a common
+    scale factor of all inputs. It equals y if y is homogeneous of degree 1 in the
+    inputs (Euler: linear or ReLU units, no biases, a zero initial state). Otherwise it
+    is not a decomposition of y; use `rnnjax.probes.inputs.integrated_gradients`.
     """
 
     log10_norm: Float[Array, "T B"]
@@ -50,7 +51,7 @@ class Saliency:
 
 
 def encoded(model: SequenceModel, params: Params, batch: Batch) -> Array:
-    """x_t: what the first layer sees, ``(T, B, m)``; 0 on padding."""
+    """x_t, the inputs of the first layer, ``(T, B, m)``; 0 on padding."""
     x: Any = model.apply({"params": params}, batch.inputs, method="encode")
     valid = valid_steps(batch.lengths, x.shape[0])
     return jnp.where(valid[..., None], x, jnp.zeros_like(x))
@@ -61,9 +62,9 @@ def loss_trace(
 ) -> Trace:
     """A trace of each example's own loss: the mean over its loss steps, in nats.
 
-    `backward.trace` is of the training loss, in which an example weighs 1/B or its
-    share of the loss steps; `saliency` takes either. Pure, one pass forward and one
-    back.
+    `backward.trace` is a trace of the training loss, in which an example has weight 1/B
+    or its share of the loss steps; `saliency` accepts either. Pure; one forward and one
+    backward pass.
     """
     passed = forward(model, params, batch, spec)
     return backward(passed, example_weights(spec, batch))
@@ -78,7 +79,8 @@ def answer_trace(
 ) -> Trace:
     """A trace of the chosen answer y_s: its `encoder` is ∂y_s/∂x_t, ``(T, B, m)``.
 
-    Pure, one pass forward and one back. `loss` of the trace stays the batch's loss.
+    Pure; one forward and one backward pass. `loss` of the trace is still that of the
+    batch.
 
     Raises:
         ValueError: see `chosen_answer`.
@@ -91,8 +93,8 @@ def saliency(seen: Trace, x: Float[Array, "T B m"]) -> Saliency:
     """Norm of the gradient, and gradient × input, per step and example.
 
     Args:
-        seen: of `trace`, `loss_trace` or `answer_trace`; says what y is.
-        x: `encoded`.
+        seen: the result of `trace`, `loss_trace` or `answer_trace`, which determines y.
+        x: the result of `encoded`.
 
     Costs one pass over the inputs' cotangents.
     """
@@ -107,15 +109,15 @@ def saliency(seen: Trace, x: Float[Array, "T B m"]) -> Saliency:
 
 
 def input_gradient(seen: Trace) -> Float[Array, "T B m"]:
-    """∂y/∂x_t as plain numbers: 0 below the smallest one, inf beyond the largest."""
+    """∂y/∂x_t in plain floating point: 0 if it underflows, ±inf if it overflows."""
     return plain(seen.encoder)
 
 
 def plain(value: Scaled) -> Array:
-    """A scaled array as plain numbers.
+    """A scaled array in plain floating point.
 
-    0 below the smallest normal number; inf with its sign, for all entries that share an
-    exponent, where their largest is beyond the dtype.
+    Entries below the smallest normal number are 0. If the largest entry with a given
+    exponent overflows, all non-zero entries with that exponent are ±inf.
     """
     value = scaled.normalise(value)
     mantissa = value.mantissa
@@ -128,7 +130,7 @@ def plain(value: Scaled) -> Array:
 def of_answer(
     passed: Forward, batch: Batch, spec: TaskSpec, answer: Answer
 ) -> tuple[Forward, Array]:
-    """The pass forward with y_s in the place of the losses, and the weights of all."""
+    """The forward pass with y_s in place of the losses, and weights of 1."""
 
     def chosen(answers: Array) -> Array:
         return chosen_answer(spec, answers, batch, answer)

@@ -1,1 +1,1 @@
-"""How much each word of a sentence matters, measured in four ways."""
+"""How important each word of a sentence is, measured in four ways."""

@@ -1,13 +1,14 @@
 """Forward memory: how well a linear probe reads a word from the state after step t.
 
-The gradient says what training can reach going back; a probe says what the state still
-holds going forward (Alain & Bengio 2017, "Understanding intermediate layers using
-linear classifier probes"). They need not agree: a network may remember a word that its
-loss cannot reach. Host-side NumPy and scikit-learn, offline.
+The gradient shows how far back training can reach; a linear probe shows what the state
+still contains going forward (Alain & Bengio 2017, "Understanding intermediate layers
+using linear classifier probes"). The two need not agree: a network may remember a word
+that the gradient of its loss does not reach. Computed on the host with NumPy and
+scikit-learn, after training.
 
-What is found is what a *regularised linear* reader finds. The penalty matters: a trace
-of a word that is 10⁻⁶ of a unit's variation is there for an exact solver and is not
-there for this one.
+The result is that of a *regularised linear* reader, and the penalty matters: an exact
+solver could detect a trace of a word that makes up 10⁻⁶ of a unit's variation; this
+reader does not.
 """
 
 import dataclasses
@@ -30,24 +31,25 @@ targets, one solve instead of an iteration; `ridge`: ridge regression on real va
 
 @dataclasses.dataclass(frozen=True)
 class Decodability:
-    """How well the labels are read from the states, by time step; arrays ``(T,)``.
+    """How well the labels can be read from the states at each step; arrays ``(T,)``.
 
-    NaN at a step where fewer than two classes, or two training or test examples, are
-    left, and where a state of an example that takes part is not finite.
+    NaN at a step with fewer than two classes, fewer than two training or test examples,
+    or a state that is not finite in an example that is used.
 
     Attributes:
-        score: on the test examples: accuracy, or R² of a regression.
-        error: standard error of `score` over test examples (for one fit): of an
-            accuracy √(p̃(1 − p̃)/(n + 4)) with p̃ = (k + 2)/(n + 4) (Agresti & Coull
-            1998), which is not 0 where all are right; of R² by the delta method.
-        chance: score of the best constant: the share, in the test examples, of the
-            class that is most frequent in training; 0 for R².
-        control: score of the same probe on permuted labels. It stands at chance unless
-            the probe learns by heart. (The control task of Hewitt & Liang 2019 gives
-            one random label to each word type; here labels move between examples.)
+        score: score on the test examples: accuracy, or R² of a regression.
+        error: standard error of `score` over test examples, for one fit. For an
+            accuracy it is √(p̃(1 − p̃)/(n + 4)) with p̃ = (k + 2)/(n + 4) (Agresti &
+            Coull 1998), which is not 0 even if all n are correct; for R² it comes from
+            the delta method.
+        chance: score of the best constant: the fraction of test examples in the class
+            that is most frequent in training; 0 for R².
+        control: score of the same probe on permuted labels. It is at chance unless the
+            probe memorises. (The control task of Hewitt & Liang 2019 assigns one random
+            label to each word type; here labels are permuted between examples.)
         examples: number of test examples.
         metric: `accuracy` or `r2`.
-        probe: which.
+        probe: the probe that was used.
     """
 
     score: Float[np.ndarray, "T"]
@@ -72,28 +74,32 @@ def decodability(
     """Fit one probe for each time step and test it on other examples.
 
     Args:
-        states: K reals for each step and example.
-        labels: ``(N,)``: classes (any values), for `ridge` real numbers.
-        valid: examples that take part at each step; None: all.
-        probe: see `Probe`. States are standardised with the training examples' mean and
-            deviation; a unit that does not vary is left out.
-        penalty: α of ``fit + ½ α ‖w‖²`` (`logistic`, fit: summed cross-entropy in nats)
-            or of ``fit + α ‖w‖²`` (ridge, fit: summed squares); intercepts go free.
-        test_share: part of the examples kept for the test, the same ones at all steps.
-        seed: of the split and of the permutation.
+        states: K real numbers for each step and example.
+        labels: ``(N,)``: classes (any values), or real numbers for `ridge`.
+        valid: examples that are used at each step; None: all.
+        probe: see `Probe`. States are standardised with the mean and standard deviation
+            of the training examples; a unit that does not vary is left out.
+        penalty: α in ``fit + ½ α ‖w‖²`` (`logistic`, fit: summed cross-entropy in nats)
+            or in ``fit + α ‖w‖²`` (ridge, fit: summed squares); intercepts are not
+            penalised.
+        test_share: fraction of the examples kept for the test, the same ones at all
+            steps.
+        seed: seed of the split and of the permutation.
 
-    Costs 2T fits: O(N K²) each for ridge, and some hundred passes of O(N K · classes)
+    Costs 2T fits: O(N K²) each for ridge, and a few hundred passes of O(N K · classes)
     for `logistic`.
 
     Raises:
-        ValueError: shapes that do not fit, or a share outside (0, 1).
+        ValueError: shapes that do not match, or a `test_share` outside (0, 1).
     """
     steps, count = states.shape[:2]
     labels = np.asarray(labels)
     if labels.shape != (count,):
-        raise ValueError(f"{count} examples need ({count},) labels, not {labels.shape}")
+        raise ValueError(
+            f"{count} examples need labels of shape ({count},), not {labels.shape}"
+        )
     if not 0 < test_share < 1:
-        raise ValueError(f"test_share is {test_share}, not between 0 and 1")
+        raise ValueError(f"test_share must be between 0 and 1, got {test_share}")
     if probe != "ridge":
         labels = np.unique(labels, return_inverse=True)[1]
     random = np.random.default_rng(seed)
@@ -126,27 +132,28 @@ def word_decodability(
     probe: Probe | None = None,
     **options: Any,
 ) -> Decodability:
-    """How well the input of one step is read from the state after each step.
+    """How well the input of one step can be read from the state after each step.
 
-    Before that step a state that walks forward cannot know, which is a control of its
-    own. Steps of padding do not count.
+    The states of a forward direction before that step cannot contain it, which serves
+    as an additional control. Padding is not used.
 
     Args:
-        model, params, batch, layer, backwards, array: as `collect_states`. The accuracy
-            of a few hundred examples has an error of some per cent; use thousands.
-        step: u, the step that is asked for.
-        labels: ``(N,)``, such as the class of an informative word; None: the token of
+        model, params, batch, layer, backwards, array: as in `collect_states`. With a
+            few hundred examples the accuracy has an error of several per cent; use
+            thousands.
+        step: u, the step whose input is to be read.
+        labels: ``(N,)``, such as the class of an informative word; None: the token at
             step u, or the first entry of the input vector there.
-        probe: None: `logistic` for whole numbers, else `ridge`.
+        probe: None: `logistic` for integer labels, else `ridge`.
         options: penalty, test_share and seed of `decodability`.
     """
     lengths = np.asarray(batch.lengths)
-    # an example that is over before step u has no word to be asked for
+    # an example that ends before step u has no word there
     asked = lengths > step
     if labels is None:
         known = np.asarray(batch.inputs)[step]
         labels = np.array(known if known.ndim == 1 else known[:, 0])
-        # nor is what stands on padding one: the control permutes all labels
+        # nor is its padding a label, since the control permutes all labels
         labels[~asked] = labels[np.argmax(asked)]
     if probe is None:
         whole = np.issubdtype(np.asarray(labels).dtype, np.integer)
@@ -201,7 +208,7 @@ def _predict(
         "ridge": Ridge(alpha=penalty),
     }
     with warnings.catch_warnings():
-        # a probe that does not converge must not pass for a state that forgot
+        # a probe that has not converged must not be mistaken for a state that forgot
         warnings.simplefilter("error", ConvergenceWarning)
         return models[probe].fit(x, y).predict(asked)
 

@@ -1,10 +1,10 @@
-"""Word by word: four answers to "how much does this word matter", side by side.
+"""Word by word: four answers to "how important is this word", side by side.
 
-- *share*: what the step gives to the update of a kernel (training);
-- *saliency*, gradient × input and integrated gradients: how the answer hangs on the
+- *share*: how much the step contributes to the update of a kernel (training);
+- *saliency*, gradient × input and integrated gradients: how the answer depends on the
   word's vector (a derivative, and its integral along a path);
-- *influence*: what another word in its place would change (an intervention);
-- *decodability*: whether the word could still be read from the state (memory).
+- *influence*: how the answer changes with another word in its place (an intervention);
+- *decodability*: whether the word can still be read from the state (memory).
 """
 
 from collections.abc import Mapping
@@ -137,19 +137,22 @@ def measure_words(
     steps: int = 32,
     chunk: int | None = None,
 ) -> WordMeasurement:
-    """Everything that is known of each word of a batch, but for its decodability.
+    """All measures of each word of a batch, except for its decodability.
 
     Args:
-        model, params, batch, spec: the sentences (see `first_sentences`) and what is
-            made of them.
-        substitutes: for the influence, ``(R, T, B)`` or ``(R, T, B, m)``.
-        kernel: whose share, such as `layer0/V`. Not the embedding: each word has a
-            row of its own there, so that a share of it compares nothing.
-        answer: what gradient × input and integrated gradients are of.
-        steps: of the integrated gradients (Gauss–Legendre, from zeros).
+        model, params, batch, spec: the model, and the sentences (see
+            `first_sentences`) with their task.
+        substitutes: inputs for the influence, ``(R, T, B)`` or ``(R, T, B, m)``.
+        kernel: the kernel for which shares are computed, such as `layer0/V`. It should
+            not be the embedding: each word has its own row there, so shares in it do
+            not compare words.
+        answer: the scalar for gradient × input and integrated gradients.
+        steps: quadrature nodes of the integrated gradients (Gauss–Legendre, baseline
+            zeros).
         chunk: see `influence`.
 
-    Pure, works under `jit`. Costs `steps` + 4 passes forward and back and T·R forward.
+    Pure, works under `jit`. Costs `steps` + 4 forward and backward passes, and T·R
+    forward passes.
 
     Raises:
         ValueError: no such kernel, or see `chosen_answer`.
@@ -158,7 +161,7 @@ def measure_words(
     seen = loss_trace(model, params, batch, spec)
     last = seen
     if spec.readout == "every":
-        # the other losses give to words that the last one never reaches
+        # the other losses also contribute to words that the last one does not reach
         last = trace(model, params, batch, spec, lag="last")
     found = {uses.name: uses for uses in kernels(last)}
     if kernel not in found:
@@ -202,19 +205,19 @@ def word_table(
     words: Words | None = None,
     decodability: Decodability | None = None,
 ) -> xr.Dataset:
-    """The measurement as a data set with dimensions time and sentence; host-side.
+    """The measurement as a data set with dimensions time and sentence; on the host.
 
     Args:
-        measured: of `measure_words`.
-        batch, spec: the same.
-        kernel: the same; kept as an attribute of `share`.
-        words: labels of the steps of one sentence, from its tokens (`Task.words`); None
-            for vectors.
-        decodability: of one word from the states of many other sentences.
+        measured: the result of `measure_words`.
+        batch, spec: as passed to `measure_words`.
+        kernel: as passed to `measure_words`; stored as an attribute of `share`.
+        words: turns the tokens of one sentence into a label for each step
+            (`Task.words`); None for vectors.
+        decodability: that of one word, from the states of many other sentences.
 
     Returns:
-        Beside `VARIABLES` the `word` ("" on padding), which steps are `informative`,
-        and `length` and `last_step` of each sentence.
+        `VARIABLES` and, in addition, the `word` at each step ("" on padding), which
+        steps are `informative`, and the `length` and `last_step` of each sentence.
     """
     host = jax.device_get(measured)
     values = {

@@ -1,9 +1,9 @@
-"""What happens to the answer when one word is replaced by another.
+"""How the answer changes when one word is replaced by another.
 
 Occlusion (Zeiler & Fergus 2014; "erasure" in Li, Monroe & Jurafsky 2016): a finite
-change of one input, where a gradient is an infinitesimal one. It sees a word that
-decides through a saturated unit, and it needs no derivative. Nothing is removed: the
-sentence keeps its length, since a shorter one would move all later words.
+change of one input instead of an infinitesimal one as in a gradient. It detects a word
+that is decisive through a saturated unit, and needs no derivative. Words are replaced,
+not removed: in a shorter sentence all later words would move.
 """
 
 from typing import Any, Literal
@@ -23,22 +23,22 @@ from rnnjax.types import Batch, Params
 
 @struct.dataclass
 class Influence:
-    """Means over the replacements of what replacing word t changes, each ``(T, B)``.
+    """Effects of replacing word t, averaged over the replacements, each ``(T, B)``.
 
-    A change is the value with the word replaced minus the value with the word; exactly
-    0 on padding. A word that helps has a positive change of the loss and a negative one
-    of the log-probability.
+    A change is the value with the word replaced minus the value with the original word;
+    exactly 0 on padding. For a helpful word the change of the loss is positive and that
+    of the log-probability negative.
 
     Attributes:
         loss: change of the example's own loss, the mean over its loss steps.
         loss_abs: mean of its absolute value.
         log_probability: change of the log-probability of the target at the last loss
-            step, in nats; NaN for a task without classes. For a loss at one step alone
-            it is −`loss`.
+            step, in nats; NaN for a task without classes. If the loss is at a single
+            step, it is −`loss`.
         log_probability_abs: mean of its absolute value.
-        distance: of the answers at the last loss step: total variation
-            ½ Σ_k |p_k − p′_k| between the distributions, in [0, 1]; for a task without
-            classes the Euclidean distance between the answers.
+        distance: distance between the answers at the last loss step: the total
+            variation ½ Σ_k |p_k − p′_k| of the distributions, in [0, 1]; for a task
+            without classes the Euclidean distance of the answers.
     """
 
     loss: Float[Array, "T B"]
@@ -58,10 +58,10 @@ class _Seen:
 
 
 def token_substitutes(tokens: Int[Array, "R"], batch: Batch) -> Int[Array, "R T B"]:
-    """The same tokens for every word: all of ``jnp.arange(vocabulary)``, or fillers.
+    """The same substitutes for every word: ``jnp.arange(vocabulary)``, or some tokens.
 
-    A word replaced by itself changes nothing and counts: over the whole vocabulary the
-    mean is the expected change under a uniform draw.
+    The word itself may be among them; it changes nothing but is counted, so that over
+    the whole vocabulary the mean is the expected change for a uniformly drawn word.
     """
     shape = (tokens.shape[0], *batch.inputs.shape)
     return jnp.broadcast_to(tokens.astype(batch.inputs.dtype)[:, None, None], shape)
@@ -70,7 +70,7 @@ def token_substitutes(tokens: Int[Array, "R"], batch: Batch) -> Int[Array, "R T 
 def constant_substitutes(
     batch: Batch, value: Literal["zero", "mean"] = "zero"
 ) -> Float[Array, "1 T B m"]:
-    """Zeros, or the mean of all valid steps of the batch, for vector inputs."""
+    """Zeros, or the mean over all valid steps of the batch, for vector inputs."""
     x = batch.inputs
     if value == "zero":
         return jnp.zeros_like(x)[None]
@@ -83,10 +83,10 @@ def constant_substitutes(
 def permuted_substitutes(key: PRNGKeyArray, batch: Batch, count: int) -> Array:
     """The input of another example at the same step, ``(R, T, B, …)``.
 
-    For every replacement and step the examples that are not yet over stand in a random
-    circle and each takes the input of the next, so that none keeps its own while there
-    are two. The inputs at a step keep their distribution (permutation importance:
-    Breiman 2001, for one step at a time).
+    For every replacement and step, the examples that have not yet ended are arranged in
+    a random cycle and each takes the input of the next, so that none keeps its own as
+    long as there are at least two. This preserves the distribution of the inputs at
+    each step (permutation importance: Breiman 2001, for one step at a time).
     """
     steps, size = batch.inputs.shape[:2]
     valid = jnp.arange(steps)[:, None] < batch.lengths[None, :]
@@ -108,10 +108,10 @@ def influence(
     *,
     chunk: int | None = None,
 ) -> Influence:
-    """Replace each word in turn by each of its substitutes and look at the answer.
+    """Replace each word in turn by each of its substitutes and compare the answers.
 
-    With a loss at every step the targets stay what they were: replacing word t is a
-    change of the input alone.
+    The targets are not changed, even if there is a loss at every step: replacing word t
+    changes only the input.
 
     Args:
         model: the model; dropout is off.
@@ -121,17 +121,18 @@ def influence(
         substitutes: R inputs for each word, tokens ``(R, T, B)`` or vectors ``(R, T, B,
             m)``; see `token_substitutes`, `constant_substitutes` and
             `permuted_substitutes`.
-        chunk: substitutes in one pass forward, a batch of B·chunk; None: all R.
+        chunk: number of substitutes per forward pass, which then has a batch of
+            B·chunk; None: all R.
 
-    Pure. Costs T·R + chunk passes forward of B examples each, one batch of B·chunk at a
-    time, so that scratch is that of one such batch. The unchanged sentence goes through
-    the same program at the same place of the batch: where a word cannot matter, the
+    Pure. Costs T·R + chunk forward passes of B examples each, in batches of B·chunk,
+    and the temporary memory of one such batch. The original sentence goes through the
+    same program at the same place in the batch, so where a word cannot matter the
     change is exactly 0.
     """
     count, steps, size = substitutes.shape[:3]
     width = min(chunk or count, count)
     passes = -(-count // width)
-    # the last chunk is filled up with the first substitute, which then weighs nothing
+    # the last chunk is filled up with copies of the first substitute, of weight 0
     missing = passes * width - count
     filler = jnp.repeat(substitutes[:1], missing, axis=0)
     groups = jnp.concatenate([substitutes, filler]).reshape(
@@ -151,9 +152,9 @@ def influence(
         return jax.vmap(lambda a: _read(spec, a, batch), in_axes=-3)(answers)
 
     def one(seen: tuple[_Seen, _Seen], at: Any) -> tuple[tuple[_Seen, _Seen], Any]:
-        # What the pass before saw is compared, not what this one sees: a value that has
-        # been stored is rounded, while one on its way may be fused with the subtraction
-        # and then differ from itself.
+        # The result of the previous pass is compared, not that of this one: a stored
+        # value has been rounded, while one that is still being computed may be fused
+        # with the subtraction, and would then differ from an identical stored value.
         first, last = seen
         step, number, before = at
         part = _compare(spec, first, last, weights[before])
@@ -169,7 +170,7 @@ def influence(
     number = np.concatenate([[0], pairs % passes])
     order = (at, number, np.concatenate([[0], number[:-1]]))
     (first, last), parts = lax.scan(one, (nothing, nothing), order)
-    # the first part compares nothing, the second the sentences with themselves
+    # the first part compares nothing, the second one the sentences with themselves
     end = _compare(spec, first, last, weights[-1])
     parts = jax.tree.map(lambda x, y: jnp.concatenate([x[2:], y[None]]), parts, end)
     valid = jnp.arange(steps)[:, None] < batch.lengths[None, :]

@@ -1,4 +1,4 @@
-"""States of many sentences on the host, for what is fitted to them."""
+"""States of many sentences on the host, to which linear probes are fitted."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ def collect_states(
     array: str = JOINT,
     chunk: int = 512,
 ) -> Float[np.ndarray, "T N K"]:
-    """The states after every step, on the host; complex arrays as twice the reals.
+    """The states after every step, on the host; complex arrays as 2n real numbers.
 
     Args:
         model, params: the network; dropout is off.
         batch: the examples; only `inputs` and `lengths` are read.
-        layer: which layer.
-        backwards: the direction of a bidirectional layer.
-        array: `joint` for all arrays side by side, or one of them, such as `h`.
-        chunk: examples at a time.
+        layer: index of the layer.
+        backwards: whether to take the backward direction of a bidirectional layer.
+        array: `joint` for all arrays concatenated, or one of them, such as `h`.
+        chunk: number of examples at a time.
 
     Raises:
         ValueError: there is no such array.
@@ -47,7 +47,7 @@ def collect_states(
     width = min(chunk, count)
     parts = []
     for start in range(0, count, width):
-        # one shape, one compilation: the last chunk reaches back
+        # all chunks have one shape, hence one compilation: the last one starts earlier
         first = min(start, count - width)
         some = slice(first, first + width)
         seen = run(params, batch.inputs[:, some], batch.lengths[some])

@@ -1,1 +1,1 @@
-"""What becomes of a gradient: clipped, truncated, turned into an update."""
+"""What happens to a gradient: clipping, truncation, and the resulting update."""

@@ -1,12 +1,13 @@
-"""What becomes of a parameter gradient: clipped, turned into an update, applied.
+"""What happens to a parameter gradient: clipping, the optimizer, the update.
 
-A parameter gradient says nothing about long paths, since near steps dominate it; it
-does say how large a step training takes. The chain is gradient g → used gradient (after
-clipping) → update Δθ (what the optimizer adds) → parameters θ, and every figure is
-given for each array and for all of them together.
+A parameter gradient says nothing about long paths, since the most recent steps dominate
+it; it does determine how large a step training takes. The chain is gradient g → used
+gradient (after clipping) → update Δθ (what the optimizer adds) → parameters θ, and
+every quantity is given for each array and for all of them together.
 
-Not `optax.monitor`: it sees one link of the chain at a time, so no ratio of two, and
-its state has another structure after the first update, which a compiled loop refuses.
+`optax.monitor` is not used because it sees only one link of the chain at a time, so
+that it cannot form a ratio of two, and because the structure of its state changes after
+the first update, which a compiled loop does not allow.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ from rnnjax.clipping import global_norm
 
 @struct.dataclass
 class PerArray:
-    """A figure of every parameter array, and of all of them together.
+    """A quantity of every parameter array, and of all of them together.
 
     Attributes:
         arrays: scalars in the structure of the parameters.
@@ -34,13 +35,13 @@ class PerArray:
 
 @struct.dataclass
 class Updates:
-    """One update, link by link; norms are Euclidean, over the entries of an array.
+    """All quantities of one update; norms are Euclidean, over the entries of an array.
 
     Attributes:
-        gradient: ‖g‖ as it came from the backward pass.
+        gradient: ‖g‖ from the backward pass.
         used: ‖g‖ after clipping.
-        clipped: share of the entries that clipping changed, in [0, 1]: all or none
-            when the global norm is clipped, any share when values are.
+        clipped: share of the entries that clipping changed, in [0, 1]: all or none for
+            clipping by global norm, anything in between for clipping by value.
         update: ‖Δθ‖.
         weight: ‖θ‖ before the update.
         ratio: ‖Δθ‖ / ‖θ‖, see `update_ratio`.
@@ -55,7 +56,7 @@ class Updates:
 
 
 def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
-    """All figures of one update; pure, works under `jit`.
+    """All quantities of one update; pure, works under `jit`.
 
     Args:
         gradient: ∂L/∂θ, a pytree of real arrays.
@@ -63,7 +64,8 @@ def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
         updates: Δθ, what the optimizer adds to the parameters.
         params: θ before the update.
 
-    Costs a few passes over the parameters. No norm overflows before its array does.
+    Costs a few passes over the parameters. A norm does not overflow unless an entry of
+    its array does.
     """
     update, weight = norms(updates), norms(params)
     return Updates(
@@ -77,15 +79,15 @@ def monitor(gradient: Any, used: Any, updates: Any, params: Any) -> Updates:
 
 
 def norms(tree: Any) -> PerArray:
-    """Euclidean norms of every array and of all of them jointly."""
+    """Euclidean norm of every array and of all arrays jointly."""
     return PerArray(jax.tree.map(global_norm, tree), global_norm(tree))
 
 
 def update_ratio(updates: Any, params: Any) -> Float[Array, ""]:
     """‖Δθ‖ / ‖θ‖ over all parameters: the relative length of a step.
 
-    About 10⁻³ is a common rule of thumb for plain gradient descent. 0 where nothing
-    moves, infinite where zeros move (a bias before its first update).
+    About 10⁻³ is a common rule of thumb for plain gradient descent. 0 if the update is
+    zero, infinite if only the parameters are (a bias before its first update).
     """
     return _ratio(global_norm(updates), global_norm(params))
 
@@ -96,7 +98,7 @@ def _ratio(update: Array, weight: Array) -> Array:
 
 
 def _changed(before: Any, after: Any) -> PerArray:
-    """Shares of entries that differ; NaN where an entry is NaN before and after."""
+    """Share of entries that differ; NaN if an entry is NaN both before and after."""
 
     def count(a: Array, b: Array) -> Array:
         neither = jnp.isnan(a) & jnp.isnan(b)

@@ -2,11 +2,11 @@
 
 Zucchet & Orvieto (2024, "Recurrent neural networks: vanishing and exploding gradients
 are not the end of the story"): as the memory of a network grows, its states become
-ever more sensitive to its parameters, although ∂h_T/∂h_0 does not explode. This is the
-second moment that the paper follows, of the total derivative ∂h_T/∂θ through all
-earlier states, over the examples of a batch. The paper takes h_T in its stationary
-regime (T → ∞) and a linear diagonal recurrence; here T and the network are what they
-are. Neither is divided by the number of states or parameters.
+increasingly sensitive to its parameters, although ∂h_T/∂h_0 does not explode. This is
+the second moment that the paper studies: that of the total derivative ∂h_T/∂θ through
+all earlier states, over the examples of a batch. The paper considers the stationary
+regime (T → ∞) of a linear diagonal recurrence; here T is finite and the network is
+arbitrary. Neither normalises by the number of states or parameters.
 """
 
 from typing import Any
@@ -23,15 +23,15 @@ from rnnjax.types import Batch, Params
 
 @struct.dataclass
 class Sensitivity:
-    """‖∂h_T/∂θ‖², squared Frobenius norms, of every parameter array.
+    """‖∂h_T/∂θ‖², squared Frobenius norms, for every parameter array.
 
-    The joint derivative with respect to all parameters is the sum over the arrays.
+    The value for all parameters jointly is the sum over the arrays.
 
     Attributes:
-        mean: over the examples, scalars in the structure of the parameters. Parameters
-            that the state does not depend on (the readout's) have 0.
+        mean: mean over the examples, scalars in the structure of the parameters. 0 for
+            parameters that the state does not depend on (those of the readout).
         error: standard error of `mean` as an estimate for these examples; 0 if exact.
-        examples: of each example, ``(B,)``.
+        examples: the value of each example, ``(B,)``.
     """
 
     mean: Any
@@ -52,17 +52,18 @@ def sensitivity(
     """Second moments of the derivative of a state; dropout is off.
 
     Args:
-        model: the model; reverse engine and exact back-propagation are used.
-        params: its parameters, with respect to which the derivative is.
+        model: the model; it is run with engine `scan` and exact back-propagation.
+        params: its parameters, with respect to which the state is differentiated.
         batch: the examples.
-        layer: whose state is taken: that of its walk forward, all state arrays jointly,
-            a complex one as its real and imaginary parts (N real numbers).
-        at: the step T, from 0; may be traced, so that a curve over T shares a program.
-            After the last valid step of an example the state is held. None: the last
-            valid step of each.
-        samples: None: exact, from N vector-Jacobian products an example. Otherwise an
-            unbiased estimate (Hutchinson 1990) from this many, each with a vector of
-            random signs: E‖vᵀ ∂h/∂θ‖² = ‖∂h/∂θ‖².
+        layer: index of the layer whose state is taken: that of its forward direction,
+            all state arrays jointly, with a complex array as its real and imaginary
+            parts (N real numbers in all).
+        at: the step T, from 0; may be traced, so that a curve over T needs a single
+            compilation. After the last valid step of an example the state is held.
+            None: the last valid step of each example.
+        samples: None: exact, with N vector-Jacobian products per example. Otherwise
+            the number of products in an unbiased estimate (Hutchinson 1990), each with
+            a vector v of random signs: E‖vᵀ ∂h/∂θ‖² = ‖∂h/∂θ‖².
         key: random key, needed with `samples`.
 
     Raises:
@@ -70,7 +71,8 @@ def sensitivity(
         IndexError: there is no such layer.
 
     Pure, works under `jit`. Costs B · N reverse scans of one example, or B · samples;
-    examples go one after the other, with N (or samples) gradients held at once.
+    examples are processed one after the other, each with N (or samples) gradients in
+    memory at once.
     """
     if samples is not None and (samples < 2 or key is None):
         raise ValueError("an estimate needs at least 2 samples and a key")
@@ -96,7 +98,7 @@ def sensitivity(
         else:
             shape = (samples, value.size)
             seeds = jax.random.rademacher(key, shape, value.dtype)
-        # around a state that is NaN there is no derivative, a slope of 0 or not
+        # a NaN state has no derivative, even where a slope of 0 would hide that
         seeds = jnp.where(jnp.isnan(value)[None], jnp.nan, seeds)
         (rows,) = jax.vmap(pull)(seeds)
         return jax.tree.map(
@@ -112,13 +114,13 @@ def sensitivity(
         error = jax.tree.map(lambda x: jnp.zeros((), x.dtype), examples)
     else:
         examples = jax.tree.map(lambda x: jnp.mean(x, 1), found)
-        # examples have signs of their own: the variances of their means add up
+        # examples use independent signs, so the variances of their means add up
         spread = jax.tree.map(lambda x: jnp.var(x, 1, ddof=1) / samples, found)
         error = jax.tree.map(lambda v: jnp.sqrt(jnp.sum(v)) / size, spread)
     return Sensitivity(jax.tree.map(jnp.mean, examples), error, examples)
 
 
 def _real(states: Array, step: Array) -> Float[Array, "..."]:
-    """One step of a single example as real numbers."""
+    """The state of a single example at one step, as real numbers."""
     x = lax.dynamic_index_in_dim(states[:, 0], step, keepdims=False)
     return jnp.concatenate([x.real, x.imag]) if jnp.iscomplexobj(x) else x

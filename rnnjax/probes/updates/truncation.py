@@ -1,11 +1,12 @@
-"""How far the gradient of truncated back-propagation is from the whole one.
+"""How far the gradient of truncated back-propagation is from the full gradient.
 
-The bias of a truncation at lag K is ‖g_K − g‖ / ‖g‖, with g the training gradient and
-g_K the one whose paths end at lag K (`rnnjax.recurrence.backprop`, rule ``cut``). A
-network whose gradient vanishes loses nothing to a short K: a small bias does not say
-that the gradient is good, it says that far steps have no part in it. Tallec & Ollivier
-(2017, "Unbiasing truncated backpropagation through time") treat the bias of truncation
-after every so many steps; here it is of one cut, K steps before the last one.
+The bias of a truncation at lag K is ‖g_K − g‖ / ‖g‖, where g is the training gradient
+and g_K the gradient along paths of at most lag K (`rnnjax.recurrence.backprop`, rule
+``cut``). A network whose gradient vanishes loses nothing with a short K: a small bias
+does not mean that the gradient is good, but that distant steps do not contribute to it.
+Tallec & Ollivier (2017, "Unbiasing truncated backpropagation through time") study the
+bias of truncation at regular intervals; here there is a single cut, K steps before the
+last step.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class TruncationBias:
     """The bias at each lag.
 
     Attributes:
-        lags: K, as given.
+        lags: the lags K.
         arrays: ‖g_K − g‖ / ‖g‖ of every parameter array, in the structure of the
             parameters; NaN where g is exactly zero.
         joint: the same over all parameters.
@@ -50,16 +51,17 @@ def truncation_bias(
     """Bias of the gradient of one batch for each lag; dropout is off.
 
     Args:
-        model: the model; its own `backprop` does not matter.
+        model: the model; its `backprop` setting is ignored.
         params: its parameters.
         batch: the examples, which may differ in length: lags count from the last valid
             step of each.
         spec: loss and readout of the task.
-        lags: K ≥ 0, may be traced. K ≥ T cuts nothing: the bias is 0 up to rounding.
+        lags: K ≥ 0; may be traced. K ≥ T cuts nothing: the bias is 0 up to rounding.
 
-    Pure, works under `jit`; one program for all lags, which run one after the other.
-    Costs a training gradient for each, and memory for two. It is a difference of
-    gradients in their own precision: in float32 a bias below about 10⁻⁷ is rounding.
+    Pure, works under `jit`; a single program computes the lags one after the other.
+    Costs one training gradient per lag, and memory for two gradients. The gradients are
+    subtracted in the precision that they have: in float32 a bias below about 10⁻⁷ is
+    rounding error.
     """
     cut = model.clone(backprop="cut")
     lags = jnp.asarray(lags, jnp.int32)

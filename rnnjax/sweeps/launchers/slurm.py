@@ -5,6 +5,7 @@ from typing import Any
 
 import submitit  # pyright: ignore[reportMissingImports]
 
+from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.launchers.assignment import Assignment
@@ -57,7 +58,7 @@ def _carry_out(assignment: Assignment, progress: Progress, cluster: str) -> int:
             except Exception as error:  # from submitit, or raised by the job
                 failed += len(share.jobs)
                 reason = str(error).strip().splitlines()[-1]
-                progress.warn(f"{len(share.jobs)} runs failed: {reason}")
+                progress.warn(f"{count(len(share.jobs), 'run')} failed: {reason}")
             progress.advance(share.updates, len(share.jobs))
     return failed
 

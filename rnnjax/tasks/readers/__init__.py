@@ -1,1 +1,1 @@
-"""Reading the files of users: sequences, text, labelled sentences, images."""
+"""Read users' data files: sequences, text, labelled sentences, images."""

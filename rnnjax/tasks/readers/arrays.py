@@ -1,4 +1,4 @@
-"""Reading a user's sequences from .npz and .csv files."""
+"""Read a user's sequences from .npz and .csv files."""
 
 import io
 import math
@@ -15,11 +15,11 @@ from rnnjax.tasks.readers.text_files import check_room, read_bytes, read_text
 
 
 def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:
-    """The arrays ``inputs``, ``targets`` and, if there, ``lengths``.
+    """Read the arrays ``inputs``, ``targets`` and, if present, ``lengths``.
 
     Args:
         path: an archive written by `numpy.savez`.
-        target: name of the targets, ``targets`` if None.
+        target: name of the array of targets; None: ``targets``.
     """
     content = io.BytesIO(read_bytes(path))
     name = target or "targets"
@@ -35,29 +35,31 @@ def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:
             return {key: _array(archive, member) for key, member in chosen.items()}
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # zipfile, its decoders and NumPy raise many kinds
+    except Exception as error:  # zipfile, its decoders and NumPy raise many types
         reason = re.sub("<.* at 0x.*>", "…", str(error).partition("\n")[0])
         kind = f": {reason}" if reason else ""
         raise UserError(f"{path} is not a readable .npz file{kind}") from None
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array; nothing is reserved for what its header tells and it does not hold.
+    """Read one array; allocates nothing if its header announces more than there is.
 
     Raises:
-        ValueError: header and content do not fit, or it holds objects.
+        ValueError: header and content do not match, or the array contains objects.
     """
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
-            raise ValueError(f"'{member.filename}' is an array of format {version}")
+            raise ValueError(f"'{member.filename}' has unsupported format {version}")
         shape, _, dtype = _HEADERS[version](file)
         if dtype.hasobject:
-            raise ValueError(f"'{member.filename}' holds Python objects, not numbers")
+            raise ValueError(
+                f"'{member.filename}' contains Python objects, not numbers"
+            )
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or file.tell() + size != member.file_size:
             raise ValueError(
-                f"'{member.filename}' announces {size} bytes of data and holds "
+                f"'{member.filename}' announces {size} bytes of data but contains "
                 f"{member.file_size - file.tell()}"
             )
     with archive.open(member) as file:
@@ -68,17 +70,17 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-"""Readers by version of the format; 3.0 is for records with names beyond ASCII."""
+"""Header readers by format version; 3.0 is only for records with non-ASCII names."""
 
 
 def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
-    """One sequence a row: columns ``x0`` … ``x{T−1}`` and the target.
+    """Read one sequence per row: columns ``x0`` … ``x{T−1}`` and the target.
 
     Args:
         path: a comma-separated file with a header.
-        target: name of the column with the target, ``target`` if None.
+        target: name of the column with the target; None: ``target``.
     """
-    # the text, not the path, in which polars reads [ ] and * as a pattern
+    # pass the text: polars would treat [ ] and * in a path as a pattern
     content = read_text(path).encode()
     try:
         table = pl.read_csv(content, infer_schema_length=None)
@@ -87,7 +89,7 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is not a readable .csv file: {reason}") from None
     name = target or "target"
     if not table.height:
-        raise UserError(f"{path} is empty: it has a header and no rows")
+        raise UserError(f"{path} is empty: it has a header but no rows")
     if name not in table.columns:
         raise unknown(f"column in {path}", name, table.columns)
     steps = [f"x{step}" for step in range(table.width - 1)]
@@ -102,12 +104,12 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
             line = cells.is_null().arg_true()[0] + 2
             raise UserError(f"{path}, line {line}: column {column} has no value")
         if not cells.dtype.is_numeric():
-            raise UserError(f"{path}: column {column} holds text, not numbers")
+            raise UserError(f"{path}: column {column} contains text, not numbers")
         if cells.dtype == pl.Int128:
             beyond = cells.cast(pl.Int64, strict=False).is_null().arg_true()[0]
             raise UserError(
-                f"{path}, line {beyond + 2}: column {column} holds {cells[beyond]}, a "
-                "whole number beyond 64 bits"
+                f"{path}, line {beyond + 2}: column {column} contains {cells[beyond]}, "
+                "a whole number that does not fit into 64 bits"
             )
     if not steps:
         raise UserError(f"{path} has no input column x0")
@@ -115,16 +117,16 @@ def read_csv(path: Path, target: str | None) -> dict[str, np.ndarray]:
 
 
 def checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays as int32 or float32, with lengths, or an error.
+    """The arrays as int32 or float32, with lengths, after checking them.
 
-    Inputs: ``(N, T)`` whole numbers are tokens; ``(N, T, m)`` or ``(N, T)`` floats are
-    vectors. Targets: ``(N,)`` whole numbers are classes, floats ``(N,)`` or ``(N, q)``
-    values. What stands behind the length of an example is padding: it becomes 0,
-    whatever it was.
+    Inputs: integers ``(N, T)`` are tokens; floats ``(N, T, m)`` or ``(N, T)`` are
+    vectors. Targets: integers ``(N,)`` are classes; floats ``(N,)`` or ``(N, q)`` are
+    values. Entries beyond the length of an example are padding and are set to 0,
+    whatever they were.
 
     Raises:
-        UserError: shapes that do not fit, bad lengths, or numbers that
-            `numbers.ids` or `numbers.values` refuses.
+        UserError: shapes that do not match, invalid lengths, or numbers that
+            `numbers.ids` or `numbers.values` rejects.
     """
     where, inputs, targets = str(path), arrays["inputs"], arrays["targets"]
     for name, array in arrays.items():
@@ -132,7 +134,7 @@ def checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not array.ndim or array.shape[:1] != inputs.shape[:1]:
             raise UserError(f"{path}: {name} and inputs differ in their first axis")
     if not len(inputs):
-        raise UserError(f"{path}: 0 examples; a split needs at least 3")
+        raise UserError(f"{path} has 0 examples; a split needs at least 3")
     tokens, classes = (array.dtype.kind in "iu" for array in (inputs, targets))
     if inputs.ndim not in ((2,) if tokens else (2, 3)) or not all(inputs.shape):
         raise UserError(
@@ -160,14 +162,14 @@ def checked(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def checked_lengths(
     where: str, lengths: np.ndarray | None, examples: int, steps: int
 ) -> np.ndarray:
-    """Lengths ``(N,)`` as int32, all of them `steps` if None.
+    """Lengths ``(N,)`` as int32; if None, all of them are `steps`.
 
     Raises:
-        UserError: they are not one whole number from 1 to `steps` for each example.
+        UserError: they are not one integer from 1 to `steps` for each example.
     """
     if lengths is None:
         return np.full(examples, steps, np.int32)
-    rule = f"{where}: lengths must be whole numbers from 1 to {steps}, one an example"
+    rule = f"{where}: lengths must be whole numbers from 1 to {steps}, one per example"
     if lengths.dtype.kind not in "iu" or lengths.shape != (examples,):
         raise UserError(f"{rule}, not {lengths.dtype} of shape {lengths.shape}")
     refuse_where(

@@ -1,4 +1,4 @@
-"""Sentences with a label each, from tab- or comma-separated files."""
+"""Read labelled sentences from tab- or comma-separated files."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ CLASSES = ("0", "1")
 HEADERS = frozenset(
     "label labels class category target score rating polarity sentiment".split()
 )
-"""What the column of labels is called in a first line."""
+"""Names of the column of labels by which a header line is recognised."""
 TEXTS = frozenset("text review sentence comment document content".split())
-"""What the column of texts is called in a first line."""
+"""Names of the column of texts by which a header line is recognised."""
 
 Label = int | str
 """0 or 1, or the name of a class in lower case."""
@@ -26,19 +26,22 @@ Label = int | str
 def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label]]:
     """Sentences and their labels in the order of the file.
 
-    Tab-separated (``sentence⇥label``, the form of the UCI "Sentiment Labelled
-    Sentences": quotes are ordinary characters) or comma-separated (``text,label`` with
-    CSV quoting). ``.csv`` and ``.tsv`` name the form; any other file is tab-separated
-    if it holds a tab. A first line that names its columns (``review,sentiment``) is a
-    header; empty lines are passed over. Labels are 0 and 1, or names throughout.
+    A file is tab-separated (``sentence⇥label``, the format of the UCI "Sentiment
+    Labelled Sentences", in which quotes are ordinary characters) or comma-separated
+    (``text,label`` with CSV quoting). The suffixes ``.csv`` and ``.tsv`` decide; any
+    other file is tab-separated if it contains a tab. A first line that names the
+    columns (``review,sentiment``) is a header. Empty lines are skipped. Labels are 0
+    and 1, or names in the whole file.
 
     Args:
         path: the file.
-        skip_empty: leave out lines with a label and no text, which are an error else.
+        skip_empty: whether to leave out lines with a label but no text; otherwise such
+            lines are an error.
 
     Raises:
         UserError: missing or empty file, bytes that are not UTF-8, a line without a
-            label, lines without text, a label that is not a class; names file and line.
+            label, a line without text, or a label that is not a class; the message
+            names the file and the line.
     """
     text = read_text(path)
     suffix = path.suffix.lower()
@@ -56,7 +59,8 @@ def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label
             raise UserError(f"{where} has no label (text, {form}, then 0 or 1)")
         if len(cells) > 2:
             raise UserError(
-                f"{where} has {len(cells)} columns; put text with commas into quotes"
+                f"{where} has {len(cells)} columns; put text that contains commas into "
+                "quotes"
             )
         found = _label(where, label, sentences[0][1] if sentences else None)
         if cells[0].strip():
@@ -66,26 +70,26 @@ def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label
     if empty and not skip_empty:
         raise _without_text(path, empty)
     if not sentences:
-        raise UserError(f"{path} is empty: it holds no sentence")
+        raise UserError(f"{path} is empty: it contains no sentences")
     _refuse_header(path, [label for _, label in sentences])
     return sentences
 
 
 def _plain(text: str) -> str:
-    """A label in lower case: composed (NFC), without characters that show nothing."""
+    """A label in lower case, composed (NFC), without invisible characters."""
     shown = (c for c in text if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFC", "".join(shown)).strip().lower()
 
 
 def _refuse_header(path: Path, labels: Sequence[Label]) -> None:
-    """Refuse a first label that comes once, above classes that come again and again."""
+    """Reject a first label that occurs only once if all other labels are repeated."""
     counts = Counter(labels)
     rest = [count for label, count in counts.items() if label != labels[0]]
     if isinstance(labels[0], str) and counts[labels[0]] == 1 and rest:
         if len(rest) > 1 and min(rest) > 2:
             raise UserError(
-                f"{path}: the label {labels[0]!r} of its first line comes nowhere "
-                "else; if that line names the columns, call them text and label"
+                f"{path}: the label {labels[0]!r} in the first line occurs nowhere "
+                "else; if that line is a header, name the columns text and label"
             )
 
 
@@ -93,7 +97,7 @@ def class_names(where: str, labels: Sequence[Label]) -> tuple[str, ...]:
     """The classes in the order of their numbers: 0 and 1, or all names, sorted.
 
     Raises:
-        UserError: numbers beside names, or more names than classes could be.
+        UserError: both numbers and names occur, or too many names to be classes.
 
     >>> class_names("demo", ["positive", "negative", "positive"])
     ('negative', 'positive')
@@ -102,11 +106,13 @@ def class_names(where: str, labels: Sequence[Label]) -> tuple[str, ...]:
     if not names:
         return CLASSES
     if not all(isinstance(label, str) for label in labels):
-        raise UserError(f"{where}: some labels are 0 or 1, others names ({names[0]})")
+        raise UserError(
+            f"{where}: some labels are 0 or 1, others are names ({names[0]})"
+        )
     if len(names) > max(2, len(labels) // 3):
         raise UserError(
             f"{where}: {len(names)} different labels for {len(labels)} sentences; the "
-            "last column must hold 0 or 1, or the name of a class"
+            "last column must contain 0 or 1, or the name of a class"
         )
     return tuple(names)
 
@@ -121,15 +127,17 @@ def _is_header(where: str, text: str, label: str) -> bool:
 
 
 def _label(where: str, label: str, first: Label | None) -> Label:
-    """A label as number or name, of the same kind as the first of its file."""
+    """A label as a number or a name, whichever the first label of the file is."""
     number = label in CLASSES
     if (isinstance(first, int) or first is None and _is_number(label)) and not number:
         raise UserError(
-            f"{where}: label {label!r} is not a class; known: 0, 1, or names throughout"
+            f"{where}: label {label!r} is not a class; labels must be 0 and 1, or all "
+            "be names"
         )
     if isinstance(first, str) and _is_number(label):
         raise UserError(
-            f"{where}: label {label!r} is a number and the first one, {first!r}, a name"
+            f"{where}: label {label!r} is a number, but the first label, {first!r}, is "
+            "a name"
         )
     return int(label) if number else label
 
@@ -143,7 +151,7 @@ def _is_number(label: str) -> bool:
 
 
 def _without_text(path: Path, lines: Sequence[int]) -> UserError:
-    advice = "task.skip_empty=true leaves out such lines"
+    advice = "task.skip_empty=true skips such lines"
     if len(lines) == 1:
         return UserError(
             f"{path}, line {lines[0]} has no text before its label; {advice}"
@@ -156,14 +164,14 @@ def _without_text(path: Path, lines: Sequence[int]) -> UserError:
 
 
 def _tab_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each line; the label stands after the last tab."""
+    """Line number and cells of each line; the label is after the last tab."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.rstrip("\r").rsplit("\t", maxsplit=1)
 
 
 def _comma_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Number of the last line of each row and its cells."""
+    """Line number of the last line of each row, and its cells."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for cells in reader:

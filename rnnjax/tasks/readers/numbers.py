@@ -1,4 +1,4 @@
-"""Numbers of a user as 32-bit arrays, or one sentence that names the one at fault."""
+"""Convert a user's numbers to 32-bit arrays; errors name the entry at fault."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,17 +10,17 @@ from rnnjax.errors import UserError
 
 
 LARGEST = 2**20
-"""Ids up to here need no justification: a table of as many rows can be trained."""
+"""Ids up to this one are always accepted: a table of that many rows can be trained."""
 
 Axes = Sequence[str]
-"""What an index along each axis counts, such as ``("example", "step")``."""
+"""Name of what each axis counts, such as ``("example", "step")``."""
 
 
 def check_kind(where: str, name: str, array: np.ndarray) -> None:
-    """Refuse what is neither whole numbers nor floats: logical values, text, objects.
+    """Reject arrays that are not integers or floats: booleans, text, objects.
 
     Raises:
-        UserError: names the dtype.
+        UserError: the array is of another kind; the message names the dtype.
     """
     if array.dtype.kind not in "iuf" and array.dtype != jnp.bfloat16:
         raise UserError(f"{where}: {name} has dtype {array.dtype}, not numbers")
@@ -29,12 +29,12 @@ def check_kind(where: str, name: str, array: np.ndarray) -> None:
 def ids(where: str, name: str, array: np.ndarray, axes: Axes) -> np.ndarray:
     """Tokens or classes as int32.
 
-    An id stands for a row of a table, so that one far beyond the amount of data is a
-    mistake (a number used as an id, an overflow): the largest permitted one is
-    `LARGEST`, or in a larger array as many as it has entries.
+    An id refers to a row of a table, so an id far larger than the amount of data is a
+    mistake (a measured value used as an id, or an overflow). The largest permitted id
+    is `LARGEST`, or the number of entries of the array if that is larger.
 
     Raises:
-        UserError: a negative id, or one beyond that bound; names the entry.
+        UserError: a negative id, or one beyond that bound; the message names the entry.
     """
     refuse_where(
         array < 0,
@@ -50,7 +50,7 @@ def ids(where: str, name: str, array: np.ndarray, axes: Axes) -> np.ndarray:
         refuse_where(
             array == array.max(),
             lambda place, value: (
-                f"{where}: {name} holds the id {value} ({place}), which asks for a "
+                f"{where}: {name} contains the id {value} ({place}), which requires a "
                 f"table of {largest + 1} rows for {array.size} entries; number the "
                 "ids from 0 without gaps"
             ),
@@ -65,24 +65,24 @@ def values(where: str, name: str, array: np.ndarray, axes: Axes) -> np.ndarray:
 
     Raises:
         UserError: NaN or infinity, a number that is infinite in 32 bits, or numbers
-            that differ in 64 bits and are all equal in 32; names the entry.
+            that differ in 64 bits but are all equal in 32; the message names the entry.
     """
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         single = array.astype(np.float32)
     refuse_where(
         ~np.isfinite(single),
         lambda place, value: (
-            f"{where}: {name} holds {value:g} ({place}), which is infinite in 32 bits; "
-            "scale the numbers"
+            f"{where}: {name} contains {value:g} ({place}), which is infinite in 32 "
+            "bits; scale the numbers"
             if np.isfinite(value)
-            else f"{where}: {name} holds NaN or infinity ({place}: {value})"
+            else f"{where}: {name} contains NaN or infinity ({place}: {value})"
         ),
         array,
         axes,
     )
     if array.size and array.min() != array.max() and single.min() == single.max():
         raise UserError(
-            f"{where}: {name} holds numbers from {array.min():.17g} to "
+            f"{where}: {name} contains numbers from {array.min():.17g} to "
             f"{array.max():.17g}, which are all {single.flat[0]:g} in 32 bits; "
             "subtract their mean or scale them"
         )
@@ -98,10 +98,10 @@ def refuse_where(
     """Raise `UserError` for the first wrong entry of an array, if there is any.
 
     Args:
-        wrong: logical, of the shape of `array`.
-        sentence: the message, made from the place and the value of that entry.
+        wrong: boolean, with the shape of `array`.
+        sentence: makes the message from the position and the value of that entry.
         array: the numbers.
-        axes: at least those of `array`; places are counted from 0.
+        axes: names of at least the axes of `array`; positions are counted from 0.
     """
     if wrong.any():
         index = np.unravel_index(int(wrong.argmax()), wrong.shape)

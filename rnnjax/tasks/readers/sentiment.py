@@ -1,4 +1,4 @@
-"""Where the sentences of `reviews` come from: the user, the data folder, a download."""
+"""Find the sentences of `reviews`: the user's file, the data folder, or a download."""
 
 import hashlib
 import logging
@@ -29,24 +29,25 @@ SHA256: dict[str, str] = {
         "b565b1eeb864d76842588c3a256731b08bcdd9faf6de507bfe211a96f8b81912"
     ),
 }
-"""Checksums of the three files of Kotzias et al. 2015, checked before they are kept."""
+"""Checksums of the three files of Kotzias et al. 2015, verified before storing them."""
 
 ARCHIVE = "sentiment_labelled_sentences.zip"
 LARGEST = 2**20
-"""Bytes of an unpacked file; the longest of the three has 85 187."""
+"""Largest accepted size of an unpacked file, in bytes; the largest has 85 187."""
 
 CHOICES = ("all", "amazon", "imdb", "yelp")
 SUFFIXES = (".txt", ".tsv", ".csv")
 
 
 def sentence_files(path: str | None, files: str) -> list[Path]:
-    """The files to read: `path`, else the data folder, else a checksummed download.
+    """The files to read: `path`, else the data folder, else a verified download.
 
-    In a folder these are all ``.txt``, ``.tsv`` and ``.csv`` files but a readme, of
-    which `files` other than ``all`` keeps those whose name starts with it.
+    In a folder these are all ``.txt``, ``.tsv`` and ``.csv`` files except a readme. If
+    `files` is not ``all``, only those whose name starts with `files` are read.
 
     Raises:
-        UserError: nothing is there, or the download failed or has other content.
+        UserError: there are no such files, or the download failed or has unexpected
+            content.
     """
     if path is not None:
         place = user_path(path)
@@ -83,22 +84,23 @@ def _keep(found: Sequence[Path], files: str) -> list[Path]:
 
 
 def download() -> list[Path]:
-    """The three UCI files from the user's cache, filled by a download, checked.
+    """The three UCI files from the user's cache, downloaded first if necessary.
 
-    Nothing is kept that was not checked: the page of a captive portal, say, is refused
-    before it gets a name. What lies in the cache and is something else is removed.
+    A download is verified before it is stored, so that for example the page of a
+    captive portal is rejected. An archive in the cache that is not the right one is
+    removed.
 
     Raises:
-        UserError: no network, or an answer that does not hold the three files.
+        UserError: no network, or a response that does not contain the three files.
     """
     pooch.get_logger().setLevel(logging.WARNING)
     try:
         return _cached(Path(pooch.os_cache("rnnjax")))
-    except (OSError, ValueError, RuntimeError) as error:  # the last: a loop of links
+    except (OSError, ValueError, RuntimeError) as error:  # the last for cyclic links
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"cannot download {URL} ({reason}); put {', '.join(SHA256)} into the "
-            f"folder sentiment of ${DATA_VARIABLE}, or set task.path"
+            f"folder ${DATA_VARIABLE}/sentiment, or set task.path"
         ) from None
 
 
@@ -117,7 +119,7 @@ def _is_right(file: Path) -> bool:
 
 
 def _kept(archive: Path) -> dict[str, bytes] | None:
-    """The files in an archive that was kept; anything else is removed, with a word."""
+    """The files in a cached archive; a wrong archive is removed with a warning."""
     if not archive.is_file():
         return None
     try:
@@ -130,13 +132,13 @@ def _kept(archive: Path) -> dict[str, bytes] | None:
 
 
 def _downloaded(cache: Path) -> dict[str, bytes]:
-    fetch: Any = _Checked()  # pooch's type of a downloader names other arguments
+    fetch: Any = _Checked()  # its signature does not match pooch's downloader type
     archive = pooch.retrieve(URL, None, ARCHIVE, cache, downloader=fetch)
     return unpacked(Path(archive))
 
 
 class _Checked(pooch.HTTPDownloader):
-    """Looks at a download before pooch gives it its name, or drops it."""
+    """Verifies a download before pooch stores it under its name, or discards it."""
 
     def __call__(self, url: str, output_file: Any, *given: Any, **named: Any) -> Any:
         super().__call__(url, output_file, *given, **named)
@@ -147,7 +149,7 @@ def unpacked(archive: Path) -> dict[str, bytes]:
     """The content of the three files in an archive, by name.
 
     Raises:
-        ValueError: it is no archive, or one without these files.
+        ValueError: it is not an archive, or does not contain these files.
     """
     try:
         with zipfile.ZipFile(archive) as members:
@@ -160,11 +162,11 @@ def unpacked(archive: Path) -> dict[str, bytes]:
         with archive.open("rb") as file:
             begin = file.read(40).decode("utf-8", "replace")
         raise ValueError(f"not a zip archive, it begins with {begin!r}") from error
-    except (NotImplementedError, RuntimeError) as error:  # packed otherwise, or locked
-        raise ValueError(f"not an archive that can be read: {error}") from error
+    except (NotImplementedError, RuntimeError) as error:  # other packing, or encrypted
+        raise ValueError(f"not a readable archive: {error}") from error
     for name, checksum in SHA256.items():
         if name not in found:
-            raise ValueError(f"an archive without {name}")
+            raise ValueError(f"the archive does not contain {name}")
         if hashlib.sha256(found[name]).hexdigest() != checksum:
             raise ValueError(f"its {name} has an unknown checksum")
     return found

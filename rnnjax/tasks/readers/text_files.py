@@ -1,4 +1,4 @@
-"""Reading a user's files, with errors that name the file and the line."""
+"""Read a user's files, with errors that name the file and the line."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,17 @@ from rnnjax.paths import read_file, user_path
 
 DATA_VARIABLE = "RNNJAX_DATA"
 COPIES = 4
-"""How often the content of a file is in memory while it is checked and converted."""
+"""Copies of a file's content in memory while it is checked and converted."""
 
 Stamp = tuple[str, int, int]
-"""Path, time of change and size of a file: the key under which its content is kept."""
+"""Path, modification time and size of a file: the key to cache its content."""
 
 
 def data_folder(part: str) -> Path | None:
-    """The folder of one data set under the data folder, or None if it is not there.
+    """The folder of one data set in the data folder, or None if it does not exist.
 
     Raises:
-        UserError: the variable holds no path.
+        UserError: the environment variable is not a valid path.
     """
     root = os.environ.get(DATA_VARIABLE)
     said = f"{DATA_VARIABLE}={root}"
@@ -32,7 +32,7 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        UserError: it is missing, no regular file, not readable, or empty.
+        UserError: it is missing, not a regular file, not readable, or empty.
     """
     try:
         content = read_file(path)
@@ -46,11 +46,12 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """The content of a UTF-8 text file, without a byte-order mark.
 
-    Line ends stay as they are: `str.splitlines` would also split at characters such as
-    NEL (U+0085), which real sentences contain.
+    Line ends are not changed. (`str.splitlines` would also split at characters such as
+    NEL, U+0085, which occur in real sentences.)
 
     Raises:
-        UserError: as `read_bytes`, or bytes that are not UTF-8 (names the line).
+        UserError: as in `read_bytes`, or for bytes that are not UTF-8; the message
+            names the line.
     """
     content = read_bytes(path)
     try:
@@ -63,23 +64,23 @@ def read_text(path: Path) -> str:
 
 
 def check_room(path: Path, size: int) -> None:
-    """Refuse a file that announces more than the memory at hand, before it is unpacked.
+    """Reject a file that announces more data than fits in memory before unpacking it.
 
     Args:
-        path: of the file.
-        size: bytes that it announces; tasks need them some four times.
+        path: path of the file.
+        size: number of bytes that it announces; tasks need about four times as much.
 
     Raises:
         UserError: see above.
     """
     if COPIES * size > free_host_memory():
         raise UserError(
-            f"{path} announces {size / 2**30:.3g} GiB of data, more than memory holds"
+            f"{path} announces {size / 2**30:.3g} GiB of data, too much for the memory"
         )
 
 
 def stamp(path: Path) -> Stamp:
-    """What changes when the file does."""
+    """The stamp of a file, which changes when the file is changed."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -88,5 +89,5 @@ def stamp(path: Path) -> Stamp:
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UserError:
-    """A ValueError is that of a name with a NUL character."""
+    """The error for an unreadable file; a ValueError means a NUL in its name."""
     return UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")

@@ -1,7 +1,8 @@
-"""Optimizers by name: ours, a file each, and every one of optax that needs no more.
+"""Optimizers by name: our own, one file each, and those of optax.
 
-To add one, write a file like `adam` with a class that is registered; its fields are its
-keys in a configuration, its first line of documentation is what `rnnjax list` shows.
+Of optax's optimizers, all that need nothing but the gradient are available. To add one,
+write a file like `adam` with a registered class. Its fields are its keys in a
+configuration, and the first line of its docstring is what `rnnjax list` shows.
 """
 
 from rnnjax.registry import import_modules

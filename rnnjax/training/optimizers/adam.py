@@ -14,10 +14,10 @@ from rnnjax.training.optimizers.base import BELOW_ONE, OPTIMIZERS, Optimizer
 class Adam(Optimizer):
     """w ← w − η m̂ / (√v̂ + eps), Kingma & Ba 2015
 
-    m̂ and v̂ are the running means of g and g² without their bias.
+    m̂ and v̂ are the bias-corrected running means of g and g².
 
     Attributes:
-        b1, b2: decay of the means of g and g².
+        b1, b2: decay rates of the means of g and g².
         eps: ε.
     """
 
@@ -33,7 +33,7 @@ class Adam(Optimizer):
         )
 
     def first_update(self) -> FirstUpdate:
-        """The means without bias are g and g² then."""
+        """At the first update the bias-corrected means are g and g²."""
         return FirstUpdate(f"1 / (|G| + {self.eps:g})", beside=self.eps)
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""What an optimizer is: an update rule of optax with numbers that may be traced."""
+"""The base class of optimizers: an optax update rule whose numbers may be traced."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -12,25 +12,25 @@ from rnnjax.registry import Registry
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(Choice):
-    """An update rule; the learning rate η is given to it, everything else are fields.
+    """An update rule; the learning rate η is an argument, everything else is a field.
 
-    The formulas use g = ∂L/∂w.
+    In the formulas g = ∂L/∂w.
     """
 
     group: ClassVar[str] = "optimizer"
 
     def transformation(self, lr: Any) -> optax.GradientTransformation:
-        """The rule; `lr` and the `numbers` may be traced.
+        """The rule as an optax transformation; `lr` and the `numbers` may be traced.
 
-        Built of optax's transformations with a traced learning rate, which equals
-        optax's own optimizers bit for bit (`inject_hyperparams` does not).
+        It is composed of optax's transformations with a traced learning rate, which is
+        bitwise identical to optax's own optimizers (`inject_hyperparams` is not).
         """
         raise NotImplementedError
 
     def first_update(self) -> FirstUpdate | None:
-        """What the first update multiplies each entry of the gradient by.
+        """The factor by which the first update multiplies each gradient entry.
 
-        None: that is not known, or is no function of that entry alone.
+        None if it is unknown, or depends on more than that entry.
         """
         return None
 
@@ -39,4 +39,4 @@ OPTIMIZERS: Registry[type[Optimizer]] = Registry("optimizer")
 """Optimizers by name."""
 
 BELOW_ONE = 0.999_999
-"""The largest decay of a running mean."""
+"""The largest decay rate of a running mean."""

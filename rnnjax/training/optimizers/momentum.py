@@ -1,4 +1,4 @@
-"""Gradient descent with a velocity."""
+"""Gradient descent with momentum."""
 
 import dataclasses
 from typing import Any, ClassVar

@@ -1,7 +1,8 @@
-"""Every optimizer of optax that needs nothing but the gradient, by optax's name.
+"""Every optax optimizer that needs nothing but the gradient, under optax's name.
 
-The keys of a configuration are the arguments of the function, their defaults optax's.
-Decay of the weights leaves out biases and all other parameters that are no matrix.
+The keys in a configuration are the arguments of the optax function, with optax's
+defaults. Weight decay does not apply to biases and other parameters that are not
+matrices.
 """
 
 import dataclasses
@@ -20,61 +21,62 @@ from rnnjax.training.optimizers.base import OPTIMIZERS, Optimizer
 
 
 LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "polyak_sgd"})
-"""They ask for losses or for random numbers of their own."""
+"""These optimizers also need loss values or random numbers."""
 
 PARTS = "_", "scale_by_"
-"""How names of what optax makes optimizers of begin, and of what it has given up."""
+"""Prefixes of optax names to skip: private or deprecated functions, and the building
+blocks of optimizers."""
 
 FORMULAS = {
     "adabelief": "adam with the mean of (g − m)² as v; Zhuang et al. 2020",
     "adadelta": "w ← w − η g √(u + eps) / √(v + eps), u the mean of Δw²; Zeiler 2012",
-    "adafactor": "v as means over rows and columns; Shazeer & Stern 2018",
+    "adafactor": "v factored into means over rows and columns; Shazeer & Stern 2018",
     "adagrad": "s ← s + g², w ← w − η g / √(s + eps); Duchi et al. 2011",
     "adamax": "u ← max(b2 u, |g|), w ← w − η m̂ / u; Kingma & Ba 2015",
     "adamaxw": "u ← max(b2 u, |g|), w ← w − η (m̂ / u + weight_decay w)",
     "adamw": "w ← w − η (m̂ / (√v̂ + eps) + weight_decay w); Loshchilov & Hutter 2019",
-    "adan": "means of g, of its differences and of squares; Xie et al. 2022",
+    "adan": "running means of g, of its differences and of squares; Xie et al. 2022",
     "amsgrad": "adam with the largest v̂ so far; Reddi et al. 2018",
     "fromage": "w ← (w − η ‖w‖ g / ‖g‖) / √(1 + η²); Bernstein et al. 2020",
     "lamb": "adam's step scaled to ‖w‖ of each array; You et al. 2020",
-    "lars": "momentum at a rate of ‖w‖ / ‖g‖ for each array; You et al. 2017",
+    "lars": "momentum with the rate scaled by ‖w‖ / ‖g‖ per array; You et al. 2017",
     "lion": "w ← w − η (sign(b1 m + (1 − b1) g) + weight_decay w); Chen et al. 2023",
     "nadam": "adam with Nesterov's momentum; Dozat 2016",
     "nadamw": "adamw with Nesterov's momentum; Dozat 2016",
-    "novograd": "adam with one v for each array; Ginsburg et al. 2019",
-    "optimistic_adam": "adam, looking ahead; Daskalakis et al. 2018",
-    "optimistic_adam_v2": "adam, looking ahead; Daskalakis et al. 2018",
+    "novograd": "adam with one v per array; Ginsburg et al. 2019",
+    "optimistic_adam": "adam with a look-ahead step; Daskalakis et al. 2018",
+    "optimistic_adam_v2": "adam with a look-ahead step; Daskalakis et al. 2018",
     "optimistic_gradient_descent": "w ← w − η ((alpha + beta) g_k − beta g_{k−1})",
     "radam": "adam, rectified while v̂ is uncertain; Liu et al. 2020",
-    "rprop": "a step size for each weight, by signs of g; Riedmiller & Braun 1993",
+    "rprop": "step size per weight from signs of g; Riedmiller & Braun 1993",
     "sign_sgd": "w ← w − η sign(g)",
     "signum": "w ← w − η sign(m); Bernstein et al. 2018",
     "sm3": "adagrad with sums over rows and columns; Anil et al. 2019",
     "yogi": "adam with v ← v − (1 − b2) sign(v − g²) g²; Zaheer et al. 2018",
 }
-"""What they do: m and v are running means of g and g², a hat is without their bias."""
+"""Descriptions: m and v are running means of g and g²; a hat means bias-corrected."""
 
 MASKS = frozenset({"mask", "weight_decay_mask"})
-"""Arguments that say which parameters are decayed."""
+"""Arguments that select the parameters subject to weight decay."""
 
 SCALARS = (bool, int, float)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptaxOptimizer(Optimizer):
-    """An optimizer of optax; a subclass for each has its arguments as fields."""
+    """An optax optimizer; each has a subclass whose fields are its arguments."""
 
     function: ClassVar[Callable[..., optax.GradientTransformation]]
 
     def transformation(self, lr: Any) -> optax.GradientTransformation:
-        """The rule as optax makes it."""
+        """The rule as created by the optax function."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         known = inspect.signature(type(self).function).parameters
         masks = {name: matrices for name in MASKS & known.keys()}
         return type(self).function(lr, **values, **masks)
 
     def numbers(self) -> dict[str, float | int]:
-        """The fields that optax takes as arrays, and that have a value."""
+        """The fields that have a value and that optax accepts as traced arrays."""
         return {
             name: value
             for name, value in super().numbers().items()
@@ -82,10 +84,10 @@ class OptaxOptimizer(Optimizer):
         }
 
     def check(self) -> None:
-        """Make an update of small arrays, abstractly.
+        """Trace an update of small arrays to see whether optax accepts the values.
 
         Raises:
-            UserError: optax refuses a value.
+            UserError: optax rejects a value.
         """
         try:
             _abstract_update(self, 0.1)
@@ -94,12 +96,12 @@ class OptaxOptimizer(Optimizer):
 
 
 def matrices(params: Any) -> Any:
-    """True for each array with two dimensions or more."""
+    """True for each array with two or more dimensions."""
     return jax.tree.map(lambda x: jnp.ndim(x) > 1, params)
 
 
 def register_optax() -> None:
-    """Enter the optimizers of optax whose names are free."""
+    """Register the optax optimizers whose names are not taken yet."""
     for name in sorted(dir(optax)):
         function = getattr(optax, name)
         if name in OPTIMIZERS or name in LEFT_OUT or name.startswith(PARTS):
@@ -109,7 +111,7 @@ def register_optax() -> None:
 
 
 def _is_optimizer(thing: object) -> bool:
-    """Whether it is a function of a learning rate, which gives a transformation."""
+    """Whether it is a function of a learning rate that returns a transformation."""
     function = thing.func if isinstance(thing, functools.partial) else thing
     if not isinstance(function, types.FunctionType):
         return False
@@ -123,7 +125,8 @@ def _class_of(name: str, function: Callable[..., Any]) -> type[OptaxOptimizer]:
     for key, parameter in list(inspect.signature(function).parameters.items())[1:]:
         kind = _kind(parameter)
         if kind is not None and not key.endswith("mask"):
-            fields.append((key, kind, parameter.default))
+            default = parameter.default
+            fields.append((key, kind, float(default) if kind is float else default))
     about = FORMULAS.get(name) or (inspect.getdoc(function) or name).partition("\n")[0]
     space = {"name": name, "function": staticmethod(function), "__doc__": about}
     made = dataclasses.make_dataclass(
@@ -134,7 +137,7 @@ def _class_of(name: str, function: Callable[..., Any]) -> type[OptaxOptimizer]:
 
 
 def _kind(parameter: inspect.Parameter) -> Any:
-    """The type of a field that a configuration can hold; None: it can hold none."""
+    """The type of the configuration key for an argument; None: it cannot be a key."""
     takes_floats = "float" in str(parameter.annotation)
     if parameter.default is None and takes_floats:
         return float | None
@@ -156,7 +159,7 @@ def _abstract_update(optimizer: Optimizer, lr: Any) -> Any:
 
 @functools.cache
 def _traced(kind: type[OptaxOptimizer]) -> frozenset[str]:
-    """The fields that optax never asks for their value in Python."""
+    """The fields that can be traced: optax does not need their values in Python."""
     plain = kind()
     names = [f.name for f in dataclasses.fields(kind) if f.type is float]
 
@@ -167,7 +170,7 @@ def _traced(kind: type[OptaxOptimizer]) -> frozenset[str]:
 
         try:
             jax.eval_shape(with_array, jnp.asarray(getattr(plain, name), float))
-        except Exception:  # optax compares it, or needs it as a number
+        except Exception:  # optax compares the value, or needs a concrete number
             return False
         return True
 

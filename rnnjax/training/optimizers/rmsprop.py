@@ -16,12 +16,12 @@ class RMSProp(Optimizer):
     """v ← decay v + (1 − decay) g², w ← w − η g / √(v + eps); Tieleman & Hinton 2012
 
     Attributes:
-        decay: ρ of the mean of g².
+        decay: decay rate ρ of the mean of g².
         eps: ε.
-        eps_in_sqrt: whether ε stands inside the root, as in optax and TensorFlow, or
-            outside, g / (√v + ε), as in PyTorch: where |g| is far below √ε the two
+        eps_in_sqrt: whether ε is inside the root, as in optax and TensorFlow, or
+            outside, g / (√v + ε), as in PyTorch. Where |g| is far below √ε the two
             differ by orders of magnitude.
-        initial_scale: v before the first update; TensorFlow 1 has 1.
+        initial_scale: v before the first update; TensorFlow 1 uses 1.
     """
 
     name: ClassVar[str] = "rmsprop"
@@ -38,7 +38,7 @@ class RMSProp(Optimizer):
         )
 
     def first_update(self) -> FirstUpdate:
-        """The mean of g² is ρ v₀ + (1 − ρ) g² then."""
+        """At the first update the mean of g² is ρ v₀ + (1 − ρ) g²."""
         new, old = 1 - self.decay, self.decay * self.initial_scale
         mean = f"{new:g} |G|^2" + (f" + {old:g}" if old else "")
         if self.eps_in_sqrt:

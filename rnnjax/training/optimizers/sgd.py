@@ -12,7 +12,7 @@ from rnnjax.training.optimizers.base import OPTIMIZERS, Optimizer
 @OPTIMIZERS.register("sgd")
 @dataclasses.dataclass(frozen=True)
 class SGD(Optimizer):
-    """w ← w − η g with g = ∂L/∂w, nothing else"""
+    """w ← w − η g with g = ∂L/∂w"""
 
     name: ClassVar[str] = "sgd"
 
