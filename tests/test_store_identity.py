@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
+from rnnjax.store.environment import numerics
 from rnnjax.store.identity import (
     COSMETIC,
     file_digest,
@@ -149,3 +151,16 @@ def test_file_digest(tmp_path: Path):
     assert file_digest(file).startswith("ba7816bf8f01cfea")
     with pytest.raises(UserError, match="cannot read .*none.csv"):
         file_digest(tmp_path / "none.csv")
+
+
+def test_an_offset_of_all_seeds_is_part_of_the_run_id():
+    """It changes every number; without one a run id is what it always was."""
+    plain = numerics()
+    assert "seed_offset" not in plain
+    before = jax.config.jax_random_seed_offset  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_random_seed_offset", 7)
+    try:
+        assert numerics()["seed_offset"] == 7
+        assert identity({}, {}, numerics=numerics()) != identity({}, {}, numerics=plain)
+    finally:
+        jax.config.update("jax_random_seed_offset", before)

@@ -187,3 +187,13 @@ def test_a_report_does_not_wait_for_a_pipe(pool: Pool, name: str, capsys):
     status = main(["report", str(pool.path)])
     assert status == (0 if name == ".report.json" else 2)
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["soft", "hard"])
+def test_a_temporary_file_is_never_one_that_was_there(pool: Pool, theirs: Path, link):
+    """Its name cannot be guessed, and what has that name is not opened."""
+    before = contents(theirs)
+    for pid in range(os.getpid() - 2, os.getpid() + 3):
+        link(theirs / "thesis.tex", pool.path / f".{INDEX}.{pid}.tmp")
+    pool.rebuild()
+    assert contents(theirs) == before and not (pool.path / INDEX).is_symlink()

@@ -1,6 +1,7 @@
 """Write files atomically: a file is there completely or not at all."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,13 @@ def write_atomically(
         UserError: the file cannot be written.
     """
     # Absolute, as some writers read a relative name as a URL or expand "~" in it.
-    temporary = path.absolute().with_name(f".{path.name}.{os.getpid()}.tmp")
+    own = f"{os.getpid()}.{secrets.token_hex(4)}"
+    temporary = path.absolute().with_name(f".{path.name}.{own}.tmp")
     with writable(path):
         try:
+            # Nothing was there before: a link of that name would be followed.
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+            os.close(os.open(temporary, flags, 0o666))
             write(temporary)
             if durable:
                 sync(temporary)

@@ -110,11 +110,14 @@ def numerics() -> dict[str, Any]:
     import jax
 
     config: Any = jax.config
-    return {
+    found = {
         "x64": jax.dtypes.canonicalize_dtype("float64") == "float64",
         "prng": config.jax_default_prng_impl,
         "partitionable": bool(config.jax_threefry_partitionable),
     }
+    if offset := config.jax_random_seed_offset:  # 0 is left out of run ids
+        found["seed_offset"] = offset
+    return found
 
 
 def git_state(folder: Path) -> Git | None:

@@ -189,7 +189,7 @@ def _left_behind(file: Path) -> bool:
 
     The limit is `STALE_SECONDS` if that process has ended, else `OLD_SECONDS`.
     """
-    number = re.fullmatch(r"\..*\.(\d+)\.tmp", file.name)
+    number = re.fullmatch(r"\..*?\.(\d+)(\.[0-9a-f]{8})?\.tmp", file.name)
     if number is None:
         return False
     age = time.time() - file.stat().st_mtime

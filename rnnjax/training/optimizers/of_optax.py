@@ -20,7 +20,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.training.optimizers.base import OPTIMIZERS, Optimizer
 
 
-LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "polyak_sgd"})
+LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "polyak_sgd", "rprop"})
 """These optimizers also need loss values or random numbers."""
 
 PARTS = "_", "scale_by_"
@@ -48,7 +48,6 @@ FORMULAS = {
     "optimistic_adam_v2": "adam with a look-ahead step; Daskalakis et al. 2018",
     "optimistic_gradient_descent": "w ← w − η ((alpha + beta) g_k − beta g_{k−1})",
     "radam": "adam, rectified while v̂ is uncertain; Liu et al. 2020",
-    "rprop": "step size per weight from signs of g; Riedmiller & Braun 1993",
     "sign_sgd": "w ← w − η sign(g)",
     "signum": "w ← w − η sign(m); Bernstein et al. 2018",
     "sm3": "adagrad with sums over rows and columns; Anil et al. 2019",
