@@ -11,8 +11,7 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, median, share
-
-from .shared.heldout import scores
+from rnnjax.reproduce.heldout import scores
 
 
 ELMAN = {

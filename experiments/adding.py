@@ -8,8 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, share
-
-from .shared.arjovsky import (
+from rnnjax.reproduce.arjovsky import (
     ACCUMULATOR,
     ADDING_BATCH,
     HELDOUT,
@@ -20,7 +19,12 @@ from .shared.arjovsky import (
     networks,
     setting_lines,
 )
-from .shared.learning import draw_learning, final_loss, learning_curves, rate_panels
+from rnnjax.reproduce.learning import (
+    draw_learning,
+    final_loss,
+    learning_curves,
+    rate_panels,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,7 @@ from jaxtyping import PRNGKeyArray
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median
-from rnnjax.tasks.base import Data, TaskSpec
-from rnnjax.tasks.copying import SYMBOLS, Copy
-from rnnjax.types import Batch
-
-from .shared.arjovsky import (
+from rnnjax.reproduce.arjovsky import (
     ACCUMULATOR,
     HELDOUT,
     RATE,
@@ -26,13 +22,16 @@ from .shared.arjovsky import (
     networks,
     setting_lines,
 )
-from .shared.learning import (
+from rnnjax.reproduce.learning import (
     draw_learning,
     final_loss,
     learning_curves,
     rate_panels,
     updates_to,
 )
+from rnnjax.tasks.base import Data, TaskSpec
+from rnnjax.tasks.copying import SYMBOLS, Copy
+from rnnjax.types import Batch
 
 
 UNITS = {"tanh": 80, "IRNN": 80, "LSTM": 40, "unitary": 128}

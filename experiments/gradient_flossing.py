@@ -30,10 +30,9 @@ from rnnjax.reproduce import (
     median,
     same,
 )
+from rnnjax.reproduce.heldout import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
-
-from .shared.heldout import scores
 
 
 ARMS = ("plain", "flossed")

@@ -16,10 +16,9 @@ from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median
+from rnnjax.reproduce.heldout import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
-
-from .shared.heldout import scores
 
 
 SYMBOLS, MARKED = 4, 4

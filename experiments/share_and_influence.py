@@ -15,10 +15,9 @@ from rnnjax.probes.tokens.influence import influence, token_substitutes
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
+from rnnjax.reproduce.training import before_and_after
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
-
-from .shared.training import before_and_after
 
 
 VARIANTS = {

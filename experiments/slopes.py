@@ -18,11 +18,10 @@ from rnnjax.probes.factors.slopes import (
 from rnnjax.report.layout import title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
+from rnnjax.reproduce.training import before_and_after
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_model, build_task, heldout, initial_params
 from rnnjax.training.config import RunConfig
-
-from .shared.training import before_and_after
 
 
 PHIS = ("sigmoid", "tanh", "relu", "leaky_relu")

@@ -8,8 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, same
-
-from .shared.learning import (
+from rnnjax.reproduce.learning import (
     Panel,
     best_rate,
     draw_learning,

@@ -25,11 +25,10 @@ from rnnjax.reproduce import (
     same,
     share,
 )
+from rnnjax.reproduce.heldout import scores
 from rnnjax.tasks.base import Data, TaskSpec
 from rnnjax.tasks.temporal_order import DISTRACTOR, TemporalOrder
 from rnnjax.types import Batch
-
-from .shared.heldout import scores
 
 
 LETTERS = 6

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.shared.training import before_and_after
 from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.report.probe_summary import summary
 from rnnjax.report.study import read_study
 from rnnjax.report.words_flow import training_effect
+from rnnjax.reproduce.training import before_and_after
 from rnnjax.store.aggregate import range_of
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import heldout, initial_params

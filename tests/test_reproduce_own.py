@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 from jax import random
 
-from experiments.shared.learning import NEVER, best_rate, final_loss, updates_to
 from rnnjax.reproduce.catalogue import experiments_folder, find
+from rnnjax.reproduce.learning import NEVER, best_rate, final_loss, updates_to
 from rnnjax.tasks.user_task import execute_file
 
 

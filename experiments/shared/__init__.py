@@ -1,1 +1,1 @@
-"""What several figures share: set-ups, sweeps, learning curves, cells."""
+"""A cell and a task that some figures need, as a user would give them."""

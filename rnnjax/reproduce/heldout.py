@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from rnnjax.analysis.variables import jit_unoptimised
+from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Program, Signature
-
-from .training import sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,7 @@ def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[S
         Scores of each job, in the order of the sweeps and of their jobs.
 
     Raises:
-        UserError: see `experiments.shared.training.sweep`.
+        UserError: see `rnnjax.reproduce.training.sweep`.
     """
     often = [f"steps={steps}", f"eval.every={every}", f"log_every={every}"]
     if steps == 0:

@@ -11,10 +11,9 @@ from matplotlib.figure import Figure as Drawn
 
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, Palette, palette, style
+from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.training.build import build_task
-
-from .training import sweep
 
 
 Named = Mapping[str, Sequence[str]]
@@ -46,7 +45,7 @@ def learning_curves(
         and its value without memory, `baseline` (task).
 
     Raises:
-        UserError: see `experiments.shared.training.sweep`.
+        UserError: see `rnnjax.reproduce.training.sweep`.
     """
     values = [f"lr={','.join(map(str, rates))}", f"seed={','.join(map(str, seeds))}"]
     runs = sweep(
