@@ -30,11 +30,11 @@ def gradient(config):
     [
         pytest.param(
             "lru",
-            [{"engine": "associative"}, {"engine": "associative", "chunk": 2}],
+            [{"engine": "associative"}, {"engine": "associative", "remat": 2}],
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *("gru", [{"engine": "newton"}, {"chunk": "sqrt"}]), marks=pytest.mark.slow
+            *("gru", [{"engine": "newton"}, {"remat": "sqrt"}]), marks=pytest.mark.slow
         ),
     ],
 )
