@@ -21,31 +21,17 @@ To add an engine, write a class with the method of `Engine` and register it in
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.associative import Associative, check_linear
 from rnnjax.recurrence.functional import Weights
 from rnnjax.recurrence.newton import Newton
-from rnnjax.recurrence.parallel import Method, parallel_scan
+from rnnjax.recurrence.parallel import parallel_scan
 from rnnjax.recurrence.scan import Taps, plain_scan, scan
 from rnnjax.recurrence.step import Drive, first
 from rnnjax.registry import Registry
 from rnnjax.types import State, Trajectory
-
-
-class Engine(Protocol):
-    """A way to compute the states of a recurrence, and their gradient."""
-
-    def trajectory(
-        self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
-    ) -> Trajectory:
-        """The states after every step ``(T, B, n)``, with the engine's own gradient.
-
-        Raises:
-            UserError: the engine does not support the cell.
-        """
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,67 +47,52 @@ class Settings:
     newton: Newton = Newton()
 
 
-ENGINES: Registry[Callable[[Settings], Engine]] = Registry("engine")
+Engine = Callable[[Settings, Cell, Weights, State, Drive, Taps], Trajectory]
+"""Settings, cell, weights, initial state, drive and taps → the states after every step
+``(T, B, n)``, with the engine's own gradient. Raises a `UserError` if the engine does
+not support the cell."""
+
+ENGINES: Registry[Engine] = Registry("engine")
 """Engines by name."""
 
 
 @ENGINES.register("scan")
-@dataclasses.dataclass(frozen=True)
-class ScanEngine:
+def by_scan(
+    settings: Settings,
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    taps: Taps,
+) -> Trajectory:
     """The forward loop and the reverse scan."""
-
-    settings: Settings
-
-    def trajectory(
-        self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
-    ) -> Trajectory:
-        """The states after every step ``(T, B, n)``."""
-        return scan(cell, weights, initial, drive, taps, self.settings.renormalised)
+    return scan(cell, weights, initial, drive, taps, settings.renormalised)
 
 
 @ENGINES.register("plain")
-@dataclasses.dataclass(frozen=True)
-class PlainEngine:
+def by_autodiff(settings: Settings, *inputs: Any) -> Trajectory:
     """The forward loop and autodiff."""
-
-    settings: Settings
-
-    def trajectory(
-        self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
-    ) -> Trajectory:
-        """The states after every step ``(T, B, n)``."""
-        return plain_scan(cell, weights, initial, drive, taps)
+    return plain_scan(*inputs)
 
 
 @ENGINES.register("associative")
-@dataclasses.dataclass(frozen=True)
-class AssociativeEngine:
+def by_associative_scan(
+    settings: Settings,
+    cell: Cell,
+    weights: Weights,
+    initial: State,
+    drive: Drive,
+    taps: Taps,
+) -> Trajectory:
     """All steps of a linear recurrence at once."""
-
-    settings: Settings
-
-    def trajectory(
-        self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
-    ) -> Trajectory:
-        """The states after every step ``(T, B, n)``, of a linear step."""
-        check_linear(cell, weights, initial, first(drive.values))
-        return _solved(Associative(), cell, weights, initial, drive, taps)
+    check_linear(cell, weights, initial, first(drive.values))
+    inputs = weights, initial, drive, taps
+    solution: Any = parallel_scan(cell, Associative(), *inputs)
+    return solution[0]
 
 
 @ENGINES.register("newton")
-@dataclasses.dataclass(frozen=True)
-class NewtonEngine:
+def by_newton(settings: Settings, cell: Cell, *inputs: Any) -> Trajectory:
     """All steps of any recurrence at once."""
-
-    settings: Settings
-
-    def trajectory(
-        self, cell: Cell, weights: Weights, initial: State, drive: Drive, taps: Taps
-    ) -> Trajectory:
-        """The states after every step ``(T, B, n)``."""
-        return _solved(self.settings.newton, cell, weights, initial, drive, taps)
-
-
-def _solved(method: Method, *inputs: Any) -> Trajectory:
-    solution: Any = parallel_scan(inputs[0], method, *inputs[1:])
+    solution: Any = parallel_scan(cell, settings.newton, *inputs)
     return solution[0]

@@ -111,13 +111,13 @@ class Recurrent(nn.Module):
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
         renormalised = self.backprop == "renormalise"
-        engine = ENGINES[self.engine](Settings(renormalised, self.newton))
+        engine, settings = ENGINES[self.engine], Settings(renormalised, self.newton)
 
         def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
             if self.remat is not None and resets is not None:
                 # a chunk starts from its own state, but resets to the initial state
                 return plain_scan(static, weights, state, drive, taps, initial)
-            return engine.trajectory(static, weights, state, drive, taps)
+            return engine(settings, static, weights, state, drive, taps)
 
         masks = lengths, resets, self.backwards, self.lag
         if self.remat is None:
