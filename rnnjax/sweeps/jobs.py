@@ -131,6 +131,17 @@ class Job:
         data = tuple(sorted(self.digests.items()))
         return self.signature, looks, data, self.source
 
+    def placed(self, **where: Any) -> "Job":
+        """The same run with another `start`, `start_folder` or `folder`.
+
+        What has been computed of the job does not depend on them, and is kept.
+        """
+        made = dataclasses.replace(self, **where)
+        names = {field.name for field in dataclasses.fields(self)}
+        known = {name: x for name, x in vars(self).items() if name not in names}
+        vars(made).update(known)
+        return made
+
     def path(self, pool: Path) -> Path:
         """The run directory in `pool`."""
         if self.folder:

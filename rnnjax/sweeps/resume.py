@@ -39,9 +39,7 @@ def with_starts(
     given the directory that the pool already has for it, if any.
     """
     jobs = [
-        dataclasses.replace(one, folder=rows[one.identity].folder)
-        if one.identity in rows
-        else one
+        one.placed(folder=rows[one.identity].folder) if one.identity in rows else one
         for one in jobs
     ]
     shorter: dict[str, list[Row]] = {}
@@ -61,8 +59,7 @@ def _with_start(pool: Pool, job: Job, shorter: Sequence[Row]) -> Job:
         if _steps(row) < job.schedule.steps:
             kept = _usable(RunDir(pool.path / row.folder), job)
             if kept is not None:
-                start = {"start": kept.step, "start_folder": row.folder}
-                return dataclasses.replace(job, **start)
+                return job.placed(start=kept.step, start_folder=row.folder)
     return job
 
 

@@ -21,7 +21,8 @@ from rnnjax.training.optimizers.base import OPTIMIZERS, Optimizer
 
 
 LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "polyak_sgd", "rprop"})
-"""These optimizers also need loss values or random numbers."""
+"""The first three also need loss values or random numbers. rprop reads the learning
+rate only once, so that a schedule would have no effect."""
 
 PARTS = "_", "scale_by_"
 """Prefixes of optax names to skip: private or deprecated functions, and the building
@@ -88,10 +89,8 @@ class OptaxOptimizer(Optimizer):
         Raises:
             UserError: optax rejects a value.
         """
-        try:
-            _abstract_update(self, 0.1)
-        except Exception as error:
-            raise UserError(f"optimizer={self.name}: {one_line(error)}") from error
+        if refusal := _refusal(self, type(self).function):
+            raise UserError(f"optimizer={self.name}: {refusal}")
 
 
 def matrices(params: Any) -> Any:
@@ -146,8 +145,19 @@ def _kind(parameter: inspect.Parameter) -> Any:
     return None
 
 
-def _abstract_update(optimizer: Optimizer, lr: Any) -> Any:
-    rule = optimizer.transformation(lr)
+@functools.lru_cache(maxsize=1024)
+def _refusal(optimizer: Optimizer, function: Callable[..., Any]) -> str:
+    """Why optax rejects the values; empty: it does not. Every job of a sweep asks."""
+    del function  # part of the key of the cache
+    try:
+        _abstract_update(optimizer)
+    except Exception as error:
+        return one_line(error)
+    return ""
+
+
+def _abstract_update(optimizer: Optimizer) -> Any:
+    rule = optimizer.transformation(0.1)
     params = {"kernel": jnp.zeros((2, 3)), "bias": jnp.zeros(3)}
 
     def update() -> Any:
@@ -165,7 +175,7 @@ def _traced(kind: type[OptaxOptimizer]) -> frozenset[str]:
     def works(name: str) -> bool:
         def with_array(value: Any) -> Any:
             made = dataclasses.replace(plain, **{name: value})
-            return _abstract_update(made, 0.1)
+            return _abstract_update(made)
 
         try:
             jax.eval_shape(with_array, jnp.asarray(getattr(plain, name), float))
