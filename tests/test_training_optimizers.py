@@ -18,6 +18,7 @@ from rnnjax.training.build import build_hyper, signature
 from rnnjax.training.optimizers import OPTIMIZERS
 from rnnjax.training.optimizers.of_optax import FORMULAS, OptaxOptimizer
 from tests.launch_samples import jobs, params_of, start
+from tests.recurrence_samples import rows
 from tests.training_samples import compiled, tiny, train
 
 
@@ -111,14 +112,7 @@ def test_a_number_that_is_an_input_has_the_effect_of_a_constant() -> None:
     assert size(tight) < size(loose)
 
 
-def rows(names: list[str], some: str) -> list[Any]:
-    """Names as parameters of a test, most of them rare."""
-    kept = some.split()
-    rare = pytest.mark.slow
-    return [n if n in kept else pytest.param(n, marks=rare) for n in names]
-
-
-@pytest.mark.parametrize("name", rows(OPTAX, "adamw lion nadam adafactor"))
+@pytest.mark.parametrize("name", rows(OPTAX, ("adamw", "lion", "nadam", "adafactor")))
 def test_bits_are_the_same_alone_and_in_a_pack(name: str, tmp_path: Path) -> None:
     planned = jobs(f"optimizer={name}", "seed=0,1,2", "lr=0.01")
     together = start(tmp_path / "all", planned)

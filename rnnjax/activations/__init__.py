@@ -7,7 +7,7 @@ and `jax.custom_jvp` makes it the derivative that JAX uses, in forward and rever
 The slopes are composed of functions that have such derivatives themselves, so second
 and higher derivatives are accurate in the same sense.
 
-At a kink the slope is that of the left piece (ReLU: 0 at z = 0, leaky ReLU: 0.01), and
+At a kink, the slope of the left piece is used (ReLU: 0 at z = 0, leaky ReLU: 0.01), and
 0 at both corners of the hard functions. For NaN the derivative that JAX uses is also
 that of the left piece, as in `jax.nn.relu`; `Activation.slope` is NaN there.
 """

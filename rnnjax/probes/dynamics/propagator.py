@@ -86,7 +86,7 @@ def spectrum_over_lag(
     gives all lags. Costs as much as `log_singular_values`.
 
     Args:
-        matrices: J ``(T, N, N)``, of which the last is that of step s.
+        matrices: J ``(T, N, N)``, the last one for step s.
         lags: numbers of factors, each from 0 (the identity) to T, in any order.
 
     Raises:

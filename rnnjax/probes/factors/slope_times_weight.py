@@ -56,7 +56,7 @@ def two_factors(walk: Walk) -> TwoFactors:
 
     Only for cells in which the state enters through exactly one product, of the state
     itself, and in no other way: Elman, IndRNN (with a diagonal U), uRNN and expRNN,
-    where `slope` is that of modReLU. Works under `jit`.
+    where `slope` is the slope of modReLU. Works under `jit`.
 
     Raises:
         ValueError: the state also enters in another way (a gate, a leak, two products);

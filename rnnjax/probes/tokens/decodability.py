@@ -6,7 +6,7 @@ using linear classifier probes"). The two need not agree: a network may remember
 that the gradient of its loss does not reach. Computed on the host with NumPy and
 scikit-learn, after training.
 
-The result is that of a *regularised linear* reader, and the penalty matters: an exact
+The result describes a *regularised linear* reader, and the penalty matters: an exact
 solver could detect a trace of a word that makes up 10⁻⁶ of a unit's variation; this
 reader does not.
 """
