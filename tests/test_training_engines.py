@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(words, message):
 
 def test_runs_from_before_there_was_a_choice_keep_their_names():
     resolved = compose().resolved
-    model = {k: v for k, v in resolved["model"].items() if k not in ("engine", "chunk")}
+    model = {k: v for k, v in resolved["model"].items() if k not in ("engine", "remat")}
     assert identity(resolved | {"model": model}, {}) == identity(resolved, {})
-    other = resolved["model"] | {"chunk": 10}
+    other = resolved["model"] | {"remat": 10}
     assert identity(resolved | {"model": other}, {}) != identity(resolved, {})

@@ -27,7 +27,7 @@ IMPLIED = {
 effect as leaving out the key."""
 
 IMPLIED_WITHIN = {
-    "model": {"engine": "scan", "chunk": None},
+    "model": {"engine": "scan", "remat": None},
     "optimizer": {"eps_in_sqrt": True, "initial_scale": 0.0},
 }
 """The same for keys one level further down."""

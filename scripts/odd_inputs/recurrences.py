@@ -32,7 +32,7 @@ def _packed(**how: Any) -> None:
 for _name, _how in (
     ("documents in a row, forward", {}),
     ("documents in a row, backwards", {"backwards": True}),
-    ("documents in a row, backwards in chunks", {"backwards": True, "chunk": 2}),
+    ("documents in a row, backwards in chunks", {"backwards": True, "remat": 2}),
     (
         "documents in a row, backwards by newton",
         {"backwards": True, "engine": "newton"},
