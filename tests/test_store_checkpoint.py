@@ -277,6 +277,33 @@ def test_a_save_that_another_process_made_meanwhile(tmp_path: Path, begun: int):
     assert_holds(tmp_path, 6)
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_process_overtaken_during_a_save_commits_nothing(tmp_path: Path, at: int):
+    """Suspended while it saved; by now, the next process is saving there."""
+    own = tmp_path / "packs" / "pack"
+    PackCheckpoint(own, MEMBERS).save(3, state_of(3), parts_of(0, 3))
+    suspended, calls = PackCheckpoint(own, MEMBERS), []
+    suspended.restore(state_of(0))
+
+    def next_one_saves() -> None:
+        (own / "step-7").mkdir()
+        (own / "part-7-metrics.npz").write_bytes(b"of the next process")
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == at:
+            if at > 1:
+                next_one_saves()
+            raise Overtaken
+
+    if at == 1:
+        next_one_saves()
+    with pytest.raises(Overtaken):
+        suspended.save(5, state_of(5), parts_of(3, 5), check=check)
+    assert (own / "step-7").is_dir() and (own / "part-7-metrics.npz").is_file()
+    assert_holds(own, 3)
+
+
 def test_what_others_put_there_stays(tmp_path: Path):
     own = tmp_path / "packs" / "pack"
     PackCheckpoint(own, MEMBERS).save(1, state_of(1), parts_of(0, 1))

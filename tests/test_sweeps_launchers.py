@@ -10,6 +10,7 @@ import pytest
 
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
+from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.leases import Leases
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import worker
@@ -17,6 +18,7 @@ from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import check_loaded, with_data
 from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.pack_run import PackRun
+from rnnjax.sweeps.packing import clear_leftovers
 from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings
 from rnnjax.training.build import forget_data
@@ -170,6 +172,21 @@ def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch)
     assert not any(held in name for name in naps[0])
     assert sizes(found) == [2, 2, 1]
     same(found, packed)
+
+
+def test_checkpoint_of_a_finished_run_that_is_trained_again(tmp_path):
+    """Another launch of the sweep leaves it alone until the process has ended."""
+    (run,) = start(tmp_path, jobs("seed=0", "steps=0")).runs
+    identity, pool = run.manifest().identity, Pool(tmp_path)
+    checkpoint = PackCheckpoint(tmp_path / PACKS / "0123", [identity])
+    checkpoint.save(3, {"x": jax.numpy.ones(2)})
+    rows = {row.identity: row for row in pool.rows()}
+    with Leases(tmp_path) as leases:
+        assert leases.take(identity)
+        clear_leftovers(pool, rows)
+        assert checkpoint.members() == (identity,)
+    clear_leftovers(pool, rows)
+    assert not checkpoint.folder.exists()
 
 
 def test_words_of_the_command_line():

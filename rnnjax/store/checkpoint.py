@@ -4,7 +4,7 @@ import io
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -105,7 +105,12 @@ class PackCheckpoint:
         return commit.tag if commit else None
 
     def save(
-        self, tag: int, state: Any, parts: Parts | None = None, start: int = 0
+        self,
+        tag: int,
+        state: Any,
+        parts: Parts | None = None,
+        start: int = 0,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         """Save the state of the whole pack and the new entries of its histories.
 
@@ -115,6 +120,8 @@ class PackCheckpoint:
             parts: arrays by variable, by name of the history; time on axis 0, only the
                 entries since the last save.
             start: the training step at which the pack began.
+            check: called before files are removed or replaced, as this process may have
+                been suspended; raises `Overtaken` if the pack is no longer its own.
 
         Raises:
             UserError: the folder cannot be written.
@@ -132,6 +139,7 @@ class PackCheckpoint:
             if not re.fullmatch(r"[\w.=-]+", name):
                 raise ValueError(f"'{name}' cannot be part of a file name")
         make_folder(self.folder, self._pool)
+        check()
         self._prune(commit)
         leaves = {key: leaf for key, leaf in leaves_of(state).items() if leaf.size}
         with writable(self.folder):
@@ -151,6 +159,7 @@ class PackCheckpoint:
             kept | {self._name(file): file_digest(file) for file in written},
             start,
         )
+        check()
         write_text(
             self.folder / COMMIT, sealed_json.sealed(asdict(new), indent=1) + "\n"
         )

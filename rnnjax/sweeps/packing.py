@@ -10,6 +10,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
+from rnnjax.store.leases import leased
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import set_aside
@@ -95,9 +96,11 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
     """Remove checkpoints whose runs are all finished.
 
     They are left by a process that was killed while it sealed runs, and by a pack whose
-    runs were finished in other packs.
+    runs were finished in other packs. A finished run may be in training again, with
+    other probes or changed code; its checkpoint stays while a process works on it.
     """
     done = {identity for identity, row in rows.items() if row.is_finished}
+    done -= leased(pool.path)
     for folder in (pool.path / PACKS).glob("*"):
         checkpoint = PackCheckpoint(folder)
         try:

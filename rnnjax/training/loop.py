@@ -189,10 +189,10 @@ class PackTraining:
 
     def _save(self, state: TrainState, at: int) -> None:
         assert self.saving is not None
-        self.saving.check()
         saved = {"train": self.pack.gather(state), "best": self.best.tree()}
         parts = self.history.new_parts()
-        self.saving.checkpoint.save(at, saved, parts, self.start)
+        check = self.saving.check
+        self.saving.checkpoint.save(at, saved, parts, self.start, check)
 
     def _keep(self, state: TrainState, at: int) -> dict[int, ResumeState]:
         """States to resume from, of the runs that made all their updates."""

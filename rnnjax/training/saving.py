@@ -13,8 +13,8 @@ class Saving:
     Attributes:
         checkpoint: the checkpoint to save to.
         every_seconds: wall seconds between two saves.
-        check: called before each save; raises `rnnjax.store.leases.Overtaken` if
-            another process has taken over the pack.
+        check: passed to each save; raises `rnnjax.store.leases.Overtaken` if another
+            process has taken over the pack.
     """
 
     checkpoint: PackCheckpoint
