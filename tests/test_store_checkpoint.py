@@ -310,6 +310,8 @@ def test_what_others_put_there_stays(tmp_path: Path):
     (own / "thesis.tex").write_text("years")
     PackCheckpoint(own, MEMBERS).save(2, state_of(2), parts_of(1, 2))
     assert (own / "thesis.tex").exists() and not (own / "step-1").exists()
+    PackCheckpoint(own, MEMBERS).clear()
+    assert [file.name for file in own.iterdir()] == ["thesis.tex"]
 
 
 def test_a_link_is_no_checkpoint(tmp_path: Path):

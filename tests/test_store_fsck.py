@@ -360,6 +360,34 @@ def test_an_attempt_of_another_run_is_none(pool: Pool):
     assert kinds(pool) == []
 
 
+@pytest.mark.parametrize("place", ["", "source", ".hydra"])
+def test_files_of_the_user_in_an_attempt_are_kept(pool: Pool, place: str):
+    """By repair, by a launch, and by an attempt that fails or replaces the run."""
+    run = first(pool)
+    manifest = run.manifest()
+
+    def with_notes() -> RunDir:
+        attempt = begin_run(run.path, run.config(), manifest)
+        (attempt.path / place).mkdir(exist_ok=True)
+        (attempt.path / place / "notes.txt").write_text("mine")
+        return attempt
+
+    with_notes()
+    repair(pool.path, examine(pool.path).findings)
+    with_notes()
+    with pytest.warns(UserWarning, match="is not an attempt"):
+        begin_run(run.path, run.config(), manifest)
+    for status in ("failed", "done"):
+        finish_run(with_notes(), manifest.replace(status=status), metrics_of())
+        assert sorted(run.path.rglob("*.txt")) == [
+            run.path / NEXT / place / "notes.txt"
+        ]
+        repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == []
+    kept = (pool.path / QUARANTINE).rglob("notes.txt")
+    assert [file.read_text() for file in kept] == ["mine"] * 4
+
+
 def test_what_was_mended_meanwhile_is_left_alone(pool: Pool):
     run = first(pool)
     whole = (run.path / "params.msgpack").read_bytes()

@@ -16,7 +16,7 @@ from rnnjax.store.index import INDEX
 from rnnjax.store.leases import LEASES
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
-from rnnjax.store.rundir import CONFIG, HYDRA, METRICS, NEXT, SOURCES, RunDir
+from rnnjax.store.rundir import CONFIG, HYDRA, MANIFEST, METRICS, NEXT, SOURCES, RunDir
 from rnnjax.store.sweep_record import SWEEPS
 from rnnjax.store.writing import begin_run, settle
 from rnnjax.sweeps.hydra_node import HydraNode, write_folder
@@ -108,7 +108,9 @@ def test_a_later_result_brings_no_other_file_along(
     (run.path / SOURCES).symlink_to(theirs)
     put(run)
     assert contents(theirs) == before
-    assert not attempt.exists()
+    assert not (attempt / MANIFEST).exists()
+    (kept,) = pool.path.rglob("authorized_keys")
+    assert kept.read_text() == "theirs"
 
 
 def test_a_source_is_not_moved_through_a_link(pool: Pool, theirs: Path):

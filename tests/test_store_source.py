@@ -11,6 +11,7 @@ import rnnjax
 from rnnjax import loaded
 from rnnjax.errors import UserError
 from rnnjax.store.source import (
+    executes_unknown,
     imported,
     normalised,
     numeric_modules,
@@ -18,6 +19,7 @@ from rnnjax.store.source import (
     source_digest,
 )
 from rnnjax.sweeps.compose import compose
+from rnnjax.sweeps.user_imports import own_imports
 
 
 PACKAGE = {
@@ -144,3 +146,31 @@ def test_digests_may_be_asked_for_in_several_threads():
     with ThreadPoolExecutor(4) as threads:
         trees = list(threads.map(parsed, sources[:120] * 2))
     assert all(isinstance(tree, ast.Module) for tree in trees)
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "unknown"),
+    [
+        ('import_module("mine.gates")', ["mine.gates"], False),
+        ('importlib.import_module(".gates", __package__)', ["mine.gates"], False),
+        ('__import__("gates")', ["gates"], False),
+        ("importlib.import_module(name)", [], True),
+        ("exec(Path('gates.py').read_text())", [], True),
+        ("spec.loader.exec_module(module)", [], True),
+        ("runpy.run_path('gates.py')", [], True),
+        ("jnp.exp(x)", [], False),
+    ],
+)
+def test_modules_that_are_imported_by_a_call(
+    text: str, names: list[str], unknown: bool
+):
+    tree = ast.parse(text)
+    assert imported(tree, "mine") == names and executes_unknown(tree) == unknown
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_that_executes_code_which_it_does_not_name(tmp_path: Path):
+    file = tmp_path / "cell.py"
+    with pytest.warns(UserWarning, match="cell.py executes code that no import"):
+        own_imports(b"exec(open('gates.py').read())", file)
+    own_imports(b"import json\nimport_module('json')", file)

@@ -40,7 +40,7 @@ from rnnjax.store.typed import check_types
 PACKS = "packs"
 """The folder in a pool that contains the checkpoints of its packs."""
 
-OWN = ("step-*", "part-*", ".*.tmp")
+OWN = ("step-[0-9]*", "part-[0-9]*", ".*.tmp")
 """Name patterns of everything a save writes except the commit record."""
 
 COMMIT = "commit.json"
@@ -221,9 +221,15 @@ class PackCheckpoint:
                 raise Damaged(f"'{file}' was changed after the checkpoint was saved")
 
     def clear(self) -> None:
-        """Remove the checkpoint after its runs are exported; never through a link."""
-        with suppress(UserError):
-            shutil.rmtree(no_link(self.folder, self._pool), ignore_errors=True)
+        """Remove the checkpoint after its runs are exported; never through a link.
+
+        Files that no save wrote stay.
+        """
+        with suppress(UserError, OSError):
+            no_link(self.folder, self._pool)
+            (self.folder / COMMIT).unlink(missing_ok=True)
+            self._prune(None)
+            self.folder.rmdir()
 
     def foreign(self) -> list[str]:
         """Names of entries in the folder that no save wrote."""

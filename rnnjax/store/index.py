@@ -1,10 +1,9 @@
 """The index of a pool: one line of JSON per event; the last line of a run counts."""
 
-import fcntl
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 from rnnjax.store import sealed_json
-from rnnjax.store.atomic import no_link, writable, write_text
+from rnnjax.store.atomic import no_link, writable, write_bytes
 from rnnjax.store.identity import SCHEMA_VERSION, digest
+from rnnjax.store.locks import locked
 from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
 from rnnjax.store.rundir import MANIFEST, NEXT, RunDir
 from rnnjax.store.typed import check_types
@@ -162,7 +162,10 @@ def append_row(index: Path, row: Row) -> None:
         whole = size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             whole = os.pread(descriptor, size, 0).rfind(b"\n") + 1
-            os.ftruncate(descriptor, whole)
+        if os.fstat(descriptor).st_nlink > 1:  # a copy of the pool made by `cp -al`
+            write_bytes(index, os.pread(descriptor, whole, 0) + line)
+            return
+        os.ftruncate(descriptor, whole)
         try:
             if os.write(descriptor, line) != len(line):
                 raise OSError("only part of a line could be written")
@@ -210,15 +213,14 @@ def write_rows(index: Path, rows: Iterable[Row]) -> None:
         UserError: the index cannot be written.
     """
     with writable(index), _locked(index):
-        write_text(index, b"".join(map(_line, rows)).decode())
+        write_bytes(index, b"".join(map(_line, rows)))
 
 
 def _line(row: Row) -> bytes:
     return (sealed_json.sealed(asdict(row)) + "\n").encode()
 
 
-@contextmanager
-def _locked(index: Path) -> Iterator[int]:
+def _locked(index: Path) -> AbstractContextManager[int]:
     """The opened index file, locked against other writers.
 
     Without the lock, a line that another process is still writing could be taken for
@@ -226,20 +228,4 @@ def _locked(index: Path) -> Iterator[int]:
     replaced would be lost.
     """
     no_link(index, index.parent)
-    while True:
-        descriptor = os.open(index, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is(index, descriptor):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is(index: Path, descriptor: int) -> bool:
-    """Whether the open file is still the index: it may have been replaced."""
-    try:
-        return os.path.samestat(os.stat(index), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    return locked(index, os.O_RDWR | os.O_APPEND | os.O_CREAT)

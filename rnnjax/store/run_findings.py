@@ -5,9 +5,12 @@ from functools import partial
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.findings import Finding, moved_aside, remove
+from rnnjax.store.atomic import writable
+from rnnjax.store.attempts import discard, is_attempt
+from rnnjax.store.findings import Finding, moved_aside
 from rnnjax.store.index import row_of
 from rnnjax.store.leases import leased
+from rnnjax.store.locks import locked
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import NEXT, RunDir, identity_in
@@ -29,8 +32,9 @@ def rank_of(run: RunDir) -> tuple[bool, str]:
 
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
     """Move a run to quarantine unless it was restarted or repaired in the meantime."""
-    if identity_of(run) not in leased(pool) and still():
-        set_aside(run.path, pool, why)
+    with writable(run.path), locked(run.path):
+        if identity_of(run) not in leased(pool) and still():
+            set_aside(run.path, pool, why)
 
 
 def damaged(run: RunDir, pool: Path, why: str) -> Finding:
@@ -50,23 +54,18 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
         text = f"a later result of '{run.path}' is sealed but not yet in its place"
         yield Finding("unsettled", f"{text}; repair moves it", partial(settle, run))
         return
-    if _is_sealed(RunDir(attempt)):
-        yield moved_aside(attempt, pool, f"'{attempt}' is a different, misplaced run")
+    if not is_attempt(RunDir(attempt)):
+        why = f"'{attempt}' is not an unfinished attempt at this run"
+        yield moved_aside(attempt, pool, why)
         return
     text = f"'{attempt}' is an unfinished attempt; repair removes it"
 
     def clear() -> None:
-        if identity_of(run) not in leased(pool) and not _is_sealed(RunDir(attempt)):
-            remove(attempt, pool)
+        with writable(run.path), locked(run.path):
+            if identity_of(run) not in leased(pool) and is_attempt(RunDir(attempt)):
+                discard(RunDir(attempt))
 
     yield Finding("leftover", text, clear)
-
-
-def _is_sealed(attempt: RunDir) -> bool:
-    try:
-        return attempt.manifest().is_finished
-    except UserError:
-        return False
 
 
 def twice(run: RunDir, other: RunDir, pool: Path) -> Finding:

@@ -8,16 +8,15 @@ between, nothing is lost: the next `begin_run` or `settle` moves the remaining f
 """
 
 import os
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import xarray as xr
 
-from rnnjax.errors import UserError
 from rnnjax.store import plain_yaml
 from rnnjax.store.atomic import (
     make_folder,
@@ -27,9 +26,11 @@ from rnnjax.store.atomic import (
     write_bytes,
     write_text,
 )
+from rnnjax.store.attempts import discard, is_attempt
 from rnnjax.store.frames import parquet_bytes
 from rnnjax.store.identity import digest
 from rnnjax.store.leases import Overtaken
+from rnnjax.store.locks import locked
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.quarantine import set_aside
@@ -67,25 +68,26 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
     run = RunDir(path)
     _clear_place(path)
     make_folder(path, path.parent)
-    settle(run)
-    if run.has(MANIFEST) and run.manifest().is_finished:
-        run = RunDir(path / NEXT)
-        if not _is_own(run):
-            why = f"'{run.path}' is not an attempt at this run"
-            warnings.warn(set_aside(run.path, path.parent, why), stacklevel=2)
-        make_folder(run.path, path)
-    with writable(run.path):
+    with writable(path), locked(path):
+        run = RunDir(path)
+        _settle(run)
+        if run.has(MANIFEST) and run.manifest().is_finished:
+            run = RunDir(path / NEXT)
+            if not is_attempt(run):
+                why = f"'{run.path}' is not an attempt at this run"
+                warnings.warn(set_aside(run.path, path.parent, why), stacklevel=4)
+            make_folder(run.path, path)
         # Delete everything that an unfinished attempt left behind.
         for file in (MANIFEST, *RESULTS):
             (run.path / file).unlink(missing_ok=True)
         for leftover in run.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-    text = plain_yaml.dump(dict(config))
-    # Losing these files does no harm: a run without a result is computed again.
-    write_text(run.path / CONFIG, text, durable=False)
-    digests = {CONFIG: digest(text.encode())}
-    opened = manifest.replace(status="running", files=digests).to_json()
-    write_text(run.path / MANIFEST, opened, durable=False)
+        text = plain_yaml.dump(dict(config))
+        # Losing these files does no harm: a run without a result is computed again.
+        write_text(run.path / CONFIG, text, durable=False)
+        digests = {CONFIG: digest(text.encode())}
+        opened = manifest.replace(status="running", files=digests).to_json()
+        write_text(run.path / MANIFEST, opened, durable=False)
     return run
 
 
@@ -103,17 +105,29 @@ def _clear_place(path: Path) -> None:
                 warnings.warn(set_aside(file, pool, why), stacklevel=3)
 
 
-def _is_own(attempt: RunDir) -> bool:
-    """Whether a folder holds nothing but an unfinished attempt.
+@contextmanager
+def owned(run: RunDir, manifest: Manifest) -> Iterator[Manifest]:
+    """Lock a run in order to change its files.
 
-    Someone may have moved or linked another run there.
+    This process may have been suspended for an arbitrarily long time since it began the
+    run, and another one may have taken it over.
+
+    Args:
+        run: the value that `begin_run` returned.
+        manifest: the one passed to `begin_run`, possibly with another status.
+
+    Yields:
+        The manifest that `begin_run` wrote.
+
+    Raises:
+        UserError: the run cannot be read or locked.
+        Overtaken: another process has restarted or sealed the run.
     """
-    if attempt.path.is_symlink():
-        return False
-    try:
-        return not attempt.manifest().is_finished
-    except UserError:
-        return not attempt.has(METRICS)
+    with writable(run.home), locked(run.home):
+        begun = run.manifest()
+        if begun.created != manifest.created:
+            raise Overtaken(f"'{run.path}' has been taken over by another process")
+        yield begun
 
 
 def write_source(run: RunDir, kind: str, content: bytes) -> None:
@@ -164,15 +178,6 @@ def finish_run(
     """
     if manifest.status in ("queued", "running"):
         raise ValueError(f"a finished run cannot be {manifest.status}")
-    opened = run.manifest_bytes()
-    begun = run.manifest_of(opened)
-    if begun.created != manifest.created:
-        raise Overtaken(f"'{run.path}' has been taken over by another process")
-    if begun.is_finished:
-        raise ValueError(f"'{run.path}' is sealed; begin_run reopens it")
-    if run.path != run.home and not manifest.is_finished:
-        shutil.rmtree(run.path, ignore_errors=True)
-        return RunDir(run.home)
     given = {
         METRICS: None if metrics is None else parquet_bytes(metrics),
         PROBES: None if probes is None else netcdf_bytes(probes),
@@ -182,33 +187,23 @@ def finish_run(
         STATE: state,
     }
     contents = {name: content for name, content in given.items() if content is not None}
-    for name, content in contents.items():
-        check_own(run, opened)
-        write_bytes(run.path / name, content, durable=False)
-    with writable(run.path):
+    with owned(run, manifest) as begun:
+        if begun.is_finished:
+            raise ValueError(f"'{run.path}' is sealed; begin_run reopens it")
+        if run.path != run.home and not manifest.is_finished:
+            discard(run)
+            return RunDir(run.home)
+        for name, content in contents.items():
+            write_bytes(run.path / name, content, durable=False)
         for name in (CONFIG, *contents):
             sync(run.path / name)
         sync(run.path)
-    digests = {name: digest(content) for name, content in contents.items()}
-    seal = manifest.replace(files=begun.files | digests | manifest.files)
-    check_own(run, opened)
-    write_text(run.path / MANIFEST, seal.to_json())
-    home = RunDir(run.home)
-    settle(home)
+        digests = {name: digest(content) for name, content in contents.items()}
+        seal = manifest.replace(files=begun.files | digests | manifest.files)
+        write_text(run.path / MANIFEST, seal.to_json())
+        home = RunDir(run.home)
+        _settle(home)
     return home
-
-
-def check_own(run: RunDir, opened: bytes) -> None:
-    """Raise `Overtaken` unless the manifest is still the one this process began with.
-
-    This process may have been suspended for an arbitrarily long time in between.
-    """
-    try:
-        if run.manifest_bytes() == opened:
-            return
-    except UserError:
-        pass
-    raise Overtaken(f"'{run.path}' has been taken over by another process")
 
 
 def settle(run: RunDir) -> None:
@@ -219,21 +214,25 @@ def settle(run: RunDir) -> None:
     Raises:
         UserError: a file cannot be moved, or its place is taken by a link.
     """
+    with writable(run.path), locked(run.path):
+        _settle(run)
+
+
+def _settle(run: RunDir) -> None:
     attempt = run.path / NEXT
     if run.later_manifest() is None:
         return
     sealed = run.manifest()
-    with writable(run.path):
-        for name in FILES:
-            file, place = attempt / name, run.path / name
-            if file.is_file():
-                no_link(file, run.path)
-                make_folder(place.parent, run.path)
-                os.replace(file, place)
-        for name in RESULTS:
-            if name not in sealed.files:
-                (run.path / name).unlink(missing_ok=True)
-        sync(run.path)
-        os.replace(attempt / MANIFEST, run.path / MANIFEST)
-        shutil.rmtree(attempt, ignore_errors=True)
-        sync(run.path)
+    for name in FILES:
+        file, place = attempt / name, run.path / name
+        if file.is_file():
+            no_link(file, run.path)
+            make_folder(place.parent, run.path)
+            os.replace(file, place)
+    for name in RESULTS:
+        if name not in sealed.files:
+            (run.path / name).unlink(missing_ok=True)
+    sync(run.path)
+    os.replace(attempt / MANIFEST, run.path / MANIFEST)
+    discard(RunDir(attempt))
+    sync(run.path)

@@ -8,13 +8,15 @@ from typing import Any
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError, one_line
+from rnnjax.store.atomic import writable
 from rnnjax.store.environment import Environment
 from rnnjax.store.leases import Leases, Overtaken
+from rnnjax.store.locks import locked
 from rnnjax.store.manifest import Manifest, now
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir, run_path
-from rnnjax.store.writing import begin_run, finish_run, write_source
+from rnnjax.store.writing import begin_run, finish_run, owned, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
@@ -66,6 +68,7 @@ class PackRun:
             over, for which nothing is written.
         """
         wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
+        own = [member.identity for member in wanted.values()]
         left: dict[int, Begun] = {}
         lost = 0
 
@@ -85,7 +88,7 @@ class PackRun:
                         lost += 1
                         self.progress.warn(f"1 run failed: {error}")
                         continue
-                    noted.append(sealers.submit(_note, left[i][0], member))
+                    noted.append(sealers.submit(_note, *left[i], member))
                 if not left:
                     return lost, []
                 training = ready.result()
@@ -123,10 +126,10 @@ class PackRun:
             self.progress.warn(_kept(pack, len(wanted)))
             raise
         finally:
+            if not lost and not wanted and all(map(leases.holds, own)):
+                pack.checkpoint.clear()
             for identity in pack.identities:
                 leases.release(identity)
-        if not lost and not wanted:
-            pack.checkpoint.clear()
         return lost, list(wanted.values())
 
     def _close(self, runs: Mapping[int, Begun], **changes: Any) -> tuple[int, set[int]]:
@@ -185,8 +188,10 @@ class PackRun:
             metric=job.signature.spec.metric,
         )
         path = self._place(job)
-        if why := damage(RunDir(path)):
-            self.progress.warn(set_aside(path, self.pool.path, why))
+        if path.is_dir() and not path.is_symlink():
+            with writable(path), locked(path):
+                if why := damage(RunDir(path)):
+                    self.progress.warn(set_aside(path, self.pool.path, why))
         run = begin_run(path, job.stored, manifest)
         if run.path == path:  # a sealed result stays until the new attempt is sealed
             self.pool.add(run)
@@ -223,8 +228,9 @@ def _kept(pack: JobPack, runs: int) -> str:
     )
 
 
-def _note(run: RunDir, job: Job) -> None:
+def _note(run: RunDir, begun: Manifest, job: Job) -> None:
     """Write Hydra's files and copies of the user's files while the run trains."""
-    write_folder(run, job.hydra, job.number, job.overrides)
-    for file in job.files:
-        write_source(run, file.kind, file.content)
+    with owned(run, begun):
+        write_folder(run, job.hydra, job.number, job.overrides)
+        for file in job.files:
+            write_source(run, file.kind, file.content)

@@ -139,7 +139,7 @@ def register(file: UserFile, known_as: str | None = None) -> UserFile:
         )
     if base is Task and not dataclasses.is_dataclass(found):
         raise UserError(f"{path}: {name} must be a frozen dataclass, as tasks are")
-    loaded = dataclasses.replace(file, imports=own_imports(file.content))
+    loaded = dataclasses.replace(file, imports=own_imports(file.content, path))
     registry.replace(known_as, found)
     _LOADED[kind, known_as] = loaded
     return loaded

@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import sysconfig
+import warnings
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -16,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import rnnjax
 from rnnjax.errors import UserError
-from rnnjax.store.source import imported, parsed
+from rnnjax.store.source import executes_unknown, imported, parsed
 
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -26,11 +27,12 @@ _OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
 _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 
 
-def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
+def own_imports(content: bytes, path: Path) -> tuple[tuple[str, str], ...]:
     """Name and SHA-256 of the local modules that an executed file imports.
 
     Args:
         content: the source of the file.
+        path: its path, for the warning that it executes other code in other ways.
 
     Returns:
         The modules sorted by name, including those that they import in turn, even if
@@ -41,7 +43,14 @@ def own_imports(content: bytes) -> tuple[tuple[str, str], ...]:
             Python still runs the old version.
     """
     found: dict[str, str] = {}
-    waiting = imported(parsed(content))
+    tree = parsed(content)
+    if executes_unknown(tree):
+        warnings.warn(
+            f"{path} executes code that no import statement names; runs do not become "
+            "stale when that code changes",
+            stacklevel=2,
+        )
+    waiting = imported(tree)
     while waiting:
         name = waiting.pop()
         spec = _spec(name)

@@ -17,13 +17,14 @@ import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rnnjax.store.quarantine import damage
 from rnnjax.store.rundir import RunDir
 from scripts.soak.children import Child, ask
-from scripts.soak.kills import Kind, Strike, launch
 from scripts.soak.part import Limit, Outcome, Tally
+from scripts.soak.phases import dies_in
 from scripts.soak.samples import FULL, command, differences, look, sweep
 from scripts.soak.wounds import OF_A_RUN, Wound, all_of, deep, files, flip, read
 
@@ -97,8 +98,8 @@ def make(home: Path, pool: Path, whole: Path) -> None:
         ended = Child(home, command, one).end()
         if ended.status:
             raise RuntimeError(ended.text)
-    at = Strike("saving", 4, 0.0, signal.SIGKILL)
-    ended = launch(home, sweep(pool, *FULL, seeds=SEEDS), Kind(()), at)
+    words = sweep(pool, *FULL, seeds=SEEDS)
+    ended = Child(home, command, words, False, partial(dies_in, "saving", 4)).end()
     if ended.status != -signal.SIGKILL:
         raise RuntimeError(f"it was not killed: {ended.text}")
 

@@ -18,7 +18,7 @@ PLACES = {
     "probing": "rnnjax.training.compiled:Compiled.probe",
     "saving": "rnnjax.store.checkpoint:PackCheckpoint.save",
     "closing": "rnnjax.sweeps.sealing:finish_run",
-    "settling": "rnnjax.store.writing:settle",
+    "settling": "rnnjax.store.writing:_settle",
     "indexing": "rnnjax.store.pool:append_row",
     "clearing": "rnnjax.store.checkpoint:PackCheckpoint.clear",
     "reporting": "rnnjax.report:build",
@@ -37,6 +37,23 @@ def announce(tell: Tell) -> None:
         for one in outer:
             owner = getattr(owner, one)
         setattr(owner, name, _announced(getattr(owner, name), phase, tell))
+
+
+def dies_in(phase: str, count: int, tell: Tell) -> None:
+    """Let this process kill itself when it begins a phase for the n-th time.
+
+    A signal sent by another process may arrive in a later phase.
+    """
+    left = count
+
+    def counted(begun: Any) -> None:
+        nonlocal left
+        left -= begun == phase
+        tell(begun)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    announce(counted)
 
 
 def _announced(
