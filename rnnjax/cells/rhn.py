@@ -2,7 +2,12 @@
 
 from rnnjax.activations import activation
 from rnnjax.cells.base import CELLS, Cell, Init, split_gates, uniform_fan
+from rnnjax.checks import check_int
 from rnnjax.initializers import gate_bias
+
+
+DEEPEST = 1000
+"""Largest depth, far beyond any real use; it catches typing errors."""
 
 
 @CELLS.register("rhn")
@@ -41,6 +46,7 @@ class RHN(Cell):
 
     def setup(self):
         n = self.features
+        check_int("cell.depth", self.depth, 1, DEEPEST)
         self.gates = 2 if self.coupled else 3
         start = [0.0, self.transform_bias, -self.transform_bias][: self.gates]
         bias = gate_bias(start)

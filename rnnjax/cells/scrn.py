@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from rnnjax.activations import activation
 from rnnjax.cells.base import CELLS, Cell, Init
+from rnnjax.checks import LONGEST, check_int
 
 
 class SCRNState(NamedTuple):
@@ -45,6 +46,7 @@ class SCRN(Cell):
 
     def setup(self):
         m, n, p = self.inputs, self.features, self.slow
+        check_int("cell.context", p, 1, LONGEST)
         self.kernel("A", m, n, self.input_init)
         self.kernel("B", m, p, self.input_init)
         self.kernel("R", n, n, self.recurrent_init)

@@ -10,6 +10,7 @@ from jax import lax
 from rnnjax.activations import modrelu
 from rnnjax.cells.base import CELLS, Cell
 from rnnjax.cells.products import as_reals
+from rnnjax.checks import SEEDS, check_int
 from rnnjax.initializers import make_initializer
 
 
@@ -36,6 +37,7 @@ class URNN(Cell):
     factored: bool = False
 
     def setup(self):
+        check_int("cell.permutation_seed", self.permutation_seed, 0, SEEDS)
         m, n = self.inputs, self.features
         uniform = lambda bound: make_initializer("uniform", bound=bound)
         glorot = lambda rows, columns: uniform(math.sqrt(6 / (rows + columns)))

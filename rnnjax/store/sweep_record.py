@@ -1,13 +1,16 @@
 """What a sweep folder records: the ids of its runs, and where the pool is."""
 
+import errno
 import os
-from dataclasses import asdict, dataclass, field
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file, user_path
 from rnnjax.store import sealed_json
-from rnnjax.store.atomic import make_folder, write_text
+from rnnjax.store.atomic import make_folder, sync, writable, write_text
 from rnnjax.store.typed import check_types
 
 
@@ -15,6 +18,10 @@ SWEEP = "sweep.json"
 
 SWEEPS = "sweeps"
 """The folder in a pool that has one subfolder per sweep."""
+
+
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+"""Errors of renaming a folder if something is in the new place."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,43 @@ def write_sweep(folder: str | Path, record: SweepRecord) -> Path:
     entries = asdict(record) | {"pool": Path(pool).as_posix()}
     write_text(folder / SWEEP, sealed_json.sealed(entries, indent=1) + "\n")
     return folder / SWEEP
+
+
+def new_sweep(pool: Path, record: SweepRecord) -> Path:
+    """Make the folder of a sweep, which is there with its record or not at all.
+
+    Args:
+        pool: the pool in whose `SWEEPS` it is made.
+        record: its name is that of the folder; if another launch has just taken that, a
+            number is added.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    sweeps = pool / SWEEPS
+    make_folder(sweeps, pool)
+    hidden = sweeps / f".sweep.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    name, number = record.name, 1
+    with writable(sweeps):
+        try:
+            while True:
+                write_sweep(hidden, replace(record, name=name))
+                try:
+                    os.rename(hidden, sweeps / name)
+                except OSError as error:
+                    if error.errno not in TAKEN:
+                        raise
+                    number += 1
+                    name = f"{record.name}-{number}"
+                else:
+                    sync(sweeps)
+                    break
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+    return sweeps / name
 
 
 def read_sweep(folder: str | Path) -> SweepRecord:
