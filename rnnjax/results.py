@@ -15,12 +15,12 @@ from rnnjax.errors import UserError, unknown
 from rnnjax.paths import user_path
 from rnnjax.store import aggregate
 from rnnjax.store.aggregate import Range
-from rnnjax.store.identity import COSMETIC
 from rnnjax.store.index import INDEX, row_of
 from rnnjax.store.joined import join_probes
 from rnnjax.store.manifest import FINISHED, Damaged
 from rnnjax.store.names import column, quoted, unknown_column
 from rnnjax.store.pool import Pool
+from rnnjax.store.run_id import COSMETIC
 from rnnjax.store.rundir import MANIFEST, METRICS, PROBES, RunDir
 from rnnjax.store.sweep_record import SWEEP, read_sweep
 from rnnjax.store.table import table_of
@@ -42,8 +42,8 @@ def load(path: str | Path) -> "Results":
     if (folder / SWEEP).is_file():
         record = read_sweep(folder)
         pool = Pool(record.pool)
-        known = {row.identity: row for row in pool.rows()}
-        rows = [known[identity] for identity in record.runs if identity in known]
+        known = {row.run_id: row for row in pool.rows()}
+        rows = [known[run_id] for run_id in record.runs if run_id in known]
         if lost := len(record.runs) - len(rows):
             warnings.warn(
                 f"the pool '{pool.path}' lacks {lost} of the {len(record.runs)} runs "
@@ -66,7 +66,7 @@ class Results:
     """A set of runs and their results.
 
     Attributes:
-        runs: one row per run: identity (the run id), name, status, path, …, the
+        runs: one row per run: run_id, name, status, path, …, the
             configuration with dotted names (``cell.name``), and the final results.
         config_columns: the columns of `runs` that hold the configuration.
         result_columns: the columns of `runs` that hold final results.
@@ -112,11 +112,11 @@ class Results:
         Raises:
             UserError: there is no such run, or more than one.
         """
-        found = self.runs.filter(pl.col("identity").str.starts_with(prefix))
+        found = self.runs.filter(pl.col("run_id").str.starts_with(prefix))
         if found.is_empty():
-            raise unknown("run", prefix, self.runs["identity"])
+            raise unknown("run", prefix, self.runs["run_id"])
         if len(found) > 1:
-            several = ", ".join(found["identity"])
+            several = ", ".join(found["run_id"])
             raise UserError(
                 f"'{prefix}' is the beginning of several run ids: {several}"
             )
@@ -188,13 +188,13 @@ class Results:
         """
         labels, read = self._finished(METRICS, columns, RunDir.metrics)
         frames = [
-            frame.select(pl.lit(identity).alias("identity"), pl.all())
-            for identity, frame in read.items()
+            frame.select(pl.lit(run_id).alias("run_id"), pl.all())
+            for run_id, frame in read.items()
         ]
         table = pl.concat(frames, how="diagonal_relaxed")
-        clash = (set(labels.columns) & set(table.columns)) - {"identity"}
+        clash = (set(labels.columns) & set(table.columns)) - {"run_id"}
         labels = labels.rename({name: f"run.{name}" for name in clash})
-        table = table.join(labels, on="identity", how="left", maintain_order="left")
+        table = table.join(labels, on="run_id", how="left", maintain_order="left")
         return table.select(*labels.columns, pl.exclude(labels.columns))
 
     def probes(self, columns: Sequence[str] | None = None) -> xr.Dataset:
@@ -211,7 +211,7 @@ class Results:
             UserError: no finished run has probes, or a column does not exist.
         """
         labels, read = self._finished(PROBES, columns, RunDir.probes)
-        kept = labels.drop("identity").to_dict(as_series=True)
+        kept = labels.drop("run_id").to_dict(as_series=True)
         return join_probes(list(read.values()), list(read), kept)
 
     def _finished(
@@ -225,21 +225,21 @@ class Results:
             self.varying() if columns is None else [self.column(c) for c in columns]
         )
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
-        paths = zip(done["identity"], done["path"], strict=True)
+        paths = zip(done["run_id"], done["path"], strict=True)
         read: dict[str, T] = {}
-        for identity, path in paths:
+        for run_id, path in paths:
             run = RunDir(Path(path))
             try:
                 if run.has(file):
-                    read[identity] = reader(run)
+                    read[run_id] = reader(run)
             except Damaged as error:
                 warnings.warn(f"1 run is left out: {error}", stacklevel=3)
         if not read:
             raise UserError(
                 f"none of the {len(self.runs)} runs is finished and has {file}"
             )
-        labels = done.filter(pl.col("identity").is_in(list(read)))
-        return labels.select(list(dict.fromkeys(["identity", *columns]))), read
+        labels = done.filter(pl.col("run_id").is_in(list(read)))
+        return labels.select(list(dict.fromkeys(["run_id", *columns]))), read
 
 
 def _is_number(series: pl.Series) -> bool:

@@ -19,7 +19,7 @@ from scipy import stats
 from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.report.probe_summary import summary
 from rnnjax.report.study import read_study
-from rnnjax.report.words_flow import training_effect
+from rnnjax.report.text_flow import training_effect
 from rnnjax.reproduce.training import before_and_after
 from rnnjax.store.aggregate import range_of
 from rnnjax.sweeps.compose import compose
@@ -176,7 +176,7 @@ def untrained() -> list[Row]:
     curve, lags = left(walks), len(walks[0].steps) - 1
     start = int(np.argmax(curve[:NEAR]))
     products = []
-    for one in walks[: data.sizes["probed_example"]]:
+    for one in walks[: data.sizes["sentence"]]:
         product = np.eye(w.U.shape[0] * 2)
         for step in one.steps:
             product = product @ step.jacobian

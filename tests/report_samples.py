@@ -9,9 +9,9 @@ import polars as pl
 import xarray as xr
 
 from rnnjax.store.environment import Environment, Git
-from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.pool import Pool
+from rnnjax.store.run_id import run_id_of
 from rnnjax.store.rundir import run_path
 from rnnjax.store.sweep_record import SweepRecord, write_sweep
 from rnnjax.store.writing import begin_run, finish_run
@@ -89,9 +89,9 @@ def probes_of(
                 ("train_step", "layer", "array", "time", "example"),
                 norms,
             ),
-            "word_share": (("train_step", "kernel", "time", "sentence"), shares),
+            "word_share": (("train_step", "parameter", "time", "sentence"), shares),
             "sigma_max": (
-                ("train_step", "kernel"),
+                ("train_step", "parameter"),
                 np.outer(np.linspace(1, 1.6, len(steps)), sigma).astype(np.float32),
             ),
             "length": ("example", np.asarray(lengths)),
@@ -102,7 +102,7 @@ def probes_of(
             "train_step": np.asarray(steps),
             "layer": np.asarray(["layer0"], object),
             "array": np.asarray(["joint", "h"], object),
-            "kernel": np.asarray(kernels, object),
+            "parameter": np.asarray(kernels, object),
             "time": time,
             "example": np.arange(len(lengths)),
             "sentence": np.arange(sentences),
@@ -141,10 +141,10 @@ def store(
     probes: xr.Dataset | None = None,
     **fields: Any,
 ) -> str:
-    """One run of a pool in its final state; its identity."""
-    key = identity(config, {})
+    """One run of a pool in its final state; its run id."""
+    key = run_id_of(config, {})
     started = Manifest(
-        identity=key,
+        run_id=key,
         lineage=f"lineage of {key}",
         name="sample",
         status="running",

@@ -10,9 +10,9 @@ import polars as pl
 import xarray as xr
 
 from rnnjax.store.environment import Environment
-from rnnjax.store.identity import identity
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.pool import Pool
+from rnnjax.store.run_id import run_id_of
 from rnnjax.store.rundir import RunDir, run_path
 from rnnjax.store.writing import begin_run, finish_run
 
@@ -33,7 +33,7 @@ def config_of(cell: str = "lstm", seed: int = 0, **other: Any) -> dict[str, Any]
 
 def manifest_of(key: str, **fields: Any) -> Manifest:
     start = {
-        "identity": key,
+        "run_id": key,
         "name": "sample",
         "status": "running",
         "lineage": f"lineage of {key}",
@@ -60,7 +60,7 @@ def probes_of(length: int = 3) -> xr.Dataset:
 def store_run(pool: Pool, cell: str = "lstm", seed: int = 0, **other: Any) -> RunDir:
     """A finished run in a pool, entered in the index."""
     config = config_of(cell, seed, **other.pop("config", {}))
-    key = identity(config, {})
+    key = run_id_of(config, {})
     started = manifest_of(key)
     run = begin_run(run_path(pool.path, "sample", key), config, started)
     length = other.pop("length", 3)

@@ -170,8 +170,8 @@ def test_results_of_a_folder(run: rnnjax.Run):
     pool = rnnjax.results.load(run.path.parent)
     assert pool.varying() == ("seed",)
     assert pool.probes().sizes["run"] == 2
-    one = pool.select("seed = 0").runs["identity"].to_list()
-    assert one == [run.manifest.identity]
+    one = pool.select("seed = 0").runs["run_id"].to_list()
+    assert one == [run.manifest.run_id]
 
 
 def test_own_cell_and_task_are_found_again(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import identity
+from rnnjax.store.run_id import run_id_of
 from rnnjax.sweeps.compose import compose, compose_sweep
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.training.build import build_hyper, initial_params, signature
@@ -78,13 +78,13 @@ def test_a_cut_beyond_the_sequence_trains_like_no_cut():
 def test_a_rule_is_part_of_what_a_run_is():
     cut = ["backprop=cut", "backprop.lag=5,6"]
     jobs = [compose(), *compose_sweep(cut), compose("backprop=renormalise")]
-    assert len({identity(job.resolved, {}) for job in jobs}) == 4
+    assert len({run_id_of(job.resolved, {}) for job in jobs}) == 4
     rules = [(job.config.backprop.name, job.config.backprop.lag) for job in jobs]
     expected = [("exact", None), ("cut", 5), ("cut", 6), ("renormalise", None)]
     assert rules == expected
     # a record of before there was a choice is that of the exact rule
     before = {k: v for k, v in jobs[0].resolved.items() if k != "backprop"}
-    assert identity(before, {}) == identity(jobs[0].resolved, {})
+    assert run_id_of(before, {}) == run_id_of(jobs[0].resolved, {})
     assert run_config(before) == jobs[0].config
     assert [job.name for job in jobs[1:3]] == [
         "elman-opinion-lag=5",

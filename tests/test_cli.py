@@ -85,6 +85,10 @@ MISTAKES = [
     ("train cell.recurrent_init=identty", ["identty", "did you mean identity?"]),
     ("train init=normal", ["init.std needs a value"]),
     ("train cell=lru activation=tanh", ["activation=tanh", "lru"]),
+    ("train cell=rhn cell.depth=0", ["cell.depth=0", "from 1 to"]),
+    ("train cell=scrn cell.context=0", ["cell.context=0", "from 1 to"]),
+    ("train cell=scrn cell.context=-4", ["cell.context=-4", "from 1 to"]),
+    ("train cell=urnn cell.permutation_seed=-1", ["permutation_seed=-1", "from 0 to"]),
     ("train cell=lru init=identity", ["init=identity", "lru"]),
     ("train activation=relu cell.activation=tanh", ["activation", "give only one"]),
     ("train steps=many", ["steps=many", "a whole number"]),
@@ -246,8 +250,8 @@ def test_a_table_of_runs_shows_what_differs(tmp_path, capsys):
         store_run(pool, cell, seed)
     assert main(["runs", str(pool.path)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row for row in rows if "identity" in row][0][1:-1:2] == [
-        *("identity", "status", "cell.name", "seed", "accuracy", "run_seconds")
+    assert [row for row in rows if "run_id" in row][0][1:-1:2] == [
+        *("run_id", "status", "cell.name", "seed", "accuracy", "run_seconds")
     ]
     shown = {tuple(row[5:10:2]) for row in rows if "done" in row}
     assert shown == {("lstm", "0", "0.5"), ("gru", "3", "0.8")}
@@ -313,7 +317,7 @@ def test_columns_that_are_none(pool, capsys):
 
 def test_two_runs_are_compared(pool, capsys):
     one, other = pool.runs()[:2]
-    key = other.manifest().identity
+    key = other.manifest().run_id
     assert main(["compare", str(one.path), f"{pool.path}/{key[:8]}"]) == 0
     rows = shown(capsys)
     assert ["configuration", "cell.name", "lstm", "gru"] in rows

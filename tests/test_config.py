@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
 from rnnjax.initializers import INITIALIZERS
-from rnnjax.store.identity import identity
+from rnnjax.store.run_id import run_id_of
 from rnnjax.sweeps.compose import compose, compose_sweep, plan
 from rnnjax.sweeps.groups import group_options, top_fields
 from rnnjax.sweeps.hydra_session import config_folder, session
@@ -284,7 +284,7 @@ def test_the_overrides_of_a_job_give_the_job(files):
 def test_the_same_run_said_in_two_ways(one, other):
     first, second = compose(*one), compose(*other)
     assert first.key == second.key
-    assert identity(first.resolved, {}) == identity(second.resolved, {})
+    assert run_id_of(first.resolved, {}) == run_id_of(second.resolved, {})
 
 
 def test_options_of_rmsprop_that_came_later_leave_runs_their_names():
@@ -292,9 +292,9 @@ def test_options_of_rmsprop_that_came_later_leave_runs_their_names():
     tree = compose("optimizer=rmsprop").resolved
     assert later.items() <= tree["optimizer"].items()
     before = {k: v for k, v in tree["optimizer"].items() if k not in later}
-    assert identity(tree, {}) == identity(tree | {"optimizer": before}, {})
+    assert run_id_of(tree, {}) == run_id_of(tree | {"optimizer": before}, {})
     other = compose("optimizer=rmsprop", "optimizer.eps_in_sqrt=false").resolved
-    assert identity(other, {}) != identity(tree, {})
+    assert run_id_of(other, {}) != run_id_of(tree, {})
 
 
 def test_init_reaches_the_recurrent_kernels():

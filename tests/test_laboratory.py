@@ -89,12 +89,12 @@ def test_sections_agree_with_each_other(examined):
     norm = upper.spectral_norm.sel(step=LENGTH - 1).values
     assert np.all(steps[-1] <= np.log10(norm) + 1e-4), "a factor beyond its norm"
     # propagators are products of Jacobians: log |det| is the sum over steps
-    volume = np.log(upper.singular_value).sum("mode").isel(probed_example=0)
+    volume = np.log(upper.singular_value).sum("mode").isel(sentence=0)
     whole = upper.log_sigma.isel(lag_probed=-1).sum("mode")
     assert float(volume.sum("step")) == pytest.approx(float(whole), rel=1e-4)
     logs = upper.log_sigma.isel(lag_probed=-1).dropna("mode").values
     worst, typical = (
-        float(upper[name].isel(probed_example=0)) * LENGTH
+        float(upper[name].isel(sentence=0)) * LENGTH
         for name in ("worst_case_rate", "typical_rate")
     )
     assert worst == pytest.approx(logs[0], rel=1e-6)
@@ -166,15 +166,15 @@ def test_a_run_before_training(config):
     assert data.sizes["sentence"] == 2 and data.sizes["example"] == 6
     assert data.word.values[0, 0] != "", "sentences have words"
     # a gradient that is not cut at all has no bias
-    assert float(data.truncation_bias.sel(array_of="all")[-1]) < 1e-5
-    assert float(data.truncation_bias.sel(array_of="all")[0]) > 1e-2
-    norms = data.gradient_norm.drop_sel(array_of="all")
-    joint = float(data.gradient_norm.sel(array_of="all"))
+    assert float(data.truncation_bias.sel(parameter_array="all")[-1]) < 1e-5
+    assert float(data.truncation_bias.sel(parameter_array="all")[0]) > 1e-2
+    norms = data.gradient_norm.drop_sel(parameter_array="all")
+    joint = float(data.gradient_norm.sel(parameter_array="all"))
     assert float(np.sqrt((norms**2).sum())) == pytest.approx(joint, rel=1e-5)
-    head = data.sensitivity.sel(array_of=["head/bias", "head/kernel"])
+    head = data.sensitivity.sel(parameter_array=["head/bias", "head/kernel"])
     assert np.all(head == 0), "the state does not depend on the read-out"
     U = float(10 ** data.log10_gradient.sel(parameter="layer0/U"))
-    assert float(data.gradient_norm.sel(array_of="layer0/U")) == pytest.approx(
+    assert float(data.gradient_norm.sel(parameter_array="layer0/U")) == pytest.approx(
         U, rel=1e-4
     )
     part = analyze_run(config, params, ["adjoints"])
@@ -223,7 +223,7 @@ def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
     adjoint = ahead["log10_adjoint"].to_numpy()
     np.testing.assert_allclose(astern["log10_adjoint"][:, ::-1], adjoint, atol=1e-5)
     assert np.all(ahead["decay"] < 0)
-    for name in ("decay", "effective_rank", "memory_horizon", "adjoint_rate"):
+    for name in ("decay", "effective_rank", "horizon", "adjoint_rate"):
         np.testing.assert_allclose(astern[name], ahead[name], rtol=1e-3)
     noise = data["signal_to_noise"]
     one, other = (noise.sel(parameter=f"{n}/U") for n in ("ahead", "astern"))

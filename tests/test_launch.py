@@ -72,7 +72,7 @@ def test_a_sweep_leaves_what_training_gives(pool):
     assert not list((pool / packing.PACKS).glob("*"))
     record = json.loads((result.sweep / "sweep.json").read_text())
     assert result.sweep.parent == pool / "sweeps" and "mine" in result.sweep.name
-    assert record["runs"] == [run.manifest().identity for run in result.runs]
+    assert record["runs"] == [run.manifest().run_id for run in result.runs]
     assert set(record["groups"]) == {"elman", "lstm"}
     assert record["command"] == "a test"
     found = load(result.sweep)
@@ -451,7 +451,7 @@ def as_link(folder: Path) -> None:
 def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool):
     planned = jobs("seed=0,1,2")
     stopped = planned[1]
-    folder = pool / f"{stopped.name}-{stopped.identity}"
+    folder = pool / f"{stopped.name}-{stopped.run_id}"
     pool.mkdir()
     as_link(folder)
     witness = Witness()
@@ -468,7 +468,7 @@ def test_a_folder_that_cannot_be_made_costs_its_run_alone(pool):
 @pytest.mark.parametrize("block", [as_file, as_dangling_link, as_full_of_folders])
 def test_what_is_in_the_place_of_a_run_is_set_aside(pool, block):
     planned = jobs("seed=0,1,2")
-    folder = pool / f"{planned[1].name}-{planned[1].identity}"
+    folder = pool / f"{planned[1].name}-{planned[1].run_id}"
     pool.mkdir()
     block(folder)
     with pytest.warns(UserWarning, match="moved to"):
@@ -481,7 +481,7 @@ def test_what_is_in_the_place_of_a_run_is_set_aside(pool, block):
 def test_a_command_whose_only_folder_cannot_be_made_ends_with_1(pool):
     planned = jobs("seed=0")
     pool.mkdir()
-    as_link(pool / f"{planned[0].name}-{planned[0].identity}")
+    as_link(pool / f"{planned[0].name}-{planned[0].run_id}")
     result = start(pool, planned)
     assert (result.failed, result.runs) == (1, ())
 

@@ -58,13 +58,13 @@ def without_index(damage: Damage) -> Damage:
     return both
 
 
-TYPES = b'{"identity": 3, "schema": 2, "name": 1, "status": "done", "environment": 3}'
+TYPES = b'{"run_id": 3, "schema": 3, "name": 1, "status": "done", "environment": 3}'
 
 RESULTS = ("metrics.parquet", "params.msgpack", "best.msgpack", "state.msgpack")
 
 RECORDS = {
     "manifest empty": file("manifest.json", b""),
-    "manifest torn": file("manifest.json", b'{"identity": "a'),
+    "manifest torn": file("manifest.json", b'{"run_id": "a'),
     "manifest of other types": file("manifest.json", TYPES),
     "manifest empty, no index": without_index(file("manifest.json", b"")),
     "configuration empty": file("config.yaml", b""),
@@ -155,10 +155,10 @@ def test_a_stray_file_among_the_checkpoints_is_left_alone(pool):
 
 
 LINES = [
-    b'{"identity": 5, "lineage": 1, "folder": 3, "facts": 1, "config": 2, '
-    b'"results": 3, "schema": 2}',
-    b'{"identity": "z", "lineage": "a", "folder": "q", "facts": [], "config": [], '
-    b'"results": [], "schema": 2}',
+    b'{"run_id": 5, "lineage": 1, "folder": 3, "facts": 1, "config": 2, '
+    b'"results": 3, "schema": 3}',
+    b'{"run_id": "z", "lineage": "a", "folder": "q", "facts": [], "config": [], '
+    b'"results": [], "schema": 3}',
     b"7",
     b"\xff\xfe\x00",
 ]
@@ -195,7 +195,7 @@ def test_a_pool_is_read_without_its_damaged_run_and_says_so(pool, damage):
     damage("metrics.parquet")(pool, run)
     with pytest.warns(UserWarning, match=f"left out: '{run}/metrics.parquet' (is|was)"):
         table = load(pool).metrics()
-    assert table["identity"].n_unique() == 1
+    assert table["run_id"].n_unique() == 1
 
 
 def saved(pool: Path) -> Path:

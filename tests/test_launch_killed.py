@@ -92,22 +92,22 @@ def test_killed_in_the_middle_of_a_sweep(tmp_path, monkeypatch, capsys):
     assert "2 runs in 1 pack, 2 already finished" in capsys.readouterr().err
     assert main([*words, f"out={whole}", "checkpoint.every_seconds=60"]) == 0
     again = contents(killed)
-    for identity in done["identity"]:
-        kept = {name: entry for name, entry in sealed.items() if identity in name}
+    for run_id in done["run_id"]:
+        kept = {name: entry for name, entry in sealed.items() if run_id in name}
         assert kept and kept.items() <= again.items()
     assert not list((killed / PACKS).iterdir())
 
     found, expected = load(killed), load(whole)
-    assert found.runs["identity"].to_list() == expected.runs["identity"].to_list()
+    assert found.runs["run_id"].to_list() == expected.runs["run_id"].to_list()
     assert set(found.runs["status"]) == {"done"} and len(found.runs) == 4
-    for identity in expected.runs["identity"]:
-        one, other = found.run(identity), expected.run(identity)
+    for run_id in expected.runs["run_id"]:
+        one, other = found.run(run_id), expected.run(run_id)
         assert one.params_bytes() == other.params_bytes()
         assert one.metrics().equals(other.metrics(), null_equal=True)
         assert len(one.metrics()) == 14
         assert one.manifest().results == other.manifest().results
         assert one.probes().identical(other.probes())
-    assert len({str(params_of(found.run(i))) for i in found.runs["identity"]}) == 4
+    assert len({str(params_of(found.run(i))) for i in found.runs["run_id"]}) == 4
 
 
 TASK = """

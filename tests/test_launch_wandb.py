@@ -39,7 +39,7 @@ def test_offline_copies(tmp_path, capfd):
     result = start(pool, planned, name="named")
     assert result.failed == 0
     names = {file.name for file in copies(pool)}
-    assert names == {f"run-{run.manifest().identity}.wandb" for run in result.runs}
+    assert names == {f"run-{run.manifest().run_id}.wandb" for run in result.runs}
     assert capfd.readouterr() == ("", "")
     # What is there already is not copied twice.
     heard = Heard()
@@ -67,7 +67,7 @@ def test_runs_that_were_finished_before_are_copied_from_the_store(tmp_path):
     held = {content(file)["id"]: content(file)["history"] for file in copies(tmp_path)}
     for run in result.runs:
         stored = pl.read_parquet(run.path / METRICS)
-        rows = held.pop(run.manifest().identity)
+        rows = held.pop(run.manifest().run_id)
         assert [row["_step"] for row in rows] == stored["step"].to_list()
         losses = {row["_step"]: row.get("loss") for row in rows}
         assert losses == dict(stored.select("step", "loss").iter_rows())

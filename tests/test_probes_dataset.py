@@ -40,12 +40,12 @@ def test_dimensions_and_labels(measured):
         "array": 3,
         "time": LENGTH,
         "example": 3,
-        "kernel": 5,
+        "parameter": 5,
         "sentence": 2,
     }
     assert data.layer.values.tolist() == ["layer0", "layer0.backward"]
     assert data.array.values.tolist() == ["joint", "h", "c"]
-    assert data.kernel.values.tolist()[:3] == ["embedding", "layer0/U", "layer0/V"]
+    assert data.parameter.values.tolist()[:3] == ["embedding", "layer0/U", "layer0/V"]
     assert data.train_step.values.tolist() == [0, 40]
     for name in [*data.data_vars, *data.coords]:
         assert data[name].attrs["definition"], name
@@ -63,15 +63,15 @@ def test_values_are_those_measured(measured):
     np.testing.assert_allclose(data.signed_share.sum("time"), 1.0, atol=1e-5)
     whole = data.word_share.sum("time", skipna=False)
     # the last loss of a sentence is read one step into the walk back: U is not used
-    unused = whole.sel(kernel="layer0.backward/U", sentence=1)
+    unused = whole.sel(parameter="layer0.backward/U", sentence=1)
     assert np.isnan(unused).all()
     assert np.isnan(whole).sum() == unused.size
     np.testing.assert_allclose(whole.fillna(1.0), 1.0, atol=1e-5)
     U = np.asarray(params["stack_0_0"]["cell"]["U"])
     top = max(np.linalg.norm(gate, 2) for gate in np.split(U, 4, axis=1))
     sigma = data.sigma_max.sel(train_step=0)
-    assert float(sigma.sel(kernel="layer0/U")) == pytest.approx(top, rel=1e-5)
-    assert np.isnan(sigma.sel(kernel="layer0/V")) and np.isnan(sigma[0])
+    assert float(sigma.sel(parameter="layer0/U")) == pytest.approx(top, rel=1e-5)
+    assert np.isnan(sigma.sel(parameter="layer0/V")) and np.isnan(sigma[0])
 
 
 def test_words_stand_beside_their_steps(measured):

@@ -104,7 +104,7 @@ def test_an_exploded_network_is_not_a_dead_one(exploded) -> None:
     for name in ("exact_zeros", "log10_slope_factor"):
         assert np.isnan(exploded[name].isel(example=LOST)).all(), name
     for name in ("worst_case_rate", "typical_rate", "log10_condition"):
-        assert np.isnan(exploded[name].isel(probed_example=LOST)).all(), name
+        assert np.isnan(exploded[name].isel(sentence=LOST)).all(), name
     # over the batch, with an example that is not known
     for name in ("effective_rank", "log10_gradient", "log10_contribution", "k90"):
         assert np.isnan(exploded[name]).all(), name
@@ -119,7 +119,7 @@ def test_the_step_at_which_it_begins_is_named(exploded) -> None:
     found = exploded.first_nonfinite_step.isel(layer=0)
     assert found.isel(example=LOST).values.tolist() == [first, first]
     assert np.isnan(found.isel(example=KNOWN)).all()
-    norm = exploded.spectral_norm.isel(layer=0, probed_example=LOST)
+    norm = exploded.spectral_norm.isel(layer=0, sentence=LOST)
     np.testing.assert_allclose(norm[norm.step < first], GAIN)
     assert np.isnan(norm[norm.step > first]).all()
 
@@ -134,11 +134,11 @@ def test_the_examples_beside_it_keep_their_numbers(exploded) -> None:
     np.testing.assert_allclose(one.decay, np.log10(GAIN), rtol=1e-5)
     assert one.exact_zeros.values.tolist() == [0, 0]
     for name in ("worst_case_rate", "typical_rate"):
-        rate = exploded[name].isel(layer=0, probed_example=KNOWN)
+        rate = exploded[name].isel(layer=0, sentence=KNOWN)
         np.testing.assert_allclose(rate, np.log(GAIN), rtol=1e-5)
     # averages over the batch leave the exploded example out
     np.testing.assert_allclose(exploded.adjoint_rate, np.log(GAIN), rtol=1e-5)
-    assert np.isposinf(exploded.memory_horizon).all()
+    assert np.isposinf(exploded.horizon).all()
 
 
 def test_a_large_adjoint_of_finite_states_is_a_number() -> None:

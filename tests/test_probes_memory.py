@@ -12,13 +12,13 @@ from rnnjax.cells.elman import Elman
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.tokens.decodability import decodability, word_decodability
 from rnnjax.probes.tokens.importance import (
-    VARIABLES,
     first_sentences,
     measure_words,
     word_table,
 )
 from rnnjax.probes.tokens.influence import token_substitutes
 from rnnjax.probes.tokens.states import collect_states
+from rnnjax.quantities.tokens import TOKENS
 from rnnjax.tasks.adding import Adding
 from rnnjax.tasks.opinion import Opinion
 from tests.probe_models import batch_of, model_of, parameters, spec_of
@@ -176,28 +176,28 @@ def test_table_of_words(x64, tmp_path):
     )
     words = lambda tokens: [WORDS[token] for token in tokens]
     data = word_table(
-        measured, batch, spec, kernel="embedding", words=words, decodability=memory
+        measured, batch, kernel="embedding", words=words, decodability=memory
     )
     assert dict(data.sizes) == {"time": LENGTH, "sentence": 3}
-    assert set(VARIABLES) <= set(data.data_vars)
+    assert set(TOKENS) <= set(data.data_vars)
     for name in [*data.data_vars, *data.coords]:
         assert data[name].attrs["definition"], name
     assert data.word.values[:, 2].tolist()[1:] == ["", "", ""]
     assert data.word.values[0, 0] == WORDS[int(batch.inputs[0, 0])]
-    np.testing.assert_allclose(data.share.sum("time"), 1.0, rtol=1e-10)
+    np.testing.assert_allclose(data.word_share.sum("time"), 1.0, rtol=1e-10)
     assert np.all(np.abs(data.completeness_error) < 1e-4)
     padding = np.arange(LENGTH)[:, None] >= np.array(LENGTHS)
-    for name in ("share", "gradient_times_input", "integrated_gradient"):
+    for name in ("word_share", "gradient_times_input", "integrated_gradient"):
         assert np.all(data[name].values[padding] == 0), name
     assert np.all(np.isnan(data.log10_saliency.values) == padding)
     np.testing.assert_allclose(
         data.influence_loss, -data.influence_log_probability, atol=1e-14
     )
-    assert data.share.attrs["kernel"] == "embedding"
+    assert data.word_share.attrs["parameter"] == "embedding"
     data.to_netcdf(tmp_path / "words.nc", engine="h5netcdf")
     again = xr.load_dataset(tmp_path / "words.nc", engine="h5netcdf")
     xr.testing.assert_identical(again.influence_distance, data.influence_distance)
-    plain = word_table(measured, batch, spec, kernel="embedding")
+    plain = word_table(measured, batch, kernel="embedding")
     assert "word" not in plain and "decodability" not in plain
     with pytest.raises(ValueError, match="known: embedding"):
         jax.eval_shape(lambda params: probe(params, "layer0/W"), params)

@@ -113,7 +113,7 @@ def test_what_a_run_says_cannot_become_markup(page: str) -> None:
 def test_every_run_has_a_row(sweep: Path, page: str) -> None:
     table = pl.read_csv(sweep / "runs.csv")
     assert len(table) == 12 and "path" not in table.columns
-    assert all(key in page for key in table["identity"])
+    assert all(key in page for key in table["run_id"])
     assert page.count("<td", page.index('id="runs"')) >= 12 * 8
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rnnjax import results
 from rnnjax.probes.adjoints.decay import transient_of
 from rnnjax.probes.adjoints.norms import by_lag
-from rnnjax.report.aggregate import median
+from rnnjax.report.aggregate import median_of
 from rnnjax.report.build import what_came_out
 from rnnjax.report.flow import read_flow
 from rnnjax.report.layout import spread
@@ -98,7 +98,7 @@ def test_lines_and_axes(case: str, tmp_path: Path) -> None:
 def test_labels_of_the_sweep_name_the_lines(tmp_path: Path) -> None:
     of(plain("elman", "tanh"), plain("elman", "relu"))(tmp_path)
     found = results.load(tmp_path)
-    first, second = found.runs["identity"]
+    first, second = found.runs["run_id"]
     labels = {"elman-tanh": [first], "elman-relu": [second]}
     assert tidy(found, labels).variants == ["Elman tanh", "Elman ReLU"]
 
@@ -173,14 +173,14 @@ def test_the_bound_is_that_of_sigmoid_elman_alone(flow: Any) -> None:
 
 
 def test_shares_of_a_sentence_sum_to_one(flow: Any) -> None:
-    keys = ["identity", "train_step", "kernel", "sentence"]
+    keys = ["run_id", "train_step", "parameter", "sentence"]
     sums = flow.shares.group_by(keys).agg(pl.col("share").sum())
     assert len(sums) == 12 * 2 * 3 * 4
     assert np.allclose(sums["share"], 1, atol=1e-4)
     words = flow.shares.filter(distance=4.0, sentence=0, time=0)["word"].unique()
     assert words.to_list() == ["good"]
     first = first_word_shares(flow.shares, ["layer0/V"])
-    assert set(first["kernel"]) == {"layer0/V"} and len(first) == 3 * 2 * 2
+    assert set(first["parameter"]) == {"layer0/V"} and len(first) == 3 * 2 * 2
 
 
 @pytest.mark.parametrize(("lags", "skip"), [(1, 0), (4, 1), (16, 5), (1000, 5)])
@@ -193,7 +193,7 @@ def test_medians_of_infinities(values: list[float]) -> None:
     frame = pl.DataFrame({"x": values}, schema={"x": pl.Float64})
     with np.errstate(invalid="ignore"):
         expected = np.median(values)
-    assert np.array_equal(frame.select(median("x")).item(), expected, equal_nan=True)
+    assert np.array_equal(frame.select(median_of("x")).item(), expected, equal_nan=True)
 
 
 @given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=12), st.floats(0.01, 0.3))

@@ -71,17 +71,17 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
         "time_constant": (("layer", "gate", "unit"), 3 * positive(each, 2, 4)),
         "time_constant_shut": (("layer", "gate", "unit"), positive(each, 2, 4)),
         "singular_value": (
-            ("layer", "step", "probed_example", "mode"),
+            ("layer", "step", "sentence", "mode"),
             positive(each, 4, 2, MODES),
         ),
-        "spectral_norm": (("layer", "step", "probed_example"), positive(each, 4, 2)),
-        "spectral_radius": (("layer", "step", "probed_example"), positive(each, 4, 2)),
+        "spectral_norm": (("layer", "step", "sentence"), positive(each, 4, 2)),
+        "spectral_radius": (("layer", "step", "sentence"), positive(each, 4, 2)),
         "log_sigma": (
             ("layer", "lag_probed", "mode"),
             -np.arange(4)[:, None] * positive(each, 1, MODES),
         ),
-        "worst_case_rate": (("layer", "probed_example"), np.full((each, 2), 0.2)),
-        "typical_rate": (("layer", "probed_example"), np.full((each, 2), -0.3)),
+        "worst_case_rate": (("layer", "sentence"), np.full((each, 2), 0.2)),
+        "typical_rate": (("layer", "sentence"), np.full((each, 2), -0.3)),
         "lyapunov": (
             ("layer", "exponent"),
             np.broadcast_to([-0.1, -0.5, -2.0], (each, MODES)).copy(),
@@ -97,13 +97,13 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
         "cancellation": (("parameter",), np.array([0.25, 0.5])),
         "signal_to_noise": (("parameter", "lag"), positive(2, T)),
         "truncation_bias": (
-            ("cut_lag", "array_of"),
+            ("cut_lag", "parameter_array"),
             np.array([[0.9, 0.5, 0.9], [0.1, 0.5, 0.1], [1e-3] * 3, [0.0] * 3]),
         ),
-        "update_ratio": (("array_of",), np.array([0.01, np.inf, 0.02])),
-        "gradient_norm": (("array_of",), np.array([3.0, 1.0, 2.0])),
-        "used_norm": (("array_of",), np.array([1.0, 0.3, 0.6])),
-        "sensitivity": (("array_of",), np.array([5.0, 1.0, 4.0])),
+        "update_ratio": (("parameter_array",), np.array([0.01, np.inf, 0.02])),
+        "gradient_norm": (("parameter_array",), np.array([3.0, 1.0, 2.0])),
+        "used_norm": (("parameter_array",), np.array([1.0, 0.3, 0.6])),
+        "sensitivity": (("parameter_array",), np.array([5.0, 1.0, 4.0])),
         "word_share": (("time", "sentence"), positive(T, 2) / T),
         "influence_distance": (("time", "sentence"), 0.1 * positive(T, 2)),
         "log10_saliency": (("time", "sentence"), np.log10(positive(T, 2))),
@@ -124,7 +124,7 @@ def made(rate: float = -0.5, layers: tuple[str, ...] = ("layer0",)) -> xr.Datase
         activation=["forget", "memory"],
         gate=["forget", "input"],
         parameter=["embedding", "layer0/U"],
-        array_of=["all", "layer0/U", "layer0/V"],
+        parameter_array=["all", "layer0/U", "layer0/V"],
         cut_lag=[0, 4, 8, T],
         step=[0, 8, 16, 23],
         lag_probed=[0, 8, 16, 24],
@@ -229,7 +229,7 @@ def test_exact_zeros_are_marked_and_told() -> None:
 def test_bands_keep_zeros_and_leave_padding_out() -> None:
     found = band(np.array([[-np.inf, 1.0, 2.0, np.nan], [np.nan] * 4]))
     assert found.low.tolist()[0] == -np.inf and found.high.tolist()[0] == 2.0
-    assert found.middle.tolist()[0] == 1.0 and np.isnan(found.middle[1])
+    assert found.median.tolist()[0] == 1.0 and np.isnan(found.median[1])
 
 
 def test_short_examples_are_fitted_on_the_median_curve() -> None:
@@ -351,9 +351,12 @@ def test_the_summary_follows_the_data(data: xr.Dataset) -> None:
     assert rate == pytest.approx(0.5 * np.log(10), abs=0.02)
     assert rows["layer0: law of the decay"].startswith("exponential, −0.5")
     assert rows["layer0: memory horizon, first lag with less than 1/1000 left"] == "7"
-    worst = "layer0: worst case: any direction, ln σ₁(P)/T (nats per step)"
+    worst = "layer0: worst case: any direction, ln σ₁(P)/T (nats per step), 2 sentences"
     assert rows[worst] == "0.200"
-    assert rows["layer0: typical growth, ln(‖P‖_F/√N)/T (nats per step)"] == "−0.300"
+    assert (
+        rows["layer0: typical growth, ln(‖P‖_F/√N)/T (nats per step), 2 sentences"]
+        == "−0.300"
+    )
     name = "layer0: λ₁ on stationary input, ± standard error (nats per step)"
     assert rows[name] == "−0.1000 ± 0.0100"
     assert rows["layer0: slope of forget"] == "mean 0.200, bound 0.25, 12 % saturated"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnjax.report import words, words_flow
+from rnnjax.report import text, text_flow
 from rnnjax.report.flow import DECAYS, KEYS
 from rnnjax.report.grids import horizon
 from rnnjax.report.naming import score
@@ -20,7 +20,7 @@ from rnnjax.report.tables import bounds, decay_at, outcomes, success_bound
 def run(variant: str, distance: float, metric: float, **other: Any) -> dict[str, Any]:
     """A row of the table of runs."""
     start = {
-        "identity": f"{variant}-{distance}-{other.get('seed', 0)}",
+        "run_id": f"{variant}-{distance}-{other.get('seed', 0)}",
         "variant": variant,
         "setting": "",
         "distance": float(distance),
@@ -42,7 +42,7 @@ def ended(*rows: dict[str, Any], metric: Metric = "accuracy") -> pl.DataFrame:
 
 
 def learned(*rows: dict[str, Any]) -> list[str]:
-    return words.learned(ended(*rows), "distance", "accuracy")
+    return text.learned(ended(*rows), "distance", "accuracy")
 
 
 def test_all_learned() -> None:
@@ -56,11 +56,11 @@ def test_all_learned() -> None:
 def test_uneven_classes_show_the_balanced_accuracy() -> None:
     rows = [run("GRU", 4, 0.97, baseline=0.96, balanced=0.6), run("LSTM", 4, 0.96)]
     rows.append(run("LSTM", 8, 0.96))
-    assert words.uneven_classes(ended(*rows), "distance") == [
+    assert text.uneven_classes(ended(*rows), "distance") == [
         "At distance 4, classes are uneven: the best constant answer has accuracy .96, "
         "and the balanced accuracy of the networks, the mean over the classes, is .60."
     ]
-    assert words.uneven_classes(ended(run("GRU", 4, 0.9)), "distance") == []
+    assert text.uneven_classes(ended(run("GRU", 4, 0.9)), "distance") == []
 
 
 def test_none_learned_at_chance() -> None:
@@ -98,12 +98,12 @@ def test_some_learned() -> None:
 
 def test_runs_that_did_not_finish_say_nothing() -> None:
     assert learned(run("GRU", 4, 0.99, status="failed")) == []
-    assert words.seeds_remark(ended(run("GRU", 4, 0.99, status="running"))) == []
+    assert text.seeds_remark(ended(run("GRU", 4, 0.99, status="running"))) == []
 
 
 def test_an_error_is_best_when_low() -> None:
     rows = [run("GRU", 50, m, solved=False, seed=s) for s, m in enumerate((0.1, 0.2))]
-    (sentence,) = words.learned(ended(*rows, metric="error"), "length", "error")
+    (sentence,) = text.learned(ended(*rows, metric="error"), "length", "error")
     assert sentence == (
         "At length 50, no network solved the task (0 of 2 runs; lowest error 0.1)."
     )
@@ -127,7 +127,7 @@ def test_no_claim_that_the_runs_do_not_hold(
 ) -> None:
     runs = [run(v, d, m, seed=i, status=s) for i, (v, d, m, s) in enumerate(rows)]
     table = ended(*runs)
-    sentences = words.learned(table, "distance", "accuracy")
+    sentences = text.learned(table, "distance", "accuracy")
     places = {r["distance"] for r in runs if r["status"] != "failed"}
     assert len(sentences) == len(places)
     for sentence, distance in zip(sentences, sorted(places), strict=True):
@@ -145,7 +145,7 @@ def test_no_claim_that_the_runs_do_not_hold(
             for name in {r["variant"] for r in here}:
                 own = [r["solved"] for r in here if r["variant"] == name]
                 assert (f" {name} (" in part) == all(own)
-    for sentence in words.chrono(table, "distance"):
+    for sentence in text.chrono(table, "distance"):
         assert (
             "more often" in sentence
             or "less often" in sentence
@@ -172,11 +172,11 @@ def test_reach_is_the_farthest_that_every_seed_solved() -> None:
     rows = [run("A", d, 1.0) for d in (4, 16, 50)]
     rows += [run("B", d, 1.0 if d == 4 else 0.5) for d in (4, 16, 50)]
     rows += [run("C", d, 0.5) for d in (4, 16, 50)]
-    assert words.reach(ended(*rows), "distance") == [
+    assert text.reach(ended(*rows), "distance") == [
         "The farthest distance that every seed solved: 4 for B; 50 for A, the largest "
         "tried; none for C."
     ]
-    assert words.reach(ended(run("A", 4, 1.0)), "distance") == []
+    assert text.reach(ended(run("A", 4, 1.0)), "distance") == []
 
 
 @pytest.mark.parametrize(
@@ -187,17 +187,17 @@ def test_chrono_is_compared_by_its_counts(
     timed: float, usual: float, verdict: str
 ) -> None:
     table = ended(run("GRU", 100, usual), run("GRU chrono", 100, timed))
-    (sentence,) = words.chrono(table, "distance")
+    (sentence,) = text.chrono(table, "distance")
     assert f"GRU solved the task {verdict} with it" in sentence
-    assert words.chrono(ended(run("GRU", 100, usual)), "distance") == []
+    assert text.chrono(ended(run("GRU", 100, usual)), "distance") == []
 
 
 def test_few_seeds_are_said_to_resolve_little() -> None:
     rows = [run("GRU", 4, 1.0, seed=s) for s in (0, 1)]
-    (sentence,) = words.seeds_remark(ended(*rows))
+    (sentence,) = text.seeds_remark(ended(*rows))
     assert "2 seeds, which resolves little" in sentence and "22 %" in sentence
     many = [run("GRU", 4, 1.0, seed=s) for s in range(40)]
-    (sentence,) = words.seeds_remark(ended(*many))
+    (sentence,) = text.seeds_remark(ended(*many))
     assert sentence == "Each combination was run with 40 seeds."
     assert success_bound(2) ** 2 == pytest.approx(0.05)
 
@@ -218,14 +218,14 @@ def lengths(**metrics: float) -> pl.DataFrame:
 
 def test_references_and_lengths() -> None:
     table = lengths(GRU=0.82, LSTM=0.79)
-    assert words.references(table, "pad", "accuracy") == [
+    assert text.references(table, "pad", "accuracy") == [
         "Beside a bag of words (accuracy .80) 1 of 2 networks did better at pad 0, by "
         "the median over seeds; the best is GRU (.82)."
     ]
-    (sentence,) = words.references(table, "pad", "error")
+    (sentence,) = text.references(table, "pad", "error")
     assert "1 of 2 networks did better" in sentence and "LSTM" in sentence
-    assert words.references(table, "pad", "test metric") == []
-    (sentence,) = words.long_sentences(table, "pad", "accuracy")
+    assert text.references(table, "pad", "test metric") == []
+    (sentence,) = text.long_sentences(table, "pad", "accuracy")
     assert sentence.startswith("1 of 2 networks did worse on long")
 
 
@@ -252,7 +252,7 @@ def decay_rows(*rows: tuple[str, int, str, dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "identity": f"{variant}{seed}",
+                "run_id": f"{variant}{seed}",
                 "variant": variant,
                 "setting": "",
                 "distance": 100.0,
@@ -272,7 +272,7 @@ def test_a_gradient_below_float32_is_named_with_its_range() -> None:
         ("Elman sigmoid", 1, "start", {"first_word": -63.0, "first_ratio": -61.0}),
         ("GRU", 0, "start", {}),
     )
-    found = words_flow.first_word(decay_at(table), "distance")
+    found = text_flow.first_word(decay_at(table), "distance")
     assert found[0] == (
         "At distance 100 and initialisation log₁₀‖λ₁‖ of Elman sigmoid is −63.2 "
         "(2 seeds, −63.4 to −63.0), a finite number far below −45, where float32 ends."
@@ -288,14 +288,14 @@ def test_cells_are_compared_in_units_of_their_state() -> None:
     table = decay_rows(
         ("LSTM", 0, "start", larger), ("GRU", 0, "start", {"first_scaled": -7.0})
     )
-    (said,) = words_flow.first_word(decay_at(table), "distance")
+    (said,) = text_flow.first_word(decay_at(table), "distance")
     assert (
         "GRU keeps the largest part" in said
         and "(log₁₀ −7.0 of the largest near the loss, in units of" in said
     )
     # where one was measured without them, none is
     older = decay_rows(("LSTM", 0, "start", larger), ("GRU", 0, "start", {}))
-    (said,) = words_flow.first_word(decay_at(older), "distance")
+    (said,) = text_flow.first_word(decay_at(older), "distance")
     assert (
         "LSTM keeps the largest part" in said
         and "(log₁₀ −2.0 of the largest near the loss)." in said
@@ -310,7 +310,7 @@ def test_no_word_of_float32_where_it_does_not_end(
     value: float, phrase: str | None
 ) -> None:
     table = decay_rows(("GRU", 0, "start", {"first_word": value}))
-    text = " ".join(words_flow.first_word(decay_at(table), "distance"))
+    text = " ".join(text_flow.first_word(decay_at(table), "distance"))
     assert (phrase in text) if phrase else ("float32" not in text)
     assert "far below" not in text
 
@@ -318,7 +318,7 @@ def test_no_word_of_float32_where_it_does_not_end(
 def test_exact_zeros_are_told() -> None:
     dead = {"first_word": -math.inf, "zeros": 40}
     table = decay_rows(("Elman ReLU", 0, "start", dead), ("Elman ReLU", 1, "start", {}))
-    (sentence,) = words_flow.first_word(decay_at(table), "distance")
+    (sentence,) = text_flow.first_word(decay_at(table), "distance")
     assert "exactly zero at some lag for 1 of 2 seeds" in sentence
 
 
@@ -335,9 +335,9 @@ def test_the_bound_is_counted(slopes: tuple[float, float], amount: str) -> None:
         ("Elman sigmoid", seed, "start", {"slope": slope, "bound": -0.6})
         for seed, slope in enumerate(slopes)
     ]
-    (sentence,) = words_flow.bound_check(bounds(decay_rows(*rows)))
+    (sentence,) = text_flow.bound_check(bounds(decay_rows(*rows)))
     assert f"in {amount}" in sentence
-    assert words_flow.bound_check(bounds(decay_rows(("GRU", 0, "start", {})))) == []
+    assert text_flow.bound_check(bounds(decay_rows(("GRU", 0, "start", {})))) == []
 
 
 def test_rates_are_of_exponentials_alone() -> None:
@@ -346,11 +346,11 @@ def test_rates_are_of_exponentials_alone() -> None:
         ("B", 0, "start", {"slope": -0.6}),
         ("C", 0, "start", {"slope": -0.01, "law": "undecided"}),
     )
-    assert words_flow.rates(decay_at(decay_rows(*rows)), "distance") == [
+    assert text_flow.rates(decay_at(decay_rows(*rows)), "distance") == [
         "At distance 100 and initialisation the decay is exponential, in powers of ten "
         "per step: B −0.6000 and A 0.0100; 1 variant has no such rate."
     ]
-    assert words_flow.rates(decay_at(decay_rows(rows[2])), "distance") == []
+    assert text_flow.rates(decay_at(decay_rows(rows[2])), "distance") == []
 
 
 def test_the_horizon_of_seeds_is_counted_not_averaged() -> None:
@@ -394,9 +394,9 @@ def test_training_effect_counts_runs() -> None:
         for s, x in enumerate(ends)
     ]
     runs = pl.DataFrame(
-        {"identity": ["GRU0", "GRU1", "GRU2"], "solved": [True, False, False]}
+        {"run_id": ["GRU0", "GRU1", "GRU2"], "solved": [True, False, False]}
     )
-    assert words_flow.training_effect(decay_rows(*rows), runs, "distance") == [
+    assert text_flow.training_effect(decay_rows(*rows), runs, "distance") == [
         "Training raised what is left of the gradient at the first word at distance "
         "100 "
         "(log₁₀‖λ₁‖/‖λ_s‖): of runs that solved the task, GRU 1 of 1, median +8.0; of "
@@ -406,7 +406,7 @@ def test_training_effect_counts_runs() -> None:
         (name, seed, stage, other | {"first_scaled": 0.1 * seed - (stage == "end")})
         for name, seed, stage, other in rows
     ]
-    (said,) = words_flow.training_effect(decay_rows(*states), runs, "distance")
+    (said,) = text_flow.training_effect(decay_rows(*states), runs, "distance")
     assert "GRU 1 of 1, median +8.0 (in units of the state 0 of 1, median −1.0)" in said
 
 
@@ -417,11 +417,11 @@ def test_the_first_word_in_the_update() -> None:
             "distance": [100.0] * 3,
             "variant": ["A", "B", "A"],
             "stage": ["start", "start", "end"],
-            "kernel": ["layer0/V"] * 3,
+            "parameter": ["layer0/V"] * 3,
             "share": [0.001, 0.2, 0.3],
         }
     )
-    assert words_flow.update_of_first_word(table, "distance") == [
+    assert text_flow.update_of_first_word(table, "distance") == [
         "At distance 100 the first word holds less than 1 % of one sentence's update "
         "of V, in the median sentence, in 1 of 2 variants at initialisation (all but "
         "B, 0.20) and in 0 of 1 variant at the end."
@@ -431,9 +431,9 @@ def test_the_first_word_in_the_update() -> None:
 def test_nothing_is_said_of_nothing() -> None:
     empty = decay_rows()
     start = decay_at(empty)
-    assert words_flow.first_word(start, "distance") == []
-    assert words_flow.rates(start, "distance") == []
-    assert words_flow.bound_check(bounds(empty)) == []
+    assert text_flow.first_word(start, "distance") == []
+    assert text_flow.rates(start, "distance") == []
+    assert text_flow.bound_check(bounds(empty)) == []
 
 
 @given(st.floats(0, 1))

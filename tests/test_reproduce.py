@@ -23,7 +23,7 @@ from rnnjax.reproduce import (
 )
 from rnnjax.reproduce.catalogue import experiments_folder, figures, find, names
 from rnnjax.reproduce.figure_files import RECORD, RESULTS, FigureFiles
-from rnnjax.reproduce.gallery import PAGE, reasons_in_words, render
+from rnnjax.reproduce.gallery import PAGE, reasons_text, render
 from rnnjax.reproduce.runner import figure_files, redraw, reproduce
 from rnnjax.reproduce.setting import compare
 
@@ -135,7 +135,7 @@ def test_a_verdict_names_what_holds_it_back():
     verdict = judge(figure, "quick", xr.Dataset())[0]
     assert verdict.differs == ("points",) and verdict.holds == "yes"
     assert verdict.unknown == ("colour", "size")
-    assert reasons_in_words(verdict) == (
+    assert reasons_text(verdict) == (
         "differs in points; not stated or from memory: colour, size"
     )
 

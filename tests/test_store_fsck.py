@@ -18,14 +18,20 @@ from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.fsck import examine, repair
-from rnnjax.store.identity import digest
 from rnnjax.store.index import INDEX, content_of, write_rows
 from rnnjax.store.leases import LEASES, Leases
 from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
+from rnnjax.store.run_id import digest
 from rnnjax.store.rundir import NEXT, RunDir
-from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
+from rnnjax.store.sweep_record import (
+    SWEEPS,
+    SweepRecord,
+    new_sweep,
+    read_sweep,
+    write_sweep,
+)
 from rnnjax.store.writing import begin_run, finish_run
 from tests.store_samples import metrics_of, probes_of, store_run
 
@@ -37,7 +43,7 @@ FILES = "config.yaml manifest.json metrics.parquet probes.nc params.msgpack".spl
 def pool(tmp_path: Path) -> Pool:
     pool = Pool(tmp_path / "pool")
     runs = [store_run(pool, seed=seed) for seed in range(3)]
-    ids = tuple(run.manifest().identity for run in runs)
+    ids = tuple(run.manifest().run_id for run in runs)
     record = SweepRecord("one", "train", "2026-01-01", ids, pool.path)
     write_sweep(pool.path / "sweeps" / "one", record)
     return pool
@@ -202,7 +208,7 @@ def test_leftovers_of_killed_processes_are_removed(pool: Pool):
         past = time.time() - 90
         os.utime(torn, (past, past))
     begin_run(run.path, run.config(), run.manifest())
-    done = PackCheckpoint(pool.path / PACKS / "old", [run.manifest().identity])
+    done = PackCheckpoint(pool.path / PACKS / "old", [run.manifest().run_id])
     done.save(3, {"x": np.ones(2)})
     # a sign and its lease, two figures, an attempt, a checkpoint
     assert kinds(pool) == ["leftover"] * 6
@@ -233,7 +239,7 @@ def test_a_run_of_another_format_is_refused_until_it_is_moved(
     pool: Pool, capsys: pytest.CaptureFixture[str]
 ):
     run = RunDir(shutil.copytree(first(pool).path, pool.path / "old-aaaaaaaaaaaa"))
-    text = run.manifest().replace(identity="aaaaaaaaaaaa", schema=1).to_json()
+    text = run.manifest().replace(run_id="aaaaaaaaaaaa", schema=1).to_json()
     (run.path / "manifest.json").write_text(text)
     for words in ["runs"], ["fsck"], ["fsck", "--repair"], ["report"]:
         assert main([*words, str(pool.path)]) == 2
@@ -247,7 +253,7 @@ def test_a_run_of_another_format_is_refused_until_it_is_moved(
 def test_what_somebody_works_on_is_left_alone(pool: Pool):
     run = first(pool)
     with Leases(pool.path) as leases:
-        leases.take(run.manifest().identity)
+        leases.take(run.manifest().run_id)
         (run.path / "params.msgpack").write_bytes(b"being written")
         found = examine(pool.path)
         assert found.findings == () and found.busy == 1
@@ -257,7 +263,7 @@ def test_what_somebody_works_on_is_left_alone(pool: Pool):
 @pytest.mark.filterwarnings("ignore:the pool .* lacks 1")
 def test_one_run_twice_and_a_sweep_without_its_run(pool: Pool):
     run = first(pool)
-    shutil.copytree(run.path, pool.path / f"zcopy-{run.manifest().identity}")
+    shutil.copytree(run.path, pool.path / f"zcopy-{run.manifest().run_id}")
     assert kinds(pool) == ["leftover"]
     repair(pool.path, examine(pool.path).findings)
     assert kinds(pool) == [] and len(pool.runs()) == 3
@@ -324,24 +330,24 @@ def exchange(one: Path, other: Path) -> None:
 def test_folders_that_were_exchanged_keep_their_numbers(pool: Pool):
     """A row of the index is of a manifest, not of what has the folder's name now."""
     first, second, _ = pool.runs()
-    before = {row.identity: row.results for row in pool.rows()}
+    before = {row.run_id: row.results for row in pool.rows()}
     exchange(first.path, second.path)
-    assert {row.identity: row.results for row in pool.rows()} == before
+    assert {row.run_id: row.results for row in pool.rows()} == before
     for row in pool.rows():
-        assert RunDir(pool.path / row.folder).manifest().identity == row.identity
+        assert RunDir(pool.path / row.folder).manifest().run_id == row.run_id
 
 
 def test_an_older_state_of_a_run_is_not_taken_for_its_result(pool: Pool):
     run = first(pool)
     begun = run.manifest().replace(status="running", results={})
     (run.path / "manifest.json").write_text(begun.to_json())
-    rows = {row.identity: row for row in pool.rows()}
-    assert not rows[begun.identity].is_finished
+    rows = {row.run_id: row for row in pool.rows()}
+    assert not rows[begun.run_id].is_finished
 
 
 def test_of_two_copies_the_finished_one_stays(pool: Pool):
     run = first(pool)
-    copy = RunDir(pool.path / f"a-copy-{run.manifest().identity}")
+    copy = RunDir(pool.path / f"a-copy-{run.manifest().run_id}")
     shutil.copytree(run.path, copy.path)
     begun = run.manifest().replace(status="running", results={})
     (copy.path / "manifest.json").write_text(begun.to_json())
@@ -354,7 +360,7 @@ def test_of_two_copies_the_finished_one_stays(pool: Pool):
 def test_an_attempt_of_another_run_is_none(pool: Pool):
     first, second, _ = pool.runs()
     shutil.copytree(second.path, first.path / NEXT)
-    assert first.manifest().identity != second.manifest().identity
+    assert first.manifest().run_id != second.manifest().run_id
     repair(pool.path, examine(pool.path).findings)
     assert len(pool.runs()) == 3 and not (first.path / NEXT).exists()
     assert kinds(pool) == []
@@ -400,10 +406,10 @@ def test_what_was_mended_meanwhile_is_left_alone(pool: Pool):
 
 def test_what_is_begun_under_another_name_is_left_alone(pool: Pool):
     run = first(pool)
-    identity = run.manifest().identity
+    run_id = run.manifest().run_id
     best = RunDir(run.path.rename(pool.path / "best"))
     with Leases(pool.path) as leases:
-        leases.take(identity)
+        leases.take(run_id)
         attempt = begin_run(best.path, best.config(), best.manifest())
         repair(pool.path, examine(pool.path).findings)
         assert attempt.path.is_dir()
@@ -480,6 +486,38 @@ def test_a_sweep_that_lost_its_record_is_named(pool: Pool):
     (pool.path / SWEEPS / "one" / "sweep.json").unlink()
     (found,) = examine(pool.path).findings
     assert found.kind == "note" and "one/sweep.json'" in found.text
+
+
+def test_a_launch_killed_before_it_wrote_the_record_of_its_sweep(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    """The folder of a sweep is there with its record or not at all."""
+    record = read_sweep(pool.path / SWEEPS / "one")
+    sweeps = pool.path / SWEEPS
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            new_sweep(pool.path, record)
+    (left,) = sweeps.glob(".*.tmp")
+    assert kinds(pool) == []  # it may belong to a launch that is just beginning
+    dead = left.rename(sweeps / f".sweep.{dead_pid()}.01234567.tmp")
+    os.utime(dead, (0, 0))
+    assert kinds(pool) == ["leftover"]
+    repair(pool.path, examine(pool.path).findings)
+    assert [entry.name for entry in sweeps.iterdir()] == ["one"]
+
+
+def test_two_sweeps_of_one_name_get_two_folders(pool: Pool):
+    record = read_sweep(pool.path / SWEEPS / "one")
+    (pool.path / SWEEPS / "one-2").write_text("a file of the user's")
+    made = [new_sweep(pool.path, record) for _ in range(2)]
+    assert [folder.name for folder in made] == ["one-3", "one-4"]
+    assert [read_sweep(folder).name for folder in made] == ["one-3", "one-4"]
 
 
 def test_a_checkpoint_that_lost_its_commit_is_named(pool: Pool):

@@ -80,8 +80,8 @@ def test_a_record_of_another_format_is_refused():
     text = manifest_of("ab").to_json()
     older = sealed_json.opened(text)
     del older["schema"]
-    for entries in (older, {**older, "schema": 3}):
-        said = "format (1|3).* reads format 2: move the folder of that run out of the"
+    for entries in (older, {**older, "schema": 4}):
+        said = "format (1|4).* reads format 3: move the folder of that run out of the"
         with pytest.raises(OtherFormat, match=said):
             Manifest.from_json(sealed_json.dumps(entries))
 

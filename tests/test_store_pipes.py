@@ -45,7 +45,7 @@ def test_each_file_of_a_pool(
     pool = Pool(tmp_path / "pool")
     run = store_run(pool).path
     store_run(pool, seed=1)
-    ids = tuple(each.manifest().identity for each in pool.runs())
+    ids = tuple(each.manifest().run_id for each in pool.runs())
     record = SweepRecord("one", "train", "2026-01-01", ids, pool.path)
     write_sweep(pool.path / "sweeps" / "one", record)
     (pool.path / PACKS / "one").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The pool finds runs by identity; its index is a cache that mends itself."""
+"""The pool finds runs by run id; its index is a cache that mends itself."""
 
 import os
 import shutil
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.store import sealed_json
-from rnnjax.store.identity import identity
 from rnnjax.store.index import FACTS, Row, append_row, read_index
 from rnnjax.store.pool import Pool
+from rnnjax.store.run_id import run_id_of
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, read_sweep, write_sweep
 from rnnjax.store.table import series_of
@@ -37,7 +37,7 @@ def pool(tmp_path: Path) -> Pool:
 
 
 def same_runs(a: pl.DataFrame, b: pl.DataFrame) -> bool:
-    return a.sort("identity").equals(b.sort("identity").select(a.columns))
+    return a.sort("run_id").equals(b.sort("run_id").select(a.columns))
 
 
 def append_many(index: Path, writer: int) -> None:
@@ -54,10 +54,10 @@ def test_an_empty_pool(pool: Pool):
 def test_find_and_index(pool: Pool):
     lstm, gru = store_run(pool), store_run(pool, "gru", 1, status="diverged")
     assert pool.runs() == [lstm, gru]
-    assert pool.find(identity(config_of("gru", 1), {})) == gru
+    assert pool.find(run_id_of(config_of("gru", 1), {})) == gru
     assert pool.find("ffffffffffff") is None
     table = pool.index()
-    assert table.columns[:4] == ["identity", "name", "status", "path"]
+    assert table.columns[:4] == ["run_id", "name", "status", "path"]
     assert table["status"].to_list() == ["done", "diverged"]
     assert table["path"].to_list() == [str(lstm.path), str(gru.path)]
     assert table["cell.name"].to_list() == ["lstm", "gru"]
@@ -114,7 +114,7 @@ def test_a_damaged_index_tells_the_same(pool: Pool, damage: str):
     store_run(pool, seed=3)
     assert len(pool.index()) == 4
     lines = index.read_bytes().splitlines()
-    assert lines[-1].startswith(b'{"identity"')  # No line was glued to a torn one.
+    assert lines[-1].startswith(b'{"run_id"')  # No line was glued to a torn one.
     assert bool(read_index(index).damaged) == (damage == "noise")
     pool.mend()
     assert not read_index(index).damaged and len(read_index(index).rows) == 4
@@ -134,13 +134,13 @@ def test_a_line_that_does_not_fit_leaves_nothing(pool: Pool):
 
 def test_a_pool_can_be_moved_and_runs_taken_out(pool: Pool, tmp_path: Path):
     gone, kept = store_run(pool), store_run(pool, seed=1)
-    key = kept.manifest().identity
+    key = kept.manifest().run_id
     shutil.rmtree(gone.path)
     moved = Pool(tmp_path / "elsewhere")
     os.rename(pool.path, moved.path)
     assert moved.runs() == [RunDir(moved.path / kept.path.name)]
     assert moved.find(key) == moved.runs()[0]
-    assert moved.find(identity(config_of(), {})) is None
+    assert moved.find(run_id_of(config_of(), {})) is None
 
 
 def test_other_folders_and_unreadable_runs(pool: Pool):

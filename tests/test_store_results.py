@@ -29,9 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pool = Pool(folder / "pool")
     runs = [store_run(pool, cell, seed, length=length) for cell, seed, length in RUNS]
     begun = manifest_of("feedfeedfeed")
-    path = run_path(pool.path, "sample", begun.identity)
+    path = run_path(pool.path, "sample", begun.run_id)
     pool.add(begin_run(path, config_of("rnn", 9), begun))
-    keys = [run.manifest().identity for run in runs]
+    keys = [run.manifest().run_id for run in runs]
     chosen = (keys[2], "not-begun", keys[0])
     record = SweepRecord("two", "rnnjax", "2026", chosen, pool.path)
     write_sweep(folder / "sweeps" / "two", record)
@@ -67,7 +67,7 @@ def test_what_cannot_be_loaded(folder: Path, tmp_path: Path):
 
 def test_metrics(pool: Results):
     table = pool.metrics()
-    assert table.columns == ["identity", "cell.name", "seed", "step", "loss"]
+    assert table.columns == ["run_id", "cell.name", "seed", "step", "loss"]
     assert table.select("cell.name", "seed", "step", "loss").rows() == [
         ("lstm", 0, 10, 1.0),
         ("lstm", 0, 20, 0.5),
@@ -77,7 +77,7 @@ def test_metrics(pool: Results):
         ("lstm", 1, 20, 1.5),
     ]
     assert pool.metrics(["accuracy"]).columns == [
-        "identity",
+        "run_id",
         "accuracy",
         "step",
         "loss",
@@ -87,7 +87,7 @@ def test_metrics(pool: Results):
 def test_a_label_that_is_also_a_metric_gets_another_name(pool: Results):
     runs = pool.runs.with_columns(pl.lit("mse").alias("loss"))
     table = Results(runs, pool.config_columns).metrics(["loss"])
-    assert table.columns == ["identity", "run.loss", "step", "loss"]
+    assert table.columns == ["run_id", "run.loss", "step", "loss"]
     assert table.row(0)[1:] == ("mse", 10, 1.0)
 
 
@@ -97,7 +97,7 @@ def test_probes(pool: Results):
     assert dict(probes.sizes) == {"run": 3, "time": 5, "state": 1}
     assert list(probes["cell.name"].values) == ["lstm", "gru", "lstm"]
     assert list(probes["seed"].values) == [0, 0, 1]
-    assert list(probes["run"].values) == pool.runs["identity"].to_list()[:3]
+    assert list(probes["run"].values) == pool.runs["run_id"].to_list()[:3]
     assert probes.attrs == {"quantity": "lagged adjoint", "exponent": 1}
     assert probes["log10_adjoint"].attrs == {"units": "log10"}
     for number, (_, _, length) in enumerate(RUNS):
@@ -141,7 +141,7 @@ def test_conditions_that_are_none(pool: Results, where: pl.Expr | str, message: 
 
 
 def test_run_by_prefix(pool: Results):
-    key = pool.runs["identity"][1]
+    key = pool.runs["run_id"][1]
     assert str(pool.run(key[:6]).path) == pool.runs["path"][1]
     with pytest.raises(UserError, match="unknown run 'zzz'"):
         pool.run("zzz")

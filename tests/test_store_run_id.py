@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.store.environment import numerics
-from rnnjax.store.identity import (
+from rnnjax.store.run_id import (
     COSMETIC,
     file_digest,
-    identity,
     lineage,
+    run_id_of,
 )
 
 
@@ -59,26 +59,26 @@ def same(a: Any, b: Any) -> bool:
 @settings(deadline=None)
 @given(CONFIGS)
 def test_order_of_keys_does_not_matter(config: dict[str, Any]):
-    assert identity(config, {}) == identity(reordered(config), {})
+    assert run_id_of(config, {}) == run_id_of(reordered(config), {})
 
 
 @settings(deadline=None)
 @given(CONFIGS, CONFIGS)
 def test_different_configurations_differ(a: dict[str, Any], b: dict[str, Any]):
-    assert (identity(a, {}) == identity(b, {})) == same(a, b)
+    assert (run_id_of(a, {}) == run_id_of(b, {})) == same(a, b)
 
 
 @settings(deadline=None)
 @given(CONFIGS, TREES, st.sampled_from(sorted(COSMETIC)))
 def test_cosmetic_keys_do_not_matter(config: dict[str, Any], value: Any, key: str):
-    assert identity({**config, key: value}, {}) == identity(config, {})
+    assert run_id_of({**config, key: value}, {}) == run_id_of(config, {})
 
 
 @settings(deadline=None)
 @given(CONFIGS, TREES, st.sampled_from(sorted(COSMETIC)))
 def test_cosmetic_names_matter_further_in(config: dict[str, Any], value: Any, key: str):
     assume(not same(config.get("task"), {key: value}))
-    assert identity({**config, "task": {key: value}}, {}) != identity(config, {})
+    assert run_id_of({**config, "task": {key: value}}, {}) != run_id_of(config, {})
 
 
 @pytest.mark.parametrize(
@@ -102,17 +102,17 @@ def test_cosmetic_names_matter_further_in(config: dict[str, Any], value: Any, ke
 )
 def test_table_of_changes(change: dict[str, Any], expected: bool):
     changed = {**copy.deepcopy(BASE), **change}
-    assert (identity(changed, {}) == identity(BASE, {})) is expected
+    assert (run_id_of(changed, {}) == run_id_of(BASE, {})) is expected
 
 
 def test_data_and_schema_matter():
     names = {
-        identity(BASE, {}),
-        identity(BASE, {"data": "aa"}),
-        identity(BASE, {"data": "ab"}),
-        identity(BASE, {"cell": "aa"}),
-        identity(BASE, {}, schema_version=1),
-        identity(BASE, {}, numerics={"x64": True}),
+        run_id_of(BASE, {}),
+        run_id_of(BASE, {"data": "aa"}),
+        run_id_of(BASE, {"data": "ab"}),
+        run_id_of(BASE, {"cell": "aa"}),
+        run_id_of(BASE, {}, version=1),
+        run_id_of(BASE, {}, numerics={"x64": True}),
     }
     assert len(names) == 6
     assert all(len(name) == 12 and int(name, 16) >= 0 for name in names)
@@ -120,12 +120,12 @@ def test_data_and_schema_matter():
 
 def test_identity_is_the_same_in_every_version():
     """Frozen: another value here means that no stored run is found again."""
-    assert identity(BASE, {"data": "aa"}, schema_version=2) == "bac83c2903f0"
+    assert run_id_of(BASE, {"data": "aa"}, version=2) == "bac83c2903f0"
 
 
 def test_runs_of_all_lengths_are_one_lineage():
     short, long = {**BASE, "steps": 300}, {**BASE, "steps": 600}
-    assert identity(short, {}) != identity(long, {})
+    assert run_id_of(short, {}) != run_id_of(long, {})
     assert lineage(short, {}) == lineage(long, {}) != lineage(BASE | {"seed": 1}, {})
     assert lineage(short, {}) != lineage(short, {}, numerics={"prng": "rbg"})
 
@@ -134,15 +134,15 @@ def test_data_counts_by_content_and_not_by_path():
     """Without a digest of the content the path still counts."""
     here, there = ({**BASE, "task": {"path": p, "length": 8}} for p in ("/a", "/b"))
     for digests, same_run in [({"data": "aa"}, True), ({}, False)]:
-        assert (identity(here, digests) == identity(there, digests)) is same_run
+        assert (run_id_of(here, digests) == run_id_of(there, digests)) is same_run
     longer = {**BASE, "task": {"path": "/a", "length": 9}}
-    assert identity(longer, {"data": "aa"}) != identity(here, {"data": "aa"})
+    assert run_id_of(longer, {"data": "aa"}) != run_id_of(here, {"data": "aa"})
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {3, 4}}, b"bytes"])
 def test_only_plain_values(value: object):
     with pytest.raises(TypeError):
-        identity({"key": value}, {})
+        run_id_of({"key": value}, {})
 
 
 def test_file_digest(tmp_path: Path):
@@ -161,6 +161,8 @@ def test_an_offset_of_all_seeds_is_part_of_the_run_id():
     jax.config.update("jax_random_seed_offset", 7)
     try:
         assert numerics()["seed_offset"] == 7
-        assert identity({}, {}, numerics=numerics()) != identity({}, {}, numerics=plain)
+        assert run_id_of({}, {}, numerics=numerics()) != run_id_of(
+            {}, {}, numerics=plain
+        )
     finally:
         jax.config.update("jax_random_seed_offset", before)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from rnnjax.errors import UserError
 from rnnjax.store import atomic
-from rnnjax.store.identity import file_digest
 from rnnjax.store.leases import Overtaken
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE
+from rnnjax.store.run_id import file_digest
 from rnnjax.store.rundir import NEXT, RunDir, run_path
 from rnnjax.store.writing import (
     begin_run,

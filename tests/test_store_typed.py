@@ -53,7 +53,7 @@ FIELDS = {
     "digests": dict,
     "seeds": dict,
     "created": str,
-    "identity": str,
+    "run_id": str,
 }
 
 
@@ -244,7 +244,7 @@ def test_half_a_character_or_none_in_a_sweep(
     field: str, text: str, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = pool.path / "sweeps" / "one"
-    runs = tuple(run.manifest().identity for run in pool.runs())
+    runs = tuple(run.manifest().run_id for run in pool.runs())
     write_sweep(folder, SweepRecord("one", "train", "2026-01-01", runs, pool.path))
     with_text(folder / "sweep.json", {field: "MARK"}, text)
     assert main(["report", str(folder)]) in (0, 2)

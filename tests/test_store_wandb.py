@@ -25,7 +25,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
 
 def test_offline(run: RunDir, capfd: pytest.CaptureFixture[str]):
     assert mirror(run, place(run.path.parent, group="first sweep"))
-    key = run.manifest().identity
+    key = run.manifest().run_id
     [file] = copies(run.path.parent)
     assert file.name == f"run-{key}.wandb"
     held = content(file)
@@ -43,7 +43,7 @@ def test_offline(run: RunDir, capfd: pytest.CaptureFixture[str]):
 def test_a_copy_is_made_again_only_if_it_lacks_something(run: RunDir):
     pool = run.path.parent
     to = place(pool)
-    key = run.manifest().identity
+    key = run.manifest().run_id
     first = mirror(run, to)
     assert first
     assert mirror(run, to, copies_in(pool)[key]) is None

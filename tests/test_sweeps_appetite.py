@@ -40,13 +40,13 @@ MANY = ["train", "-m"]
 
 REFUSED = [
     # jobs
-    ([*MANY, "seed=range(10000000)"], ["10,000,000 values", "most_jobs"]),
+    ([*MANY, "seed=range(10000000)"], ["10,000,000 values", "max_jobs"]),
     ([*MANY, "seed=range(10000000)", "lr=1,2"], ["10,000,000 values"]),
-    ([*MANY, "seed=range(99999)", "lr=1,2"], ["199,998 jobs", "most_jobs"]),
-    ([*MANY, "seed=range(200)", "most_jobs=100"], ["200 values", "at most 100 "]),
+    ([*MANY, "seed=range(99999)", "lr=1,2"], ["199,998 jobs", "max_jobs"]),
+    ([*MANY, "seed=range(200)", "max_jobs=100"], ["200 values", "at most 100 "]),
     ([*MANY, "seed=" + ",".join(["1"] * 100_001)], ["100,001 values"]),
     (
-        [*MANY, "most_jobs=1e12", "seed=range(1e11)"],
+        [*MANY, "max_jobs=1e12", "seed=range(1e11)"],
         ["100,000,000,000 values", "800 TB"],
     ),
     (["train", "probe.steps=range(1000000000)"], ["1,000,000,000 values"]),
@@ -115,20 +115,20 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_a_setting_raises_the_number_of_jobs(monkeypatch):
-    assert len(axes_of("seed=range(100001)", most=10**6)) == 100_001
+    assert len(axes_of("seed=range(100001)", limit=10**6)) == 100_001
     with pytest.raises(UserError, match="100,001 values"):
         axes_of("seed=range(100001)")
-    assert job_count.most_jobs(["seed=1", "most_jobs=5", "most_jobs=1e6"]) == 10**6
-    with pytest.raises(UserError, match="most_jobs=many"):
-        job_count.most_jobs(["most_jobs=many"])
+    assert job_count.max_jobs(["seed=1", "max_jobs=5", "max_jobs=1e6"]) == 10**6
+    with pytest.raises(UserError, match="max_jobs=many"):
+        job_count.max_jobs(["max_jobs=many"])
     monkeypatch.setattr(job_count, "free_host_memory", lambda: 1e9)
     with pytest.raises(UserError, match="1.6 GB of memory, and 1 GB is free"):
         job_count.check_count(200_000, 10**6)
 
 
-def axes_of(word: str, **most: int) -> tuple[object, ...]:
+def axes_of(word: str, **limit: int) -> tuple[object, ...]:
     with axes_session() as hydra:
-        return axes.parse_axes([word], hydra, **most)["seed"].values
+        return axes.parse_axes([word], hydra, **limit)["seed"].values
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 def test_a_launch_is_refused_from_its_own_need_on(tmp_path, monkeypatch):
     planned = jobs("seed=range(5)")
     pool = tmp_path / "runs"
-    everything = {job.identity for job in planned}
+    everything = {job.run_id for job in planned}
     memory, _ = totals(needs(planned, everything, (), settings(pool)))
     lacking(monkeypatch, memory - 1)
     with pytest.raises(UserError, match="a pack of 5 runs like .* pack.capacity"):
@@ -208,7 +208,7 @@ def test_a_launch_is_refused_from_its_own_need_on(tmp_path, monkeypatch):
 
 def test_the_host_keeps_what_is_not_on_a_device(monkeypatch, tmp_path):
     (one,) = jobs()
-    found = needs([one], {one.identity}, (), settings(tmp_path))
+    found = needs([one], {one.run_id}, (), settings(tmp_path))
     of_host = sum(part.bytes for need in found for part in need.memory if part.host)
     lacking(monkeypatch, 1e12)
     device = SimpleNamespace(platform="gpu")
@@ -224,7 +224,7 @@ def test_the_host_keeps_what_is_not_on_a_device(monkeypatch, tmp_path):
 def test_disk_is_asked_for_before_a_launch(tmp_path, monkeypatch):
     pool = tmp_path / "deep" / "runs"
     planned = jobs("seed=0,1", probe="full")
-    everything = {job.identity for job in planned}
+    everything = {job.run_id for job in planned}
     _, disk = totals(needs(planned, everything, (), settings(pool)))
     asked: list[Path] = []
 
@@ -239,7 +239,7 @@ def test_disk_is_asked_for_before_a_launch(tmp_path, monkeypatch):
     monkeypatch.undo()
     (run, _) = start(pool, planned).runs
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
-    known = {row_of(run).identity}
+    known = {row_of(run).run_id}
     found = needs(planned, everything, known, settings(pool))
     assert [need.runs for need in found] == [1]  # the other is written over
     with pytest.raises(UserError, match="probe.steps"):
@@ -273,4 +273,4 @@ def test_a_run_that_may_stop_early_needs_little():
         for config in (long.config, stopping)
     ]
     assert sizes[0] > 1e11 > 1e6 > sizes[1]
-    assert LaunchSettings().most_jobs == 100_000
+    assert LaunchSettings().max_jobs == 100_000

@@ -52,7 +52,7 @@ def begun(pool: Path) -> list[str]:
 
     lines = (pool / "index.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    return [r["identity"] for r in rows if r["facts"]["status"] == "running"]
+    return [r["run_id"] for r in rows if r["facts"]["status"] == "running"]
 
 
 def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
@@ -93,12 +93,12 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
     assert witness.packs == [PackSize(400, 2)] * 4 and not witness.warnings
     same(found, alone)
     runs = load(tmp_path).runs
-    assert len(runs) == 8 == len(set(runs["identity"]))
+    assert len(runs) == 8 == len(set(runs["run_id"]))
     again = begun(tmp_path)
     twice = {run for run in again if again.count(run) > 1}
     sealed = {name.rpartition("-")[2] for name in killed[0][0]}
     # Begun again was only what had not been sealed when the node died.
-    assert set(again) == set(runs["identity"]) and not twice & sealed
+    assert set(again) == set(runs["run_id"]) and not twice & sealed
     assert len(twice) <= 2
     assert list((tmp_path / "claims").glob("*/*")) == []
 
@@ -124,7 +124,7 @@ def test_a_share_is_queued_again_as_it_is(tmp_path):
     from tests.launch_samples import settings
 
     (job,) = jobs()
-    left = frozenset([job.identity])
+    left = frozenset([job.run_id])
     share = Assignment((job,), {}, left, settings(tmp_path), "sweep")
     queued = Requeued(share).checkpoint()
     assert isinstance(queued, submitit.helpers.DelayedSubmission)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rnnjax.analysis.variables import jit_unoptimised
+from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.cli.main import main
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag
@@ -37,7 +37,7 @@ def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
     assert witness.packs == [PackSize(1, 12), PackSize(1, 12)]
     assert len(witness.advances) == 24
     names = ("init.gain", "cell.bias", "task.length", "seed")
-    assert found.decay.dims == (*names, "layer")
+    assert found.decay_of_mean.dims == (*names, "layer")
     assert dict(found.sizes) == dict(zip(names, (2, 2, 2, 3), strict=True)) | {
         "layer": 2,
         "lag": 24,
@@ -62,17 +62,17 @@ def test_a_landscape_is_the_probe_of_each_network(monkeypatch):
         last = np.asarray(batch.lengths) - 1
         for layer in range(2):
             norms = by_lag(np.asarray(one.log10_adjoint)[layer, 0], last).mean(axis=1)
-            curve = point.log10_adjoint[layer]
+            curve = point.log10_adjoint_mean[layer]
             np.testing.assert_allclose(curve[:length], norms, atol=2e-5)
             assert np.isnan(curve[length:]).all()
             np.testing.assert_allclose(
-                point.decay[layer], decay(norms).slope, atol=1e-5
+                point.decay_of_mean[layer], decay(norms).slope, atol=1e-5
             )
     # φ′ ≤ 1/4 and U = gain · orthogonal bound the slope of the upper layer
     assert (
-        found.decay.sel({"init.gain": 0.5})[..., 1] < np.log10(0.5 / 4) + 1e-3
+        found.decay_of_mean.sel({"init.gain": 0.5})[..., 1] < np.log10(0.5 / 4) + 1e-3
     ).all()
-    assert (found.decay.sel({"init.gain": 4.0})[..., 1] < 1e-3).all()
+    assert (found.decay_of_mean.sel({"init.gain": 4.0})[..., 1] < 1e-3).all()
 
 
 def test_what_is_no_product_has_points(tmp_path, monkeypatch, capsys):
@@ -83,10 +83,10 @@ def test_what_is_no_product_has_points(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "2 points in" in out and file.name in out
     data = xr.load_dataset(file, engine="h5netcdf")
-    assert data.decay.dims == ("point", "layer")
+    assert data.decay_of_mean.dims == ("point", "layer")
     assert data["init.gain"].values.tolist() == [0.5, 2.0]
     assert data.seed.values.tolist() == [1, 4]
-    assert data.decay.attrs["units"] == "log10 per step of lag"
+    assert data.decay_of_mean.attrs["units"] == "log10 per step of lag"
 
 
 def test_a_sweep_needs_the_word(capsys):
@@ -113,10 +113,10 @@ def test_a_point_that_explodes_is_not_one_that_vanishes(tmp_path, monkeypatch, c
     (file,) = tmp_path.glob("runs/probes/sweep-*/probes.nc")
     data = xr.load_dataset(file, engine="h5netcdf").isel(layer=0)
     calm, wild = data.sel({"init.gain": 1.0}), data.sel({"init.gain": 50.0})
-    assert float(calm.exploded) == 0 and np.isfinite(calm.decay)
-    assert np.isnan(calm.first_nonfinite_step) and not np.isnan(calm.horizon)
-    assert float(wild.exploded) == 1 and 15 < float(wild.first_nonfinite_step) < 40
-    for name in ("decay", "horizon", "log10_adjoint"):
+    assert float(calm.exploded) == 0 and np.isfinite(calm.decay_of_mean)
+    assert np.isnan(calm.earliest_nonfinite_step) and not np.isnan(calm.horizon_of_mean)
+    assert float(wild.exploded) == 1 and 15 < float(wild.earliest_nonfinite_step) < 40
+    for name in ("decay_of_mean", "horizon_of_mean", "log10_adjoint_mean"):
         assert np.isnan(wild[name]).all(), name
 
 

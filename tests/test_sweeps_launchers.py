@@ -117,7 +117,7 @@ def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (job,) = with_data(jobs("seed=0", task=["task=reviews", f"task.path={file}"]))
     pool = LaunchSettings(out=str(tmp_path / "pool"))
-    share = Assignment((job,), {}, frozenset([job.identity]), pool, "sweep")
+    share = Assignment((job,), {}, frozenset([job.run_id]), pool, "sweep")
     check_loaded([job])
     file.write_text("\n".join(lines).replace("bad film 3\t0", "bad film 3\t1"))
     forget_data()
@@ -145,7 +145,7 @@ def test_two_launches_at_once_share_the_work(tmp_path, packed, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(begun) == 3 and len({one.identity for one in begun}) == 3
+    assert len(begun) == 3 and len({one.run_id for one in begun}) == 3
     assert results["a"].runs == results["b"].runs
     assert len(Pool(tmp_path).rows()) == 3
     for one, other in zip(results["a"].runs, packed.runs, strict=True):
@@ -157,7 +157,7 @@ def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch)
     naps = []
     holder = Leases(tmp_path)
     planned = sweep()
-    held = packed.runs[2].manifest().identity
+    held = packed.runs[2].manifest().run_id
 
     def nap(seconds):
         sealed = [path.parent.name for path in tmp_path.glob("*-*/params.msgpack")]
@@ -177,14 +177,14 @@ def test_what_another_process_holds_is_waited_for(tmp_path, packed, monkeypatch)
 def test_checkpoint_of_a_finished_run_that_is_trained_again(tmp_path):
     """Another launch of the sweep leaves it alone until the process has ended."""
     (run,) = start(tmp_path, jobs("seed=0", "steps=0")).runs
-    identity, pool = run.manifest().identity, Pool(tmp_path)
-    checkpoint = PackCheckpoint(tmp_path / PACKS / "0123", [identity])
+    run_id, pool = run.manifest().run_id, Pool(tmp_path)
+    checkpoint = PackCheckpoint(tmp_path / PACKS / "0123", [run_id])
     checkpoint.save(3, {"x": jax.numpy.ones(2)})
-    rows = {row.identity: row for row in pool.rows()}
+    rows = {row.run_id: row for row in pool.rows()}
     with Leases(tmp_path) as leases:
-        assert leases.take(identity)
+        assert leases.take(run_id)
         clear_leftovers(pool, rows)
-        assert checkpoint.members() == (identity,)
+        assert checkpoint.members() == (run_id,)
     clear_leftovers(pool, rows)
     assert not checkpoint.folder.exists()
 

@@ -46,7 +46,7 @@ def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
     assert set(table["lr"]) == expected
     runs = load(tmp_path).runs
     for row in table.iter_rows(named=True):
-        own = runs.filter(pl.col("identity").is_in(row["runs"].split()))
+        own = runs.filter(pl.col("run_id").is_in(row["runs"].split()))
         assert own["seed"].to_list() == [0, 1] and set(own["lr"]) == {row["lr"]}
         mean = np.mean(own["best_validation_metric"].to_numpy())
         assert math.isclose(row["value"], float(mean)) and row["state"] == "done"

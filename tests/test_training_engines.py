@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import identity
+from rnnjax.store.run_id import run_id_of
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import build_hyper, initial_params, signature
 from rnnjax.training.program import Program
@@ -74,6 +74,6 @@ def test_what_does_not_fit_is_told_before_anything_starts(words, message):
 def test_runs_from_before_there_was_a_choice_keep_their_names():
     resolved = compose().resolved
     model = {k: v for k, v in resolved["model"].items() if k not in ("engine", "remat")}
-    assert identity(resolved | {"model": model}, {}) == identity(resolved, {})
+    assert run_id_of(resolved | {"model": model}, {}) == run_id_of(resolved, {})
     other = resolved["model"] | {"remat": 10}
-    assert identity(resolved | {"model": other}, {}) != identity(resolved, {})
+    assert run_id_of(resolved | {"model": other}, {}) != run_id_of(resolved, {})

@@ -93,7 +93,7 @@ def test_a_decomposition_is_never_batched_on_a_cpu(monkeypatch):
 def packs_of(asked: list[Job], config: PackConfig) -> list[int]:
     """Sizes of the packs that a launch would make."""
     made = worker.Worker(settings(Path("nowhere"), pack=config), "")
-    packs = made.packs(asked, {}, {job.identity for job in asked})
+    packs = made.packs(asked, {}, {job.run_id for job in asked})
     return [len(pack.members) for pack in packs]
 
 

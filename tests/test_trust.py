@@ -164,7 +164,7 @@ def test_a_run_that_contradicts_itself_is_refused(foreign, lie):
 
 
 def test_what_train_returns_was_named_by_the_user(made, foreign, monkeypatch):
-    """… unless the pool holds other code under the identity of the run."""
+    """… unless the pool holds other code under the id of the run."""
     monkeypatch.setattr(worker, "Compiled", compiled)
     run = rnnjax.train(*words(made.parent), out=made)
     assert run.apply([[[1.0, 0.0]]]).shape == (1, 1)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from rnnjax.cli.main import main
 from rnnjax.cli.verifying import sentence
-from rnnjax.store.identity import file_digest
+from rnnjax.store.run_id import file_digest
 from rnnjax.store.rundir import (
     BEST,
     MANIFEST,
@@ -202,7 +202,7 @@ def side_by_side(run: RunDir) -> None:
 
 def precision(run: RunDir) -> None:
     elsewhere(run, x64=True)
-    rewrite(run, identity="0123456789ab")
+    rewrite(run, run_id="0123456789ab")
 
 
 def configured(run: RunDir) -> None:
@@ -419,8 +419,8 @@ def test_a_pool_with_one_bad_run(trained, tmp_path, capsys):
     after = {f: f.read_bytes() for f in pool.rglob("*") if f.is_file()}
     assert {f for f in after if after[f] != before.get(f)} == changed
     assert after.keys() == before.keys()
-    # one run by its identity, and a sweep
-    key = short.manifest().identity
+    # one run by its run_id, and a sweep
+    key = short.manifest().run_id
     assert main(["verify", f"{pool}/{key[:8]}"]) == 0
     assert main(["verify", str(other.path)]) == 1
     capsys.readouterr()

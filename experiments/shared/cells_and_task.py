@@ -10,9 +10,9 @@ from jaxtyping import PRNGKeyArray
 
 from rnnjax.activations import activation, sigmoid
 from rnnjax.cells.base import Cell, Init
+from rnnjax.checks import LONGEST, check_int
 from rnnjax.initializers import constant
 from rnnjax.tasks.base import Data, Task, TaskSpec
-from rnnjax.tasks.checks import LONGEST, check_int
 from rnnjax.types import Batch
 
 
@@ -107,8 +107,8 @@ class Warped(Task):
     variable: bool = False
 
     def __post_init__(self) -> None:
-        check_int("length", self.length, 2, LONGEST)
-        check_int("warp", self.warp, 1, self.length - 1)
+        check_int("task.length", self.length, 2, LONGEST)
+        check_int("task.warp", self.warp, 1, self.length - 1)
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes and baselines, see the class."""

@@ -9,9 +9,9 @@ from jaxtyping import Array, Int
 
 from rnnjax.analysis.adjoints import adjoints
 from rnnjax.analysis.contributions import contributions
-from rnnjax.analysis.dynamics import dynamics
+from rnnjax.analysis.datasets import beside, jit_unoptimised, record
+from rnnjax.analysis.dynamics import SENTENCES, dynamics
 from rnnjax.analysis.factors import factors
-from rnnjax.analysis.variables import Variable, beside, jit_unoptimised, record
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import state_names
@@ -33,21 +33,6 @@ from rnnjax.types import Batch, Params
 RMSPROP = RMSProp()
 
 SECTIONS = ("adjoints", "contributions", "factors", "dynamics")
-
-VARIABLES = {
-    "loss": Variable((), "loss of the batch", "as the loss"),
-    "length": Variable(("example",), "valid steps", "steps"),
-    "last_step": Variable(
-        ("example",), "last loss step s; the lag is s - time", "steps"
-    ),
-    "first_nonfinite_step": Variable(
-        ("array", "example"),
-        "first time step, in the order of the walk, after which this state holds inf "
-        "or NaN: there the network has exploded, and what hangs on the state is NaN; "
-        "NaN: the state is finite at every step",
-        "steps",
-    ),
-}
 
 _first_nonfinite = jit_unoptimised(first_nonfinite)
 
@@ -105,8 +90,15 @@ def analyze(
     of: WalkedModel,
     sections: Sequence[str] = SECTIONS,
     optimizer: Optimizer = RMSPROP,
+    sentences: int = SENTENCES,
 ) -> xr.Dataset:
     """The quantities of the chosen sections as one data set; see `probe`.
+
+    Args:
+        of: the model.
+        sections: some of `SECTIONS`.
+        optimizer: by whose first update contributions are preconditioned.
+        sentences: number of examples that costly quantities are measured for.
 
     Raises:
         UserError: an unknown section.
@@ -117,7 +109,7 @@ def analyze(
     for lagged, total in zip(walks, of.total.walks, strict=True):
         names = {"array": state_names(lagged.states)}
         first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
-        made = [record(first, VARIABLES, names)]
+        made = [record(first, names)]
         counted = _counted(lagged, of.lagged.valid)
         if "adjoints" in sections:
             turned = lagged.name in of.turned
@@ -125,7 +117,7 @@ def analyze(
         if "factors" in sections:
             made.append(factors(counted))
         if "dynamics" in sections:
-            made.append(dynamics(counted.forward))
+            made.append(dynamics(counted.forward, sentences))
         layers.append(xr.merge(made))
     data = beside(layers, "layer", [walk.name for walk in walks])
     if "contributions" in sections:
@@ -134,7 +126,7 @@ def analyze(
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
     if of.turned:
         data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
-    return xr.merge([record(basics, VARIABLES), data])
+    return xr.merge([record(basics), data])
 
 
 def _counted(walk: Walk, valid: Array) -> Walk:

@@ -23,7 +23,7 @@ from rnnjax.analysis.analyze import (
     check_sections,
 )
 from rnnjax.analysis.caveats import doubts
-from rnnjax.analysis.variables import Variable, jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.errors import UserError, one_line
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
@@ -32,14 +32,6 @@ from rnnjax.probes.backward.parameter_gradient import (
 from rnnjax.probes.backward.trace import Trace, backward, open_up
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.training.optimizers import Optimizer
-
-
-BYPASS = Variable(
-    (),
-    "norm of what of the gradient at the inputs (or at their embeddings) reaches "
-    "them with the outputs of every measured recurrence held fixed, over that norm "
-    "plus the norm of the rest",
-)
 
 
 @struct.dataclass
@@ -190,7 +182,7 @@ def probe(
         warnings.warn(words, stacklevel=2)
     of = WalkedModel(lagged, seen, known - 1, any(single))
     data = analyze(of, sections, optimizer)
-    data = xr.merge([record({"bypass": share}, {"bypass": BYPASS}), data])
+    data = xr.merge([record({"bypass": share}), data])
     name = type(model).__name__ if isinstance(model, nn.Module) else "model"
     data.attrs = {"title": f"gradient flow of {name}"}
     return data

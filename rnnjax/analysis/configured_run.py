@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
+from rnnjax.analysis.datasets import jit_unoptimised
+from rnnjax.analysis.dynamics import SENTENCES
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
-from rnnjax.analysis.variables import jit_unoptimised
 from rnnjax.errors import UserError, unknown
 from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.chain_rule import chain_rule
@@ -95,15 +96,15 @@ def analyze_run(
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     general = [name for name in sections if name in SECTIONS]
     opened = walk_model(model, params, batch, spec)
-    made = [analyze(opened, general, config.optimizer)]
+    sentences = config.probe.sentences
+    made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     if "updates" in sections:
         rules = config.optimizer, config.clipping.name
         made.append(updates(model, params, batch, spec, *rules, build_hyper(config)))
-    if "tokens" in sections and config.probe.sentences:
+    if "tokens" in sections and sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)
         names = task.words if spec.vocabulary is not None else None
-        count = config.probe.sentences
-        made.append(tokens(model, params, batch, many, spec, count, names))
+        made.append(tokens(model, params, batch, many, spec, sentences, names))
     data = xr.merge(made)
     if "loss" in data:
         data["loss"].attrs["without_memory"] = spec.baseline_loss

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import Trace
 from rnnjax.probes.contributions.first_update import SIGN, FirstUpdate
@@ -30,48 +30,6 @@ from rnnjax.probes.contributions.to_other_parameters import (
     signal_to_noise as signal_to_noise_of_free,
 )
 from rnnjax.training.optimizers import Optimizer
-
-
-BOTH, EACH = ("parameter", "time"), ("parameter",)
-
-VARIABLES = {
-    "log10_contribution": Variable(
-        BOTH,
-        "log10 of the Frobenius norm of G_t, what this step gives to the gradient of "
-        "the parameter, summed over the batch",
-        "log10",
-    ),
-    "norm_share": Variable(BOTH, "|G_t| / sum of |G_s| over all steps"),
-    "signed_share": Variable(
-        BOTH, "<G_t, G> / |G|^2, which sums to 1; NaN where G is exactly zero"
-    ),
-    "preconditioned_share": Variable(
-        BOTH,
-        "<G_t, P G> / <G, P G>, which sums to 1: share in the optimizer's first update "
-        "from here, without clipping; NaN where G is zero",
-    ),
-    "k90": Variable(
-        EACH,
-        "least number of last steps that hold 90 % of the sum of |G_t|; NaN where that "
-        "sum is zero or NaN",
-        "steps",
-    ),
-    "log10_gradient": Variable(
-        EACH,
-        "log10 of the norm of the gradient; -inf: exactly zero, NaN: no number because "
-        "the network exploded; weights that two recurrences share, or two calls of one "
-        "(rnn and rnn#1), have an entry for each, and their gradient is the sum",
-        "log10",
-    ),
-    "cancellation": Variable(
-        EACH, "|sum of G_t| / sum of |G_t|: 1 if all steps pull one way"
-    ),
-    "signal_to_noise": Variable(
-        ("parameter", "lag"),
-        "|mean over examples of G|^2 / trace of their covariance, at this lag from the "
-        "last loss step",
-    ),
-}
 
 
 @functools.partial(jit_unoptimised, static_argnames=("rule", "turned"))
@@ -144,23 +102,13 @@ def contributions(
     of_kernels, of_free = jax.device_get(tuple(parts))
     found = {**of_kernels, **of_free}
     rows = list(found.values())
-    variables = _variables(optimizer)
-    values = {
-        name: jnp.stack([row[name] for row in rows]) if rows else None
-        for name in variables
-    }
-    return record(values, variables, {"parameter": list(found)})
-
-
-def _variables(optimizer: Optimizer) -> dict[str, Variable]:
-    """`VARIABLES` with the formula of the optimizer.
-
-    If it has none, the preconditioned share is left out.
-    """
-    rule = optimizer.first_update()
-    if rule is None:
-        return {k: v for k, v in VARIABLES.items() if k != "preconditioned_share"}
-    share = VARIABLES["preconditioned_share"]
-    rule = f"P = {rule.formula} of {optimizer.name}"
-    stated = dataclasses.replace(share, definition=f"{share.definition}; {rule}")
-    return VARIABLES | {"preconditioned_share": stated}
+    names = rows[0] if rows else ()
+    values = {name: jnp.stack([row[name] for row in rows]) for name in names}
+    used = optimizer.first_update()
+    if used is None:  # its first update has no formula
+        values.pop("preconditioned_share", None)
+    data = record(values, {"parameter": list(found)})
+    if used and "preconditioned_share" in data:
+        formula = f"P = {used.formula} of {optimizer.name}"
+        data["preconditioned_share"].attrs["definition"] += f"; {formula}"
+    return data

@@ -1,6 +1,5 @@
-"""Arrays with their names, dimensions, definitions and units."""
+"""Data sets of quantities, with their axes, definitions and units."""
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +8,8 @@ import jax
 import numpy as np
 import xarray as xr
 
+from rnnjax.quantities import COORDINATES, QUANTITIES
+
 
 # these programs run only once, so optimising the code is not worth it
 jit_unoptimised = functools.partial(
@@ -16,49 +17,34 @@ jit_unoptimised = functools.partial(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Variable:
-    """Description of a variable of a data set.
-
-    Attributes:
-        dims: names of its axes.
-        definition: one sentence, with the source if there is one.
-        units: such as `log10`, `steps`, `nats per step`, `1`.
-        version: version of the definition; data sets with different versions are not
-            joined.
-    """
-
-    dims: tuple[str, ...]
-    definition: str
-    units: str = "1"
-    version: int = 1
-
-
 def record(
-    values: Mapping[str, Any],
-    variables: Mapping[str, Variable],
-    coordinates: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any], coordinates: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
     """A data set of those `values` that are not None, each with its attributes.
 
+    Args:
+        values: arrays by the name of the quantity.
+        coordinates: labels along some axes; along the others, counted from 0.
+
     Raises:
-        KeyError: a value that `variables` does not define.
+        KeyError: a value that `rnnjax.quantities` does not declare.
     """
     data = xr.Dataset()
     for name, value in jax.device_get(dict(values)).items():
         if value is None:
             continue
-        about = variables[name]
-        version = {"version": about.version} if about.version > 1 else {}
-        attributes = {"definition": about.definition, "units": about.units, **version}
-        data[name] = (about.dims, np.asarray(value), attributes)
+        quantity = QUANTITIES[name]
+        data[name] = (quantity.dims, np.asarray(value), quantity.attributes)
     # with an index on every axis, data sets of different sizes can be combined
     labels: dict[str, Any] = {str(dim): np.arange(n) for dim, n in data.sizes.items()}
     for name, label in (coordinates or {}).items():
         if name in data.dims:
             words = isinstance(label[0], str)
             labels[name] = np.asarray(label, object if words else None)
-    return data.assign_coords(labels)
+    data = data.assign_coords(labels)
+    for name in data.coords:
+        data[name].attrs["definition"] = COORDINATES[str(name)]
+    return data
 
 
 def beside(parts: Sequence[xr.Dataset], dim: str, names: Sequence[str]) -> xr.Dataset:

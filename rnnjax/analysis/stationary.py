@@ -14,45 +14,16 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from rnnjax.analysis.variables import Variable, jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.probes.backward.walk import Walked, walk_forward
 from rnnjax.probes.dynamics.joint_state import joint_size
 from rnnjax.probes.dynamics.lyapunov import Lyapunov, kaplan_yorke, lyapunov
 from rnnjax.probes.dynamics.time_average import time_average
+from rnnjax.quantities.dynamics import CHAINS, DROPPED, STEPS
 
 
-DROPPED, STEPS, CHAINS, LEADING = 500, 2000, 4, 8
-
-INPUT = (
-    f"of the recurrence by itself on stationary input: {CHAINS} walks, from states "
-    f"that it had, over its inputs at steps drawn at random from the batch, {DROPPED} "
-    f"steps dropped, {STEPS} counted"
-)
-
-VARIABLES = {
-    "lyapunov": Variable(
-        ("exponent",),
-        f"leading Lyapunov exponents {INPUT}; by Benettin's QR, largest first; -inf: a "
-        "direction is lost, NaN: the state is no number at some step",
-        "nats per step",
-        version=3,
-    ),
-    "lyapunov_error": Variable(
-        ("exponent",),
-        "standard error of that time average for this one network, by batch means "
-        "over blocks of at least 5 autocorrelation times; NaN: the walk is too short. "
-        "Another seed is another network",
-        "nats per step",
-        version=3,
-    ),
-    "kaplan_yorke": Variable(
-        (),
-        f"Kaplan and Yorke's dimension of the attractor {INPUT}; NaN: more than the "
-        "leading exponents are needed",
-        "dimensions",
-        version=3,
-    ),
-}
+LEADING = 8
+"""Number of exponents."""
 
 
 @jit_unoptimised
@@ -68,7 +39,7 @@ def _exponents(
 
 
 def stationary(walked: Walked, seed: int = 0) -> xr.Dataset:
-    """Leading exponents of one recurrence; see `VARIABLES`.
+    """Leading exponents of one recurrence; see `rnnjax.quantities`.
 
     Costs a walk of `DROPPED` + `STEPS` steps with `LEADING` tangents.
 
@@ -89,7 +60,7 @@ def stationary(walked: Walked, seed: int = 0) -> xr.Dataset:
         "lyapunov_error": np.array([one.error for one in averages])[order],
         "kaplan_yorke": kaplan_yorke(means, joint_size(walked.initial)),
     }
-    return record(values, VARIABLES)
+    return record(values)
 
 
 def random_steps(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import jit_unoptimised
+from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import EMBEDDING, trace
 from rnnjax.probes.contributions.to_kernels import kernels
@@ -17,7 +17,7 @@ from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
 
-MOST_SUBSTITUTES = 24
+MAX_SUBSTITUTES = 24
 """Number of substitutes for each word: the whole vocabulary if that is not larger."""
 
 
@@ -44,9 +44,9 @@ def tokens(
     some = first_sentences(spec, batch, sentences)
     key = jax.random.key(0)
     if spec.vocabulary is None:
-        instead = permuted_substitutes(key, batch, MOST_SUBSTITUTES)[:, :, :sentences]
+        instead = permuted_substitutes(key, batch, MAX_SUBSTITUTES)[:, :, :sentences]
     else:
-        count = min(spec.vocabulary, MOST_SUBSTITUTES)
+        count = min(spec.vocabulary, MAX_SUBSTITUTES)
         tokens = jax.random.choice(key, spec.vocabulary, (count,), replace=False)
         instead = token_substitutes(jnp.sort(tokens), some)
     found = jax.eval_shape(
@@ -71,11 +71,9 @@ def tokens(
     data = word_table(
         measured(params, some, instead),
         some,
-        spec,
         kernel=kernel,
         words=names,
         decodability=memory,
     )
     data["decodability"].attrs["step"] = step
-    own = ("length", "last_step")  # the data set has those of all examples already
-    return data.drop_vars(own).rename(share="word_share")
+    return data

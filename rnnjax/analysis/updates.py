@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.variables import Variable, jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
@@ -27,26 +27,6 @@ LAGS = 12
 SENSITIVE = 4
 """Number of examples for the sensitivity, which costs one gradient per state unit."""
 
-EACH = ("array_of",)
-
-VARIABLES = {
-    "gradient_norm": Variable(EACH, "norm of the gradient of this parameter array"),
-    "used_norm": Variable(EACH, "the same after clipping"),
-    "clipped": Variable(EACH, "share of its entries that clipping changed"),
-    "update_norm": Variable(EACH, "norm of the update of the first step"),
-    "weight_norm": Variable(EACH, "norm of the array itself"),
-    "update_ratio": Variable(EACH, "norm of the update over that of the array"),
-    "truncation_bias": Variable(
-        ("cut_lag", *EACH),
-        "|g_K - g| / |g|, where g_K is the gradient cut at this lag from the last step",
-    ),
-    "sensitivity": Variable(
-        EACH,
-        "mean over examples of |d h_T / d theta|^2, squared Frobenius norm, T the last "
-        "step (Zucchet and Orvieto 2024)",
-    ),
-}
-
 
 def updates(
     model: SequenceModel,
@@ -59,7 +39,7 @@ def updates(
 ) -> xr.Dataset:
     """Properties of the first update from these parameters.
 
-    `array_of` is the name of a parameter array, or `all` for all of them together.
+    `parameter_array` is the name of an array, or `all` for all of them together.
     """
     steps = batch.inputs.shape[0]
     lags = np.unique(np.linspace(0, steps, LAGS + 1).astype(int))
@@ -100,8 +80,8 @@ def updates(
         "truncation_bias": np.stack([*jax.tree.leaves(bias.arrays), bias.joint], -1),
         "sensitivity": np.array([*joint, sum(joint)], float),
     }
-    labels = {"array_of": [*names, "all"], "cut_lag": lags.tolist()}
-    return record(values, VARIABLES, labels)
+    labels = {"parameter_array": [*names, "all"], "cut_lag": lags.tolist()}
+    return record(values, labels)
 
 
 def parameter_names(model: SequenceModel, params: Params) -> list[str]:

@@ -28,8 +28,8 @@ def show(made: Plan) -> int:
     table = Table("group", "task", "program", *heads)
     for group in groups:
         table.add_row(*_cells(group))
-    memory = max((group.least[0] for group in groups), default=0)
-    disk = sum(group.least[1] for group in groups)
+    memory = max((group.minimum[0] for group in groups), default=0)
+    disk = sum(group.minimum[1] for group in groups)
     takes = in_a_line(memory, disk, made.settings)
     console().print(jobs, table, _legend(made, groups), takes, sep="\n")
     return 0
@@ -59,14 +59,14 @@ def _time(seconds: float | None) -> str:
 
 def _legend(made: Plan, groups: list[Group]) -> str:
     runs, done = (sum(getattr(g, name) for g in groups) for name in ("runs", "done"))
-    words = [f"{len(made.jobs)} jobs in {len(groups)} groups, {done} of {runs} done"]
+    parts = [f"{len(made.jobs)} jobs in {len(groups)} groups, {done} of {runs} done"]
     known = [group.seconds for group in groups if group.seconds is not None]
     if groups and len(known) == len(groups):
-        words.append(f"about {_time(sum(known))} to run")
+        parts.append(f"about {_time(sum(known))} to run")
     elif made.settings.dry_run != "full":
-        words.append("--dry-run=full also estimates memory and time")
+        parts.append("--dry-run=full also estimates memory and time")
     else:
-        words.append("no time estimate for groups that may not fit in memory")
+        parts.append("no time estimate for groups that may not fit in memory")
     if any(group.stale for group in groups) and made.settings.stale == "error":
-        words.append("stale runs need stale=accept or stale=rerun")
-    return "; ".join(words)
+        parts.append("stale runs need stale=accept or stale=rerun")
+    return "; ".join(parts)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from rnnjax.activations import ACTIVATIONS
+from rnnjax.quantities import QUANTITIES
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.schema import MISSING, as_text, leaves
@@ -24,7 +25,7 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
     """The rows of one list, sorted by name.
 
     Args:
-        what: the plural of a group, ``activations``, or ``figures``.
+        what: the plural of a group, ``activations``, ``quantities`` or ``figures``.
         config_dir: folder with the user's own variants and experiments.
     """
     if what == "activations":
@@ -33,6 +34,11 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
                 name, phi.formula, "φ′ from {:.4g} to {:.4g}".format(*phi.slope_bounds)
             )
             for name, phi in ACTIVATIONS.items()
+        ]
+    if what == "quantities":
+        return [
+            Entry(name, one.definition, f"{one.units}; {', '.join(one.dims) or 'one'}")
+            for name, one in QUANTITIES.items()
         ]
     if what == "figures":
         return _figures()

@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 success; 1 a run failed, or differs from its record; 2 wrong input, explained
         in one sentence on stderr; 130 interrupted; 143 terminated.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with plain_warnings():
-            return _dispatch(words)
+            return _dispatch(arguments)
     except UserError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -100,13 +100,13 @@ def _open_streams() -> None:
             setattr(sys, name, stream)
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(arguments: list[str]) -> int:
     parser, commands = parsers()
-    if words and not words[0].startswith("-") and words[0] not in commands:
-        raise unknown("command", words[0], commands)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        raise unknown("command", arguments[0], commands)
     try:
         # Overrides may come before and after options; `rest` holds the latter.
-        chosen, rest = parser.parse_known_args(words)
+        chosen, rest = parser.parse_known_args(arguments)
     except SystemExit as leave:  # --help and --version
         return int(leave.code or 0)
     for word in rest:
@@ -119,7 +119,7 @@ def _dispatch(words: list[str]) -> int:
     if chosen.command is None:
         parser.print_help()
         return 0
-    return _run(chosen, rest, shlex.join(["rnnjax", *words]))
+    return _run(chosen, rest, shlex.join(["rnnjax", *arguments]))
 
 
 def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
@@ -141,7 +141,7 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
     if chosen.command == "reproduce":
         from rnnjax.cli.reproducing import reproduce
 
-        return reproduce([*chosen.words, *rest], chosen.all, chosen.stored)
+        return reproduce([*chosen.arguments, *rest], chosen.all, chosen.stored)
     if chosen.command == "search":
         from rnnjax.cli.searching import search
 
@@ -150,8 +150,8 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         names = ("method", "objective", *SEARCH_NUMBERS)
         given = {name: getattr(chosen, name) for name in names}
         given = {name: value for name, value in given.items() if value is not None}
-        words = [*chosen.overrides, *rest]
-        return search(words, given, chosen.config_dir, command)
+        arguments = [*chosen.overrides, *rest]
+        return search(arguments, given, chosen.config_dir, command)
     if rest:
         raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
     if chosen.command == "list":

@@ -35,7 +35,7 @@ exit status: 0 success; 1 a run failed or differs; 2 wrong input;
 
 LISTS = (
     "cells activations tasks variants inits optimizers lr_schedules clippings "
-    "penalties launchers experiments figures".split()
+    "penalties launchers experiments quantities figures".split()
 )
 
 
@@ -133,7 +133,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
         )
     again = command("reproduce", "run a figure of a paper and judge its claims")
     again.add_argument(
-        "words", nargs="*", metavar="NAME", help="figures; also preset=quick|paper"
+        "arguments", nargs="*", metavar="NAME", help="figures; also preset=quick|paper"
     )
     again.add_argument("--all", action="store_true", help="all figures")
     again.add_argument(

@@ -105,7 +105,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     made = plan(overrides, multirun=True, config_dir=config_dir)
     jobs = with_data(made.jobs)
     check_looking(jobs, made.settings, stored=True)
-    runs = [job.identity for job in jobs]
+    runs = [job.run_id for job in jobs]
     name = made.settings.name or "sweep"
     digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
     folder = _figures_folder(Path(made.settings.out), PROBES, f"{name}-{digest}")
@@ -174,7 +174,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     if job.config.probe.preset == "off":
         raise UserError("probe=off measures nothing; use probe=full or probe=light")
     check_looking([job], made.settings, stored=False)
-    name = f"{job.name}-{job.identity}"
+    name = f"{job.name}-{job.run_id}"
     return Network(
         config=job.config,
         params=initial_params(job.config),

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 DEFAULTS = {"preset": "quick", "out": "reproduced", "pool": "runs"}
 
 
-def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
+def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
     """Run figures and judge their claims; returns 1 if a figure failed, else 0.
 
     Args:
-        words: names of figures, and ``preset=quick|paper``, ``out=`` (folder in which
-            ``gallery/`` is written), ``pool=`` (pool for figures that train networks).
+        arguments: names of figures, and ``preset=quick|paper``, ``out=`` (folder in
+            which ``gallery/`` is written), ``pool=`` (pool for figures that train
+            networks).
         every: whether to run all figures.
         stored: folder with the stored results of one figure, which is then only
             redrawn.
@@ -37,7 +38,7 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     from rnnjax.reproduce.runner import preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
 
-    names, options = _parse(words)
+    names, options = _parse(arguments)
     if every == bool(names):
         raise UserError("name a figure (see rnnjax list figures), or give only --all")
     if stored is not None:
@@ -78,12 +79,12 @@ def reproduce(words: Sequence[str], every: bool, stored: str | None) -> int:
     return 1 if failed else 0
 
 
-def _parse(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     names, options = [], dict(DEFAULTS)
-    for word in words:
-        key, equals, value = word.partition("=")
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
         if not equals:
-            names.append(word)
+            names.append(argument)
         elif key not in DEFAULTS:
             raise unknown("key", key, DEFAULTS)
         else:
@@ -97,9 +98,9 @@ def _show(figure: "Figure", record: "Record", picture: Path) -> int:
     from rich.table import Table
 
     from rnnjax.reproduce.gallery import (
-        bounds_in_words,
-        found_in_words,
-        reasons_in_words,
+        bounds_text,
+        reasons_text,
+        value_text,
     )
     from rnnjax.reproduce.verdict import MEANINGS
     from rnnjax.terminal import console
@@ -110,14 +111,14 @@ def _show(figure: "Figure", record: "Record", picture: Path) -> int:
         table.add_row(
             verdict.outcome,
             verdict.sentence,
-            found_in_words(verdict),
-            bounds_in_words(verdict.bounds, verdict.strict),
-            reasons_in_words(verdict),
+            value_text(verdict),
+            bounds_text(verdict.bounds, verdict.strict),
+            reasons_text(verdict),
         )
     console().print(table)
     used = {verdict.outcome for verdict in record.verdicts}
-    for word, meaning in MEANINGS.items():
-        if word in used:
-            console().print(f"{word}: {meaning}", style="dim")
+    for outcome, meaning in MEANINGS.items():
+        if outcome in used:
+            console().print(f"{outcome}: {meaning}", style="dim")
     console().print(f"picture: {picture}", soft_wrap=True)
     return 0

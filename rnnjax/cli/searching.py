@@ -51,8 +51,8 @@ def search(
         LiveProgress(error_screen()),
     )
     made = found.settings
-    words = " ".join([*sorted(overrides), *map(str, options.items())])
-    digest = hashlib.sha256(words.encode()).hexdigest()[:12]
+    settings = " ".join([*sorted(overrides), *map(str, options.items())])
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:12]
     folder = Path(made.out) / SEARCHES
     make_folder(folder)
     file = folder / f"{made.name or 'search'}-{digest}.csv"

@@ -143,7 +143,7 @@ def _shown(results: "Results") -> "pl.DataFrame":
     columns = results.runs.columns
     # the variant already implies the fields of the cell
     axes = [name for name in results.varying() if not name.startswith("cell.")]
-    wanted = ("identity", "status", "cell.name", *axes, *_ends(results), "run_seconds")
+    wanted = ("run_id", "status", "cell.name", *axes, *_ends(results), "run_seconds")
     return results.runs.select([k for k in dict.fromkeys(wanted) if k in columns])
 
 
@@ -186,10 +186,10 @@ def _merged(frame: "pl.DataFrame") -> "pl.DataFrame":
     return frame.drop(sides).with_columns(texts)
 
 
-def _interval(middle: float | None, low: float | None, high: float | None) -> str:
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
-        return cell_text(middle)
-    return f"{cell_text(middle)} [{low:.3g}, {high:.3g}]"
+        return cell_text(mean)
+    return f"{cell_text(mean)} [{low:.3g}, {high:.3g}]"
 
 
 def _sorted(frame: "pl.DataFrame", view: View) -> "pl.DataFrame":

@@ -137,11 +137,11 @@ def _where(one: "Difference") -> str:
 
 def summary(outcomes: Counter[str]) -> str:
     """How many runs had each outcome."""
-    words = {
+    labels = {
         "equal": "equal, bit by bit",
         "within": "equal within a tolerance",
         "differs": "differ" if outcomes["differs"] != 1 else "differs",
         "refused": "cannot be verified",
     }
-    parts = [f"{outcomes[key]} {text}" for key, text in words.items() if outcomes[key]]
+    parts = [f"{outcomes[key]} {text}" for key, text in labels.items() if outcomes[key]]
     return f"{count(outcomes.total(), 'run')}: {', '.join(parts)}"

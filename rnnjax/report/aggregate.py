@@ -1,32 +1,32 @@
-"""The least, the middle and the most of a column, as plain floats."""
+"""Minimum, median and maximum of a column, as plain floats."""
 
 import polars as pl
 
 
-def least(column: pl.Series) -> float:
+def minimum(column: pl.Series) -> float:
     """The smallest value; NaN if there is none."""
     return _plain(column, "min")
 
 
-def most(column: pl.Series) -> float:
+def maximum(column: pl.Series) -> float:
     """The largest value; NaN if there is none."""
     return _plain(column, "max")
 
 
-def middle(column: pl.Series) -> float:
+def median(column: pl.Series) -> float:
     """The median; NaN if there is none.
 
-    >>> middle(pl.Series([1.0, None, 4.0]))
+    >>> median(pl.Series([1.0, None, 4.0]))
     2.5
     """
     return _plain(column, "median")
 
 
-def median(column: str) -> pl.Expr:
+def median_of(column: str) -> pl.Expr:
     """The median of a column for an aggregation, also where values are infinite.
 
     >>> frame = pl.DataFrame({"x": [-float("inf"), -3.0]})
-    >>> frame.select(median("x")).item()
+    >>> frame.select(median_of("x")).item()
     -inf
     """
     known = pl.col(column).fill_nan(None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.counting import count
-from rnnjax.report import words, words_flow
+from rnnjax.report import text, text_flow
 from rnnjax.report.conditions import Condition
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
@@ -66,7 +66,7 @@ def build(sweep_dir: str | Path) -> Path:
     page = Page(
         origin=provenance(folder, study.record, study.runs.frame),
         headline=_headline(study),
-        words=what_came_out(study),
+        findings=what_came_out(study),
         figures=figures,
         tables=_tables(study),
         runs=runs_grid(study.runs, study.flow.decays),
@@ -114,31 +114,31 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
         (
             "Learning",
             [
-                *words.learned(ended, axis, metric),
-                *words.uneven_classes(ended, axis),
-                *words.reach(ended, axis),
-                *words.chrono(ended, axis),
-                *words.references(lengths, axis, metric),
-                *words.long_sentences(lengths, axis, metric),
+                *text.learned(ended, axis, metric),
+                *text.uneven_classes(ended, axis),
+                *text.reach(ended, axis),
+                *text.chrono(ended, axis),
+                *text.references(lengths, axis, metric),
+                *text.long_sentences(lengths, axis, metric),
             ],
         ),
         (
             "Gradients",
             [
-                *words_flow.first_word(start, axis),
-                *words_flow.exploded(start, axis),
-                *words_flow.rates(start, axis),
-                *words_flow.bound_check(bounds(flow.decays)),
-                *words_flow.training_effect(flow.decays, runs.frame, axis),
-                *words_flow.update_of_first_word(first, axis),
+                *text_flow.first_word(start, axis),
+                *text_flow.exploded(start, axis),
+                *text_flow.rates(start, axis),
+                *text_flow.bound_check(bounds(flow.decays)),
+                *text_flow.training_effect(flow.decays, runs.frame, axis),
+                *text_flow.update_of_first_word(first, axis),
             ],
         ),
         (
             "How far this can be trusted",
             [
-                *words.seeds_remark(ended),
-                *words.mishaps(failures(runs.frame), axis),
-                *words.left_out(study.lost),
+                *text.seeds_remark(ended),
+                *text.mishaps(failures(runs.frame), axis),
+                *text.left_out(study.lost),
             ],
         ),
     ]
@@ -198,5 +198,5 @@ def _failures(study: Study) -> list[str]:
         at = row["diverged_at"]
         when = f" at update {at}" if at is not None else ""
         reason = f": {row['error']}" if row["error"] else ""
-        found.append(f"{name} – {row['status']}{when}{reason} ({row['identity']})")
+        found.append(f"{name} – {row['status']}{when}{reason} ({row['run_id']})")
     return found

@@ -38,15 +38,15 @@ def places(frame: pl.DataFrame) -> list[Condition]:
     return sorted(found, key=lambda place: (place.setting, place.distance or 0.0))
 
 
-def some(found: Sequence[Condition], most: int = 4) -> list[Condition]:
-    """At most so many of them, evenly chosen, the first and the last among them.
+def some(found: Sequence[Condition], limit: int = 4) -> list[Condition]:
+    """At most `limit` of them, evenly chosen, the first and the last among them.
 
     >>> [place.distance for place in some([Condition("", d) for d in range(7)], 3)]
     [0, 3, 6]
     """
-    if len(found) <= most:
+    if len(found) <= limit:
         return list(found)
-    return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
+    return [found[round(i * (len(found) - 1) / (limit - 1))] for i in range(limit)]
 
 
 def left_out(found: Sequence[Condition], shown: Sequence[Condition]) -> str:

@@ -39,7 +39,7 @@ def explosion(data: xr.Dataset) -> list[str]:
     if not math.isfinite(loss):
         what = "not a number (NaN)" if math.isnan(loss) else f"infinite: {LARGEST}"
         found.append(f"The loss is {what}.")
-    for layer in labels(data, "layer") if "layer" in data.dims else []:
+    for layer in labels(data, "layer"):
         if text := exploded_state(data, layer):
             found.append(f"{layer} exploded: {text}.")
         if text := unknown_gradient(data, layer):

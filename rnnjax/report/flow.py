@@ -19,7 +19,7 @@ from rnnjax.probes.adjoints.relative import mean_log, relative
 from rnnjax.store.rundir import PROBES, RunDir
 
 
-KEYS = ["identity", "variant", "setting", "distance", "seed"]
+KEYS = ["run_id", "variant", "setting", "distance", "seed"]
 SIGMOID_SLOPE = 0.25
 """The largest slope of the logistic function."""
 
@@ -51,7 +51,7 @@ DECAYS = {
 }
 SHARES = {
     "train_step": pl.Int64,
-    "kernel": pl.String,
+    "parameter": pl.String,
     "sentence": pl.Int64,
     "time": pl.Int64,
     "length": pl.Int64,
@@ -78,9 +78,9 @@ class Flow:
             `transient` left out; at the largest lag `first_word`, the median norm, and
             `first_ratio`, `first_scaled`; `sigma_max` of the recurrent kernel, and for
             a sigmoid Elman network of one layer the `bound` log10(σ_max/4).
-        shares: the signed `share` of each `time` step in the update of each `kernel`,
-            one example at a time, at the first and the last measurement. `length` of
-            the sentence and the `word`, where known.
+        shares: the signed `share` of each `time` step in the update of each
+            `parameter`, one example at a time, at the first and the last measurement;
+            `length` of the sentence and the `word`, where known.
 
     `train_step` is the number of updates made before; `stage` is "start" for the first
     measurement of a run, "end" for the last one and "between" otherwise.
@@ -198,8 +198,8 @@ def _decay_rows(
     data: xr.Dataset, curves: Curves, sigmoid: bool
 ) -> Iterator[tuple[object, ...]]:
     layer = str(data["layer"].to_numpy()[0])
-    own = [str(name).startswith(f"{layer}/") for name in data["kernel"].to_numpy()]
-    sigma = data["sigma_max"].transpose("train_step", "kernel").to_numpy()[:, own]
+    own = [str(name).startswith(f"{layer}/") for name in data["parameter"].to_numpy()]
+    sigma = data["sigma_max"].transpose("train_step", "parameter").to_numpy()[:, own]
     for i, (step, found) in enumerate(curves.items()):
         seen = np.flatnonzero(~np.isnan(found.median))
         if not seen.size and not found.exploded:
@@ -228,7 +228,7 @@ def _shares(data: xr.Dataset) -> pl.DataFrame:
     steps = data["train_step"].to_numpy()
     chosen = sorted({int(np.argmin(steps)), int(np.argmax(steps))})
     share = data["word_share"].isel(train_step=chosen)
-    share = share.transpose("train_step", "kernel", "sentence", "time")
+    share = share.transpose("train_step", "parameter", "sentence", "time")
     lengths = data["length"].to_numpy().astype(int)[: data.sizes["sentence"]]
     shape = share.shape
     axis: Callable[[np.ndarray, int], np.ndarray] = lambda values, dim: np.broadcast_to(
@@ -240,7 +240,7 @@ def _shares(data: xr.Dataset) -> pl.DataFrame:
     table = pl.DataFrame(
         {
             "train_step": axis(steps[chosen], 0),
-            "kernel": axis(data["kernel"].to_numpy().astype(str), 1),
+            "parameter": axis(data["parameter"].to_numpy().astype(str), 1),
             "sentence": axis(np.arange(shape[2]), 2),
             "time": axis(np.arange(shape[3]), 3),
             "length": axis(lengths, 2),
@@ -260,9 +260,9 @@ def _frame(rows: Iterator[tuple[object, ...]], schema: dict[str, type]) -> pl.Da
 def _staged(frame: pl.DataFrame) -> pl.DataFrame:
     step = pl.col("train_step")
     return frame.with_columns(
-        pl.when(step == step.min().over("identity"))
+        pl.when(step == step.min().over("run_id"))
         .then(pl.lit("start"))
-        .when(step == step.max().over("identity"))
+        .when(step == step.max().over("run_id"))
         .then(pl.lit("end"))
         .otherwise(pl.lit("between"))
         .alias("stage")

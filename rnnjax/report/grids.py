@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from rnnjax.report.aggregate import middle
+from rnnjax.report.aggregate import median
 from rnnjax.report.conditions import places
 from rnnjax.report.naming import horizon_text, number, score, span, whole
 from rnnjax.report.runs import Runs
@@ -132,7 +132,7 @@ def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             "horizon at start": horizon,
             "updates": figure("steps", whole),
             "seconds": figure("run_seconds", digits(1)),
-            "identity": text("identity"),
+            "run_id": text("run_id"),
         },
     )
 
@@ -189,7 +189,7 @@ def outcome_grid(runs: Runs) -> Grid:
             found = place.of(table).filter(variant=name).to_dicts()
             cells.append(_outcome(found[0], runs) if found else Cell("", ""))
         rows.append(tuple(cells))
-    levels = [middle(place.of(table)["baseline"]) for place in across]
+    levels = [median(place.of(table)["baseline"]) for place in across]
     if not all(map(math.isnan, levels)):
         texts = [Cell(score(level, runs.is_share), level) for level in levels]
         rows.append((Cell("without memory", "without memory"), *texts))
@@ -202,12 +202,12 @@ def _outcome(row: dict[str, Any], runs: Runs) -> Cell:
     if row["updates"] is not None and row["solved"]:
         facts[0] += f" in {whole(row['updates'])}"
     facts += [f"{row[key]} {key}" for key in ("diverged", "unfinished") if row[key]]
-    if row["middle"] is None:
+    if row["median"] is None:
         return Cell(", ".join(facts), "")
-    text = score(row["middle"], runs.is_share)
+    text = score(row["median"], runs.is_share)
     if row["seeds"] > 1:
         text += f" ({span(row['low'], row['high'], runs.is_share)})"
-    return Cell(f"{text}, {', '.join(facts)}", row["middle"])
+    return Cell(f"{text}, {', '.join(facts)}", row["median"])
 
 
 def length_grid(runs: Runs) -> Grid | None:

@@ -117,13 +117,11 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], font: float = 7.0) -> Non
         )
 
 
-def power_ticks(axes: Axes, most: int = 6) -> None:
+def power_ticks(axes: Axes, max_ticks: int = 6) -> None:
     """Label a vertical axis of exponents by powers of ten, at whole exponents."""
     low, high = axes.get_ylim()
-    step = next(
-        (s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if (high - low) / s <= most),
-        1000,
-    )
+    steps = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+    step = next((step for step in steps if (high - low) / step <= max_ticks), 1000)
     ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     axes.set_yticks(ticks, [power(tick) for tick in ticks])
     axes.set_ylim(low, high)

@@ -20,7 +20,7 @@ class Page:
     Attributes:
         origin: of the sweep.
         headline: one sentence.
-        words: a heading and its sentences.
+        findings: a heading and its sentences.
         figures: drawings with their inline SVG.
         tables: a title, a remark, and the table.
         runs: the table of runs.
@@ -30,7 +30,7 @@ class Page:
 
     origin: Provenance
     headline: str
-    words: Sequence[tuple[str, Sequence[str]]]
+    findings: Sequence[tuple[str, Sequence[str]]]
     figures: Sequence[tuple[Drawing, str]]
     tables: Sequence[tuple[str, str, Grid]]
     runs: Grid

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from rnnjax.report import (
     instruments,
-    probe_words,
-    probe_words_factors,
-    probe_words_updates,
+    probe_text,
+    probe_text_factors,
+    probe_text_updates,
 )
 
 
@@ -45,7 +45,7 @@ class Instrument:
 INSTRUMENTS = (
     Instrument(
         instruments.gradient_against_lag,
-        probe_words.gradient,
+        probe_text.gradient,
         "Gradient against lag",
         "Norm of the gradient of the loss at the last loss step s with respect to the "
         "state at step t, by lag: median over examples, band: 10 to 90 % of them. The "
@@ -56,7 +56,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.gradient_over_training,
-        probe_words.training,
+        probe_text.training,
         "Gradient by time step and training step",
         "log₁₀ of the gradient relative to that near the loss, in units of the state "
         "where that was measured (log10_state_scaled): the first step is on the left, "
@@ -66,7 +66,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.two_factors,
-        probe_words.two_factors,
+        probe_text.two_factors,
         "Slopes and weights",
         "‖λ_{t−1}‖ / ‖λ_t‖ = (‖φ′⊙λ_t‖ / ‖λ_t‖) · (‖Uᵀδ_t‖ / ‖δ_t‖): the products of "
         "the first factor, of the second and of both, by lag; median over examples, "
@@ -74,7 +74,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.direct_path,
-        probe_words.direct_path,
+        probe_text.direct_path,
         "The direct path",
         "The adjoint that travels along the direct path alone (the product of forget "
         "gates or leaks, all matrix products held fixed) beside the whole one, both "
@@ -82,7 +82,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.effective_rank,
-        probe_words.effective_rank,
+        probe_text.effective_rank,
         "Effective rank",
         "Participation ratio of the singular values of the batch of lagged adjoints, "
         "at one lag, each of length 1: 1 if all examples send back one direction. Near "
@@ -91,7 +91,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.slopes,
-        probe_words_factors.slopes,
+        probe_text_factors.slopes,
         "Slopes of the activations",
         "Histogram over steps, examples and units. Black: the mean; dashed: the "
         "largest slope the activation can have. Saturated: below 5 % of that; active: "
@@ -99,7 +99,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.gates,
-        probe_words_factors.gates,
+        probe_text_factors.gates,
         "Gates",
         "Left: openness by time step, mean over units and examples. Right: a dot for "
         "each unit; full: −1 / mean log openness, for a gate that multiplies the past; "
@@ -108,7 +108,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.step_spectrum,
-        probe_words.step_spectrum,
+        probe_text.step_spectrum,
         "Singular values of one step",
         "Of the Jacobian ∂h_t/∂h_{t−1} of the joint state at some steps, in the order "
         "of the walk; median over the probed examples. Dashed: its spectral radius; a "
@@ -116,7 +116,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.propagator_spectrum,
-        probe_words_updates.propagator_spectrum,
+        probe_text_updates.propagator_spectrum,
         "Singular values of long products",
         "Of the product of Jacobians from a step to the last, by lag; first example, "
         "by graded QR. A line ends, and a cross stands below, where its direction is "
@@ -124,7 +124,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.lyapunov,
-        probe_words_updates.lyapunov,
+        probe_text_updates.lyapunov,
         "Lyapunov exponents",
         "Of each recurrence by itself on stationary input, its inputs at steps drawn "
         "at random from the probed batch: 4 walks, 500 steps dropped, 2 000 counted, "
@@ -134,7 +134,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.contributions,
-        probe_words_factors.contributions,
+        probe_text_factors.contributions,
         "What each step gives to the gradient",
         "Frobenius norm of G_t, the part of a parameter's gradient that enters at step "
         "t, summed over the batch. The dot is where the last k₉₀ steps begin, which "
@@ -143,7 +143,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.signal_to_noise,
-        probe_words_factors.signal_to_noise,
+        probe_text_factors.signal_to_noise,
         "Signal and noise by lag",
         "Squared norm of the mean over examples of what a parameter's gradient gets at "
         "this lag, over the trace of their covariance. Dotted: 1/B, the expected value "
@@ -152,14 +152,14 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.truncation,
-        probe_words_updates.truncation,
+        probe_text_updates.truncation,
         "Bias of truncation",
         "‖g_K − g‖ / ‖g‖, g_K the gradient that is cut at lag K from the last step. A "
         "bias of exactly 0 is not drawn; below 10⁻⁷ the rounding of float32 hides it.",
     ),
     Instrument(
         instruments.updates,
-        probe_words_updates.updates,
+        probe_text_updates.updates,
         "One update",
         "Left: norm of the update over that of the array, for the configured optimizer "
         "if it starts here; the first step of Adam is about the learning rate in every "
@@ -168,7 +168,7 @@ INSTRUMENTS = (
     ),
     Instrument(
         instruments.word_strip,
-        probe_words_updates.word_strip,
+        probe_text_updates.word_strip,
         "Word by word",
         "Share: ⟨G_t, G⟩/‖G‖² of a kernel within the sentence, which sums to 1 "
         "(orange: with the update, purple: against it). Influence: mean change of the "

@@ -9,6 +9,7 @@ import xarray as xr
 
 from rnnjax.probes.adjoints.decay import Decay, decay
 from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log
+from rnnjax.quantities.dynamics import DYNAMICS
 from rnnjax.report.explosion import exploded_state, unknown_gradient
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
@@ -23,7 +24,11 @@ from rnnjax.report.instruments.numbers import (
 )
 from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import horizon_text, number
-from rnnjax.report.probe_words_updates import leading
+from rnnjax.report.probe_text_updates import leading
+
+
+MEASURED_OVER = {"sentence": "sentences", "step": "steps", "time": "steps"}
+"""Axes over which the table shows a median and a range."""
 
 
 def legend(data: xr.Dataset) -> str:
@@ -61,14 +66,12 @@ def summary(data: xr.Dataset) -> list[Row]:
         if (base := data["loss"].attrs.get("without_memory")) is not None:
             text += f" (an answer that ignores the sentence: {brief(float(base), 3)})"
         rows.append(Row("loss", text))
-    if "layer" in data.dims:
-        for layer in labels(data, "layer"):
-            one = data.sel(layer=layer)
-            for part in (_explosion, _flow, _dynamics, _factors):
-                rows += [
-                    Row(f"{layer}: {name}", value)
-                    for name, value in part(data, one, layer)
-                ]
+    for layer in labels(data, "layer"):
+        one = data.sel(layer=layer)
+        for part in (_explosion, _flow, _dynamics, _factors):
+            rows += [
+                Row(f"{layer}: {name}", value) for name, value in part(data, one, layer)
+            ]
     return rows + _parameters(data)
 
 
@@ -120,27 +123,17 @@ def law_text(fit: Decay) -> str:
 def _dynamics(
     data: xr.Dataset, one: xr.Dataset, layer: str
 ) -> Iterator[tuple[str, str]]:
-    for key, name in (
-        ("spectral_norm", "spectral norm of J"),
-        ("spectral_radius", "spectral radius of J"),
-        ("non_normality", "departure of J from a normal matrix (0: none)"),
-        ("log10_condition", "condition of the whole product P (log₁₀)"),
-    ):
-        if has(one, key):
-            digits = 1 if key == "log10_condition" else 3
-            values = one[key]
-            looked = [
-                f"{values.sizes[dim]} {dim.split('_')[-1]}s"
-                for dim in ("probed_example", "step")
-                if dim in values.sizes
-            ]
-            yield f"{name}, {' × '.join(looked)}", ranged(values.to_numpy(), digits)
-    for key, name in (
-        ("worst_case_rate", "worst case: any direction, ln σ₁(P)/T (nats per step)"),
-        ("typical_rate", "typical growth, ln(‖P‖_F/√N)/T (nats per step)"),
-    ):
-        if has(one, key):
-            yield name, ranged(one[key].to_numpy(), 3)
+    for key, quantity in DYNAMICS.items():
+        if not quantity.label or not has(one, key):
+            continue
+        values = one[key]
+        measured = " × ".join(
+            f"{_measured(values, dim)} {what}"
+            for dim, what in MEASURED_OVER.items()
+            if dim in values.dims
+        )
+        text = ranged(values.to_numpy(), quantity.digits)
+        yield f"{quantity.label}, {measured}", text
     if has(one, "lyapunov"):
         mean, error = leading(data, layer)
         yield (
@@ -150,6 +143,12 @@ def _dynamics(
     if has(one, "kaplan_yorke"):
         dimension = number(float(one["kaplan_yorke"]), 1)
         yield "Kaplan–Yorke dimension on stationary input", dimension
+
+
+def _measured(values: xr.DataArray, dim: str) -> int:
+    """Number of entries along a dimension that are not NaN throughout."""
+    rest = [other for other in values.dims if other != dim]
+    return int(values.notnull().any(rest).sum())
 
 
 def _factors(
@@ -182,7 +181,7 @@ def _factors(
                 )
             yield f"gate {name}", text
     if has(one, "log10_direct_share"):
-        share = band(norms_by_lag(data, "log10_direct_share", layer)).middle
+        share = band(norms_by_lag(data, "log10_direct_share", layer)).median
         lag = int(np.flatnonzero(~np.isnan(share))[-1])
         yield f"direct share at lag {lag} (log₁₀)", number(float(share[lag]))
 
@@ -190,7 +189,7 @@ def _factors(
 def _parameters(data: xr.Dataset) -> list[Row]:
     """One row for each parameter, of what is known of it."""
     found: dict[str, list[str]] = {}
-    for name in labels(data, "parameter") if "parameter" in data.dims else []:
+    for name in labels(data, "parameter"):
         one = data.sel(parameter=name)
         texts = found.setdefault(name, [])
         if "log10_gradient" in data:
@@ -204,9 +203,9 @@ def _parameters(data: xr.Dataset) -> list[Row]:
         if "cancellation" in data:
             agree = number(float(one["cancellation"]))
             texts.append(f"|ΣG_t|/Σ|G_t| {agree}")
-    for name in labels(data, "array_of") if "array_of" in data.dims else []:
+    for name in labels(data, "parameter_array"):
         if has(data, "update_ratio"):
-            ratio = float(data["update_ratio"].sel(array_of=name))
+            ratio = float(data["update_ratio"].sel(parameter_array=name))
             fresh = math.isinf(ratio)
             text = "zero before its update" if fresh else f"update ratio {brief(ratio)}"
             label = "all parameters" if name == ALL else name

@@ -138,7 +138,7 @@ def two_factors(data: xr.Dataset) -> Sentences:
     found = []
     for layer in labels(data, "layer"):
         rates = [
-            decay(band(norms_by_lag(data, f"log10_{part}_product", layer)).middle).slope
+            decay(band(norms_by_lag(data, f"log10_{part}_product", layer)).median).slope
             for part in ("slope", "weight")
         ]
         if any(map(math.isnan, rates)):
@@ -157,7 +157,7 @@ def direct_path(data: xr.Dataset) -> Sentences:
     data = latest(data)
     found = []
     for layer in labels(data, "layer"):
-        share = band(norms_by_lag(data, "log10_direct_share", layer)).middle
+        share = band(norms_by_lag(data, "log10_direct_share", layer)).median
         known = np.flatnonzero(np.isfinite(share))
         if known.size < 2:
             continue

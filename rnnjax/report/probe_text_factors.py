@@ -9,11 +9,11 @@ from rnnjax.counting import count
 from rnnjax.report.instruments.contributions import by_prefix
 from rnnjax.report.instruments.numbers import brief, has, labels, latest, percent, pick
 from rnnjax.report.naming import number, whole
-from rnnjax.report.probe_words import Sentences
+from rnnjax.report.probe_text import Sentences
 
 
-MOST = 6
-"""So many kernels are named in a sentence."""
+MAX_NAMED = 6
+"""Number of kernels that a sentence names."""
 
 
 def contributions(data: xr.Dataset) -> Sentences:
@@ -57,8 +57,8 @@ def signal_to_noise(data: xr.Dataset) -> Sentences:
             found.append(f"{name} {brief(medians[0])} → {brief(medians[1])}")
     if not found:
         return []
-    shown = "; ".join(found[:MOST])
-    more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+    shown = "; ".join(found[:MAX_NAMED])
+    more = f"; and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     return [
         f"Of {count(len(found), 'parameter')} {above[0]} lie above 1/B = "
         f"{brief(level)}, the level of noise alone, in the nearer half of the lags and "

@@ -17,7 +17,7 @@ from rnnjax.report.instruments.numbers import (
 from rnnjax.report.instruments.tokens import informative, sentence_rows, words
 from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import listing, number, power
-from rnnjax.report.probe_words import Sentences
+from rnnjax.report.probe_text import Sentences
 
 
 SMALL = 0.01
@@ -95,10 +95,10 @@ def leading(data: xr.Dataset, layer: str) -> tuple[float, float]:
 def truncation(data: xr.Dataset) -> Sentences:
     """From which lag on a cut hardly matters, for all arrays together."""
     data = latest(data)
-    if ALL not in labels(data, "array_of"):
+    if ALL not in labels(data, "parameter_array"):
         return []
     lags = data["cut_lag"].to_numpy()
-    values = pick(data, "truncation_bias", "cut_lag", array_of=ALL)
+    values = pick(data, "truncation_bias", "cut_lag", parameter_array=ALL)
     if np.any(np.isnan(values)):
         return ["The gradient is zero or not a number: no bias of truncation is known."]
     half = lags.size // 2
@@ -131,10 +131,10 @@ def updates(data: xr.Dataset) -> Sentences:
     """The largest and smallest relative update, what clipping did, the sensitivity."""
     data = latest(data)
     found = []
-    names = [name for name in labels(data, "array_of") if name != ALL]
+    names = [name for name in labels(data, "parameter_array") if name != ALL]
 
     def ends(key: str) -> tuple[str, float, str, float] | None:
-        values = {n: float(data[key].sel(array_of=n)) for n in names}
+        values = {n: float(data[key].sel(parameter_array=n)) for n in names}
         known = {n: v for n, v in values.items() if math.isfinite(v) and v > 0}
         if not known:
             return None
@@ -142,19 +142,19 @@ def updates(data: xr.Dataset) -> Sentences:
         return low, known[low], high, known[high]
 
     if has(data, "update_ratio") and (ratio := ends("update_ratio")):
-        low, least, high, most = ratio
+        low, minimum, high, maximum = ratio
         found.append(
-            f"The first update changes {high} most ({brief(most)} of its norm) and "
-            f"{low} least ({brief(least)})."
+            f"The first update changes {high} most ({brief(maximum)} of its norm) and "
+            f"{low} least ({brief(minimum)})."
         )
-        fresh = [
-            name for name in names if np.isinf(data["update_ratio"].sel(array_of=name))
-        ]
+        ratios = data["update_ratio"]
+        fresh = [n for n in names if np.isinf(ratios.sel(parameter_array=n))]
         if fresh:
             found.append(f"Arrays that are zero before it (∞): {listing(fresh)}.")
-    if has(data, "gradient_norm", "used_norm") and ALL in labels(data, "array_of"):
-        norm = float(data["gradient_norm"].sel(array_of=ALL))
-        used = float(data["used_norm"].sel(array_of=ALL))
+    norms = has(data, "gradient_norm", "used_norm")
+    if norms and ALL in labels(data, "parameter_array"):
+        norm = float(data["gradient_norm"].sel(parameter_array=ALL))
+        used = float(data["used_norm"].sel(parameter_array=ALL))
         text = "is not clipped" if used == norm else f"is clipped to {brief(used, 3)}"
         unknown = "The gradient's norm is not a number (NaN)."
         known = f"The gradient's norm {brief(norm, 3)} {text}."
@@ -244,7 +244,7 @@ def word_strip(data: xr.Dataset) -> Sentences:
         metric = data["decodability"].attrs.get("metric", "score")
         chance = ""
         if has(data, "decodability_chance"):
-            level = band(data["decodability_chance"].to_numpy()).middle
+            level = band(data["decodability_chance"].to_numpy()).median
             chance = f"; a constant gets {number(float(level))}"
         fades = _fades(data, best)
         gone = "" if fades is None else f", not told from it from step {fades} on"

@@ -9,7 +9,7 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError
-from rnnjax.report.aggregate import middle
+from rnnjax.report.aggregate import median
 from rnnjax.report.naming import number
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.manifest import Manifest
@@ -121,6 +121,6 @@ def _times(runs: pl.DataFrame) -> str:
     ):
         known = runs[key].drop_nulls()
         if len(known):
-            seconds = number(middle(known), 1)
+            seconds = number(median(known), 1)
             parts.append(f"{words}: median {seconds} s a run")
     return "; ".join(parts)

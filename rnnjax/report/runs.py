@@ -27,7 +27,7 @@ class Runs:
     """The runs of a sweep in one vocabulary.
 
     Attributes:
-        frame: one row per run. `identity`, `variant` (the line in a figure), `setting`
+        frame: one row per run. `run_id`, `variant` (the line in a figure), `setting`
             (whatever else of the task varies, as text), `distance` (None without an
             axis), `seed`, `status`, `metric`, `validation`, `baseline`, `solved`,
             `updates` (made until the task was solved, if known), `steps`,
@@ -67,7 +67,7 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
 
     Args:
         results: of the sweep.
-        groups: identities by label, as ``sweep.json`` keeps them.
+        groups: run ids by label, as ``sweep.json`` keeps them.
     """
     runs = results.runs
     varying = [key for key in results.varying() if key != "seed"]
@@ -88,7 +88,7 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
     distance = runs[axis].cast(pl.Float64) if axis else [None] * len(runs)
     table = pl.DataFrame(
         {
-            "identity": runs["identity"],
+            "run_id": runs["run_id"],
             "variant": pl.Series(variant, dtype=pl.String),
             "setting": pl.Series(setting, dtype=pl.String),
             "distance": pl.Series(distance, dtype=pl.Float64),
@@ -126,12 +126,12 @@ def _labels(runs: pl.DataFrame, groups: Mapping[str, Sequence[str]]) -> pl.Serie
     of_group = {key: label for label, keys in groups.items() for key in keys}
     variants = _column(runs, "variant", pl.String)
     cells = _column(runs, "cell.name", pl.String)
-    rows = zip(runs["identity"], variants, cells, strict=True)
+    rows = zip(runs["run_id"], variants, cells, strict=True)
     names = [
         variant
         if variant not in (None, "", "none")
-        else of_group.get(identity) or cell or "run"
-        for identity, variant, cell in rows
+        else of_group.get(run_id) or cell or "run"
+        for run_id, variant, cell in rows
     ]
     return pl.Series("__label", [display(name) for name in names], dtype=pl.String)
 

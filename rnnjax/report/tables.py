@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from rnnjax.probes.adjoints.decay import law_over_seeds
-from rnnjax.report.aggregate import least, median, most
+from rnnjax.report.aggregate import maximum, median_of, minimum
 from rnnjax.report.runs import Metric
 
 
@@ -25,7 +25,7 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
 
     Returns:
         `setting`, `distance`, `variant`; `seeds`: runs that are done or diverged;
-        `solved`: of them; `low`, `middle`, `high` of the metric; `balanced`: median of
+        `solved`: of them; `low`, `median`, `high` of the metric; `balanced`: median of
         the balanced accuracy; `baseline`;
         `at_chance`: runs whose accuracy is not more than two standard errors of the
         evaluation above the baseline (0 where that cannot be said); `updates`: median
@@ -44,7 +44,7 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
             finished.sum().alias("seeds"),
             (finished & pl.col("solved")).sum().alias("solved"),
             value.min().alias("low"),
-            value.median().alias("middle"),
+            value.median().alias("median"),
             value.max().alias("high"),
             balanced.filter(finished).median().alias("balanced"),
             base.median(),
@@ -96,17 +96,17 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("horizon").is_infinite().sum().alias("beyond"),
             pl.col("horizon").is_not_nan().sum().alias("horizons"),
             pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
-            median("first_ratio"),
-            median("first_scaled"),
+            median_of("first_ratio"),
+            median_of("first_scaled"),
             *(measured(key).min().alias(f"{key}_low") for key in LEFT_AT_FIRST),
             *(measured(key).max().alias(f"{key}_high") for key in LEFT_AT_FIRST),
             pl.col("lags").max(),
             pl.col("transient").max(),
-            median("first_word"),
+            median_of("first_word"),
             measured("first_word").min().alias("first_low"),
             measured("first_word").max().alias("first_high"),
-            median("sigma_max"),
-            median("bound"),
+            median_of("sigma_max"),
+            median_of("bound"),
             (pl.col("slope") <= pl.col("bound")).filter(known).sum().alias("held"),
             pl.col("bound").filter(known).count().alias("bounded"),
             (pl.col("zeros") > 0).sum().alias("zeros"),
@@ -122,7 +122,7 @@ def _law(fits: pl.Series) -> str | None:
     table = fits.struct.unnest()
     if len(table) < 2:
         return table["law"].item() if len(table) else None
-    span = int(most(table["transient"])), int(least(table["lags"])) - 1
+    span = int(maximum(table["transient"])), int(minimum(table["lags"])) - 1
     return law_over_seeds(table["rate"].to_numpy(), table["power"].to_numpy(), span)
 
 
@@ -136,12 +136,12 @@ def bounds(decays: pl.DataFrame) -> pl.DataFrame:
 def run_table(runs: pl.DataFrame, decays: pl.DataFrame) -> pl.DataFrame:
     """One row per run, with its decay and horizon at initialisation."""
     start = decays.filter(pl.col("stage") == "start").select(
-        "identity",
+        "run_id",
         *("slope", "horizon", "stays_below", "lags", "first_word", "first_ratio"),
         pl.col("horizon").is_infinite().cast(pl.Int64).alias("beyond"),
         pl.lit(1).alias("horizons"),
     )
-    return runs.join(start, on="identity", how="left", maintain_order="left")
+    return runs.join(start, on="run_id", how="left", maintain_order="left")
 
 
 def failures(runs: pl.DataFrame) -> pl.DataFrame:
@@ -195,11 +195,11 @@ def first_word_shares(shares: pl.DataFrame, kernels: Sequence[str]) -> pl.DataFr
         kernels: which to keep.
 
     Returns:
-        `setting`, `distance`, `variant`, `stage`, `kernel`, `share`.
+        `setting`, `distance`, `variant`, `stage`, `parameter`, `share`.
     """
     first = (pl.col("time") == 0) & pl.col("share").is_finite()
     return (
-        shares.filter(first & pl.col("kernel").is_in(list(kernels)))
-        .group_by(*PLACE, "variant", "stage", "kernel", maintain_order=True)
+        shares.filter(first & pl.col("parameter").is_in(list(kernels)))
+        .group_by(*PLACE, "variant", "stage", "parameter", maintain_order=True)
         .agg(pl.col("share").median())
     )

@@ -68,8 +68,8 @@ def _cell(
         return Text("")
     (row,) = rows
     text = Text()
-    if row["middle"] is not None:
-        text.append(score(row["middle"], runs.is_share), style="bold")
+    if row["median"] is not None:
+        text.append(score(row["median"], runs.is_share), style="bold")
         if row["seeds"] > 1:
             text.append(f" ({span(row['low'], row['high'], runs.is_share)})")
     style = "green" if row["solved"] == row["seeds"] else ""

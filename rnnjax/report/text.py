@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from rnnjax.counting import count
-from rnnjax.report.aggregate import least, middle, most
+from rnnjax.report.aggregate import maximum, median, minimum
 from rnnjax.report.conditions import Condition, places
 from rnnjax.report.naming import listing, number, score, span, whole
 from rnnjax.report.runs import Metric
@@ -66,7 +66,7 @@ def _learned_at(here: pl.DataFrame, where: str, metric: Metric) -> str:
 def _ends(here: pl.DataFrame, metric: Metric) -> tuple[str, str]:
     """The best and the worst value of the metric, in words."""
     share = metric == "accuracy"
-    low, high = least(here["low"]), most(here["high"])
+    low, high = minimum(here["low"]), maximum(here["high"])
     if math.isnan(low):
         return "", ""
     ends = (
@@ -99,9 +99,9 @@ def uneven_classes(outcomes: pl.DataFrame, axis: str) -> list[str]:
         where = place.title(axis)
         text = (
             "classes are uneven: the best constant answer has accuracy "
-            f"{score(middle(here['baseline']))}, and the balanced accuracy of the "
+            f"{score(median(here['baseline']))}, and the balanced accuracy of the "
             "networks, the mean over the classes, is "
-            f"{span(least(here['balanced']), most(here['balanced']), True)}."
+            f"{span(minimum(here['balanced']), maximum(here['balanced']), True)}."
         )
         found.append(_sentence(f"At {where}, " if where else "", text))
     return found
@@ -122,8 +122,8 @@ def reach(outcomes: pl.DataFrame, axis: str) -> list[str]:
         parts = []
         for distance in sorted(far["distance"].drop_nulls().unique()):
             names = listing(far.filter(distance=distance)["variant"].to_list())
-            most = ", the largest tried" if distance == top else ""
-            parts.append(f"{whole(distance)} for {names}{most}")
+            largest = ", the largest tried" if distance == top else ""
+            parts.append(f"{whole(distance)} for {names}{largest}")
         none = far.filter(pl.col("distance").is_null())["variant"].to_list()
         parts += [f"none for {listing(none)}"] if none else []
         where = f" ({setting})" if setting else ""
@@ -177,8 +177,8 @@ def seeds_remark(outcomes: pl.DataFrame) -> list[str]:
     if not seeds:
         return []
     low, high = min(seeds), max(seeds)
-    most = count(high, "seed")
-    text = most if low == high else f"{low} to {most}"
+    largest = count(high, "seed")
+    text = largest if low == high else f"{low} to {largest}"
     rate = success_bound(high)
     if rate >= 0.9:
         return [f"Each combination was run with {text}."]
@@ -236,7 +236,7 @@ def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
             if here.is_empty():
                 continue
             sign = -1.0 if metric == "error" else 1.0
-            level = middle(here[name])
+            level = median(here[name])
             better = here.filter(sign * pl.col("metric") > sign * level)
             best = here.sort(sign * pl.col("metric"), descending=True).row(
                 0, named=True
@@ -266,7 +266,7 @@ def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str
         gap = here["test_metric.long"] - here["test_metric.short"]
         worse = int((gap < 0).sum())
         counts = [
-            f"{whole(middle(here[key]))} {key.rpartition('.')[2]}"
+            f"{whole(median(here[key]))} {key.rpartition('.')[2]}"
             for key in ("test_count.short", "test_count.long")
             if key in here.columns and here[key].is_not_null().any()
         ]
@@ -275,7 +275,7 @@ def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str
         found.append(
             f"{worse} of {count(len(here), 'network')} did worse on long than on short "
             f"sentences{' at ' + where if where else ''} (median difference "
-            f"{number(middle(gap))}{of_them})."
+            f"{number(median(gap))}{of_them})."
         )
     return found
 

@@ -5,7 +5,7 @@ import math
 import polars as pl
 
 from rnnjax.counting import count
-from rnnjax.report.aggregate import middle, most
+from rnnjax.report.aggregate import maximum, median
 from rnnjax.report.conditions import Condition, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS
 from rnnjax.report.figures.words_strip import kernel_name
@@ -15,7 +15,7 @@ from rnnjax.report.naming import listing, number
 FAR = 5.0
 """This many powers of ten below the end of float32 count as far."""
 
-MOST_RATES = 8
+MAX_RATES = 8
 """Rates that a sentence lists."""
 
 SMALL = 0.01
@@ -109,7 +109,7 @@ def rates(decays: pl.DataFrame, axis: str) -> list[str]:
         shown = listing(
             [
                 f"{row['variant']} {number(row['slope'], 4)}"
-                for row in here.head(MOST_RATES).to_dicts()
+                for row in here.head(MAX_RATES).to_dicts()
             ]
         )
         where = place.title(axis)
@@ -133,7 +133,7 @@ def bound_check(bounds: pl.DataFrame) -> list[str]:
     for name in bounds["variant"].unique(maintain_order=True):
         here = bounds.filter(variant=name)
         held, total = int((here["margin"] <= 0).sum()), len(here)
-        widest = number(most(here["margin"]), 3)
+        widest = number(maximum(here["margin"]), 3)
         amount = (
             f"all {total}"
             if held == total
@@ -163,9 +163,9 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
     found = []
     finite = decays.filter(pl.col("first_ratio").is_finite())
     ends = finite.filter(pl.col("stage") == "start").join(
-        finite.filter(pl.col("stage") == "end"), on="identity", suffix="_end"
+        finite.filter(pl.col("stage") == "end"), on="run_id", suffix="_end"
     )
-    table = ends.join(runs.select("identity", "solved"), on="identity")
+    table = ends.join(runs.select("run_id", "solved"), on="run_id")
     for place in _farthest(table):
         parts = []
         for solved, words in (
@@ -197,7 +197,7 @@ def _raised(name: str, table: pl.DataFrame) -> str:
         if change.is_finite().fill_null(False).all():
             texts.append(
                 f"{(change > 0).sum()} of {len(change)}, median "
-                f"{_signed(middle(change))}"
+                f"{_signed(median(change))}"
             )
     first, *scaled = texts
     return f"{name} {first}" + (
@@ -218,7 +218,7 @@ def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
             here = place.of(first).filter(pl.col("stage") == stage)
             if here.is_empty():
                 continue
-            kernel = kernel_name(here["kernel"][0])
+            kernel = kernel_name(here["parameter"][0])
             above = here.filter(pl.col("share").abs() >= SMALL)
             small = len(here) - len(above)
             shown = listing(

@@ -40,12 +40,12 @@ class Estimate:
         This is the value at which an interval as wide as this one would lie entirely
         beyond a bound. "nothing": there are too few runs to contradict anything.
         """
-        words = []
+        parts = []
         if math.isfinite(low) and math.isfinite(edge := low - (self.high - self.value)):
-            words.append(f"< {_short(edge)}")
+            parts.append(f"< {_short(edge)}")
         if math.isfinite(high) and math.isfinite(edge := high + self.value - self.low):
-            words.append(f"> {_short(edge)}")
-        return " or ".join(words) or "nothing"
+            parts.append(f"> {_short(edge)}")
+        return " or ".join(parts) or "nothing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Share(Estimate):
         ends = [_wilson(hits, self.runs) for hits in range(self.runs + 1)]
         below = [hits for hits, (_, top) in enumerate(ends) if top < low]
         above = [hits for hits, (bottom, _) in enumerate(ends) if bottom > high]
-        words = [f"at most {below[-1]} of {self.runs}"] if below else []
-        words += [f"at least {above[0]} of {self.runs}"] if above else []
-        return " or ".join(words) or "nothing"
+        parts = [f"at most {below[-1]} of {self.runs}"] if below else []
+        parts += [f"at least {above[0]} of {self.runs}"] if above else []
+        return " or ".join(parts) or "nothing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +143,12 @@ def mean(values: ArrayLike) -> Estimate:
     n = found.size
     if not n or np.isnan(found).any():
         return Estimate(math.nan, math.nan, math.nan, n)
-    middle = float(found.mean())
+    mean = float(found.mean())
     if n < 2:
-        return Estimate(middle, -math.inf, math.inf, n)
+        return Estimate(mean, -math.inf, math.inf, n)
     spread = np.array([found.std(ddof=1)])
-    low, high = student(np.array([middle]), spread, np.array([n]), LEVEL)
-    return Estimate(middle, float(low[0]), float(high[0]), n)
+    low, high = student(np.array([mean]), spread, np.array([n]), LEVEL)
+    return Estimate(mean, float(low[0]), float(high[0]), n)
 
 
 def _wilson(hits: int, runs: int) -> tuple[float, float]:

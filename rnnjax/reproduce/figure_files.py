@@ -12,8 +12,8 @@ from rnnjax.reproduce.setting import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import sealed_json
 from rnnjax.store.atomic import make_folder, write_bytes, write_text
-from rnnjax.store.identity import digest
 from rnnjax.store.netcdf import dataset_of, netcdf_bytes
+from rnnjax.store.run_id import digest
 
 
 RESULTS, RECORD = ".nc", ".json"

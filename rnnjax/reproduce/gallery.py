@@ -113,14 +113,14 @@ def written(value: float | None) -> str:
     return text.replace("-inf", "−∞").replace("-", "−", 1)
 
 
-def bounds_in_words(bounds: tuple[float, float], strict: bool = False) -> str:
+def bounds_text(bounds: tuple[float, float], strict: bool = False) -> str:
     """The bounds of a number, in words.
 
-    >>> bounds_in_words((1.0, float("inf"))), bounds_in_words((1.0, 1.0))
+    >>> bounds_text((1.0, float("inf"))), bounds_text((1.0, 1.0))
     ('≥ 1', '1')
-    >>> bounds_in_words((-0.5, 0.5))
+    >>> bounds_text((-0.5, 0.5))
     '−0.5 … 0.5'
-    >>> bounds_in_words((1.0, float("inf")), strict=True)
+    >>> bounds_text((1.0, float("inf")), strict=True)
     '> 1'
     """
     low, high = bounds
@@ -133,7 +133,7 @@ def bounds_in_words(bounds: tuple[float, float], strict: bool = False) -> str:
     return f"{written(low)} … {written(high)}"
 
 
-def found_in_words(verdict: Verdict) -> str:
+def value_text(verdict: Verdict) -> str:
     """The number of a verdict, with its interval and the number of runs."""
     text = written(verdict.value)
     if verdict.interval == (-math.inf, math.inf):
@@ -143,19 +143,19 @@ def found_in_words(verdict: Verdict) -> str:
     return f"{text}, n = {verdict.runs}" if verdict.runs else text
 
 
-def reasons_in_words(verdict: Verdict) -> str:
+def reasons_text(verdict: Verdict) -> str:
     """The differences in the setting that weaken a verdict; empty: none.
 
     >>> number = (1.0, None, (0.0, 1.0), "us")
-    >>> reasons_in_words(Verdict("so", "reduced scale", *number, differs=("units",)))
+    >>> reasons_text(Verdict("so", "reduced scale", *number, differs=("units",)))
     'differs in units'
     """
-    words = []
+    parts = []
     if verdict.differs:
-        words.append(f"differs in {', '.join(verdict.differs)}")
+        parts.append(f"differs in {', '.join(verdict.differs)}")
     if unknown := [name for name in verdict.unknown if name not in verdict.differs]:
-        words.append(f"not stated or from memory: {', '.join(unknown)}")
-    return "; ".join(words)
+        parts.append(f"not stated or from memory: {', '.join(unknown)}")
+    return "; ".join(parts)
 
 
 def _section(figure: Figure, records: Sequence[Record]) -> str:
@@ -182,14 +182,14 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
     for verdict in record.verdicts:
         if verdict.outcome == "not run":  # it is tested by another preset
             continue
-        reasons = reasons_in_words(verdict)
+        reasons = reasons_text(verdict)
         lines.append(
             _row(
                 f"**{verdict.outcome}**" + (f" ({reasons})" if reasons else ""),
                 "so far" if _so_far(verdict) else verdict.holds or "–",
                 verdict.sentence,
-                found_in_words(verdict),
-                bounds_in_words(verdict.bounds, verdict.strict),
+                value_text(verdict),
+                bounds_text(verdict.bounds, verdict.strict),
                 verdict.source,
                 verdict.contradicts or "–",
             )

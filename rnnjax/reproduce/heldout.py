@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.analysis.variables import jit_unoptimised
+from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
 from rnnjax.sweeps.compose import compose_sweep

@@ -172,10 +172,10 @@ def _draw_curves(axes: Axes, panel: Panel, lines: Palette) -> None:
     for name, line in lines.items():
         values = panel.loss.sel(network=name).to_numpy()
         axes.plot(updates, values.T, color=line.colour, linewidth=0.5, alpha=0.45)
-        middle = np.median(np.nan_to_num(values, nan=np.inf), axis=0)
-        shown = np.where(np.isfinite(middle), middle, np.nan)
+        median = np.median(np.nan_to_num(values, nan=np.inf), axis=0)
+        shown = np.where(np.isfinite(median), median, np.nan)
         axes.plot(updates, shown, color=line.colour, linestyle=line.dash)
-        labels.append(EndLabel(min(float(middle[-1]), panel.top), name, line.colour))
+        labels.append(EndLabel(min(float(median[-1]), panel.top), name, line.colour))
     axes.set(xlim=(0, updates[-1]), ylim=(0, panel.top))
     axes.set_xlabel("thousand updates" if many else "updates")
     axes.grid(axis="y", color=GRID, linewidth=0.5)

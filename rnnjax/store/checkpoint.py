@@ -31,9 +31,9 @@ from rnnjax.store.checkpoint_files import (
     save_npz,
     save_step,
 )
-from rnnjax.store.identity import file_digest
 from rnnjax.store.leases import Overtaken
 from rnnjax.store.manifest import Damaged
+from rnnjax.store.run_id import file_digest
 from rnnjax.store.typed import check_types
 
 
@@ -160,9 +160,8 @@ class PackCheckpoint:
             start,
         )
         check()
-        write_text(
-            self.folder / COMMIT, sealed_json.sealed(asdict(new), indent=1) + "\n"
-        )
+        record = sealed_json.sealed(asdict(new), indent=1)
+        write_text(self.folder / COMMIT, f"{record}\n")
         self._follows = {tag}
         self._prune(new)
 
@@ -221,10 +220,7 @@ class PackCheckpoint:
                 raise Damaged(f"'{file}' was changed after the checkpoint was saved")
 
     def clear(self) -> None:
-        """Remove the checkpoint after its runs are exported; never through a link.
-
-        Files that no save wrote stay.
-        """
+        """Remove what saves wrote, when its runs are exported; never through a link."""
         with suppress(UserError, OSError):
             no_link(self.folder, self._pool)
             (self.folder / COMMIT).unlink(missing_ok=True)

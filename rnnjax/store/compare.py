@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from rnnjax.store.identity import COSMETIC
 from rnnjax.store.index import flatten
 from rnnjax.store.manifest import Manifest
+from rnnjax.store.run_id import COSMETIC
 from rnnjax.store.rundir import RunDir
 
 

@@ -13,8 +13,8 @@ from rnnjax.store.leases import LEASES, leased
 from rnnjax.store.pool import Pool
 from rnnjax.store.pool_findings import checkpoints, index, leftovers, places, sweeps
 from rnnjax.store.quarantine import QUARANTINE, damage
-from rnnjax.store.run_findings import attempts, damaged, identity_of, rank_of, twice
-from rnnjax.store.rundir import CONFIG, MANIFEST, RunDir, identity_in
+from rnnjax.store.run_findings import attempts, damaged, named_run_id, rank_of, twice
+from rnnjax.store.rundir import CONFIG, MANIFEST, RunDir, run_id_in
 from rnnjax.store.sweep_record import SWEEPS
 
 
@@ -57,7 +57,7 @@ def examine(path: str | Path) -> Examination:
             text = f"'{run.path}' is a link and was skipped; check its target instead"
             findings.append(Finding("note", text))
             continue
-        if identity_of(run) in busy:
+        if named_run_id(run) in busy:
             continue
         if why := damage(run):
             findings.append(damaged(run, folder, why))
@@ -67,14 +67,14 @@ def examine(path: str | Path) -> Examination:
         manifest = run.manifest()
         finished += manifest.is_finished
         findings += attempts(run, folder)
-        same.setdefault(manifest.identity, []).append(run)
-    known = {identity: max(several, key=rank_of) for identity, several in same.items()}
-    for identity, several in same.items():
-        others = [run for run in several if run != known[identity]]
-        findings += [twice(run, known[identity], folder) for run in others]
+        same.setdefault(manifest.run_id, []).append(run)
+    known = {run_id: max(several, key=rank_of) for run_id, several in same.items()}
+    for run_id, several in same.items():
+        others = [run for run in several if run != known[run_id]]
+        findings += [twice(run, known[run_id], folder) for run in others]
     findings += checkpoints(folder, known)
     findings += index(folder, known, bool(busy))
-    named = {identity_in(run.path.name) for run in runs}
+    named = {run_id_in(run.path.name) for run in runs}
     findings += sweeps(folder, known.keys() | named)
     findings += leftovers(folder)
     return Examination(len(runs), finished, len(busy), tuple(findings))

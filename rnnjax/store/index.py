@@ -12,9 +12,16 @@ from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 from rnnjax.store import sealed_json
 from rnnjax.store.atomic import no_link, writable, write_bytes
-from rnnjax.store.identity import SCHEMA_VERSION, digest
 from rnnjax.store.locks import locked
-from rnnjax.store.manifest import FINISHED, Manifest, OtherFormat, Result, check_schema
+from rnnjax.store.manifest import (
+    FINISHED,
+    SCHEMA_VERSION,
+    Manifest,
+    OtherFormat,
+    Result,
+    check_schema,
+)
+from rnnjax.store.run_id import digest
 from rnnjax.store.rundir import MANIFEST, NEXT, RunDir
 from rnnjax.store.typed import check_types
 
@@ -27,8 +34,8 @@ class Row:
     """What the index records about a run.
 
     Attributes:
-        identity: the run id.
-        lineage: see `rnnjax.store.identity.lineage`.
+        run_id: the run id.
+        lineage: see `rnnjax.store.run_id.lineage`.
         folder: the run's directory, relative to the pool, so that a pool can be moved.
         facts: fields of the manifest that tables show (name, status, …).
         config: the configuration with dotted keys.
@@ -39,7 +46,7 @@ class Row:
         schema: format version of the record.
     """
 
-    identity: str
+    run_id: str
     lineage: str
     folder: str
     facts: dict[str, Any]
@@ -72,7 +79,7 @@ def row_of(run: RunDir) -> Row:
     manifest = run.manifest_of(content)
     facts = {name: getattr(manifest, name) for name in FACTS}
     return Row(
-        manifest.identity,
+        manifest.run_id,
         manifest.lineage,
         run.home.name,
         facts,
@@ -201,8 +208,8 @@ def read_index(index: Path) -> Index:
         except (ValueError, TypeError, KeyError, AttributeError):
             damaged += 1
             continue
-        rows.pop(row.identity, None)  # Otherwise the dict would keep the old position.
-        rows[row.identity] = row
+        rows.pop(row.run_id, None)  # Otherwise the dict would keep the old position.
+        rows[row.run_id] = row
     return Index(rows, damaged)
 
 

@@ -38,7 +38,7 @@ def check_versions(datasets: Sequence[xr.Dataset]) -> None:
 
 def join_probes(
     datasets: Sequence[xr.Dataset],
-    identities: Sequence[str],
+    run_ids: Sequence[str],
     labels: Mapping[str, pl.Series],
 ) -> xr.Dataset:
     """Stack data sets along a new first dimension ``run``.
@@ -50,7 +50,7 @@ def join_probes(
 
     Args:
         datasets: one per run.
-        identities: the run ids, used as the coordinate ``run``.
+        run_ids: the run ids, used as the coordinate ``run``.
         labels: further coordinates along ``run``, by name.
 
     Raises:
@@ -75,7 +75,7 @@ def join_probes(
     }
     coordinates = {name for dataset in datasets for name in dataset.coords}
     return joined.set_coords(coordinates & set(joined.data_vars)).assign_coords(
-        {"run": np.asarray(identities, str), **labelled}
+        {"run": np.asarray(run_ids, str), **labelled}
     )
 
 

@@ -74,20 +74,20 @@ class Leases:
     def close(self) -> None:
         """Release all leases."""
         self._over.set()
-        for identity in list(self._held):
-            self.release(identity)
+        for run_id in list(self._held):
+            self.release(run_id)
         self.sign.unlink(missing_ok=True)
 
-    def take(self, identity: str) -> bool:
+    def take(self, run_id: str) -> bool:
         """Lease a run; return False if a living process is working on it.
 
         Raises:
             UserError: the pool cannot be written.
         """
-        folder = no_link(self.folder / identity, self.folder.parent)
+        folder = no_link(self.folder / run_id, self.folder.parent)
         latest = _latest(folder)
         if latest is not None and not self._is_stale(folder / str(latest)):
-            return identity in self._held and self.holds(identity)
+            return run_id in self._held and self.holds(run_id)
         own = folder / str(0 if latest is None else latest + 1)
         with writable(own):
             while True:
@@ -105,17 +105,17 @@ class Leases:
             # Since the check above, another process has taken a newer, live lease.
             own.unlink(missing_ok=True)
             return False
-        self._held[identity] = own
+        self._held[run_id] = own
         return True
 
-    def holds(self, identity: str) -> bool:
+    def holds(self, run_id: str) -> bool:
         """Whether this process still holds the lease, that is, was not overtaken."""
-        own = self._held.get(identity)
+        own = self._held.get(run_id)
         return own is not None and _latest(own.parent) == int(own.name)
 
-    def release(self, identity: str) -> None:
+    def release(self, run_id: str) -> None:
         """Release the lease on a run; does nothing if it was not leased."""
-        own = self._held.pop(identity, None)
+        own = self._held.pop(run_id, None)
         if own is None:
             return
         # Remove our own lease last: until then no other process sees the run as free.
@@ -127,11 +127,11 @@ class Leases:
         except OSError:
             pass  # another process leased the run again, or removed the folder first
 
-    def holder(self, identity: str) -> str:
+    def holder(self, run_id: str) -> str:
         """The process that works on a run, in words; empty if there is none."""
-        latest = _latest(self.folder / identity)
+        latest = _latest(self.folder / run_id)
         try:
-            sign = _text(self.folder / identity / str(latest))
+            sign = _text(self.folder / run_id / str(latest))
         except OSError:
             return ""
         pid, _, where = sign.strip().partition(" ")

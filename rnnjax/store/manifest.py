@@ -9,9 +9,12 @@ from typing import Any, Literal, get_args
 from rnnjax.errors import UserError, one_line
 from rnnjax.store import sealed_json
 from rnnjax.store.environment import Environment, Git
-from rnnjax.store.identity import SCHEMA_VERSION
 from rnnjax.store.typed import check_types
 
+
+SCHEMA_VERSION = 3
+"""Format version of manifests and indices. Up to version 2 the run id was called
+``identity``."""
 
 Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -48,8 +51,8 @@ class Manifest:
     """Everything about a run except its arrays.
 
     Attributes:
-        identity: see `rnnjax.store.identity.identity`.
-        lineage: see `rnnjax.store.identity.lineage`.
+        run_id: see `rnnjax.store.run_id.run_id_of`.
+        lineage: see `rnnjax.store.run_id.lineage`.
         name: the name given by the user; cosmetic.
         status: one of `STATUSES`.
         environment: versions, device, flags, precision.
@@ -72,10 +75,10 @@ class Manifest:
         task: `rnnjax.tasks.base.TaskSpec` as a mapping: sizes that the model needs.
         definitions: version of the definition of each stored probe variable.
         files: SHA-256 of the files of the run, by name.
-        schema: `rnnjax.store.identity.SCHEMA_VERSION` of the record.
+        schema: `SCHEMA_VERSION` of the record.
     """
 
-    identity: str
+    run_id: str
     lineage: str
     name: str
     status: Status
@@ -156,8 +159,8 @@ def check_schema(entries: Mapping[str, Any], advice: str) -> None:
         OtherFormat: see above.
         KeyError: it is not the record of a run.
     """
-    if "identity" not in entries:
-        raise KeyError("identity")
+    if not {"run_id", "identity"} & entries.keys():  # its name up to format 2
+        raise KeyError("run_id")
     version = entries.get("schema", 1)
     if version != SCHEMA_VERSION:
         raise OtherFormat(

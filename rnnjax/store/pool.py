@@ -21,7 +21,7 @@ from rnnjax.store.index import (
     write_rows,
 )
 from rnnjax.store.manifest import OtherFormat
-from rnnjax.store.rundir import MANIFEST, RunDir, identity_in
+from rnnjax.store.rundir import MANIFEST, RunDir, run_id_in
 from rnnjax.store.table import table_of
 
 
@@ -43,13 +43,13 @@ class Pool:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
 
-    def find(self, identity: str) -> RunDir | None:
+    def find(self, run_id: str) -> RunDir | None:
         """The directory of a run, whatever its status; None if there is none.
 
         Finds the run by the name of its folder. To look up many runs at once, use
         `rows`, which also finds folders that were renamed by hand.
         """
-        folders = [name for name in self._folders() if name.endswith(f"-{identity}")]
+        folders = [name for name in self._folders() if name.endswith(f"-{run_id}")]
         latest = max(self._read_all(folders), key=by_rank, default=None)
         return RunDir(self.path / latest.folder) if latest else None
 
@@ -95,7 +95,7 @@ class Pool:
             write_rows(self.path / INDEX, rows)
         else:
             for row in rows:
-                if row.is_finished and row != index.rows.get(row.identity):
+                if row.is_finished and row != index.rows.get(row.run_id):
                     append_row(self.path / INDEX, row)
         return rows
 
@@ -103,7 +103,7 @@ class Pool:
         folders = self._folders()
         indexed = {} if index.damaged else index.rows
         there = {
-            row.identity: row
+            row.run_id: row
             for row in indexed.values()
             if row.is_finished
             and row.folder in folders
@@ -111,16 +111,16 @@ class Pool:
         }
         # The remaining folders may hold unfinished, changed, renamed or swapped runs.
         found = self._read_all(sorted(folders - {row.folder for row in there.values()}))
-        new = _latest(row for row in found if row.identity not in there)
+        new = _latest(row for row in found if row.run_id not in there)
         order = dict.fromkeys([*indexed, *new])
         both = there | new
-        return [both[identity] for identity in order if identity in both]
+        return [both[run_id] for run_id in order if run_id in both]
 
     def places(self) -> dict[str, list[Path]]:
         """Folders by the run id at the end of their names; no file is read."""
         found: dict[str, list[Path]] = {}
         for folder in self._folders():
-            found.setdefault(identity_in(folder), []).append(self.path / folder)
+            found.setdefault(run_id_in(folder), []).append(self.path / folder)
         return found
 
     def _folders(self) -> set[str]:
@@ -167,7 +167,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _latest(rows: Iterable[Row]) -> dict[str, Row]:
     """One row per run: the one that counts, if a run has several directories."""
-    return {row.identity: row for row in sorted(rows, key=by_rank)}
+    return {row.run_id: row for row in sorted(rows, key=by_rank)}
 
 
 def by_rank(row: Row) -> tuple[bool, str]:

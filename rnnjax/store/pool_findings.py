@@ -143,8 +143,8 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
         return
     wrong = [
         run.path.name
-        for identity, run in known.items()
-        if (row := found.rows.get(identity)) is None
+        for run_id, run in known.items()
+        if (row := found.rows.get(run_id)) is None
         or content_of(row) != content_of(row_of(run))
     ]
     gone = [
@@ -160,14 +160,14 @@ def index(pool: Path, known: dict[str, RunDir], working: bool) -> Iterator[Findi
 
 def sweeps(pool: Path, known: Set[str]) -> Iterator[Finding]:
     """Sweeps that name runs missing from the pool, and damaged sweep records."""
-    for folder in sorted((pool / SWEEPS).glob("*/")):
+    for folder in sorted((pool / SWEEPS).glob("[!.]*/")):
         file = folder / SWEEP
         try:
             record = read_sweep(folder)
         except UserError as error:
             yield Finding("note", f"{error}; its runs are still in the pool")
             continue
-        lost = [identity for identity in record.runs if identity not in known]
+        lost = [run_id for run_id in record.runs if run_id not in known]
         if lost:
             text = f"{len(lost)} of the {len(record.runs)} runs of '{file.parent}'"
             yield Finding("note", f"{text} are not in the pool; launch the sweep again")
@@ -179,7 +179,7 @@ def leftovers(pool: Path) -> Iterator[Finding]:
         text = f"'{file}' is the lease of a process that has ended; repair removes it"
         yield Finding("leftover", text, partial(remove, file, pool))
     for file in sorted(pool.rglob(".*.tmp")):
-        if file.is_file() and _left_behind(file):
+        if _left_behind(file):
             text = f"'{file}' was left behind by a killed process; repair removes it"
             yield Finding("leftover", text, partial(remove, file, pool))
 

@@ -13,16 +13,16 @@ from rnnjax.store.leases import leased
 from rnnjax.store.locks import locked
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside
-from rnnjax.store.rundir import NEXT, RunDir, identity_in
+from rnnjax.store.rundir import NEXT, RunDir, run_id_in
 from rnnjax.store.writing import settle
 
 
-def identity_of(run: RunDir) -> str:
+def named_run_id(run: RunDir) -> str:
     """The run id in the manifest; if that is damaged, the one in the folder's name."""
     try:
-        return run.manifest().identity
+        return run.manifest().run_id
     except UserError:
-        return identity_in(run.path.name)
+        return run_id_in(run.path.name)
 
 
 def rank_of(run: RunDir) -> tuple[bool, str]:
@@ -33,7 +33,7 @@ def rank_of(run: RunDir) -> tuple[bool, str]:
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
     """Move a run to quarantine unless it was restarted or repaired in the meantime."""
     with writable(run.path), locked(run.path):
-        if identity_of(run) not in leased(pool) and still():
+        if named_run_id(run) not in leased(pool) and still():
             set_aside(run.path, pool, why)
 
 
@@ -62,7 +62,7 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
 
     def clear() -> None:
         with writable(run.path), locked(run.path):
-            if identity_of(run) not in leased(pool) and is_attempt(RunDir(attempt)):
+            if named_run_id(run) not in leased(pool) and is_attempt(RunDir(attempt)):
                 discard(RunDir(attempt))
 
     yield Finding("leftover", text, clear)

@@ -9,9 +9,9 @@ from typing import Any
 from rnnjax.errors import UserError
 
 
-SCHEMA_VERSION = 2
-"""Format version of configurations, manifests and indices. Version 1 used one directory
-for runs of all lengths, and identified data by the path of its file."""
+HASH_VERSION = 2
+"""Version of what is hashed. Version 1 gave runs of all lengths one id, and identified
+data by the path of its file."""
 
 COSMETIC = frozenset(
     "out paths probe tracker sweep launcher pack progress name variant".split()
@@ -38,12 +38,12 @@ LENGTH = "steps"
 DIGITS = 12
 
 
-def identity(
+def run_id_of(
     config: Mapping[str, Any],
     digests: Mapping[str, str],
     *,
     numerics: Mapping[str, Any] | None = None,
-    schema_version: int = SCHEMA_VERSION,
+    version: int = HASH_VERSION,
 ) -> str:
     """The id of a run: 12 hexadecimal digits.
 
@@ -53,7 +53,7 @@ def identity(
             `file_digest`). If there is a digest for the role ``data``, it replaces the
             path of the data file (``task.path``), which is then ignored.
         numerics: settings of JAX that determine numbers (`environment.numerics`).
-        schema_version: version of the configuration schema.
+        version: see `HASH_VERSION`.
 
     Returns:
         The first 12 hexadecimal digits of a SHA-256 over canonical JSON. The order of
@@ -63,14 +63,14 @@ def identity(
     Raises:
         TypeError: a value is neither a mapping, a list nor a plain scalar.
 
-    >>> one = identity({"seed": 1, "optimizer": {"lr": 1e-3}}, {})
-    >>> one == identity({"optimizer": {"lr": 0.001}, "seed": 1.0, "out": "here"}, {})
+    >>> one = run_id_of({"seed": 1, "optimizer": {"lr": 1e-3}}, {})
+    >>> one == run_id_of({"optimizer": {"lr": 0.001}, "seed": 1.0, "out": "here"}, {})
     True
-    >>> one == identity({"optimizer": {"lr": 2e-3}, "seed": 1}, {})
+    >>> one == run_id_of({"optimizer": {"lr": 2e-3}, "seed": 1}, {})
     False
     """
     record = {
-        "schema": schema_version,
+        "schema": version,
         "config": {
             key: _counting(key, value, digests)
             for key, value in config.items()
@@ -92,10 +92,10 @@ def lineage(
     """The hash shared by all runs that differ only in their number of updates.
 
     Among these, a longer run can resume from the end of a shorter one. Arguments,
-    result and errors are those of `identity`.
+    result and errors are those of `run_id_of`.
     """
     rest = {key: value for key, value in config.items() if key != LENGTH}
-    return identity(rest, digests, numerics=numerics)
+    return run_id_of(rest, digests, numerics=numerics)
 
 
 def _counting(key: str, value: Any, digests: Mapping[str, str]) -> Any:

@@ -13,9 +13,9 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.paths import read_file
 from rnnjax.store import plain_yaml
 from rnnjax.store.atomic import no_link
-from rnnjax.store.identity import digest
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.netcdf import dataset_of
+from rnnjax.store.run_id import digest
 
 
 CONFIG = "config.yaml"
@@ -205,7 +205,7 @@ class RunDir:
             own = Manifest.from_json(read_file(self.path / MANIFEST))
         except (OSError, UserError):
             return None
-        fits = later.is_finished and later.identity == own.identity
+        fits = later.is_finished and later.run_id == own.run_id
         return content if fits else None
 
 
@@ -220,16 +220,16 @@ def _read(file: Path, run: Path) -> bytes:
         raise Damaged(f"cannot read {str(file)!r}: {error}") from None
 
 
-def identity_in(folder: str) -> str:
+def run_id_in(folder: str) -> str:
     """The run id at the end of the name of a run directory, see `run_path`.
 
-    >>> identity_in("lstm-seed=0-3fa9c2d41e07")
+    >>> run_id_in("lstm-seed=0-3fa9c2d41e07")
     '3fa9c2d41e07'
     """
     return folder.rpartition("-")[2]
 
 
-def run_path(pool: str | Path, name: str, identity: str) -> Path:
+def run_path(pool: str | Path, name: str, run_id: str) -> Path:
     """The directory of a run in a pool.
 
     Raises:
@@ -240,4 +240,4 @@ def run_path(pool: str | Path, name: str, identity: str) -> Path:
             f"name: '{name}' is not a valid folder name; use letters, digits and "
             "-_.=,+@"
         )
-    return Path(pool) / f"{name}-{identity}"
+    return Path(pool) / f"{name}-{run_id}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rnnjax.store.identity import digest
+from rnnjax.store.run_id import digest
 
 
 TAG = "$float"

@@ -13,7 +13,7 @@ import polars as pl
 from rnnjax.store.index import Row
 
 
-FIRST = ("identity", "name", "status", "path")
+FIRST = ("run_id", "name", "status", "path")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def table_of(rows: Sequence[Row], pool: Path) -> Table:
     config_keys = _columns(config, taken, "config.")
     result_keys = _columns(results, taken | {*config_keys}, "result.")
     data: dict[str, list[Any]] = {
-        "identity": [row.identity for row in rows],
+        "run_id": [row.run_id for row in rows],
         "name": [entry["name"] for entry in facts],
         "status": [entry["status"] for entry in facts],
         "path": [os.path.join(pool, row.folder) for row in rows],

@@ -139,7 +139,7 @@ def _open(manifest: Manifest, config: dict[str, Any], place: Place) -> Any:
     return wandb.init(
         project=place.project,
         entity=place.entity,
-        id=manifest.identity,
+        id=manifest.run_id,
         name=place.name or manifest.name,
         notes=place.notes,
         tags=place.tags,

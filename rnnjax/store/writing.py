@@ -28,12 +28,12 @@ from rnnjax.store.atomic import (
 )
 from rnnjax.store.attempts import discard, is_attempt
 from rnnjax.store.frames import parquet_bytes
-from rnnjax.store.identity import digest
 from rnnjax.store.leases import Overtaken
 from rnnjax.store.locks import locked
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.netcdf import netcdf_bytes
 from rnnjax.store.quarantine import set_aside
+from rnnjax.store.run_id import digest
 from rnnjax.store.rundir import (
     BEST,
     CONFIG,

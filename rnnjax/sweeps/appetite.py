@@ -59,7 +59,7 @@ def needs(
     """
     groups: dict[Hashable, list[Job]] = {}
     for one in jobs:
-        if one.identity in unfinished:
+        if one.run_id in unfinished:
             groups.setdefault(one.shared, []).append(one)
     slots = Slots(run_mesh(settings.pack.devices), settings.pack)
     found = []
@@ -67,7 +67,7 @@ def needs(
         first = members[0]
         demand = demand_of(first.config, first.signature)
         together = _together(members, slots, settings)
-        new = sum(one.identity not in known for one in members)
+        new = sum(one.run_id not in known for one in members)
         found.append(
             Need(
                 first.name,

@@ -32,7 +32,7 @@ from rnnjax.sweeps.user_files import KINDS, reference
 
 
 def parse_axes(
-    overrides: Sequence[str], session: Session, most: int = LaunchSettings.most_jobs
+    overrides: Sequence[str], session: Session, limit: int = LaunchSettings.max_jobs
 ) -> dict[str, Axis]:
     """Axes by key in Hydra's grammar: commas, ``range()``, ``choice()``, ``glob()``.
 
@@ -42,7 +42,7 @@ def parse_axes(
     Args:
         overrides: ``key=value``.
         session: the Hydra session, which knows the groups.
-        most: largest number of values of one axis; from `most_jobs`.
+        limit: largest number of values of one axis; from `max_jobs`.
 
     Raises:
         UserError: an argument is not an override or has the prefix ~, a group has no
@@ -50,10 +50,10 @@ def parse_axes(
     """
     axes: dict[str, Axis] = {}
     for text in map(_plainly, overrides):
-        check_list(text, most)
+        check_list(text, limit)
         override = _read(text, session)
         try:
-            axis = _axis(override, text, most)
+            axis = _axis(override, text, limit)
         except HydraException as error:
             raise UserError(f"cannot read '{text}': {sentence(error)}") from None
         if axis.key == ZIP:
@@ -144,7 +144,7 @@ def _parts(axis: Axis) -> list[Axis]:
     return [Axis(key, (value,)) for one in axis.values for key, value in one.items()]
 
 
-def _axis(override: Override, text: str, most: int) -> Axis:
+def _axis(override: Override, text: str, limit: int) -> Axis:
     key = override.key_or_group
     if override.is_delete() or override.package is not None:
         raise UserError(f"'{text}': keys can only be set, not removed or moved")
@@ -160,7 +160,7 @@ def _axis(override: Override, text: str, most: int) -> Axis:
         _refuse_path(key, text)
     sweep = override.value()
     if isinstance(sweep, RangeSweep):
-        _check_range(sweep, text, most)
+        _check_range(sweep, text, limit)
     values = tuple(_plain(value, text) for value in override.sweep_iterator())
     if not values:
         raise UserError(f"'{text}' has no values")
@@ -177,7 +177,7 @@ def _refuse_path(key: str, text: str) -> None:
         )
 
 
-def _check_range(sweep: RangeSweep, text: str, most: int) -> None:
+def _check_range(sweep: RangeSweep, text: str, limit: int) -> None:
     """Raise a `UserError` if a range is endless or has too many values."""
     low, high, step = sweep.start, sweep.stop, sweep.step
     if low is None or high is None or not _finite(low, high, step):
@@ -185,7 +185,7 @@ def _check_range(sweep: RangeSweep, text: str, most: int) -> None:
     if step == 0:
         raise UserError(f"'{text}' never ends: its step is 0")
     count = math.ceil((Fraction(high) - Fraction(low)) / Fraction(step))
-    check_count(count, most, f"'{text}'", "values")
+    check_count(count, limit, f"'{text}'", "values")
 
 
 def _finite(*numbers: float) -> bool:

@@ -17,7 +17,7 @@ from rnnjax.sweeps.grid import Axis, Point, product, size
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
-from rnnjax.sweeps.job_count import check_count, most_jobs
+from rnnjax.sweeps.job_count import check_count, max_jobs
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
 from rnnjax.sweeps.resolve import resolve
@@ -87,14 +87,14 @@ def plan(
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
     with session(config_dir) as hydra:
-        most = most_jobs(rest)
-        given = parse_axes(rest, hydra, most)
+        limit = max_jobs(rest)
+        given = parse_axes(rest, hydra, limit)
         experiments = given.get("experiment", Axis("experiment", ("none",)))
         sweeps = [
-            _with_experiment(str(name), given, hydra, most)
+            _with_experiment(str(name), given, hydra, limit)
             for name in experiments.values
         ]
-        check_count(sum(map(size, sweeps)), most)
+        check_count(sum(map(size, sweeps)), limit)
         points = [point for axes in sweeps for point in product(axes)]
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
@@ -103,7 +103,7 @@ def plan(
             choices = point.choices(hydra)
             key = tuple(sorted(choices.items()))
             if key not in composed:
-                composed[key] = _with_words(hydra.compose(choices, own), rest)
+                composed[key] = _with_overrides(hydra.compose(choices, own), rest)
                 _check_hydra(composed[key].hydra, composed)
             job, asked = _job(point, composed[key], hydra, len(jobs))
             if settings is not None and asked != settings:
@@ -111,7 +111,7 @@ def plan(
                     _refuse_sweep(sweeps[0], given)
                 hint = _hint(given["out"]) if "out" in point.varied else ""
                 raise UserError(
-                    "out, name, launcher, pack, checkpoint, most_jobs, stale and "
+                    "out, name, launcher, pack, checkpoint, max_jobs, stale and "
                     "dry_run apply to a whole sweep and cannot differ between its "
                     f"jobs{hint}"
                 )
@@ -125,7 +125,7 @@ def plan(
 
 
 def _with_experiment(
-    name: str, given: Mapping[str, Axis], hydra: Session, most: int
+    name: str, given: Mapping[str, Axis], hydra: Session, limit: int
 ) -> dict[str, Axis]:
     """The axes of an experiment, overridden and extended by those in `given`."""
     if name == "none":
@@ -134,13 +134,13 @@ def _with_experiment(
         stated = hydra.compose({"experiment": name}).tree.get("sweep") or {}
     if not isinstance(stated, Mapping):
         raise UserError(f"experiment {name}: sweep must be a mapping of keys to values")
-    words = []
+    overrides = []
     for key, values in stated.items():
         if values == []:
             raise UserError(f"experiment {name}: {key} in its sweep has no values")
         several = values if isinstance(values, list) else [values]
-        words.append(f"{key}={','.join(map(quoted_unless_call, several))}")
-    axes = parse_axes(words, hydra, most)
+        overrides.append(f"{key}={','.join(map(quoted_unless_call, several))}")
+    axes = parse_axes(overrides, hydra, limit)
     if grid.ZIP in axes:  # given keys take precedence over those of the experiment
         axes[grid.ZIP] = grid.without(axes[grid.ZIP], given)
     if grid.ZIP in given:
@@ -151,10 +151,10 @@ def _with_experiment(
     return axes | own
 
 
-def _with_words(composed: Composed, words: Sequence[str]) -> Composed:
+def _with_overrides(composed: Composed, overrides: Sequence[str]) -> Composed:
     """The composition, with the command's overrides recorded as Hydra does it."""
     entries = composed.hydra.entries
-    noted = {**entries["overrides"], "task": list(words)}
+    noted = {**entries["overrides"], "task": list(overrides)}
     return dataclasses.replace(
         composed, hydra=HydraNode({**entries, "overrides": noted})
     )

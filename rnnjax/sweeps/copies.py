@@ -57,11 +57,11 @@ class Copies:
             return False
         if to.root not in self._known:
             self._known[to.root] = copies_in(to.root)
-        known, identity = self._known[to.root], run.manifest().identity
-        older = known.get(identity, [])
+        known, run_id = self._known[to.root], run.manifest().run_id
+        older = known.get(run_id, [])
         made = mirror(run, to, older)
         if made:
-            known[identity] = [made, *filter(Path.exists, older)]
+            known[run_id] = [made, *filter(Path.exists, older)]
         return made is not None
 
     def complete(
@@ -84,13 +84,13 @@ class Copies:
             return rooted
         with Leases(pool.path) as leases:
             for one in asked:
-                row = rows.get(one.identity)
-                if row is None or not row.is_finished or not leases.take(one.identity):
+                row = rows.get(one.run_id)
+                if row is None or not row.is_finished or not leases.take(one.run_id):
                     continue
                 run = RunDir(pool.path / row.folder)
                 root = self.add(run, one.tracker, group)
                 rooted += [root] if root else []
-                leases.release(one.identity)
+                leases.release(one.run_id)
         return rooted
 
     def tell(

@@ -36,7 +36,7 @@ class Group:
         stale: number of finished runs that were made by different numeric code.
         packs: number of packs for the remaining runs.
         steps: total number of updates that remain.
-        least: memory of the largest pack and disk of all new runs, in bytes; both are
+        minimum: memory of the largest pack and disk of all new runs, in bytes; both are
             lower bounds derived only from shapes.
         bytes: memory of the largest pack; None if nothing was compiled.
         seconds: time of all packs; None if unknown.
@@ -51,7 +51,7 @@ class Group:
     stale: int
     packs: int
     steps: int
-    least: tuple[int, int]
+    minimum: tuple[int, int]
     bytes: int | None
     seconds: float | None
     compile_seconds: float | None
@@ -74,10 +74,10 @@ def forecast(
     """
     pool = Pool(Path(settings.out))
     jobs = without_twins(with_data(jobs))
-    rows = {row.identity: row for row in pool.rows()}
+    rows = {row.run_id: row for row in pool.rows()}
     fresh, stale = held(rows, jobs)
     done = fresh if settings.stale == "rerun" else fresh | stale
-    unfinished = {one.identity for one in jobs} - done
+    unfinished = {one.run_id for one in jobs} - done
     slots = Slots(run_mesh(settings.pack.devices), settings.pack)
     jobs = with_starts(pool, jobs, rows, unfinished)
     packs = make_packs(jobs, unfinished, pool.path, slots)
@@ -87,9 +87,9 @@ def forecast(
     found = []
     for signature, members in groups.items():
         own = [pack for pack in packs if pack.members[0].signature == signature]
-        least = totals(needs(members, unfinished, rows, settings))
+        minimum = totals(needs(members, unfinished, rows, settings))
         tried = _tried(own, slots, settings) if full else None
-        found.append(_group(members, own, unfinished, stale, rows, least, tried))
+        found.append(_group(members, own, unfinished, stale, rows, minimum, tried))
     return found
 
 
@@ -114,10 +114,10 @@ def _group(
     unfinished: set[str],
     stale: set[str],
     rows: dict[str, Row],
-    least: tuple[int, int],
+    minimum: tuple[int, int],
     tried: Sequence[Rehearsal] | None,
 ) -> Group:
-    left = [one for one in members if one.identity in unfinished]
+    left = [one for one in members if one.run_id in unfinished]
     steps = sum(one.schedule.steps - one.start for one in left)
     size: int | None = None
     seconds: float | None = None
@@ -137,10 +137,10 @@ def _group(
         sizes=f"{config.cell} {config.model.hidden}{layers}, B = {config.batch}",
         runs=len(members),
         done=len(members) - len(left),
-        stale=len(stale & {one.identity for one in members}),
+        stale=len(stale & {one.run_id for one in members}),
         packs=len(packs),
         steps=steps,
-        least=least,
+        minimum=minimum,
         bytes=size,
         seconds=seconds,
         compile_seconds=compiling,
@@ -149,7 +149,7 @@ def _group(
 
 def _pace(members: Sequence[Job], rows: dict[str, Row]) -> float | None:
     """Median wall time per update, in seconds, of the members that the pool holds."""
-    facts = [rows[one.identity].facts for one in members if one.identity in rows]
+    facts = [rows[one.run_id].facts for one in members if one.run_id in rows]
     known = [
         entry["run_seconds"] / entry["steps"]
         for entry in facts

@@ -170,7 +170,7 @@ def summary(thing: object) -> str:
 def _cell(name: str, kind: type[Cell]) -> Option:
     fields = fields_of(kind, "cell.", Cell.structural)
     if "chrono" in fields:
-        fields["chrono"] = dataclasses.replace(fields["chrono"], words=(LENGTH,))
+        fields["chrono"] = dataclasses.replace(fields["chrono"], literals=(LENGTH,))
     return Option(("name", name), summary(kind), fields)
 
 

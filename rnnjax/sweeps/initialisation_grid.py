@@ -24,6 +24,7 @@ from rnnjax.probes.adjoints.relative import relative
 from rnnjax.probes.backward.trace import backward, forward, last_loss_step, loss_weights
 from rnnjax.probes.dynamics.explosion import first_nonfinite
 from rnnjax.probes.measure import turned_layers
+from rnnjax.quantities import QUANTITIES
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.training.build import build_hyper, draw_params, heldout
@@ -37,46 +38,18 @@ from rnnjax.types import Batch
 CAPACITY = 128
 """Largest number of points per device in one call."""
 
-VARIABLES = {
-    "loss": ("loss of the probed batch at initialisation", "nats or squared error"),
-    "log10_adjoint": (
-        "log10 of the Euclidean norm of the lagged adjoint of the joint state, mean "
-        "over the examples in which it is not exactly zero; -inf: zero in all "
-        "examples; NaN: beyond the sequence, or NaN in an example because it exploded",
-        "log10",
-    ),
-    "exploded": (
-        "share of the examples in which the state of this layer, or the adjoint at "
-        "some lag, is not finite; if above 0, decay and horizon are NaN",
-        "1",
-    ),
-    "first_nonfinite_step": (
-        "first time step, in the order in which the layer reads the sequence, after "
-        "which its state is not finite in some example; NaN: finite everywhere",
-        "steps",
-    ),
-    "decay": (
-        "mean change of log10_adjoint per step of lag, from lag 5 on (for a shorter "
-        "curve, from a third of it on); NaN: exploded",
-        "log10 per step of lag",
-    ),
-    "horizon": (
-        "first lag at which log10_adjoint is a thousandth of its largest value at lags "
-        "0 to 5; inf: at no measured lag; NaN: exploded",
-        "steps",
-    ),
-}
-
-OF_LAYERS = ("decay", "horizon", "exploded", "first_nonfinite_step")
+OF_LAYERS = ("decay_of_mean", "horizon_of_mean", "exploded", "earliest_nonfinite_step")
+"""The quantities that have one number for each layer."""
 
 
 class Point(NamedTuple):
-    """The measurements of one network, see `VARIABLES`; NumPy arrays on the host."""
+    """The measurements of one network, see
+    `rnnjax.quantities.initialisation`; NumPy arrays on the host."""
 
     loss: Float[Array, ""]
-    log10_adjoint: Float[Array, "layer lag"]
+    log10_adjoint_mean: Float[Array, "layer lag"]
     exploded: Float[Array, "layer"]
-    first_nonfinite_step: Float[Array, "layer"]
+    earliest_nonfinite_step: Float[Array, "layer"]
 
 
 def landscape(
@@ -90,8 +63,8 @@ def landscape(
         progress: notified of each point as if it were a run with one update.
 
     Returns:
-        `VARIABLES` over the axes of the sweep, then layer and lag. If the jobs are not
-        a full product of their axes, the dimension ``point`` replaces the axes.
+        Its quantities over the axes of the sweep, then layer and lag. If the jobs are
+        not a full product of their axes, the dimension ``point`` replaces the axes.
     """
     told = progress or Progress()
     groups: dict[RunConfig, list[int]] = {}
@@ -178,9 +151,9 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
     ]
     point: Any = Point(
         loss=seen.loss,
-        log10_adjoint=jnp.stack(curves),
+        log10_adjoint_mean=jnp.stack(curves),
         exploded=jnp.mean(lost | ~jnp.isnan(first), axis=1),
-        first_nonfinite_step=along * jnp.nanmin(along[:, None] * first, axis=1),
+        earliest_nonfinite_step=along * jnp.nanmin(along[:, None] * first, axis=1),
     )
     return point
 
@@ -209,22 +182,24 @@ def _dataset(
     jobs: Sequence[Job],
     varied: Sequence[str],
 ) -> xr.Dataset:
-    layers = max(point.log10_adjoint.shape[0] for point in points)
-    lags = max(point.log10_adjoint.shape[1] for point in points)
+    layers = max(point.log10_adjoint_mean.shape[0] for point in points)
+    lags = max(point.log10_adjoint_mean.shape[1] for point in points)
     curves = np.full((len(points), layers, lags), np.nan, np.float32)
     each = {name: np.full((len(points), layers), np.nan) for name in OF_LAYERS}
     for i, point in enumerate(points):
-        norms, sound = point.log10_adjoint, point.exploded == 0
+        norms, sound = point.log10_adjoint_mean, point.exploded == 0
         own = slice(norms.shape[0])
         curves[i, own, : norms.shape[1]] = norms
         fits = [decay(relative(curve[:, None])[:, 0]) for curve in norms]
-        each["decay"][i, own] = np.where(sound, [f.slope for f in fits], np.nan)
-        each["horizon"][i, own] = np.where(sound, [f.horizon for f in fits], np.nan)
+        each["decay_of_mean"][i, own] = np.where(sound, [f.slope for f in fits], np.nan)
+        each["horizon_of_mean"][i, own] = np.where(
+            sound, [f.horizon for f in fits], np.nan
+        )
         each["exploded"][i, own] = point.exploded
-        each["first_nonfinite_step"][i, own] = point.first_nonfinite_step
+        each["earliest_nonfinite_step"][i, own] = point.earliest_nonfinite_step
     values = {
         "loss": (np.array([point.loss for point in points], np.float32), ()),
-        "log10_adjoint": (curves, ("layer", "lag")),
+        "log10_adjoint_mean": (curves, ("layer", "lag")),
         **{name: (rows, ("layer",)) for name, rows in each.items()},
     }
     axes = {key: [value_of(job, key) for job in jobs] for key in varied}
@@ -236,10 +211,7 @@ def _dataset(
     whole = len(set(places)) == len(jobs) == int(np.prod(sizes))
     data = xr.Dataset()
     for name, (flat, rest) in values.items():
-        definition, unit = VARIABLES[name]
-        about: dict[str, Any] = {"definition": definition, "units": unit}
-        if name in ("decay", "horizon"):
-            about["version"] = 2
+        about = QUANTITIES[name].attributes
         if whole:
             array = np.empty((*sizes, *flat.shape[1:]), flat.dtype)
             array[tuple(np.array(places).reshape(len(jobs), -1).T)] = flat

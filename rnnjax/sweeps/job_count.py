@@ -19,35 +19,35 @@ LONGEST_LIST = 10_000
 the square of their number, and is 20 s for this many."""
 
 
-def most_jobs(overrides: Sequence[str]) -> int:
-    """How many jobs a command may have, according to its last ``most_jobs=N``.
+def max_jobs(overrides: Sequence[str]) -> int:
+    """How many jobs a command may have, according to its last ``max_jobs=N``.
 
     Raises:
         UserError: N is not a positive whole number.
     """
-    given = [text for text in overrides if text.partition("=")[0] == "most_jobs"]
+    given = [text for text in overrides if text.partition("=")[0] == "max_jobs"]
     if not given:
-        return LaunchSettings.most_jobs
-    most = Field("most_jobs", int).check(given[-1].partition("=")[2])
-    check_range("most_jobs", most, 1)
-    return most
+        return LaunchSettings.max_jobs
+    limit = Field("max_jobs", int).check(given[-1].partition("=")[2])
+    check_range("max_jobs", limit, 1)
+    return limit
 
 
 def check_count(
     count: int,
-    most: int = LaunchSettings.most_jobs,
+    limit: int = LaunchSettings.max_jobs,
     who: str = "the command",
     what: str = "jobs",
 ) -> None:
     """Refuse a command with too many jobs, before any job is made.
 
     Raises:
-        UserError: there are more than `most` jobs, or more than fit in memory.
+        UserError: there are more than `limit` jobs, or more than fit in memory.
     """
-    if count > most:
+    if count > limit:
         raise UserError(
             f"{who} has {_in_words(count)} {what}; one command may have at most "
-            f"{most:,} jobs; set most_jobs=N to allow more"
+            f"{limit:,} jobs; set max_jobs=N to allow more"
         )
     if (needed := count * JOB_BYTES) > (free := free_host_memory()):
         raise UserError(
@@ -56,7 +56,7 @@ def check_count(
         )
 
 
-def check_list(text: str, most: int) -> None:
+def check_list(text: str, limit: int) -> None:
     """Raise a `UserError` if the list in an override is too long to be parsed."""
     key, _, value = text.partition("=")
     count = value.count(",") + 1
@@ -66,7 +66,7 @@ def check_list(text: str, most: int) -> None:
             f"command line may have at most {LONGEST_LIST:,}"
         )
     if value[:1] not in ("[", "{"):
-        check_count(count, most, f"'{text[:20]}…'", "values")
+        check_count(count, limit, f"'{text[:20]}…'", "values")
 
 
 def _in_words(count: int) -> str:

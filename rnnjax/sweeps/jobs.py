@@ -16,7 +16,7 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.paths import user_path
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.store.environment import numerics
-from rnnjax.store.identity import identity, lineage
+from rnnjax.store.run_id import lineage, run_id_of
 from rnnjax.store.rundir import run_path
 from rnnjax.store.source import imported, parsed, source_digest
 from rnnjax.sweeps.grid import Point
@@ -94,9 +94,9 @@ class Job:
         return self.config, tuple(sorted(self.digests.items()))
 
     @functools.cached_property
-    def identity(self) -> str:
+    def run_id(self) -> str:
         """The run id, which distinguishes the run from all others."""
-        return identity(self.resolved, self.digests, numerics=numerics())
+        return run_id_of(self.resolved, self.digests, numerics=numerics())
 
     @functools.cached_property
     def lineage(self) -> str:
@@ -146,7 +146,7 @@ class Job:
         """The run directory in `pool`."""
         if self.folder:
             return pool / self.folder
-        return run_path(pool, self.name, self.identity)
+        return run_path(pool, self.name, self.run_id)
 
 
 def make_job(

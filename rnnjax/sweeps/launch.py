@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rnnjax.store.atomic import make_folder, writable
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
-from rnnjax.store.sweep_record import SWEEPS, SweepRecord, write_sweep
+from rnnjax.store.sweep_record import SweepRecord, new_sweep
 from rnnjax.sweeps.appetite import check_needs, needs
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
@@ -71,7 +70,7 @@ def launch(
     warn = told.warn
     rows = _whole(pool, jobs)
     there, stale = finished(pool, rows, jobs, settings.stale)
-    unfinished = {one.identity for one in jobs} - there
+    unfinished = {one.run_id for one in jobs} - there
     check_needs(needs(jobs, unfinished, rows, settings), settings)
     set_aside_checkpoints(pool.path, warn)
     sweep = record_sweep(pool, jobs, settings, command)
@@ -82,11 +81,11 @@ def launch(
         known = {key: row for key, row in rows.items() if key not in unfinished}
         callbacks.begin(jobs, _paths(pool, jobs, known))
     failed = launcher(assignment, told, copies)
-    rows = {row.identity: row for row in pool.rows()}
+    rows = {row.run_id: row for row in pool.rows()}
     clear_leftovers(pool, rows)
     later = copies.complete(pool, jobs, rows, sweep.name)
     copies.tell(later, told.say, warn)
-    known = (rows.get(one.identity) for one in jobs)
+    known = (rows.get(one.run_id) for one in jobs)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:
         callbacks.end(_paths(pool, jobs, rows))
@@ -95,8 +94,8 @@ def launch(
 
 def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
     """The rows of the pool by run id, without damaged runs that this launch needs."""
-    asked = {one.identity for one in jobs}
-    rows = {row.identity: row for row in pool.mend()}
+    asked = {one.run_id for one in jobs}
+    rows = {row.run_id: row for row in pool.mend()}
     wanted = {key: row for key, row in rows.items() if key in asked}
     lost = wanted.keys() - without_damaged(pool, wanted).keys()
     return {key: row for key, row in rows.items() if key not in lost}
@@ -105,8 +104,8 @@ def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
 def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Path]:
     """The directories of runs; `rows` has those of existing runs, whose names vary."""
     return [
-        pool.path / rows[one.identity].folder
-        if one.identity in rows
+        pool.path / rows[one.run_id].folder
+        if one.run_id in rows
         else one.path(pool.path)
         for one in jobs
     ]
@@ -115,26 +114,13 @@ def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Pat
 def record_sweep(
     pool: Pool, jobs: Sequence[Job], settings: LaunchSettings, command: str
 ) -> Path:
-    """Write ``sweep.json`` in a new folder; returns the folder."""
+    """Make the folder of a sweep, with its record; returns the folder."""
     created = now()
     stamp = created[:19].replace(":", "").replace("-", "")
     name = settings.name or "sweep"
-    folder = pool.path / SWEEPS / f"{name}-{stamp}"
-    make_folder(folder.parent, pool.path)
-    tries = 1
-    with writable(folder):
-        while True:
-            try:
-                folder.mkdir()  # fails if another launch in the same second made it
-                break
-            except FileExistsError:
-                tries += 1
-                folder = pool.path / SWEEPS / f"{name}-{stamp}-{tries}"
     groups: dict[str, tuple[str, ...]] = {}
     for one in jobs:
-        groups[one.label] = (*groups.get(one.label, ()), one.identity)
-    runs = tuple(one.identity for one in jobs)
-    write_sweep(
-        folder, SweepRecord(folder.name, command, created, runs, pool.path, groups)
-    )
-    return folder
+        groups[one.label] = (*groups.get(one.label, ()), one.run_id)
+    runs = tuple(one.run_id for one in jobs)
+    record = SweepRecord(f"{name}-{stamp}", command, created, runs, pool.path, groups)
+    return new_sweep(pool.path, record)

@@ -67,19 +67,19 @@ class PackRun:
             The number of runs that failed; and the runs that another process has taken
             over, for which nothing is written.
         """
-        wanted = {i: m for i, m in enumerate(pack.members) if m.identity in unfinished}
-        own = [member.identity for member in wanted.values()]
+        wanted = {i: m for i, m in enumerate(pack.members) if m.run_id in unfinished}
+        own = [member.run_id for member in wanted.values()]
         left: dict[int, Begun] = {}
         lost = 0
 
         def mine() -> dict[int, Begun]:
-            return {i: b for i, b in left.items() if leases.holds(wanted[i].identity)}
+            return {i: b for i, b in left.items() if leases.holds(wanted[i].run_id)}
 
         try:
             with ThreadPoolExecutor(SEALERS) as sealers:
                 noted: list[Future[None]] = []
                 for i, member in list(wanted.items()):
-                    if not leases.holds(member.identity):
+                    if not leases.holds(member.run_id):
                         raise Overtaken
                     try:
                         left[i] = self._begin(member)
@@ -128,8 +128,8 @@ class PackRun:
         finally:
             if not lost and not wanted and all(map(leases.holds, own)):
                 pack.checkpoint.clear()
-            for identity in pack.identities:
-                leases.release(identity)
+            for run_id in pack.run_ids:
+                leases.release(run_id)
         return lost, list(wanted.values())
 
     def _close(self, runs: Mapping[int, Begun], **changes: Any) -> tuple[int, set[int]]:
@@ -163,10 +163,10 @@ class PackRun:
     def _place(self, job: Job) -> Path:
         """The directory of a run, avoiding one into which a user moved another run."""
         path, number = job.path(self.pool.path), 1
-        while _holds_another(RunDir(path), job.identity):
+        while _holds_another(RunDir(path), job.run_id):
             number += 1
             name = f"{job.name}.{number}"
-            path = run_path(self.pool.path, name, job.identity)
+            path = run_path(self.pool.path, name, job.run_id)
         return path
 
     def _begin(self, job: Job) -> Begun:
@@ -175,7 +175,7 @@ class PackRun:
         A damaged run in its place is moved to quarantine.
         """
         manifest = Manifest(
-            identity=job.identity,
+            run_id=job.run_id,
             lineage=job.lineage,
             name=job.name,
             status="running",
@@ -198,9 +198,9 @@ class PackRun:
         return run, manifest
 
 
-def _holds_another(run: RunDir, identity: str) -> bool:
+def _holds_another(run: RunDir, run_id: str) -> bool:
     try:
-        return run.has(MANIFEST) and run.manifest().identity != identity
+        return run.has(MANIFEST) and run.manifest().run_id != run_id
     except UserError:  # damaged, will be set aside
         return False
 

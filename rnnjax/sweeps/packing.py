@@ -25,9 +25,9 @@ class JobPack:
     checkpoint: PackCheckpoint
 
     @property
-    def identities(self) -> tuple[str, ...]:
+    def run_ids(self) -> tuple[str, ...]:
         """Run ids, in the order of the slots."""
-        return tuple(member.identity for member in self.members)
+        return tuple(member.run_id for member in self.members)
 
 
 def make_packs(
@@ -43,8 +43,8 @@ def make_packs(
     other runs are grouped by `Job.shared` and cut into packs of at most `slots` runs;
     `slots` is called once per group.
     """
-    known = {one.identity: one for one in jobs}
-    left = [one for one in jobs if one.identity in unfinished]
+    known = {one.run_id: one for one in jobs}
+    left = [one for one in jobs if one.run_id in unfinished]
     packs: list[JobPack] = []
     taken: set[str] = set()
     for folder in sorted((pool / PACKS).glob("*")):
@@ -53,17 +53,17 @@ def make_packs(
             members = checkpoint.members()
         except Damaged:
             continue
-        fits = members and all(identity in known for identity in members)
+        fits = members and all(run_id in known for run_id in members)
         fits = fits and len(members) <= slots(known[members[0]])
         if not fits or not unfinished & set(members) or taken & set(members):
             continue
-        chosen = tuple(known[identity] for identity in members)
+        chosen = tuple(known[run_id] for run_id in members)
         if folder.name == _pack_name(chosen):
             packs.append(JobPack(chosen, PackCheckpoint(folder, members)))
             taken |= set(members)
     groups: dict[object, list[Job]] = {}
     for one in left:
-        if one.identity not in taken:
+        if one.run_id not in taken:
             groups.setdefault(one.shared, []).append(one)
     for group in groups.values():
         size = slots(group[0])
@@ -88,8 +88,8 @@ def set_aside_checkpoints(pool: Path, tell: Callable[[str], object]) -> None:
 def pack_of(members: Sequence[Job], pool: Path) -> JobPack:
     """A pack of these runs, with the location of its checkpoint."""
     folder = pool / PACKS / _pack_name(members)
-    identities = [one.identity for one in members]
-    return JobPack(tuple(members), PackCheckpoint(folder, identities))
+    run_ids = [one.run_id for one in members]
+    return JobPack(tuple(members), PackCheckpoint(folder, run_ids))
 
 
 def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
@@ -99,7 +99,7 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
     runs were finished in other packs. A finished run may be in training again, with
     other probes or changed code; its checkpoint stays while a process works on it.
     """
-    done = {identity for identity, row in rows.items() if row.is_finished}
+    done = {run_id for run_id, row in rows.items() if row.is_finished}
     done -= leased(pool.path)
     for folder in (pool.path / PACKS).glob("*"):
         checkpoint = PackCheckpoint(folder)
@@ -113,7 +113,7 @@ def clear_leftovers(pool: Pool, rows: Mapping[str, Row]) -> None:
 
 def _pack_name(members: Sequence[Job]) -> str:
     """A digest of the members, their numbers of steps, the code and the environment."""
-    record = [[one.identity, one.schedule.steps, one.source] for one in members]
+    record = [[one.run_id, one.schedule.steps, one.source] for one in members]
     probe = dataclasses.asdict(members[0].config.probe)
     text = json.dumps([record, probe, deciding()])
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -39,7 +39,7 @@ def with_starts(
     given the directory that the pool already has for it, if any.
     """
     jobs = [
-        one.placed(folder=rows[one.identity].folder) if one.identity in rows else one
+        one.placed(folder=rows[one.run_id].folder) if one.run_id in rows else one
         for one in jobs
     ]
     shorter: dict[str, list[Row]] = {}
@@ -48,7 +48,7 @@ def with_starts(
             shorter.setdefault(row.lineage, []).append(row)
     return [
         _with_start(pool, one, shorter.get(one.lineage, ()))
-        if one.identity in unfinished
+        if one.run_id in unfinished
         else one
         for one in jobs
     ]

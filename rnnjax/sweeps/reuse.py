@@ -23,7 +23,7 @@ def without_twins(jobs: Sequence[Job]) -> list[Job]:
     """
     known: dict[str, Job] = {}
     for one in jobs:
-        other = known.setdefault(one.identity, one)
+        other = known.setdefault(one.run_id, one)
         if other.config.probe != one.config.probe:
             raise UserError(
                 f"'{other.name}' and '{one.name}' are the same run: jobs of a sweep "
@@ -73,7 +73,7 @@ def without_damaged(pool: Pool, rows: Mapping[str, Row]) -> dict[str, Row]:
         folders = [RunDir(pool.path / row.folder) for row in rows.values()]
         found = readers.map(damage, folders, [r.is_finished for r in rows.values()])
         checked = zip(rows.values(), found, strict=True)
-        return {row.identity: row for row, why in checked if not why}
+        return {row.run_id: row for row, why in checked if not why}
 
 
 def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[str]]:
@@ -81,11 +81,11 @@ def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[st
     good: set[str] = set()
     old: set[str] = set()
     for one in jobs:
-        row = rows.get(one.identity)
+        row = rows.get(one.run_id)
         if row is None or not row.is_finished or not covers(row, one):
             continue
         fresh = row.facts.get("source_digest") == one.source
-        (good if fresh else old).add(one.identity)
+        (good if fresh else old).add(one.run_id)
     return good, old
 
 

@@ -32,13 +32,13 @@ class Field:
         key: dotted name, ``cell.forget_bias``.
         annotation: the type to which values are converted.
         default: the value if none is given; `MISSING` if one must be given.
-        words: texts that are accepted in addition to the type.
+        literals: texts that are accepted in addition to the type.
     """
 
     key: str
     annotation: Any
     default: Any = MISSING
-    words: tuple[str, ...] = ()
+    literals: tuple[str, ...] = ()
 
     def check(self, value: Any) -> Any:
         """The value, converted to the type of the field (whole numbers to floats, say).
@@ -54,7 +54,7 @@ class Field:
         """
         if value == MISSING:
             raise UserError(f"{self.key} needs a value: {self.description}")
-        if value in self.words or (value is None and self.default is None):
+        if value in self.literals or (value is None and self.default is None):
             return value
         try:
             return _convert(self.annotation, value)
@@ -65,7 +65,7 @@ class Field:
     @property
     def description(self) -> str:
         """Description of the values that the field accepts."""
-        kinds = [*dict.fromkeys(_describe(self.annotation)), *self.words]
+        kinds = [*dict.fromkeys(_describe(self.annotation)), *self.literals]
         if self.default is None and "null" not in kinds:
             kinds.append("null")
         return " or ".join(kinds)

@@ -20,7 +20,7 @@ from rnnjax.errors import UserError, unknown
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.compose import Plan, plan
 from rnnjax.sweeps.grid import ZIP
-from rnnjax.sweeps.job_count import check_count, most_jobs
+from rnnjax.sweeps.job_count import check_count, max_jobs
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.quoting import quoted
@@ -67,7 +67,7 @@ def search(
         UserError: there is nothing to search, or a trial is invalid.
     """
     space = space_of(overrides, config_dir)
-    check_count(space.trials(config), most_jobs(overrides))
+    check_count(space.trials(config), max_jobs(overrides))
     trials = _Trials(space, config, config_dir, command, progress or Progress())
     trials.run()
     return Searched(trials.table(), trials.settings)
@@ -98,7 +98,7 @@ class _Trials:
         self.steps = first.jobs[0].config.steps
         self.seeds = len(first.jobs)
         self.settings = first.settings
-        check_count(space.trials(config) * self.seeds, self.settings.most_jobs)
+        check_count(space.trials(config) * self.seeds, self.settings.max_jobs)
         self.larger = _larger_is_better(config.objective, first)
         self.known: list[_Trial] = []
         optuna.logging.set_verbosity(optuna.logging.WARNING)

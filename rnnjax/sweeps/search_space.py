@@ -13,7 +13,7 @@ from rnnjax.errors import UserError
 from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
 from rnnjax.sweeps.grid import ZIP, Axis
 from rnnjax.sweeps.hydra_session import session
-from rnnjax.sweeps.job_count import most_jobs
+from rnnjax.sweeps.job_count import max_jobs
 
 
 Method = Literal["random", "grid", "tpe", "halving"]
@@ -107,7 +107,7 @@ def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
         raise UserError("a search does not support zip; give each key its values")
     with session(config_dir) as hydra:
         intervals, rest = split_intervals(overrides, hydra)
-        axes = parse_axes(rest, hydra, most_jobs(rest))
+        axes = parse_axes(rest, hydra, max_jobs(rest))
     lists = {
         key: axis
         for key, axis in axes.items()

@@ -130,7 +130,7 @@ class LaunchSettings:
         launcher: see `LauncherConfig`.
         pack: see `PackConfig`.
         checkpoint: see `CheckpointConfig`.
-        most_jobs: a command with more jobs is refused. Composing a job takes 0.8 ms and
+        max_jobs: a command with more jobs is refused. Composing a job takes 0.8 ms and
             8 KB.
         stale: what to do with finished runs made by different numeric code.
         dry_run: only show what would be done; ``full`` also compiles, to estimate
@@ -142,7 +142,7 @@ class LaunchSettings:
     launcher: LauncherConfig = LauncherConfig()
     pack: PackConfig = PackConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
-    most_jobs: int = 100_000
+    max_jobs: int = 100_000
     stale: Literal["error", "accept", "rerun"] = "error"
     dry_run: bool | Literal["full"] = False
 

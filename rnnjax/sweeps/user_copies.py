@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnjax.errors import UserError
-from rnnjax.store.identity import digest, file_digest
+from rnnjax.store.run_id import digest, file_digest
 from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.user_files import KINDS, UserFile, is_named, reference, register
 

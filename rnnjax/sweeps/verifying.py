@@ -104,7 +104,7 @@ def verify(
         return [
             Verdict(run, refused[run.path])
             if run.path in refused
-            else _judged(run, RunDir(run_path(pool, NAME, jobs[run.path].identity)))
+            else _judged(run, RunDir(run_path(pool, NAME, jobs[run.path].run_id)))
             for run in runs
         ]
 
@@ -132,7 +132,7 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
     job = Job(config, resolved, (), NAME, tree["variant"], TrackerConfig(), files)
     (job,) = with_data([job])
     opened.check_data()
-    if job.identity != manifest.identity:
+    if job.run_id != manifest.run_id:
         raise UserError(_unlike(manifest))
     return job
 
@@ -148,7 +148,7 @@ def _unlike(manifest: Manifest) -> str:
         return f"it was made with JAX_DEFAULT_PRNG_IMPL={then.prng}; set this variable"
     return (
         "its configuration, code and data do not match its run id "
-        f"{manifest.identity}, or JAX draws random numbers differently"
+        f"{manifest.run_id}, or JAX draws random numbers differently"
     )
 
 

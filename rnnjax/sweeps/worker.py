@@ -153,7 +153,7 @@ class Worker:
         Returns:
             The message that was said last.
         """
-        runs = [identity for pack in packs for identity in pack.identities]
+        runs = [run_id for pack in packs for run_id in pack.run_ids]
         holders = sorted(set(filter(None, map(leases.holder, runs))))
         text = f"waiting for {count(len(runs), 'run')} of {', '.join(holders)}"
         if holders and text != said:
@@ -173,13 +173,13 @@ class Worker:
         Packs of the runs that other processes hold are appended to `elsewhere`.
         """
         for pack in packs:
-            wanted = [one for one in pack.members if one.identity in unfinished]
-            taken = [one for one in wanted if leases.take(one.identity)]
+            wanted = [one for one in pack.members if one.run_id in unfinished]
+            taken = [one for one in wanted if leases.take(one.run_id)]
             there = self._there(taken)
-            left = [one for one in taken if one.identity not in there]
+            left = [one for one in taken if one.run_id not in there]
             for one in taken:
                 if one not in left:  # finished by another process in the meantime
-                    leases.release(one.identity)
+                    leases.release(one.run_id)
                     self.progress.advance(one.schedule.steps, 1)
             if len(taken) < len(wanted):
                 others = [one for one in wanted if one not in taken]
@@ -198,13 +198,13 @@ class Worker:
         rows: dict[str, Row] = {}
         for one in jobs:
             own = one.path(self.pool.path)
-            for run in map(RunDir, {own, *places.get(one.identity, ())}):
+            for run in map(RunDir, {own, *places.get(one.run_id, ())}):
                 if run.has(MANIFEST) and not damage(run):
                     row = row_of(run)
-                    if row.identity != one.identity:
+                    if row.run_id != one.run_id:
                         continue  # another run was moved to this place
-                    if row.is_finished or one.identity not in rows:
-                        rows[one.identity] = row
+                    if row.is_finished or one.run_id not in rows:
+                        rows[one.run_id] = row
         good, _ = held(rows, jobs)
         return good
 
@@ -215,7 +215,7 @@ class Worker:
         compiled = self.programs.setdefault(key, fresh)
 
         def check() -> None:
-            if not all(map(leases.holds, pack.identities)):
+            if not all(map(leases.holds, pack.run_ids)):
                 raise Overtaken
 
         every = self.settings.checkpoint.every_seconds

@@ -9,7 +9,7 @@ from rnnjax.errors import UserError
 from rnnjax.paths import read_file
 
 
-MOST_NODES = 100_000
+MAX_NODES = 100_000
 """Most values in a file with its aliases expanded; normal files have some hundred."""
 
 DEEPEST = 50
@@ -63,9 +63,9 @@ def _check_size(file: Path, text: str) -> None:
         _check_depth(file, text, yaml.SafeLoader)
         raise
     for document in yaml.compose_all(text, Loader=_Parser):
-        if document is not None and _size(document, {}) > MOST_NODES:
+        if document is not None and _size(document, {}) > MAX_NODES:
             raise UserError(
-                f"'{file}' has more than {MOST_NODES:,} values with aliases expanded"
+                f"'{file}' has more than {MAX_NODES:,} values with aliases expanded"
             )
 
 
@@ -81,7 +81,7 @@ def _check_depth(file: Path, text: str, parser: Any) -> None:
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """The number of nodes of a tree with all aliases expanded."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1  # a node that contains itself is endless
+        known[id(node)] = MAX_NODES + 1  # a node that contains itself is endless
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
         parts = [one for part in inner for one in _parts(part)]
         known[id(node)] = 1 + sum(_size(one, known) for one in parts)

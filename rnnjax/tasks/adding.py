@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from rnnjax.checks import LONGEST, check_int
 from rnnjax.tasks.base import TASKS, Data, Task, TaskSpec
-from rnnjax.tasks.checks import LONGEST, check_int
 from rnnjax.tasks.masks import last_step
 from rnnjax.types import Batch
 
@@ -34,7 +34,7 @@ class Adding(Task):
     length: int = 100
 
     def __post_init__(self) -> None:
-        check_int("length", self.length, 2, LONGEST)
+        check_int("task.length", self.length, 2, LONGEST)
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes and baselines, see the class."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from rnnjax.checks import SEEDS, check_int, check_path
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.tasks.base import (
@@ -17,7 +18,6 @@ from rnnjax.tasks.base import (
     best_constant,
     part_way,
 )
-from rnnjax.tasks.checks import SEEDS, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
 from rnnjax.tasks.masks import last_step, valid_steps
 from rnnjax.tasks.readers.arrays import checked, read_csv, read_npz
@@ -62,8 +62,8 @@ class Arrays(IndexedTask):
     split: int = 0
 
     def __post_init__(self) -> None:
-        check_path("path", self.path)
-        check_int("split", self.split, 0, SEEDS)
+        check_path("task.path", self.path)
+        check_int("task.split", self.split, 0, SEEDS)
 
     def load(self) -> Data:
         """``inputs``, ``targets``, ``lengths`` and the rows of each split.

@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
+from rnnjax.checks import LONGEST, check_int
 from rnnjax.tasks.base import TASKS, Data, Task, TaskSpec
-from rnnjax.tasks.checks import LONGEST, check_int
 from rnnjax.types import Batch
 
 
@@ -41,7 +41,7 @@ class Copy(Task):
     delay: int = 100
 
     def __post_init__(self) -> None:
-        check_int("delay", self.delay, 1, LONGEST)
+        check_int("task.delay", self.delay, 1, LONGEST)
 
     def spec(self, data: Data) -> TaskSpec:
         """Sizes and baselines, see the class."""

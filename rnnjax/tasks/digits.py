@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from rnnjax.checks import check_choice
 from rnnjax.tasks.base import TASKS, Data
-from rnnjax.tasks.checks import check_choice
 from rnnjax.tasks.dataset import split_rows
 from rnnjax.tasks.pixels import PixelTask
 
@@ -36,7 +36,7 @@ class Digits(PixelTask):
     permuted: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("permuted", self.permuted, (False, True))
+        check_choice("task.permuted", self.permuted, (False, True))
 
     def load(self) -> Data:
         """Images ``(1797, 64)``, labels, rows of each split."""

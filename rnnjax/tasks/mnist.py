@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from rnnjax.checks import check_choice, check_path
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data
-from rnnjax.tasks.checks import check_choice, check_path
 from rnnjax.tasks.dataset import split_rows
 from rnnjax.tasks.pixels import DIGITS, PixelTask, pixel_rows
 from rnnjax.tasks.readers.idx import read_idx
@@ -47,8 +47,8 @@ class Mnist(PixelTask):
     permuted: bool = False
 
     def __post_init__(self) -> None:
-        check_path("path", self.path)
-        check_choice("permuted", self.permuted, (False, True))
+        check_path("task.path", self.path)
+        check_choice("task.permuted", self.permuted, (False, True))
 
     def load(self) -> Data:
         """Images ``(N, 784)`` as bytes, labels ``(N,)``, rows of each split.

@@ -10,9 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
+from rnnjax.checks import LONGEST, check_choice, check_int
 from rnnjax.errors import UserError
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
-from rnnjax.tasks.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.grammar import (
     CHOICES,
     FIRST,
@@ -67,10 +67,10 @@ class Opinion(Task):
     form: str = "sentiment"
 
     def __post_init__(self) -> None:
-        check_int("distance", self.distance, 2, LONGEST)
-        check_choice("form", self.form, ("sentiment", "next_word"))
+        check_int("task.distance", self.distance, 2, LONGEST)
+        check_choice("task.form", self.form, ("sentiment", "next_word"))
         if self.length is not None:
-            check_int("length", self.length, 2, LONGEST)
+            check_int("task.length", self.length, 2, LONGEST)
             if self.length < self.distance:
                 raise UserError(
                     f"task.length is {self.length}; permitted: task.distance "

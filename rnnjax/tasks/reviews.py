@@ -11,10 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
+from rnnjax.checks import LONGEST, SEEDS, check_choice, check_int, check_path
 from rnnjax.errors import UserError
 from rnnjax.tasks.bag_of_words import BagOfWords, bag_of_words_accuracy
 from rnnjax.tasks.base import TASKS, Data, TaskSpec, best_constant, part_way
-from rnnjax.tasks.checks import LONGEST, SEEDS, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import IndexedTask, class_shares, entropy, split_rows
 from rnnjax.tasks.masks import last_step, valid_steps
 from rnnjax.tasks.readers.labelled import class_names, read_labelled
@@ -98,14 +98,14 @@ class Reviews(IndexedTask):
     skip_empty: bool = False
 
     def __post_init__(self) -> None:
-        check_path("path", self.path)
-        check_choice("files", self.files, CHOICES)
-        check_int("max_vocabulary", self.max_vocabulary, FIRST_WORD + 1, LONGEST)
-        check_int("pad", self.pad, 0, LONGEST)
-        check_int("split", self.split, 0, SEEDS)
-        check_choice("skip_empty", self.skip_empty, (False, True))
+        check_path("task.path", self.path)
+        check_choice("task.files", self.files, CHOICES)
+        check_int("task.max_vocabulary", self.max_vocabulary, FIRST_WORD + 1, LONGEST)
+        check_int("task.pad", self.pad, 0, LONGEST)
+        check_int("task.split", self.split, 0, SEEDS)
+        check_choice("task.skip_empty", self.skip_empty, (False, True))
         if self.length is not None:
-            check_int("length", self.length, max(2, self.pad + 1), LONGEST)
+            check_int("task.length", self.length, max(2, self.pad + 1), LONGEST)
 
     def load(self) -> Data:
         """Tokens ``(N, T)``, word counts and labels ``(N,)``, rows of each split.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 
-LEAST = 3
+MIN_COUNT = 3
 """Number of examples that a class needs to be in training, validation and test."""
 
 
@@ -32,8 +32,8 @@ def stratified(
     """
     classes = labels[order]
     counts = np.bincount(labels)
-    validation = _quota(counts, part, counts >= LEAST)
-    test = _quota(counts - validation, part, counts >= LEAST)
+    validation = _quota(counts, part, counts >= MIN_COUNT)
+    test = _quota(counts - validation, part, counts >= MIN_COUNT)
     place = _place_in_class(classes)
     first, second = validation[classes], (validation + test)[classes]
     return {

@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray
 
+from rnnjax.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec
-from rnnjax.tasks.checks import LONGEST, check_choice, check_int
 from rnnjax.tasks.held_out import SMALL, keep_apart, of_part
 from rnnjax.tasks.masks import last_step
 from rnnjax.types import Batch
@@ -57,8 +57,8 @@ class TemporalOrder(Task):
     symbols: int = 2
 
     def __post_init__(self) -> None:
-        check_int("length", self.length, 10, LONGEST)
-        check_choice("symbols", self.symbols, (2, 3))
+        check_int("task.length", self.length, 10, LONGEST)
+        check_choice("task.symbols", self.symbols, (2, 3))
 
     @property
     def _is_small(self) -> bool:

@@ -11,10 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from rnnjax.checks import LONGEST, check_choice, check_int, check_path
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.tasks.base import TASKS, Data, Split, Task, TaskSpec, best_constant
-from rnnjax.tasks.checks import LONGEST, check_choice, check_int, check_path
 from rnnjax.tasks.dataset import entropy
 from rnnjax.tasks.readers.text_files import (
     DATA_VARIABLE,
@@ -68,10 +68,10 @@ class Text(Task):
     max_vocabulary: int = 5000
 
     def __post_init__(self) -> None:
-        check_path("path", self.path)
-        check_choice("unit", self.unit, ("char", "word"))
-        check_int("length", self.length, 2, LONGEST)
-        check_int("max_vocabulary", self.max_vocabulary, len(SPECIAL) + 1, LONGEST)
+        check_path("task.path", self.path)
+        check_choice("task.unit", self.unit, ("char", "word"))
+        check_int("task.length", self.length, 2, LONGEST)
+        check_int("task.max_vocabulary", self.max_vocabulary, len(SPECIAL) + 1, LONGEST)
 
     def load(self) -> Data:
         """Token streams of the three parts, counts and successors ``(V,)``.

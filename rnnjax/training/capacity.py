@@ -16,7 +16,7 @@ from rnnjax.training.program import Signature
 from rnnjax.training.rehearsal import prepare
 
 
-MOST = 256
+MAX_RUNS = 256
 """Most runs vectorised on a device: with more, runs would mostly wait for the longest
 one."""
 
@@ -46,4 +46,4 @@ def places_for(config: RunConfig, signature: Signature, mesh: Mesh) -> int:
     if limit is None:
         return PLACES
     fitting = int(SHARE * limit) // bytes_of_a_run(config, signature, mesh)
-    return max(2, min(MOST, fitting))
+    return max(2, min(MAX_RUNS, fitting))

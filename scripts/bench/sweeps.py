@@ -342,7 +342,7 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
     try:
         for number, job in enumerate(jobs):
             manifest = Manifest(
-                identity=job.identity,
+                run_id=job.run_id,
                 lineage=job.lineage,
                 source_digest=job.source,
                 name=job.name,
@@ -352,7 +352,7 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
                 seeds={"seed": job.config.seed},
                 metric="loss",
             )
-            path = run_path(there.path, job.name, manifest.identity)
+            path = run_path(there.path, job.name, manifest.run_id)
             run = begin_run(path, job.stored, manifest)
             write_folder(run, job.hydra, job.number, job.overrides)
             results = {"test_metric": (number % 100) / 100, "test_loss": 0.25}

@@ -250,17 +250,17 @@ class Chain:
         now: Look = ask(self.limit.home, look, self.pool)
         for said in now.said:
             self._fault("half-read", f"{where}: {said}")
-        for identity in self.seen.keys() - now.bits.keys():
-            self._fault("lost", f"{where}: {identity}")
-        for identity, found in now.bits.items():
-            known = [one.get(identity) for one in self.expected[: stage + 1]]
-            if identity in self.seen:  # never back to an earlier result
-                known = known[known.index(self.seen[identity]) :]
+        for run_id in self.seen.keys() - now.bits.keys():
+            self._fault("lost", f"{where}: {run_id}")
+        for run_id, found in now.bits.items():
+            known = [one.get(run_id) for one in self.expected[: stage + 1]]
+            if run_id in self.seen:  # never back to an earlier result
+                known = known[known.index(self.seen[run_id]) :]
             if found in known:
-                self.seen[identity] = found
+                self.seen[run_id] = found
             else:
                 said = differences(found, known[-1])
-                self._fault("other bits", f"{where}: {identity}: {said}")
+                self._fault("other bits", f"{where}: {run_id}: {said}")
 
     def _close(self) -> None:
         """All is there, `fsck` finds no damage, and leftovers go."""

@@ -90,14 +90,14 @@ def look(pool: Path) -> Look:
                 found.said.append(str(error))
             return found
         done = results.runs.filter(results.runs["status"].is_in(list(FINISHED)))
-        for identity, path in zip(done["identity"], done["path"], strict=True):
+        for run_id, path in zip(done["run_id"], done["path"], strict=True):
             try:
-                found.bits[identity] = bits(RunDir(Path(path)))
+                found.bits[run_id] = bits(RunDir(Path(path)))
             except UserError as error:
                 found.said.append(str(error))
         if found.bits:
             table = results.metrics()
-            if set(table["identity"]) != set(found.bits):
+            if set(table["run_id"]) != set(found.bits):
                 found.said.append("the table of metrics lacks runs")
     found.said.extend(str(one.message) for one in noted)
     return found

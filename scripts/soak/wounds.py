@@ -14,8 +14,8 @@ from rnnjax.run import open_run
 from rnnjax.store import sealed_json
 from rnnjax.store.checkpoint import COMMIT, PACKS
 from rnnjax.store.fsck import examine
-from rnnjax.store.identity import SCHEMA_VERSION
 from rnnjax.store.index import INDEX
+from rnnjax.store.manifest import SCHEMA_VERSION
 from rnnjax.store.rundir import (
     BEST,
     CONFIG,
@@ -197,8 +197,8 @@ def by_run(name: str, table: Any) -> dict[str, str]:
     """Rows of each run."""
     rows: dict[str, list[Any]] = {}
     for row in table.to_dicts():
-        rows.setdefault(row["identity"], []).append(row)
-    return {f"{name} of {identity}": str(found) for identity, found in rows.items()}
+        rows.setdefault(row["run_id"], []).append(row)
+    return {f"{name} of {run_id}": str(found) for run_id, found in rows.items()}
 
 
 @contextmanager

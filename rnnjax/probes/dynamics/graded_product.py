@@ -26,7 +26,7 @@ UNEVEN = 1e-2
 """Ratio of smallest to largest column of a factor below which column scales are
 split off as a separate diagonal factor."""
 
-MOST_SWEEPS = 60
+MAX_SWEEPS = 60
 
 
 class GradedProduct:
@@ -143,7 +143,7 @@ def _graded_svd(b: np.ndarray, log_d: np.ndarray) -> np.ndarray:
     if n == 1:
         return logs
     tolerance, worst = 4.0 * n * np.finfo(np.float64).eps, 1.0
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MAX_SWEEPS):
         worst = 0.0
         for left, right in _rounds(n):
             ahead = logs[left] >= logs[right]

@@ -211,9 +211,9 @@ def leading_singular_values(
     which = np.arange(length) if steps is None else np.asarray(steps)
     if method == "auto":
         method = "exact" if n <= DENSE_LIMIT else "lanczos"
-    most = n if method == "exact" else n - 1
-    if not 1 <= k <= most:
-        raise ValueError(f"k = {k} is not between 1 and {most}")
+    limit = n if method == "exact" else n - 1
+    if not 1 <= k <= limit:
+        raise ValueError(f"k = {k} is not between 1 and {limit}")
     out = np.empty((len(which), batch, k))
     for b in range(batch):
         alone = select(walked, [b])

@@ -60,7 +60,7 @@ def direct_path(walked: Walked) -> DirectPath:
     if len({x.shape[-1] for x in leaves}) > 1:
         raise ValueError(f"the state arrays of {type(cell).__name__} differ in size")
     parts = _real_parts(leaves)
-    least = 1e3 * jnp.finfo(parts[0].dtype).tiny  # below, a scaled tangent underflows
+    smallest = 1e3 * jnp.finfo(parts[0].dtype).tiny  # below, scaled tangents underflow
     n, random = leaves[0].shape[-1], np.random.default_rng(0)
     unlike = random.permutation(2.0 ** (np.arange(n) % 8)) * random.choice([-1, 1], n)
 
@@ -82,7 +82,7 @@ def direct_path(walked: Walked) -> DirectPath:
             other = jax.jvp(free, (at,), (ones * scale,))[1] / scale
             # a slope at NaN may be computed as 0, although the path is undefined
             column = jnp.where(jnp.isnan(new), jnp.nan, column)
-            far = jnp.abs(other - column) > 1e-4 * jnp.abs(column) + least
+            far = jnp.abs(other - column) > 1e-4 * jnp.abs(column) + smallest
             columns.append(column)
             mixed = mixed | jnp.any(far & jnp.isfinite(column))
         return jnp.stack(columns, axis=1), mixed  # (S, S, B, n), ()

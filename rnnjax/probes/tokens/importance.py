@@ -7,7 +7,7 @@
 - *decodability*: whether the word can still be read from the state (memory).
 """
 
-from collections.abc import Mapping
+import dataclasses
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.backward.trace import last_loss_step, trace
+from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.to_kernels import kernels, sentence_shares
 from rnnjax.probes.dataset import Words
 from rnnjax.probes.dataset import word_table as words_of
@@ -25,15 +25,16 @@ from rnnjax.probes.inputs.integrated_gradients import integrated_gradients
 from rnnjax.probes.inputs.saliency import answer_trace, encoded, loss_trace, saliency
 from rnnjax.probes.tokens.decodability import Decodability
 from rnnjax.probes.tokens.influence import influence
+from rnnjax.quantities import COORDINATES, QUANTITIES
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
 
 @struct.dataclass
 class WordMeasurement:
-    """Quantities of every word of some sentences, each ``(T, B)``; see `VARIABLES`."""
+    """Quantities of every word of some sentences (`rnnjax.quantities.tokens`)."""
 
-    share: Float[Array, "T B"]
+    word_share: Float[Array, "T B"]
     log10_saliency: Float[Array, "T B"]
     gradient_times_input: Float[Array, "T B"]
     integrated_gradient: Float[Array, "T B"]
@@ -43,86 +44,6 @@ class WordMeasurement:
     influence_log_probability: Float[Array, "T B"]
     influence_log_probability_abs: Float[Array, "T B"]
     influence_distance: Float[Array, "T B"]
-
-
-BOTH, SENTENCE, TIME = ("time", "sentence"), ("sentence",), ("time",)
-
-VARIABLES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
-    "share": (
-        BOTH,
-        "signed share of this step within the gradient of a kernel by this sentence "
-        "alone, of its last loss; sums to 1 over time, 0 on padding, NaN without a "
-        "gradient",
-        "1",
-    ),
-    "log10_saliency": (
-        BOTH,
-        "log10 of the Euclidean norm of the gradient of the sentence's own loss with "
-        "respect to the input vector; -inf: exactly zero, NaN: padding",
-        "log10",
-    ),
-    "gradient_times_input": (
-        BOTH,
-        "input vector times the gradient of the chosen answer with respect to it; 0 on "
-        "padding",
-        "logits",
-    ),
-    "integrated_gradient": (
-        BOTH,
-        "integrated gradient of the chosen answer, summed over the input vector; 0 on "
-        "padding",
-        "logits",
-    ),
-    "completeness_error": (
-        SENTENCE,
-        "sum of the integrated gradients minus the change of the answer from the "
-        "baseline",
-        "logits",
-    ),
-    "influence_loss": (
-        BOTH,
-        "mean change of the sentence's own loss when this word is replaced",
-        "nats or squared error",
-    ),
-    "influence_loss_abs": (
-        BOTH,
-        "mean absolute change of the sentence's own loss when this word is replaced",
-        "nats or squared error",
-    ),
-    "influence_log_probability": (
-        BOTH,
-        "mean change of the log-probability of the target at the last loss step when "
-        "this word is replaced; NaN for a task without classes",
-        "nats",
-    ),
-    "influence_log_probability_abs": (
-        BOTH,
-        "mean absolute change of the log-probability of the target at the last loss "
-        "step when this word is replaced; NaN for a task without classes",
-        "nats",
-    ),
-    "influence_distance": (
-        BOTH,
-        "mean total variation between the answers at the last loss step with and "
-        "without this word; Euclidean distance for a task without classes",
-        "1",
-    ),
-    "decodability": (
-        TIME,
-        "how well a linear probe reads the chosen word from the state after this step, "
-        "on held-out sentences",
-        "accuracy or R^2",
-    ),
-    "decodability_error": (TIME, "standard error of decodability", "same"),
-    "decodability_chance": (TIME, "score of the best constant", "same"),
-    "decodability_control": (TIME, "score of the probe on permuted labels", "same"),
-}
-"""Dimensions, definition and unit of every variable."""
-
-COORDINATES: Mapping[str, str] = {
-    "time": "time step of the input, the first is 0",
-    "sentence": "the first examples of the batch",
-}
 
 
 def measure_words(
@@ -170,7 +91,7 @@ def measure_words(
     changed = influence(model, params, batch, spec, substitutes, chunk=chunk)
     of_answer = saliency(answer_trace(model, params, batch, spec, answer), x)
     return WordMeasurement(
-        share=sentence_shares(found[kernel], batch.lengths.shape[0]),
+        word_share=sentence_shares(found[kernel], batch.lengths.shape[0]),
         log10_saliency=saliency(seen, x).log10_norm,
         gradient_times_input=of_answer.times_input,
         integrated_gradient=along.attribution,
@@ -199,7 +120,6 @@ def first_sentences(spec: TaskSpec, batch: Batch, count: int) -> Batch:
 def word_table(
     measured: WordMeasurement,
     batch: Batch,
-    spec: TaskSpec,
     *,
     kernel: str,
     words: Words | None = None,
@@ -209,54 +129,38 @@ def word_table(
 
     Args:
         measured: the result of `measure_words`.
-        batch, spec: as passed to `measure_words`.
-        kernel: as passed to `measure_words`; stored as an attribute of `share`.
+        batch: as passed to `measure_words`.
+        kernel: as passed to `measure_words`; stored as an attribute of `word_share`.
         words: turns the tokens of one sentence into a label for each step
             (`Task.words`); None for vectors.
         decodability: that of one word, from the states of many other sentences.
 
     Returns:
-        `VARIABLES` and, in addition, the `word` at each step ("" on padding), which
-        steps are `informative`, and the `length` and `last_step` of each sentence.
+        Its quantities and, in addition, the `word` at each step ("" on padding) and
+        which steps are `informative`.
     """
     host = jax.device_get(measured)
     values = {
-        name: np.asarray(getattr(host, name))
-        for name in VARIABLES
-        if hasattr(host, name)
+        field.name: np.asarray(getattr(host, field.name))
+        for field in dataclasses.fields(host)
     }
     if decodability is not None:
         values["decodability"] = decodability.score
         for part in ("error", "chance", "control"):
             values[f"decodability_{part}"] = getattr(decodability, part)
+    lengths = np.asarray(batch.lengths)
+    values["informative"] = np.asarray(batch.informative).astype(np.int8)
+    if words is not None:
+        values["word"] = words_of(np.asarray(batch.inputs), lengths, words)
     data = xr.Dataset()
     for name, array in values.items():
-        dims, definition, unit = VARIABLES[name]
-        data[name] = (dims, array, {"definition": definition, "units": unit})
-    data["share"].attrs |= {"kernel": kernel, "version": 2}
+        dims = ["sentence" if d == "example" else d for d in QUANTITIES[name].dims]
+        data[name] = (dims, array, QUANTITIES[name].attributes)
+    data["word_share"].attrs["parameter"] = kernel
     if decodability is not None:
         data["decodability"].attrs["metric"] = decodability.metric
         data["decodability"].attrs["probe"] = decodability.probe
-    lengths = np.asarray(batch.lengths)
-    beside = {
-        "length": (SENTENCE, lengths, "valid steps"),
-        "last_step": (
-            SENTENCE,
-            np.asarray(last_loss_step(spec, batch)),
-            "last loss step s; the lag is s - time",
-        ),
-        "informative": (
-            BOTH,
-            np.asarray(batch.informative).astype(np.int8),
-            "1 where the target depends on this step",
-        ),
-    }
-    if words is not None:
-        table = words_of(np.asarray(batch.inputs), lengths, words)
-        beside["word"] = (BOTH, table, "word at this step")
-    for name, (dims, array, definition) in beside.items():
-        data[name] = (dims, array, {"definition": definition})
-    for name, definition in COORDINATES.items():
+    for name in data.dims:
         data = data.assign_coords({name: np.arange(data.sizes[name])})
-        data[name].attrs["definition"] = definition
+        data[name].attrs["definition"] = COORDINATES[str(name)]
     return data

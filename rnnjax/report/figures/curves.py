@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rnnjax.report.aggregate import middle
+from rnnjax.report.aggregate import median
 from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.runs import Metric
@@ -19,7 +19,7 @@ def training_curves(
     """Every run a thin line: training loss above, validation metric below.
 
     Args:
-        metrics: `identity`, `variant`, `setting`, `distance`, `seed`, `step`, `loss`,
+        metrics: `run_id`, `variant`, `setting`, `distance`, `seed`, `step`, `loss`,
             `validation_metric`, `baseline`.
         palette: a colour for each variant.
         axis: what the distance is called.
@@ -71,7 +71,7 @@ def training_curves(
 
 
 def _panel(axes: Axes, metrics: pl.DataFrame, key: str, palette: Palette) -> None:
-    for (name, _), run in metrics.group_by("variant", "identity", maintain_order=True):
+    for (name, _), run in metrics.group_by("variant", "run_id", maintain_order=True):
         line = palette[str(name)]
         known = run.filter(pl.col(key).is_finite()).sort("step")
         axes.plot(
@@ -87,7 +87,7 @@ def _panel(axes: Axes, metrics: pl.DataFrame, key: str, palette: Palette) -> Non
         if (run["status"] == "diverged").any() and not known.is_empty():
             axes.plot(known["step"][-1:], known[key][-1:], "x", color=line.colour, ms=5)
     if key == "validation_metric":
-        level = middle(metrics["baseline"])
+        level = median(metrics["baseline"])
         if not np.isnan(level):
             axes.axhline(level, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
     else:

@@ -3,7 +3,7 @@
 import polars as pl
 from matplotlib.axes import Axes
 
-from rnnjax.report.aggregate import least, most
+from rnnjax.report.aggregate import maximum, minimum
 from rnnjax.report.layout import Size, blank, panels, title
 from rnnjax.report.naming import whole
 from rnnjax.report.runs import Metric
@@ -113,7 +113,7 @@ def _panel(axes: Axes, runs: pl.DataFrame, name: str, palette: Palette) -> None:
 
 def _limits(known: pl.DataFrame, metric: Metric) -> tuple[float, float]:
     values = pl.concat([known["metric"], known["baseline"].alias("metric")])
-    low, high = least(values), most(values)
+    low, high = minimum(values), maximum(values)
     if metric == "accuracy":
         return max(0.0, low - 0.06), min(1.0, high + 0.06) + 0.02
     room = 0.06 * ((high - low) or 1.0)

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
-from rnnjax.report.aggregate import least, most
+from rnnjax.report.aggregate import maximum, minimum
 from rnnjax.report.conditions import Condition, in_order, places
 from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
 from rnnjax.report.layout import Size, blank, panels, title
@@ -54,8 +54,8 @@ def _draw(
     columns = min(COLUMNS, len(names))
     rows = -(-len(names) // columns)
     steps = max(lags.filter(variant=name)["train_step"].n_unique() for name in names)
-    low = max(least(finite), FLOAT32_ENDS)
-    scale = Normalize(min(low, most(finite) - 1), most(finite))
+    low = max(minimum(finite), FLOAT32_ENDS)
+    scale = Normalize(min(low, maximum(finite) - 1), maximum(finite))
     size = Size(1.75, max(0.75, 0.16 * steps), gap_x=0.85, gap_y=0.5, right=1.15)
     with style():
         figure, grid = panels(rows, columns, size)
@@ -68,7 +68,7 @@ def _draw(
                 axes.set_ylabel("updates made")
             if i >= len(names) - columns:
                 axes.set_xlabel("lag s − t")
-        _bar(figure, scale, least(finite) < FLOAT32_ENDS)
+        _bar(figure, scale, minimum(finite) < FLOAT32_ENDS)
     where, size = place.title(axis), what == SIZE
     meaning = "its absolute size" if size else "relative to that near the loss"
     caption = (
@@ -91,7 +91,7 @@ def _draw(
 
 def _panel(axes: Axes, lags: pl.DataFrame, scale: Normalize) -> None:
     steps = sorted(lags["train_step"].unique())
-    width = int(most(lags["lag"])) + 1
+    width = int(maximum(lags["lag"])) + 1
     table = np.full((len(steps), width), np.nan)
     rows = [steps.index(step) for step in lags["train_step"]]
     table[rows, lags["lag"].to_numpy()] = lags["drawn"].to_numpy()

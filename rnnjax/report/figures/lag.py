@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from rnnjax.probes.adjoints.decay import decay
-from rnnjax.report.aggregate import most
+from rnnjax.report.aggregate import maximum
 from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.layout import (
     EndLabel,
@@ -143,7 +143,7 @@ def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
             lags.filter(variant=name)
             .group_by("lag")
             .agg(
-                finite.median().alias("middle"),
+                finite.median().alias("median"),
                 finite.min().alias("low"),
                 finite.max().alias("high"),
                 (pl.col("log10_norm") == -float("inf")).any().alias("zero"),
@@ -152,7 +152,7 @@ def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
         )
         x = curve["lag"].to_numpy()
         y, low, high = (
-            curve[key].to_numpy().astype(float) for key in ("middle", "low", "high")
+            curve[key].to_numpy().astype(float) for key in ("median", "low", "high")
         )
         alive = np.isfinite(y)
         slope = number(decay(y).slope, 3)
@@ -176,7 +176,7 @@ def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
     room = 0.06 * max(highest - lowest, 1.0)
     bottom = min(lowest, highest - 1.0) - room
     axes.set_ylim(bottom, highest + room)
-    last = max(int(most(lags["lag"])), 1)
+    last = max(int(maximum(lags["lag"])), 1)
     axes.set_xlim(0, last)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for lag, colour in crosses:

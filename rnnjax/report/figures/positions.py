@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from rnnjax.report.aggregate import least, most
+from rnnjax.report.aggregate import maximum, minimum
 from rnnjax.report.conditions import Condition, in_order, left_out, places, some
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.figures.words_strip import kernel_name, main_kernels
@@ -15,7 +15,7 @@ from rnnjax.report.style import GRID, Drawing, Palette, style
 SHORT, LONG = 8, 25
 """Words up to which a sentence is short, and from which on it is long."""
 
-LEAST = 3
+MIN_SENTENCES = 3
 """A position that fewer sentences have is not drawn."""
 
 
@@ -26,12 +26,12 @@ def buckets(shares: pl.DataFrame) -> pl.DataFrame:
         shares: table of `rnnjax.report.flow.Flow`.
 
     Returns:
-        `variant`, `setting`, `distance`, `stage`, `kernel`, `bucket` (short, long),
+        `variant`, `setting`, `distance`, `stage`, `parameter`, `bucket` (short, long),
         `end` ("start" or "end"), `position` (from 0), `share` (median over sentences
         and seeds), `low` and `high` (quartiles), `sentences` (different ones that have
         this position). Empty if all sentences have one length.
     """
-    keys = ["variant", "setting", "distance", "stage", "kernel", "bucket"]
+    keys = ["variant", "setting", "distance", "stage", "parameter", "bucket"]
     sorted_in = (
         shares.filter(pl.col("share").is_finite())
         .with_columns(
@@ -86,7 +86,8 @@ def share_by_position(
     if table.is_empty():
         return None
     kernel = _input_kernel(table)
-    table = table.filter(pl.col("kernel") == kernel, pl.col("sentences") >= LEAST)
+    enough = pl.col("sentences") >= MIN_SENTENCES
+    table = table.filter(pl.col("parameter") == kernel, enough)
     if table.is_empty():
         return None
     found = places(table)
@@ -116,8 +117,8 @@ def share_by_position(
                     blank(axes)
                     continue
                 shared = place.of(table).filter(bucket=bucket)["share"]
-                limits = min(least(shared), 0) - 0.02, max(most(shared), 0.1) + 0.02
-                axes.set_ylim(limits)
+                low, high = min(minimum(shared), 0), max(maximum(shared), 0.1)
+                axes.set_ylim(low - 0.02, high + 0.02)
                 _panel(axes, here, palette, j == len(columns) - 1)
                 n = here["sentences"].max()
                 title(
@@ -133,8 +134,8 @@ def share_by_position(
         f"Share of each position in the update of {kernel_name(kernel)} that one "
         f"sentence alone would make: short sentences have at most {SHORT} words, long "
         f"ones at least {LONG} (padding words included); n different sentences. Line: "
-        f"median over sentences and seeds. Positions that fewer than {LEAST} sentences "
-        "have are left out."
+        f"median over sentences and seeds. Positions that fewer than {MIN_SENTENCES} "
+        "sentences have are left out."
     )
     return Drawing(
         "share_by_position",

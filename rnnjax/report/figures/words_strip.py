@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from rnnjax.probes.backward.trace import EMBEDDING
-from rnnjax.report.aggregate import most
+from rnnjax.report.aggregate import maximum
 from rnnjax.report.conditions import Condition, in_order, places
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.layout import Size, blank, panels, title
@@ -73,7 +73,7 @@ def _draw(
         left=0.075 * max(map(len, names)) + 0.1,
         bottom=0.3 + (0.055 * longest if slant else 0.15),
     )
-    limit = min(1.0, max(0.1, most(one["share"].abs())))
+    limit = min(1.0, max(0.1, maximum(one["share"].abs())))
     scale = Normalize(-limit, limit)
     # Short sentences leave room for the kernels side by side.
     turned = len(words) <= NARROW
@@ -86,7 +86,7 @@ def _draw(
             for j, stage in enumerate(stages):
                 row, column = (j, i) if turned else (i, j)
                 axes = grid[row, column]
-                here = one.filter(kernel=kernel, stage=stage)
+                here = one.filter(parameter=kernel, stage=stage)
                 if here.is_empty():
                     blank(axes)
                     continue
@@ -122,8 +122,8 @@ def main_kernels(shares: pl.DataFrame, most: int) -> list[str]:
 
     Each word has a row of its own in an embedding, so that a share compares nothing.
     """
-    shares = shares.filter(pl.col("kernel") != EMBEDDING)
-    there = shares.group_by("kernel").agg(pl.col("variant").n_unique().alias("n"))
+    shares = shares.filter(pl.col("parameter") != EMBEDDING)
+    there = shares.group_by("parameter").agg(pl.col("variant").n_unique().alias("n"))
     rank = {"V": 0, "U": 1}
     ordered = sorted(
         there.iter_rows(),

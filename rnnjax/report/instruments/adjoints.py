@@ -68,7 +68,7 @@ def slope(data: xr.Dataset, layer: str, array: str) -> float:
         fits = pick(data, "decay", "example", layer=layer, array=array)
         if not np.all(np.isnan(fits)):
             return float(np.nanmedian(fits))
-    return decay(band(norms_by_lag(data, "log10_adjoint", layer, array)).middle).slope
+    return decay(band(norms_by_lag(data, "log10_adjoint", layer, array)).median).slope
 
 
 def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:
@@ -107,25 +107,25 @@ def _lag_curve(found: list[xr.Dataset], layer: str, array: str, line: Line) -> C
         for one in found
         if layer in labels(one, "layer") and array in labels(one, "array")
     ]
-    steps = np.arange(max(len(one.middle) for one in bands))
+    steps = np.arange(max(len(one.median) for one in bands))
     rates = np.array([slope(one, layer, array) for one in found])
     if len(bands) == 1:
         text = f"{array}  {number(rates[0], 3)}"
-        return Curve(steps, bands[0].middle, text, line, bands[0])
+        return Curve(steps, bands[0].median, text, line, bands[0])
     table = np.full((len(bands), len(steps)), np.nan)
     for row, one in zip(table, bands, strict=True):
-        row[: len(one.middle)] = one.middle
+        row[: len(one.median)] = one.median
     mean = over_seeds(rates)
     half = "" if np.isnan(mean.low) else f" ± {number(mean.high - mean.mean, 3)}"
     known = np.where(np.isnan(table), np.inf, table).min(axis=0)
-    most = np.where(np.isnan(table), -np.inf, table).max(axis=0)
-    middle = band(table, axis=0).middle
+    maximum = np.where(np.isnan(table), -np.inf, table).max(axis=0)
+    median = band(table, axis=0).median
     around = Band(
-        np.where(np.isnan(middle), np.nan, known),
-        middle,
-        np.where(np.isnan(middle), np.nan, most),
+        np.where(np.isnan(median), np.nan, known),
+        median,
+        np.where(np.isnan(median), np.nan, maximum),
     )
-    return Curve(steps, middle, f"{array}  {number(mean.mean, 3)}{half}", line, around)
+    return Curve(steps, median, f"{array}  {number(mean.mean, 3)}{half}", line, around)
 
 
 def two_factors(data: xr.Dataset) -> Figure | None:
@@ -206,18 +206,18 @@ def _medians(
     lines, curves = palette(names), []
     for name, values in zip(names, tables, strict=True):
         around = band(values)
-        rate = f"  {number(decay(around.middle).slope, 3)}" if slopes else ""
+        rate = f"  {number(decay(around.median).slope, 3)}" if slopes else ""
         x = np.arange(len(values))
-        curves.append(Curve(x, around.middle, name + rate, lines[name], around))
+        curves.append(Curve(x, around.median, name + rate, lines[name], around))
     return curves
 
 
 def _by_layer(drawn: dict[str, list[Curve]], ylabel: str, xlabel: str) -> Figure:
     """One panel of log10 values for each layer."""
     room = gutter([curve.text for curves in drawn.values() for curve in curves])
-    most = max(len(curves) for curves in drawn.values())
+    maximum = max(len(curves) for curves in drawn.values())
     size = Size(
-        2.6, tall(most, 2.0), gap_x=room + 0.7, gap_y=0.75, left=0.72, right=room
+        2.6, tall(maximum, 2.0), gap_x=room + 0.7, gap_y=0.75, left=0.72, right=room
     )
     with style():
         figure, panels = small_multiples(len(drawn), size, 2)

@@ -89,8 +89,8 @@ def short(name: str) -> str:
 
 def _panels(drawn: dict[str, list[Curve]], xlabel: str, ylabel: str) -> Figure:
     room = gutter([curve.text for curves in drawn.values() for curve in curves])
-    most = max(len(curves) for curves in drawn.values())
-    size = Size(2.2, tall(most), gap_x=room + 0.65, gap_y=0.75, left=0.72, right=room)
+    lines = max(len(curves) for curves in drawn.values())
+    size = Size(2.2, tall(lines), gap_x=room + 0.65, gap_y=0.75, left=0.72, right=room)
     with style():
         figure, panels = small_multiples(len(drawn), size)
         for axes, (layer, curves) in zip(panels, drawn.items(), strict=True):

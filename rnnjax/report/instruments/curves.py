@@ -53,9 +53,9 @@ def gutter(texts: Sequence[str], width: float = 2.6) -> float:
     return 0.065 * width + 0.058 * longest + 0.1
 
 
-def tall(lines: int, least: float = 1.8) -> float:
+def tall(lines: int, minimum: float = 1.8) -> float:
     """Inches of a panel beside which so many labels find room."""
-    return max(least, lines * FONT * 1.25 / 72)
+    return max(minimum, lines * FONT * 1.25 / 72)
 
 
 def small_multiples(

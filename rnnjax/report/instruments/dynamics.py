@@ -17,7 +17,7 @@ from rnnjax.report.naming import number
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, Line, style
 
 
-AT = ("step", "probed_example")
+AT = ("step", "sentence")
 LEADING, LAST = SERIES[0][0], SERIES[1][0]
 
 

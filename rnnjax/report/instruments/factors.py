@@ -156,8 +156,8 @@ def _time_constants(
                 alpha=0.8,
             )
             lasting = int(np.isposinf(values).sum())
-            middle = number(float(np.median(values)), 1) if values.size else "–"
-            texts.append(middle + (f", {lasting} × ∞" if lasting else ""))
+            median = number(float(np.median(values)), 1) if values.size else "–"
+            texts.append(median + (f", {lasting} × ∞" if lasting else ""))
         for text, place in zip(texts, (-0.18, 0.18), strict=False):
             axes.text(
                 1.03,

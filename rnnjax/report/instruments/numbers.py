@@ -24,14 +24,14 @@ class Band:
     """
 
     low: np.ndarray
-    middle: np.ndarray
+    median: np.ndarray
     high: np.ndarray
 
 
 def band(values: np.ndarray, axis: int = -1) -> Band:
     """The spread along an axis; NaN (padding) is left out.
 
-    >>> band(np.array([[1.0, 2.0, -np.inf]])).middle.tolist()
+    >>> band(np.array([[1.0, 2.0, -np.inf]])).median.tolist()
     [1.0]
     """
     with warnings.catch_warnings():
@@ -43,12 +43,8 @@ def band(values: np.ndarray, axis: int = -1) -> Band:
 
 
 def latest(data: xr.Dataset) -> xr.Dataset:
-    """The last training step of a run's probes; kernels are called parameters."""
-    if "train_step" in data.dims:
-        data = data.isel(train_step=-1)
-    if "kernel" in data.dims and "parameter" not in data.dims:
-        data = data.rename(kernel="parameter")
-    return data
+    """The last training step of a run's probes."""
+    return data.isel(train_step=-1) if "train_step" in data.dims else data
 
 
 def has(data: xr.Dataset, *names: str) -> bool:
@@ -60,8 +56,8 @@ def has(data: xr.Dataset, *names: str) -> bool:
 
 
 def labels(data: xr.Dataset, dim: str) -> list[str]:
-    """The names along a dimension."""
-    return [str(name) for name in data[dim].to_numpy()]
+    """The names along a dimension; none if the data set lacks it."""
+    return [str(name) for name in data[dim].to_numpy()] if dim in data.dims else []
 
 
 def pick(data: xr.Dataset, name: str, *dims: str, **where: str) -> np.ndarray:

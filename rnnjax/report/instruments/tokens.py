@@ -66,12 +66,12 @@ def word_strip(data: xr.Dataset) -> Figure | None:
         return None
     read = _decoded(data)
     kept = [columns(_length(data, i), [*informative(data, i), *read]) for i, _ in found]
-    most = max(len(one) for one in kept)
+    longest = max(len(one) for one in kept)
     height = max(len(rows) for _, rows in found)
     names = [row.name for _, rows in found for row in rows]
     longest = max(len(word) for i, _ in found for word in words(data, i))
     size = Size(
-        CELL * most,
+        CELL * longest,
         0.2 * height,
         gap_y=0.48 + 0.048 * longest,
         left=0.068 * max(map(len, names)) + 0.1,
@@ -80,7 +80,7 @@ def word_strip(data: xr.Dataset) -> Figure | None:
     with style():
         figure, grid = panels(len(found), 1, size)
         for axes, (i, rows), steps in zip(grid[:, 0], found, kept, strict=True):
-            _strip(axes, rows, steps, most)
+            _strip(axes, rows, steps, longest)
             _names(axes, words(data, i), informative(data, i), steps)
             unit = "words" if "word" in data else "steps"
             title(axes, f"sentence {i + 1}: {_length(data, i)} {unit}")
@@ -98,7 +98,7 @@ def sentence_rows(data: xr.Dataset, sentence: int) -> list[Row]:
         kernel = ranked[0] if ranked else EMBEDDING
         share = share.sel(parameter=kernel)
     elif share is not None:
-        kernel = str(share.attrs.get("kernel", ""))
+        kernel = str(share.attrs.get("parameter", ""))
     of = f" ({kernel_name(kernel)})" if kernel else ""
     found = (
         (f"share{of}", share, "PuOr_r"),
@@ -198,7 +198,7 @@ def _decoded(data: xr.Dataset) -> list[int]:
     return [int(known["step"])] if "step" in known else []
 
 
-def _strip(axes: Axes, rows: list[Row], steps: list[int], most: int) -> None:
+def _strip(axes: Axes, rows: list[Row], steps: list[int], longest: int) -> None:
     colours = np.zeros((len(rows), len(steps), 4))
     for i, row in enumerate(rows):
         shades = matplotlib.colormaps[row.colours]
@@ -220,7 +220,7 @@ def _strip(axes: Axes, rows: list[Row], steps: list[int], most: int) -> None:
                 va="center_baseline",
             )
     axes.imshow(colours, aspect="auto")
-    axes.set_xlim(-0.5, most - 0.5)
+    axes.set_xlim(-0.5, longest - 0.5)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(length=0)
     for side in axes.spines.values():

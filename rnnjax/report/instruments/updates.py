@@ -31,18 +31,18 @@ def truncation(data: xr.Dataset) -> Figure | None:
         return None
     names = [
         name
-        for name in labels(data, "array_of")
-        if np.any(pick(data, "truncation_bias", "cut_lag", array_of=name) > 0)
+        for name in labels(data, "parameter_array")
+        if np.any(pick(data, "truncation_bias", "cut_lag", parameter_array=name) > 0)
     ]
     if not names:
         return None
     lags, curves = data["cut_lag"].to_numpy(), []
-    table = data["truncation_bias"].transpose("cut_lag", "array_of").to_numpy()
+    table = data["truncation_bias"].transpose("cut_lag", "parameter_array").to_numpy()
     cut = np.any(table > 0, axis=1)
     lines = palette([name for name in names if name != ALL])
     lines[ALL] = Line(INK, "-")
     for name in names:
-        values = pick(data, "truncation_bias", "cut_lag", array_of=name)
+        values = pick(data, "truncation_bias", "cut_lag", parameter_array=name)
         values = np.where(values > 0, values, np.nan)
         curves.append(Curve(lags[cut], np.log10(values)[cut], name, lines[name]))
     size = Size(3.4, tall(len(curves), 2.0), right=gutter(names, 3.4))
@@ -65,13 +65,13 @@ def updates(data: xr.Dataset) -> Figure | None:
     shown = [one for one in wanted if has(data, one[0])]
     if not shown:
         return None
-    names = labels(data, "array_of")
+    names = labels(data, "parameter_array")
     left = 0.07 * max(map(len, names)) + 0.1
     size = Size(2.3, 0.19 * len(names), gap_x=0.75, left=left, right=0.6, top=0.4)
     with style():
         figure, grid = panels(1, len(shown), size)
         for axes, (key, text, colour) in zip(grid[0], shown, strict=True):
-            _bars(axes, pick(data, key, "array_of"), colour)
+            _bars(axes, pick(data, key, "parameter_array"), colour)
             axes.set_yticks(range(len(names)), names if axes is grid[0, 0] else [])
             title(axes, text)
     return figure

@@ -41,7 +41,7 @@ class Assignment:
     @property
     def left(self) -> list[Job]:
         """The runs to compute."""
-        return [job for job in self.jobs if job.identity in self.unfinished]
+        return [job for job in self.jobs if job.run_id in self.unfinished]
 
     @property
     def done(self) -> int:
@@ -66,7 +66,7 @@ class Assignment:
             # new objects, without the properties that this process has cached
             jobs=tuple(dataclasses.replace(job) for job in members),
             rows={k: row for k, row in self.rows.items() if row.lineage in lineages},
-            unfinished=frozenset(job.identity for job in members),
+            unfinished=frozenset(job.run_id for job in members),
             settings=dataclasses.replace(
                 self.settings,
                 out=str(Path(self.settings.out).absolute()),
@@ -102,6 +102,6 @@ class Assignment:
                     )
         check_loaded(self.jobs)
         # computed in this process: its code and precision decide the run ids
-        unfinished = {job.identity for job in self.jobs}
+        unfinished = {job.run_id for job in self.jobs}
         worker = Worker(self.settings, self.group, Warnings())
         return worker.compute(self.jobs, self.rows, unfinished)

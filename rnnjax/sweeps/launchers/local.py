@@ -18,6 +18,6 @@ def basic(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     packs = [
         pack
         for job in assignment.left
-        for pack in worker.packs([job], assignment.rows, {job.identity})
+        for pack in worker.packs([job], assignment.rows, {job.run_id})
     ]
     return worker.compute_packs(packs, assignment.unfinished, assignment.done)

@@ -1,0 +1,35 @@
+"""Everything that is measured, each declared once: `QUANTITIES`, by name.
+
+A declaration gives the axes, definition, units and version of a quantity, and the
+function of `rnnjax.probes` that computes it; data sets, tables and
+``docs/quantities.md`` take them from here.
+"""
+
+from rnnjax.quantities.adjoints import ADJOINTS
+from rnnjax.quantities.batch import BATCH
+from rnnjax.quantities.contributions import CONTRIBUTIONS
+from rnnjax.quantities.coordinates import COORDINATES
+from rnnjax.quantities.dynamics import DYNAMICS
+from rnnjax.quantities.factors import FACTORS
+from rnnjax.quantities.initialisation import INITIALISATION
+from rnnjax.quantities.quantity import Quantity
+from rnnjax.quantities.tokens import TOKENS
+from rnnjax.quantities.updates import UPDATES
+
+
+SUBJECTS = {
+    "batch": BATCH,
+    "adjoints": ADJOINTS,
+    "contributions": CONTRIBUTIONS,
+    "factors": FACTORS,
+    "dynamics": DYNAMICS,
+    "updates": UPDATES,
+    "tokens": TOKENS,
+    "initialisation": INITIALISATION,
+}
+"""The quantities by subject."""
+
+QUANTITIES = {name: one for part in SUBJECTS.values() for name, one in part.items()}
+"""Every quantity, by the name of its variable."""
+
+__all__ = ["COORDINATES", "QUANTITIES", "SUBJECTS", "Quantity"]
