@@ -22,8 +22,7 @@ from rnnjax.sweeps.deferred_training import ask
 from rnnjax.sweeps.job_data import data_digest
 from rnnjax.sweeps.jobs import run_config
 from rnnjax.sweeps.launch import launch
-from rnnjax.sweeps.user_copies import Copy, copies_of
-from rnnjax.sweeps.user_files import KINDS
+from rnnjax.sweeps.user_files import KINDS, Copy, copies_of
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.training.build import build_model, build_task, initial_params
@@ -222,7 +221,7 @@ class Run:
         self.check_code("task")
         _, data = build_task(self.config.task, self.config.task_options)
         known = self.manifest.digests.get("data")
-        if (data_digest(data) if data else None) != known:
+        if data_digest(data) != known:
             path = dict(self.config.task_options).get("path")
             where = f" in '{path}'" if path else ""
             raise UserError(

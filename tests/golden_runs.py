@@ -18,7 +18,7 @@ import rnnjax
 from rnnjax.devices import processor
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.launch import launch
-from rnnjax.sweeps.promises import UPDATES
+from rnnjax.sweeps.verifying import UPDATES
 
 
 FOLDER = Path(__file__).parent / "golden"

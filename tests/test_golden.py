@@ -10,7 +10,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rnnjax.sweeps.promises import TOLERANCE
+from rnnjax.sweeps.verifying import TOLERANCE
 from tests import golden_runs as golden
 
 

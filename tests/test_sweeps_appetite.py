@@ -12,7 +12,7 @@ import pytest
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.store.index import row_of
-from rnnjax.sweeps import appetite, axes, job_count, job_data
+from rnnjax.sweeps import appetite, axes, grid, job_data
 from rnnjax.sweeps.appetite import check_needs, needs, totals
 from rnnjax.sweeps.hydra_session import session as axes_session
 from rnnjax.sweeps.settings import CheckpointConfig, LauncherConfig, LaunchSettings
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     Path("huge.py").write_text(TABLE)
-    for module in (appetite, job_count, job_data):  # whatever this computer has
+    for module in (appetite, grid, job_data):  # whatever this computer has
         monkeypatch.setattr(module, "free_host_memory", lambda: 3e9)
     monkeypatch.setattr(appetite, "free_memory", lambda mesh: 3e9)
     said = sentence(words, capsys)
@@ -118,17 +118,17 @@ def test_a_setting_raises_the_number_of_jobs(monkeypatch):
     assert len(axes_of("seed=range(100001)", limit=10**6)) == 100_001
     with pytest.raises(UserError, match="100,001 values"):
         axes_of("seed=range(100001)")
-    assert job_count.max_jobs(["seed=1", "max_jobs=5", "max_jobs=1e6"]) == 10**6
+    assert grid.max_jobs(["seed=1", "max_jobs=5", "max_jobs=1e6"]) == 10**6
     with pytest.raises(UserError, match="max_jobs=many"):
-        job_count.max_jobs(["max_jobs=many"])
-    monkeypatch.setattr(job_count, "free_host_memory", lambda: 1e9)
+        grid.max_jobs(["max_jobs=many"])
+    monkeypatch.setattr(grid, "free_host_memory", lambda: 1e9)
     with pytest.raises(UserError, match="1.6 GB of memory, and 1 GB is free"):
-        job_count.check_count(200_000, 10**6)
+        grid.check_count(200_000, 10**6)
 
 
 def axes_of(word: str, **limit: int) -> tuple[object, ...]:
     with axes_session() as hydra:
-        return axes.parse_axes([word], hydra, **limit)["seed"].values
+        return axes.parse_axes([word], hydra, **limit)["seed"]
 
 
 @pytest.mark.parametrize(

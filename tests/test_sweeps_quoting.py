@@ -56,11 +56,11 @@ def test_a_quoted_value_is_read_back():
         @settings(max_examples=100, deadline=None)
         @given(PLAIN | st.lists(PLAIN, max_size=3) | st.just({"a": "b,c", "d": ["1"]}))
         def check(value):
-            found = parse_axes([f"name={quoted(value)}"], hydra)["name"].values
+            found = parse_axes([f"name={quoted(value)}"], hydra)["name"]
             assert found == (value,)
             if isinstance(value, str):
                 (word,) = shlex.split(as_typed("name", value))
-                assert parse_axes([word], hydra)["name"].values == (value,)
+                assert parse_axes([word], hydra)["name"] == (value,)
 
         check()
 
@@ -115,7 +115,7 @@ def test_a_cell_in_any_folder(folder):
                 f"zip=[{{cell: {path}, lr: 1}}]",
             ):
                 (axis,) = parse_axes([word], hydra).values()
-                assert "Mine" in str(axis.values)
+                assert "Mine" in str(axis)
             (file,) = hydra.files.values()
         assert file.reference == str(folder / path)
     job = compose("cell=a,b/my_cell.py:Mine")

@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import Mesh
 
 from rnnjax.sweeps.forecast import forecast
+from rnnjax.sweeps.packing import ROOM, Slots
 from rnnjax.sweeps.settings import LaunchSettings, PackConfig
-from rnnjax.sweeps.slots import ROOM, Slots
 from rnnjax.training import rehearsal
 from rnnjax.training.build import signature
 from rnnjax.training.loop import PackTraining

@@ -26,9 +26,8 @@ from rnnjax.store.rundir import (
     RunDir,
 )
 from rnnjax.sweeps import worker
-from rnnjax.sweeps.promises import TOLERANCE, UPDATES
 from rnnjax.sweeps.settings import PackConfig
-from rnnjax.sweeps.verifying import Verdict, verify
+from rnnjax.sweeps.verifying import TOLERANCE, UPDATES, Verdict, verify
 from tests.launch_samples import jobs, start
 from tests.training_samples import compiled
 

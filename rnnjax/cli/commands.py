@@ -1,19 +1,24 @@
 """Implementation of the commands; each imports what it needs when called."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
+from rnnjax.counting import count
+from rnnjax.errors import UserError
+from rnnjax.store.run_id import digest
 from rnnjax.store.rundir import RunDir
 from rnnjax.terminal import console, error_screen
 
 
+SHOWN_TRIALS = 10
+
+
 def train(
-    overrides: Sequence[str],
-    multirun: bool,
-    config_dir: str | None,
-    command: str,
+    overrides: Sequence[str], multirun: bool, config_dir: str | None, command: str
 ) -> int:
     """Compose and check all jobs, then launch them; returns 1 if a run failed, else 0.
 
@@ -65,7 +70,7 @@ def show_list(what: str, config_dir: str | None) -> int:
 
     table = Table("name", "", "options", title=what)
     for entry in entries(what, config_dir):
-        table.add_row(entry.name, entry.doc, entry.options)
+        table.add_row(*entry)
     console().print(table)
     return 0
 
@@ -83,3 +88,75 @@ def cell_text(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def fsck(folder: str, mend: bool) -> int:
+    """Print one sentence per problem of a pool; with `mend`, repair them.
+
+    Returns:
+        0 if nothing is damaged (after the repair, if any), 1 otherwise. Leftovers of
+        killed processes do not count as damage.
+
+    Raises:
+        UserError: the folder is not a pool, or a file cannot be moved.
+    """
+    from rnnjax.store.fsck import examine, repair
+
+    found = examine(folder)
+    for finding in found.findings:
+        console().print(f"{finding.kind}: {finding.text}", soft_wrap=True)
+    if mend and found.findings:
+        repair(folder, found.findings)
+        left = examine(folder)
+        mended = len(found.findings) - len(left.findings)
+        console().print(f"repaired {mended} of {len(found.findings)} problems")
+        found = left
+    kinds = Counter(finding.kind for finding in found.findings)
+    parts = [count(found.runs, "run"), f"{found.finished} finished and undamaged"]
+    if found.busy:
+        parts.append(f"{found.busy} being computed, not checked")
+    parts += [f"{number} {kind}" for kind, number in sorted(kinds.items())]
+    parts += [] if kinds else ["no problems"]
+    console().print(f"{Path(folder)}: {', '.join(parts)}", soft_wrap=True)
+    return int(not kinds.keys() <= {"leftover", "note"})
+
+
+def search(
+    overrides: Sequence[str],
+    options: Mapping[str, Any],
+    config_dir: str | None,
+    command: str,
+) -> int:
+    """Search, print the best trials and write a table of all of them.
+
+    Returns:
+        0, or 1 if every trial failed.
+
+    Raises:
+        UserError: optuna is not installed, or the search is invalid.
+    """
+    from rnnjax.cli.tables import print_table
+    from rnnjax.devices import use_every_core
+    from rnnjax.store.atomic import make_folder, write_bytes
+    from rnnjax.store.frames import csv_bytes
+    from rnnjax.sweeps.progress import LiveProgress
+
+    try:
+        from rnnjax.sweeps import search as searching
+        from rnnjax.sweeps.search_space import SearchConfig
+    except ImportError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("search needs optuna: pip install 'rnnjax[search]'") from None
+    use_every_core()
+    config, progress = SearchConfig(**options), LiveProgress(error_screen())
+    found = searching.search(overrides, config, config_dir, command, progress)
+    made = found.settings
+    settings = " ".join([*sorted(overrides), *map(str, options.items())])
+    folder = Path(made.out) / "searches"
+    make_folder(folder)
+    file = folder / f"{made.name or 'search'}-{digest(settings.encode())[:12]}.csv"
+    write_bytes(file, csv_bytes(found.trials))
+    legend = f"the best of {len(found.trials)} trials; all: {file}"
+    print_table(found.trials.head(SHOWN_TRIALS), legend)
+    return 0 if found.trials["value"].count() else 1

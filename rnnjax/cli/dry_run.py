@@ -27,26 +27,17 @@ def show(made: Plan) -> int:
     heads = "runs done stale packs updates memory compile time".split()
     table = Table("group", "task", "program", *heads)
     for group in groups:
-        table.add_row(*_cells(group))
+        labels = ", ".join(group.labels[:3]) + (", …" if len(group.labels) > 3 else "")
+        numbers = (group.runs, group.done, group.stale, group.packs, group.steps)
+        size = "" if group.bytes is None else f"{group.bytes / 1e6:.3g} MB"
+        times = _time(group.compile_seconds), _time(group.seconds)
+        row = labels, group.task, group.sizes, *map(str, numbers), size, *times
+        table.add_row(*row)
     memory = max((group.minimum[0] for group in groups), default=0)
     disk = sum(group.minimum[1] for group in groups)
     takes = in_a_line(memory, disk, made.settings)
     console().print(jobs, table, _legend(made, groups), takes, sep="\n")
     return 0
-
-
-def _cells(group: Group) -> list[str]:
-    labels = ", ".join(group.labels[:3]) + (", …" if len(group.labels) > 3 else "")
-    numbers = (group.runs, group.done, group.stale, group.packs, group.steps)
-    return [
-        labels,
-        group.task,
-        group.sizes,
-        *map(str, numbers),
-        "" if group.bytes is None else f"{group.bytes / 1e6:.3g} MB",
-        _time(group.compile_seconds),
-        _time(group.seconds),
-    ]
 
 
 def _time(seconds: float | None) -> str:

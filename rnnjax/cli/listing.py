@@ -1,6 +1,5 @@
 """The content of `rnnjax list`: for each thing a name, a summary and its options."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -12,32 +11,21 @@ from rnnjax.sweeps.schema import MISSING, as_text, leaves
 from rnnjax.sweeps.yaml_files import read_yaml
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One row of a list."""
-
-    name: str
-    doc: str
-    options: str
+Entry = tuple[str, str, str]
+"""One row of a list: name, description, options."""
 
 
 def entries(what: str, config_dir: str | None = None) -> list[Entry]:
-    """The rows of one list, sorted by name.
-
-    Args:
-        what: the plural of a group, ``activations``, ``quantities`` or ``figures``.
-        config_dir: folder with the user's own variants and experiments.
-    """
+    """The rows of one list, such as ``cells`` (`rnnjax.cli.parsing.LISTS`), by name."""
     if what == "activations":
+        slopes = "φ′ from {:.4g} to {:.4g}".format
         return [
-            Entry(
-                name, phi.formula, "φ′ from {:.4g} to {:.4g}".format(*phi.slope_bounds)
-            )
+            (name, phi.formula, slopes(*phi.slope_bounds))
             for name, phi in ACTIVATIONS.items()
         ]
     if what == "quantities":
         return [
-            Entry(name, one.definition, f"{one.units}; {', '.join(one.dims) or 'one'}")
+            (name, one.definition, f"{one.units}; {', '.join(one.dims) or 'one'}")
             for name, one in QUANTITIES.items()
         ]
     if what == "figures":
@@ -59,18 +47,16 @@ def entries(what: str, config_dir: str | None = None) -> list[Entry]:
 def _figures() -> list[Entry]:
     from rnnjax.reproduce.catalogue import figures
 
-    return [
-        Entry(
-            figure.name,
-            f"{figure.title}: {figure.source}",
-            ", ".join(
-                f"preset={name}: {preset.cost}"
-                for name, preset in figure.presets.items()
-                if name != "test"
-            ),
-        )
-        for figure in figures()
-    ]
+    found = []
+    for figure in figures():
+        costs = [
+            f"preset={name}: {preset.cost}"
+            for name, preset in figure.presets.items()
+            if name != "test"
+        ]
+        about = f"{figure.title}: {figure.source}"
+        found.append((figure.name, about, ", ".join(costs)))
+    return found
 
 
 def _generated(name: str, option: Option) -> Entry:
@@ -78,7 +64,7 @@ def _generated(name: str, option: Option) -> Entry:
         f"{key}={'?' if field.default == MISSING else as_text(field.default)}"
         for key, field in option.fields.items()
     ]
-    return Entry(name, option.doc, " ".join(pairs))
+    return name, option.doc, " ".join(pairs)
 
 
 def _written(name: str, file: Path) -> Entry:
@@ -87,7 +73,7 @@ def _written(name: str, file: Path) -> Entry:
     comments = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
     doc = next((line for line in comments if not line.startswith("@")), "")
     if not isinstance(tree, dict):
-        return Entry(name, doc, "")
+        return name, doc, ""
     stated = tree.pop("defaults", None)
     defaults = [
         f"{str(key).removeprefix('override /')}={as_text(value)}"
@@ -96,4 +82,4 @@ def _written(name: str, file: Path) -> Entry:
         for key, value in entry.items()
     ]
     pairs = [f"{key}={as_text(value)}" for key, value in leaves(tree).items()]
-    return Entry(name, doc, " ".join([*defaults, *pairs]))
+    return name, doc, " ".join([*defaults, *pairs])

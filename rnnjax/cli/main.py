@@ -45,21 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None:
             return _refuse(f"cannot use '{error.filename}': {error.strerror}")
-        if _is_nowhere():
+        if error.errno == errno.ENOENT:  # from os.getcwd
             return _refuse("the current folder no longer exists")
         if error.errno not in FULL:
             raise
         _silence()
         return _refuse(f"cannot write: {error.strerror}")
-
-
-def _is_nowhere() -> bool:
-    """Whether the current folder was removed, so that relative paths do not work."""
-    try:
-        os.getcwd()
-    except OSError:
-        return True
-    return False
 
 
 def _refuse(sentence: str) -> int:
@@ -111,10 +102,8 @@ def _dispatch(arguments: list[str]) -> int:
         return int(leave.code or 0)
     for word in rest:
         if word.startswith("-"):
-            flags = [f for action in parser._actions for f in action.option_strings]
-            if chosen.command:
-                actions = commands[chosen.command]._actions
-                flags = [f for action in actions for f in action.option_strings]
+            of = commands[chosen.command] if chosen.command else parser
+            flags = [f for action in of._actions for f in action.option_strings]
             raise UserError(f"unknown option '{word}'; {did_you_mean(word, flags)}")
     if chosen.command is None:
         parser.print_help()
@@ -123,37 +112,33 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
-    from rnnjax.cli import commands
+    from rnnjax.cli import commands, tables
 
+    if rest and "overrides" not in chosen:
+        raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
+    overrides = [*getattr(chosen, "overrides", ()), *rest]
     if chosen.command in ("train", "demo"):
-        overrides = [*chosen.overrides, *rest]
-        multirun = chosen.multirun
         if chosen.command == "demo":
-            overrides, multirun = ["experiment=main", *overrides], True
+            overrides = ["experiment=main", *overrides]
         if chosen.dry_run:
             overrides.append(f"dry_run={chosen.dry_run}")
-        return commands.train(overrides, multirun, chosen.config_dir, command)
+        return commands.train(overrides, chosen.multirun, chosen.config_dir, command)
     if chosen.command == "probe":
         from rnnjax.cli.probing import probe, probe_sweep
 
         look = probe_sweep if chosen.multirun else probe
-        return look([*chosen.overrides, *rest], chosen.config_dir)
+        return look(overrides, chosen.config_dir)
     if chosen.command == "reproduce":
         from rnnjax.cli.reproducing import reproduce
 
-        return reproduce([*chosen.arguments, *rest], chosen.all, chosen.stored)
+        return reproduce(overrides, chosen.all, chosen.stored)
     if chosen.command == "search":
-        from rnnjax.cli.searching import search
-
         if chosen.method not in METHODS:
             raise unknown("method", chosen.method, METHODS)
         names = ("method", "objective", *SEARCH_NUMBERS)
-        given = {name: getattr(chosen, name) for name in names}
-        given = {name: value for name, value in given.items() if value is not None}
-        arguments = [*chosen.overrides, *rest]
-        return search(arguments, given, chosen.config_dir, command)
-    if rest:
-        raise UserError(f"rnnjax {chosen.command} does not take '{rest[0]}'")
+        known = {name: getattr(chosen, name) for name in names}
+        given = {name: value for name, value in known.items() if value is not None}
+        return commands.search(overrides, given, chosen.config_dir, command)
     if chosen.command == "list":
         if chosen.what not in LISTS:
             raise unknown("list", chosen.what, LISTS)
@@ -161,17 +146,11 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
     if chosen.command == "report":
         return commands.report(chosen.dir)
     if chosen.command == "fsck":
-        from rnnjax.cli.fsck import fsck
-
-        return fsck(chosen.pool, chosen.repair)
+        return commands.fsck(chosen.pool, chosen.repair)
     if chosen.command == "verify":
         from rnnjax.cli.verifying import verify
 
         return verify(chosen.run, chosen.all, chosen.run_code)
-    from rnnjax.cli import tables
-
     if chosen.command == "compare":
         return tables.compare(chosen.first, chosen.second)
-    names = "where by sort reverse csv parquet".split()
-    view = tables.View(**{name: getattr(chosen, name) for name in names})
-    return tables.runs(chosen.dir, view)
+    return tables.runs(chosen)

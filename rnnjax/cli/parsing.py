@@ -79,69 +79,40 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     look = command(
         "probe", "measure a network closely: untrained, or a run (run=DIR step=N)"
     )
+    help = "sweep keys with several values: seed=0,1 'seed=range(5)' 'variant=glob(*)'"
     for one in (train, look):
-        one.add_argument(
-            *("-m", "--multirun"),
-            action="store_true",
-            help="sweep keys with several values: seed=0,1 'seed=range(5)' "
-            "'variant=glob(*)'",
-        )
+        one.add_argument("-m", "--multirun", action="store_true", help=help)
+    help = "settings, see conf/config.yaml"
     for one in (train, demo, look):
-        one.add_argument(
-            "overrides",
-            nargs="*",
-            metavar="KEY=VALUE",
-            help="settings, see conf/config.yaml",
-        )
-    for one in (train, demo):
-        one.add_argument(
-            *("-n", "--dry-run"),
-            action="store_const",
-            const="true",
-            help="only check and show the jobs",
-        )
-        one.add_argument(
-            "--dry-run=full",
-            dest="dry_run",
-            action="store_const",
-            const="full",
-            help="also compile, to estimate memory and time",
-        )
+        one.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=help)
+    for words, value, help in (
+        (("-n", "--dry-run"), "true", "only check and show the jobs"),
+        (("--dry-run=full",), "full", "also compile, to estimate memory and time"),
+    ):
+        for one in (train, demo):
+            one.add_argument(
+                *words, dest="dry_run", action="store_const", const=value, help=help
+            )
     search = command("search", "search for good settings; needs rnnjax[search]")
-    search.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUES",
-        help="as for train -m, or intervals: 'lr=tag(log,interval(1e-4,1e-1))'",
-    )
+    help = "as for train -m, or intervals: 'lr=tag(log,interval(1e-4,1e-1))'"
+    search.add_argument("overrides", nargs="*", metavar="KEY=VALUES", help=help)
     search.add_argument("--method", default="random", metavar="|".join(METHODS))
     for name, help in SEARCH_NUMBERS.items():
         option = f"--{name.replace('_', '-')}"
         search.add_argument(option, type=int, metavar="N", help=help)
-    search.add_argument(
-        "--objective",
-        metavar="NAME",
-        help="result to optimize (best_validation_metric)",
-    )
+    help = "result to optimize (best_validation_metric)"
+    search.add_argument("--objective", metavar="NAME", help=help)
     listed = command("list", "list what settings can name")
     listed.add_argument("what", metavar="|".join(LISTS))
+    help = "folder with your own variant/*.yaml, experiment/*.yaml"
     for one in (train, demo, look, search, listed):
-        one.add_argument(
-            "--config-dir",
-            metavar="DIR",
-            help="folder with your own variant/*.yaml, experiment/*.yaml",
-        )
+        one.add_argument("--config-dir", metavar="DIR", help=help)
     again = command("reproduce", "run a figure of a paper and judge its claims")
-    again.add_argument(
-        "arguments", nargs="*", metavar="NAME", help="figures; also preset=quick|paper"
-    )
+    help = "figures; also preset=quick|paper"
+    again.add_argument("overrides", nargs="*", metavar="NAME", help=help)
     again.add_argument("--all", action="store_true", help="all figures")
-    again.add_argument(
-        "--redraw",
-        dest="stored",
-        metavar="DIR",
-        help="only redraw the results stored in DIR",
-    )
+    help = "only redraw the results stored in DIR"
+    again.add_argument("--redraw", dest="stored", metavar="DIR", help=help)
     report = command("report", "write the report of a sweep")
     report.add_argument("dir", metavar="DIR", help="folder of a sweep")
     runs = command("runs", "show a table of runs")
@@ -166,9 +137,6 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     verify.add_argument("--run-code", action="store_true", help=help)
     check = command("fsck", "check a pool of runs: damage, index, leftovers")
     check.add_argument("pool", metavar="POOL", help="folder with the run directories")
-    check.add_argument(
-        "--repair",
-        action="store_true",
-        help="move damaged runs to POOL/quarantine, rebuild the index, clean up",
-    )
+    help = "move damaged runs to POOL/quarantine, rebuild the index, clean up"
+    check.add_argument("--repair", action="store_true", help=help)
     return parser, dict(added.choices)

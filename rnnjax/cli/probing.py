@@ -1,13 +1,13 @@
 """The command `rnnjax probe`: measure a network, untrained or trained, in detail."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnjax.errors import UserError, did_you_mean
+from rnnjax.checks import check_choice
+from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 
 
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
 
 PROBES = "probes"
 """Folder in the pool for probes of untrained networks."""
-
-FLOW_ONLY = ("flow",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Look:
-    """What a command asks for, in addition to a configuration.
-
-    Attributes:
-        run: folder of a run, or None for a network at initialisation.
-        run_code: whether the folder's copy of a cell or task may be executed.
-        step: number of updates after which to measure; None: after the last one.
-        sections: sections of the data set to compute.
-        weight: the weight whose chain rule is written out, if any.
-    """
-
-    run: str | None
-    run_code: bool
-    step: int | None
-    sections: tuple[str, ...]
-    weight: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +41,8 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
             for the parameters of a run, ``run=DIR``, optionally ``step=N``, and
             ``run_code=true`` if the cell or task comes from a file. Both also accept
             ``sections=adjoints,factors``, and ``weight=V[0,0]`` for the chain rule of
-            one weight. At initialisation, ``probe=light`` means ``sections=flow``.
-        config_dir: folder with the user's own variants and experiments.
+            one weight. At initialisation, ``probe=light`` means ``sections=adjoints``.
+        config_dir: see `rnnjax.sweeps.compose.plan`, here and below.
 
     Raises:
         UserError: the input is invalid; nothing has been written.
@@ -72,20 +51,19 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
 
     check_settings()
     keep_programs()
-    look, rest = _parse(overrides)
-    if look.run is None:
-        return _show(_untrained(rest, config_dir), look)
-    if rest:
+    own, sections, rest = _parse(overrides)
+    if "run" not in own:
+        network = _untrained(rest, config_dir)
+    elif rest:
         raise UserError(f"'{rest[0]}' cannot be set: run=DIR has its own configuration")
-    return _show(_of_run(look.run, look.step, look.run_code), look)
+    else:
+        allowed = own.get("run_code", "").lower() == "true"
+        network = _of_run(own["run"], own.get("step"), allowed)
+    return _show(network, sections, own.get("weight"))
 
 
 def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Probe all untrained networks of a sweep; write one data set over its axes.
-
-    Args:
-        overrides: as for ``rnnjax train -m``.
-        config_dir: folder with the user's own variants and experiments.
 
     Raises:
         UserError: a job is invalid; nothing has been written.
@@ -94,6 +72,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.report.explosion import exploded_points
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.netcdf import netcdf_bytes
+    from rnnjax.store.run_id import digest
     from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.initialisation_grid import landscape
@@ -107,8 +86,8 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     check_looking(jobs, made.settings, stored=True)
     runs = [job.run_id for job in jobs]
     name = made.settings.name or "sweep"
-    digest = hashlib.sha256(" ".join(runs).encode()).hexdigest()[:12]
-    folder = _figures_folder(Path(made.settings.out), PROBES, f"{name}-{digest}")
+    name = f"{name}-{digest(' '.join(runs).encode())[:12]}"
+    folder = _figures_folder(Path(made.settings.out), PROBES, name)
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
     seconds = time.perf_counter() - began
@@ -124,8 +103,10 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     return 0
 
 
-def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
-    """The command's own keys, and the remaining overrides."""
+def _parse(
+    overrides: Sequence[str],
+) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
+    """The command's own keys, the sections to compute, and the remaining overrides."""
     from rnnjax.analysis.configured_run import RUN_SECTIONS, parse_weight
 
     own: dict[str, str] = {}
@@ -140,13 +121,10 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
     if "sections" in own:
         sections = tuple(own["sections"].split(","))
     elif "probe=light" in rest:
-        sections = FLOW_ONLY
+        sections = ("adjoints",)
     for name in sections:
-        if name not in RUN_SECTIONS:
-            hint = did_you_mean(name, RUN_SECTIONS)
-            raise UserError(f"sections={name} is unknown; {hint}")
-    allowed = own.get("run_code", "false").lower()
-    if allowed not in ("true", "false"):
+        check_choice("sections", name, RUN_SECTIONS)
+    if own.get("run_code", "false").lower() not in ("true", "false"):
         raise UserError(f"run_code={own['run_code']} must be true or false")
     if "run_code" in own and "run" not in own:
         raise UserError(
@@ -158,9 +136,7 @@ def _parse(overrides: Sequence[str]) -> tuple[Look, list[str]]:
         raise UserError(f"step={own['step']} is not a number of updates")
     if "weight" in own:
         parse_weight(own["weight"])
-    step = int(own["step"]) if "step" in own else None
-    run, weight = own.get("run"), own.get("weight")
-    return Look(run, allowed == "true", step, sections, weight), rest
+    return own, sections, rest
 
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
@@ -184,7 +160,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     )
 
 
-def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
+def _of_run(folder: str, step: str | None, run_code: bool) -> Network:
     from rnnjax.run import open_run
 
     if not user_path(folder, f"run={folder}").is_dir():
@@ -194,7 +170,7 @@ def _of_run(folder: str, step: int | None, run_code: bool) -> Network:
         raise UserError(f"run={folder} is {run.manifest.status}, not finished")
     run.check_code()
     run.check_data()
-    at = run.manifest.steps if step is None else step
+    at = run.manifest.steps if step is None else int(step)
     return Network(
         config=run.config,
         params=run.params_at(at),
@@ -217,7 +193,7 @@ def _figures_folder(home: Path, *names: str) -> Path:
     return no_link(home.joinpath(*names, FIGURES), home).parent
 
 
-def _show(network: Network, look: Look) -> int:
+def _show(network: Network, sections: tuple[str, ...], weight: str | None) -> int:
     from rich.table import Table
 
     from rnnjax.analysis.configured_run import analyze_run, write_out
@@ -228,15 +204,15 @@ def _show(network: Network, look: Look) -> int:
     from rnnjax.store.netcdf import netcdf_bytes
     from rnnjax.terminal import console
 
-    if look.weight is not None:
-        rule = write_out(network.config, network.params, look.weight)
+    if weight is not None:
+        rule = write_out(network.config, network.params, weight)
         make_folder(network.folder)
         file = network.folder / "chain_rule.csv"
         write_bytes(file, csv_bytes(rule.table()))
         lines = rule.text(), "", rule.legend(), "", f"table: {file}"
         console().print(*lines, sep="\n", soft_wrap=True, markup=False)
         return 0
-    data = analyze_run(network.config, network.params, look.sections)
+    data = analyze_run(network.config, network.params, sections)
     data.attrs = {"title": network.title, "configuration": network.subtitle}
     make_folder(network.folder)
     file = network.folder / "probe.nc"

@@ -25,8 +25,7 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
             which ``gallery/`` is written), ``pool=`` (pool for figures that train
             networks).
         every: whether to run all figures.
-        stored: folder with the stored results of one figure, which is then only
-            redrawn.
+        stored: folder with the stored results of a figure, which is only redrawn.
 
     Raises:
         UserError: the input is invalid; nothing has been written.
@@ -46,10 +45,8 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
             raise UserError(
                 "--redraw takes one figure: rnnjax reproduce NAME --redraw DIR"
             )
-        figure, files = (
-            catalogue.find(names[0]),
-            FigureFiles(user_path(stored, f"--redraw {stored}")),
-        )
+        figure = catalogue.find(names[0])
+        files = FigureFiles(user_path(stored, f"--redraw {stored}"))
         try:
             record = redraw(figure, options["preset"], files)
         except (AttributeError, KeyError, ValueError, IndexError) as error:
@@ -97,11 +94,7 @@ def _parse(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def _show(figure: "Figure", record: "Record", picture: Path) -> int:
     from rich.table import Table
 
-    from rnnjax.reproduce.gallery import (
-        bounds_text,
-        reasons_text,
-        value_text,
-    )
+    from rnnjax.reproduce.gallery import bounds_text, reasons_text, value_text
     from rnnjax.reproduce.verdict import MEANINGS
     from rnnjax.terminal import console
 

@@ -1,6 +1,6 @@
 """The commands `rnnjax runs` and `rnnjax compare`: tables of runs."""
 
-import dataclasses
+import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,35 +22,19 @@ SHOWN = 200
 """Most rows that are shown; nobody reads thousands, and printing them is slow."""
 
 
-@dataclasses.dataclass(frozen=True)
-class View:
-    """Which runs to show, and how.
-
-    Attributes:
-        where: an SQL condition; None: all runs.
-        by: columns that define the groups to average; None: one row per run.
-        sort: columns to sort by; None: the order of the index.
-        reverse: whether to sort in descending order.
-        csv, parquet: file to write instead of showing a table.
-    """
-
-    where: str | None = None
-    by: str | None = None
-    sort: str | None = None
-    reverse: bool = False
-    csv: str | None = None
-    parquet: str | None = None
-
-
-def runs(folder: str, view: View = View()) -> int:
+def runs(view: argparse.Namespace) -> int:
     """Show a table of runs, or of groups of runs, or write it to a file.
+
+    Args:
+        view: the options of ``rnnjax runs``, see `rnnjax.cli.parsing`.
 
     Raises:
         UserError: the folder holds no runs, or a condition or column is invalid.
     """
     from rnnjax.results import load
+    from rnnjax.store.names import column
 
-    results = load(folder)
+    results = load(view.dir)
     if view.where is not None:
         results = results.select(view.where)
     whole = bool(view.csv or view.parquet)
@@ -59,14 +43,15 @@ def runs(folder: str, view: View = View()) -> int:
     else:
         frame = results.runs if whole or view.sort else _shown(results)
     if view.sort is not None:
-        frame = _sorted(frame, view)
+        keys = [column(name, frame.columns) for name in view.sort.split(",")]
+        frame = frame.sort(keys, descending=view.reverse, nulls_last=True)
         if view.by is None and not whole:
             frame = frame.select(_shown(results).columns)
     if whole:
         _write_out(frame, view)
     else:
         table = _merged(frame) if view.by is not None else frame
-        legend = f"{count(len(results.runs), 'run')} in {folder}"
+        legend = f"{count(len(results.runs), 'run')} in {view.dir}"
         if len(table) > SHOWN:
             legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
         if view.by is not None:
@@ -115,7 +100,7 @@ def find_run(name: str) -> "RunDir":
     return load(path.parent).run(path.name)
 
 
-def _write_out(frame: "pl.DataFrame", view: View) -> None:
+def _write_out(frame: "pl.DataFrame", view: argparse.Namespace) -> None:
     """Write the requested file; into a device or a pipe, rather than replacing it."""
     from rnnjax.store.atomic import writable, write_bytes
     from rnnjax.store.frames import csv_bytes, parquet_bytes
@@ -162,9 +147,8 @@ def _groups(results: "Results", by: Sequence[str]) -> "pl.DataFrame":
 
     ends = [c for c in _ends(results) if results.runs[c].dtype != pl.String]
     values = [c for c in [*ends, "run_seconds"] if c in results.runs.columns]
-    return results.aggregate(
-        by, [c for c in values if results.runs[c].dtype != pl.Null]
-    )
+    known = [c for c in values if results.runs[c].dtype != pl.Null]
+    return results.aggregate(by, known)
 
 
 def _merged(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -172,16 +156,10 @@ def _merged(frame: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     values = [c for c in frame.columns if f"{c}.low" in frame.columns]
-    texts = [
-        pl.Series(
-            name,
-            [
-                _interval(*row)
-                for row in frame.select(name, f"{name}.low", f"{name}.high").iter_rows()
-            ],
-        )
-        for name in values
-    ]
+    texts = []
+    for name in values:
+        rows = frame.select(name, f"{name}.low", f"{name}.high").iter_rows()
+        texts.append(pl.Series(name, [_interval(*row) for row in rows]))
     sides = [f"{name}{end}" for name in values for end in (".low", ".high", ".n")]
     return frame.drop(sides).with_columns(texts)
 
@@ -190,14 +168,6 @@ def _interval(mean: float | None, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return cell_text(mean)
     return f"{cell_text(mean)} [{low:.3g}, {high:.3g}]"
-
-
-def _sorted(frame: "pl.DataFrame", view: View) -> "pl.DataFrame":
-    from rnnjax.store.names import column
-
-    assert view.sort is not None
-    keys = [column(name, frame.columns) for name in view.sort.split(",")]
-    return frame.sort(keys, descending=view.reverse, nulls_last=True)
 
 
 def _warn_mixed(results: "Results", by: Sequence[str]) -> None:

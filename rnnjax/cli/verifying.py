@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,18 +36,16 @@ def verify(name: str, whole: bool, run_code: bool) -> int:
     Raises:
         UserError: the run or folder does not exist, or has no finished run.
     """
-    from rich.console import Console
-
     from rnnjax.cli.tables import find_run
     from rnnjax.devices import check_settings, use_every_core
     from rnnjax.sweeps.progress import LiveProgress
     from rnnjax.sweeps.verifying import verify as verdicts_on
-    from rnnjax.terminal import console
+    from rnnjax.terminal import console, error_screen
 
     check_settings()
     use_every_core()
     runs, unread = finished_runs(name) if whole else ([find_run(name)], [])
-    verdicts = verdicts_on(runs, run_code, LiveProgress(Console(stderr=True)))
+    verdicts = verdicts_on(runs, run_code, LiveProgress(error_screen()))
     lines = [sentence(verdict) for verdict in verdicts] + unread
     outcomes = Counter(verdict.outcome for verdict in verdicts)
     outcomes["refused"] += len(unread)
@@ -92,7 +89,10 @@ def _outcome(verdict: "Verdict") -> str:
     why = "; ".join(filter(None, [*promise.reasons, code]))
     if verdict.outcome == "equal":
         though = f", though {code}" if code else ""
-        return f"equal, bit by bit{though} ({_counts(verdict)})"
+        return (
+            f"equal, bit by bit{though} ({verdict.rows} metrics rows, "
+            f"{verdict.probed} probed steps, {verdict.arrays} arrays)"
+        )
     if verdict.outcome == "within":
         if verdict.agrees_until >= verdict.steps:
             reach = f"in all {verdict.steps} updates"
@@ -103,35 +103,19 @@ def _outcome(verdict: "Verdict") -> str:
                 "updates"
             )
         return f"equal {promise}, {reach} ({why})"
-    parts = [*verdict.damage, *_differences(verdict.first)]
+    places = [f"at step {one.place.step} in {_where(one)}" for one in verdict.first]
+    places[:1] = [f"differs first {place}" for place in places[:1]]
+    parts = [*verdict.damage, *places]
     if promise.reasons and verdict.first:
         parts.append(f"the promise is equality {promise} for {promise.updates} updates")
     return "; ".join(parts) + (f" ({why})" if why else "")
 
 
-def _counts(verdict: "Verdict") -> str:
-    return (
-        f"{verdict.rows} metrics rows, {verdict.probed} probed steps, "
-        f"{verdict.arrays} arrays"
-    )
-
-
-def _differences(first: Sequence["Difference"]) -> list[str]:
-    """The earliest difference, then the earliest one of each other part."""
-    if not first:
-        return []
-    one, *others = first
-    texts = [f"differs first at step {one.place.step} in {_where(one)}"]
-    return texts + [f"at step {it.place.step} in {_where(it)}" for it in others]
-
-
 def _where(one: "Difference") -> str:
     """The array that differs, both values, and for a large array how far apart."""
     scalar = one.place.part in SCALARS or not math.isfinite(one.relative)
-    apart = (
-        "" if scalar else f", {one.relative:.1g} of the array's largest number apart"
-    )
-    values = f"({one.here} here, {one.stored} stored{apart})"
+    apart = f", {one.relative:.1g} of the array's largest number apart"
+    values = f"({one.here} here, {one.stored} stored{'' if scalar else apart})"
     return f"{one.place.part} '{one.place.name}' {values}"
 
 

@@ -15,8 +15,8 @@ import jax
 from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import Slots
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.slots import Slots
 from rnnjax.training.build import signature
 from rnnjax.training.demand import Part, demand_of
 from rnnjax.training.pack import run_mesh
@@ -38,9 +38,9 @@ class Need:
 
     name: str
     together: int
-    memory: tuple[Part, ...]
+    memory: Sequence[Part]
     runs: int
-    disk: tuple[Part, ...]
+    disk: Sequence[Part]
 
 
 def needs(
@@ -51,11 +51,7 @@ def needs(
 ) -> list[Need]:
     """Memory and disk that the unfinished runs of a launch need, by kind.
 
-    Args:
-        jobs: all runs of the launch.
-        unfinished: ids of the runs to compute.
-        known: ids of all runs in the pool, whatever their state.
-        settings: settings of the launch.
+    `known` are the ids of all runs in the pool, whatever their state.
     """
     groups: dict[Hashable, list[Job]] = {}
     for one in jobs:
@@ -68,15 +64,9 @@ def needs(
         demand = demand_of(first.config, first.signature)
         together = _together(members, slots, settings)
         new = sum(one.run_id not in known for one in members)
-        found.append(
-            Need(
-                first.name,
-                together,
-                tuple(demand.training(together)),
-                new,
-                tuple(demand.stored(settings.checkpoint.keep)),
-            )
-        )
+        memory = demand.training(together)
+        disk = demand.stored(settings.checkpoint.keep)
+        found.append(Need(first.name, together, memory, new, disk))
     return found
 
 
@@ -87,7 +77,9 @@ def check_needs(found: Sequence[Need], settings: LaunchSettings) -> None:
         UserError: there is not enough memory or disk; the message says how much is
             needed, how much is free, and which keys cause the need.
     """
-    if not _is_elsewhere(settings):
+    launcher = settings.launcher
+    on_ray = launcher.name == "ray" and launcher.address is not None
+    if not (on_ray or launcher.name == "submitit_slurm"):  # on other machines
         for need in found:
             many = f"a pack of {need.together} runs like " if need.together > 1 else ""
             hint = "; a smaller pack.capacity runs fewer at a time" if many else ""
@@ -110,11 +102,13 @@ def check_memory(
     mesh = run_mesh(settings.pack.devices)
     # some of the needed arrays may already be in memory
     held = sum(array.nbytes for array in jax.live_arrays())
-    places = [(list(parts), free_memory(mesh) + held)]
-    if mesh.devices.flat[0].platform != "cpu":
-        places[0] = [part for part in parts if not part.host], places[0][1]
-        places.append(([part for part in parts if part.host], free_host_memory()))
-    for some, free in places:
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    of_host = [part for part in parts if part.host and not on_cpu]
+    others = [part for part in parts if part not in of_host]
+    for some, free in (
+        (others, free_memory(mesh) + held),
+        (of_host, free_host_memory()),
+    ):
         if (total := _sum(some)) > free:
             raise UserError(
                 f"{who} needs at least {in_bytes(total)} of memory and "
@@ -127,10 +121,7 @@ def check_looking(
 ) -> None:
     """Refuse to probe untrained networks that do not fit in memory or on disk.
 
-    Args:
-        jobs: one per network, with their data.
-        settings: give the pool and the devices.
-        stored: whether the norms by lag of all networks are written to disk.
+    `stored` says whether the norms by lag of all networks are written to disk.
 
     Raises:
         UserError: as `check_needs`.
@@ -185,13 +176,6 @@ def _together(members: Sequence[Job], slots: Slots, settings: LaunchSettings) ->
     if slots.side_by_side and settings.pack.capacity is None:
         return 1
     return min(len(members), slots(members[0]))
-
-
-def _is_elsewhere(settings: LaunchSettings) -> bool:
-    """Whether the runs are computed on other machines."""
-    launcher = settings.launcher
-    on_ray = launcher.name == "ray" and launcher.address is not None
-    return on_ray or launcher.name == "submitit_slurm"
 
 
 def _sum(parts: Sequence[Part]) -> int:

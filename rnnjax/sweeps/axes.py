@@ -1,18 +1,17 @@
 """Read overrides of a command line as axes: each key with its list of values."""
 
-import dataclasses
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     Glob,
-    IntervalSweep,
     Override,
     QuotedString,
     RangeSweep,
@@ -22,9 +21,8 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from rnnjax.errors import UserError, one_line, unknown
-from rnnjax.sweeps.grid import ZIP, Axis, entries, refuse_twice
+from rnnjax.sweeps.grid import ZIP, check_count, check_list, entries, keys_of
 from rnnjax.sweeps.hydra_session import Session, sentence
-from rnnjax.sweeps.job_count import check_count, check_list
 from rnnjax.sweeps.quoting import as_typed, quote_references
 from rnnjax.sweeps.schema import as_text, unknown_key
 from rnnjax.sweeps.settings import LaunchSettings
@@ -33,7 +31,7 @@ from rnnjax.sweeps.user_files import KINDS, reference
 
 def parse_axes(
     overrides: Sequence[str], session: Session, limit: int = LaunchSettings.max_jobs
-) -> dict[str, Axis]:
+) -> dict[str, tuple[Any, ...]]:
     """Axes by key in Hydra's grammar: commas, ``range()``, ``choice()``, ``glob()``.
 
     If a key is given twice, its last values count. A cell or task in a user's file,
@@ -48,69 +46,48 @@ def parse_axes(
         UserError: an argument is not an override or has the prefix ~, a group has no
             such option, an axis is empty or endless, or a file lacks the named class.
     """
-    axes: dict[str, Axis] = {}
-    for text in map(_plainly, overrides):
+    axes: dict[str, tuple[Any, ...]] = {}
+    for text in overrides:
         check_list(text, limit)
-        override = _read(text, session)
+        override = read(text, session)
         try:
-            axis = _axis(override, text, limit)
+            values = _values(override, text, limit)
         except HydraException as error:
             raise UserError(f"cannot read '{text}': {sentence(error)}") from None
-        if axis.key == ZIP:
-            axis = Axis(ZIP, entries(axis.values))
-        axis = _with_own(axis, session)
-        for one in _parts(axis):
-            if one.key in session.groups:
-                _check_options(one, session)
-        _refuse_choice_and_mapping(axis, axes.pop(axis.key, axis), session)
-        axes[axis.key] = axis
-    refuse_twice(axes)
+        key, settled = override.key_or_group, partial(_settled, session)
+        if key == ZIP:
+            pairs = (one.items() for one in entries(values))
+            values = [{k: settled(k, v) for k, v in each} for each in pairs]
+        else:
+            values = [settled(key, value) for value in values]
+        kinds = {isinstance(one, Mapping) for one in (*values, *axes.pop(key, ()))}
+        if key in session.groups and len(kinds) > 1:
+            # a mapping sets keys of an option and does not replace it
+            raise UserError(
+                f"{key} is given both by name and as a mapping; write the name, and "
+                f"{key}.KEY=… for each key"
+            )
+        axes[key] = tuple(values)
+    for key in keys_of(axes[ZIP]) if ZIP in axes else ():
+        if key in axes:
+            raise UserError(f"{key} is given both inside and outside of zip; keep one")
     return axes
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A continuous axis from `low` to `high`, on a log scale if `log`."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-def split_intervals(
-    overrides: Sequence[str], session: Session
-) -> tuple[dict[str, Interval], list[str]]:
-    """Intervals by key, ``lr=tag(log,interval(1e-4,1e-1))``, and the other overrides.
+def read(text: str, session: Session) -> Override:
+    """An override in Hydra's grammar; ``hydra/launcher=…`` and ``hydra.launcher.KEY=…``
+    become our own group.
 
     Raises:
-        UserError: an argument is not an override, or an interval is empty or infinite.
+        UserError: the text is not an override.
     """
-    intervals, rest = {}, []
-    for text in overrides:
-        override = _read(_plainly(text), session)
-        sweep = override.value()
-        if not isinstance(sweep, IntervalSweep):
-            rest.append(text)
-            continue
-        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-        if low is None or high is None or not _finite(low, high):
-            raise UserError(f"'{text}' is not an interval with finite ends")
-        if not low < high or (log and low <= 0):
-            raise UserError(
-                f"'{text}' is not a valid interval: it needs low < high, and with log "
-                "also low > 0"
-            )
-        intervals[override.key_or_group] = Interval(float(low), float(high), log)
-    return intervals, rest
-
-
-def _read(text: str, session: Session) -> Override:
     if not text.partition("=")[0].strip("+ ") or "=" not in text:
         raise UserError(f"'{text}' is not of the form key=value")
     # Hydra's parser uses its loader only to ask for the names in a group.
     parser = OverridesParser.create(cast(ConfigLoader, session))
     try:
-        (override,) = parser.parse_overrides([quote_references(text, KINDS, ZIP)])
+        plain = re.sub(r"^hydra[/.]launcher(?=[.=])", "launcher", text)
+        (override,) = parser.parse_overrides([quote_references(plain, KINDS, ZIP)])
     except HydraException as error:
         reason = _advice(text) or sentence(error)
         raise UserError(f"cannot read '{text}': {reason}") from None
@@ -132,19 +109,7 @@ def _advice(text: str) -> str:
 _CALL = re.compile(r"[a-z_]+\(")
 
 
-def _plainly(text: str) -> str:
-    """Rewrite ``hydra/launcher=…`` and ``hydra.launcher.KEY=…`` to our own group."""
-    return re.sub(r"^hydra[/.]launcher(?=[.=])", "launcher", text)
-
-
-def _parts(axis: Axis) -> list[Axis]:
-    """The axis in a list; a zip is split into one axis per key of each entry."""
-    if axis.key != ZIP:
-        return [axis]
-    return [Axis(key, (value,)) for one in axis.values for key, value in one.items()]
-
-
-def _axis(override: Override, text: str, limit: int) -> Axis:
+def _values(override: Override, text: str, limit: int) -> list[Any]:
     key = override.key_or_group
     if override.is_delete() or override.package is not None:
         raise UserError(f"'{text}': keys can only be set, not removed or moved")
@@ -153,42 +118,33 @@ def _axis(override: Override, text: str, limit: int) -> Axis:
             raise UserError(f"'{text}': only rnnjax train calls Hydra's callbacks")
         raise unknown_key(key, ["out", "name", "hydra/launcher", "hydra.callbacks"])
     if not override.is_sweep_override():
-        return Axis(key, (_plain(override.value(), text),))
+        return [_plain(override.value(), text)]
     if not override.is_discrete_sweep():
         raise UserError(f"'{text}' is not a list of values; use range() or choice()")
-    if override.value_type == ValueType.SIMPLE_CHOICE_SWEEP:
-        _refuse_path(key, text)
+    path = text.partition("=")[2]
+    simple = override.value_type == ValueType.SIMPLE_CHOICE_SWEEP
+    if simple and os.path.lexists(os.path.expanduser(path)):
+        raise UserError(
+            f"'{text}' reads as several values, but a file has that name; write "
+            f"{as_typed(key, path)} for the file"
+        )
     sweep = override.value()
     if isinstance(sweep, RangeSweep):
-        _check_range(sweep, text, limit)
-    values = tuple(_plain(value, text) for value in override.sweep_iterator())
+        low, high, step = sweep.start, sweep.stop, sweep.step
+        if low is None or high is None or not finite(low, high, step):
+            raise UserError(f"'{text}' is not a range with finite ends")
+        if step == 0:
+            raise UserError(f"'{text}' never ends: its step is 0")
+        count = math.ceil((Fraction(high) - Fraction(low)) / Fraction(step))
+        check_count(count, limit, f"'{text}'", "values")
+    values = [_plain(value, text) for value in override.sweep_iterator()]
     if not values:
         raise UserError(f"'{text}' has no values")
-    return Axis(key, values)
+    return values
 
 
-def _refuse_path(key: str, text: str) -> None:
-    """Raise a `UserError` if a path with a comma would be split into two values."""
-    path = text.partition("=")[2]
-    if os.path.lexists(os.path.expanduser(path)):
-        raise UserError(
-            f"'{text}' reads as several values, but a file has that name; "
-            f"write {as_typed(key, path)} for the file"
-        )
-
-
-def _check_range(sweep: RangeSweep, text: str, limit: int) -> None:
-    """Raise a `UserError` if a range is endless or has too many values."""
-    low, high, step = sweep.start, sweep.stop, sweep.step
-    if low is None or high is None or not _finite(low, high, step):
-        raise UserError(f"'{text}' is not a range with finite ends")
-    if step == 0:
-        raise UserError(f"'{text}' never ends: its step is 0")
-    count = math.ceil((Fraction(high) - Fraction(low)) / Fraction(step))
-    check_count(count, limit, f"'{text}'", "values")
-
-
-def _finite(*numbers: float) -> bool:
+def finite(*numbers: float) -> bool:
+    """Whether all numbers are finite; whole numbers too large for a float are, too."""
     return all(isinstance(n, int) or math.isfinite(n) for n in numbers)
 
 
@@ -204,39 +160,13 @@ def _plain(value: Any, text: str) -> Any:
     return value
 
 
-def _with_own(axis: Axis, session: Session) -> Axis:
-    """The axis with users' files loaded and replaced by the names of their classes."""
-
-    def named(kind: str, value: Any) -> Any:
-        return (
-            session.load(kind, value) if kind in KINDS and reference(value) else value
-        )
-
-    if axis.key == ZIP:
-        whole = ({k: named(k, v) for k, v in one.items()} for one in axis.values)
-        return Axis(ZIP, tuple(whole))
-    return Axis(axis.key, tuple(named(axis.key, value) for value in axis.values))
-
-
-def _refuse_choice_and_mapping(new: Axis, old: Axis, session: Session) -> None:
-    """Raise a `UserError` if a group is given both by name and as a mapping of keys.
-
-    Normally the last value of a key counts, but a mapping sets keys of an option and
-    does not replace it.
-    """
-    kinds = {isinstance(v, Mapping) for axis in (new, old) for v in axis.values}
-    if new.key in session.groups and len(kinds) > 1:
-        raise UserError(
-            f"{new.key} is given both by name and as a mapping; write the name, and "
-            f"{new.key}.KEY=… for each key"
-        )
-
-
-def _check_options(axis: Axis, session: Session) -> None:
-    names = session.names(axis.key)
-    for value in axis.values:
-        if isinstance(value, Mapping):
-            if not value:
-                raise UserError(f"{axis.key}={{}} sets nothing; give a name, or keys")
-        elif value not in names:
-            raise unknown(axis.key, as_text(value), names)
+def _settled(session: Session, key: str, value: Any) -> Any:
+    """The checked value of a key; a user's file is loaded, and its class named."""
+    if key in KINDS and reference(value):
+        value = session.load(key, value)
+    if key in session.groups and value == {}:
+        raise UserError(f"{key}={{}} sets nothing; give a name, or keys")
+    if key in session.groups and not isinstance(value, Mapping):
+        if value not in (names := session.names(key)):
+            raise unknown(key, as_text(value), names)
+    return value

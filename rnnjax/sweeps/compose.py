@@ -13,16 +13,14 @@ from rnnjax.devices import check_settings
 from rnnjax.errors import UserError
 from rnnjax.sweeps import grid
 from rnnjax.sweeps.axes import parse_axes
-from rnnjax.sweeps.grid import Axis, Point, product, size
+from rnnjax.sweeps.grid import ZIP, Axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
-from rnnjax.sweeps.job_count import check_count, max_jobs
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
 from rnnjax.sweeps.resolve import resolve
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.user_files import KINDS, file_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +85,16 @@ def plan(
     own, rest = split_words(overrides) if callbacks else ([], overrides)
     own.append(f"hydra.mode={'MULTIRUN' if multirun else 'RUN'}")
     with session(config_dir) as hydra:
-        limit = max_jobs(rest)
+        limit = grid.max_jobs(rest)
         given = parse_axes(rest, hydra, limit)
-        experiments = given.get("experiment", Axis("experiment", ("none",)))
         sweeps = [
             _with_experiment(str(name), given, hydra, limit)
-            for name in experiments.values
+            for name in given.get("experiment", ("none",))
         ]
-        check_count(sum(map(size, sweeps)), limit)
-        points = [point for axes in sweeps for point in product(axes)]
+        grid.check_count(sum(map(grid.size, sweeps)), limit)
+        points = [point for axes in sweeps for point in grid.product(axes)]
+        if len(points) > 1 and not multirun:
+            _refuse_sweep(sweeps[0], given)
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
         settings = None
@@ -103,35 +102,30 @@ def plan(
             choices = point.choices(hydra)
             key = tuple(sorted(choices.items()))
             if key not in composed:
-                composed[key] = _with_overrides(hydra.compose(choices, own), rest)
+                composed[key] = hydra.compose(choices, own, rest)
                 _check_hydra(composed[key].hydra, composed)
-            job, asked = _job(point, composed[key], hydra, len(jobs))
-            if settings is not None and asked != settings:
-                if not multirun:
-                    _refuse_sweep(sweeps[0], given)
-                hint = _hint(given["out"]) if "out" in point.varied else ""
+            entries = point.entries(hydra)
+            resolved = resolve(composed[key], entries, hydra.options)
+            job = make_job(resolved, point, composed[key].hydra, len(jobs))
+            if settings is not None and resolved.settings != settings:
+                hint = _hint("out", given.get("out", ()))
                 raise UserError(
                     "out, name, launcher, pack, checkpoint, max_jobs, stale and "
                     "dry_run apply to a whole sweep and cannot differ between its "
                     f"jobs{hint}"
                 )
-            settings = asked
+            settings = resolved.settings
             jobs.setdefault(job.key, job)
-            if len(jobs) > 1 and not multirun:
-                _refuse_sweep(sweeps[0], given)
     assert settings is not None
     varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
     return Plan(tuple(jobs.values()), settings, varied)
 
 
-def _with_experiment(
-    name: str, given: Mapping[str, Axis], hydra: Session, limit: int
-) -> dict[str, Axis]:
+def _with_experiment(name: str, given: Axes, hydra: Session, limit: int) -> Axes:
     """The axes of an experiment, overridden and extended by those in `given`."""
     if name == "none":
-        stated: Mapping[str, Any] = {}
-    else:
-        stated = hydra.compose({"experiment": name}).tree.get("sweep") or {}
+        return given
+    stated: Any = hydra.compose({"experiment": name}).tree.get("sweep") or {}
     if not isinstance(stated, Mapping):
         raise UserError(f"experiment {name}: sweep must be a mapping of keys to values")
     overrides = []
@@ -141,23 +135,11 @@ def _with_experiment(
         several = values if isinstance(values, list) else [values]
         overrides.append(f"{key}={','.join(map(quoted_unless_call, several))}")
     axes = parse_axes(overrides, hydra, limit)
-    if grid.ZIP in axes:  # given keys take precedence over those of the experiment
-        axes[grid.ZIP] = grid.without(axes[grid.ZIP], given)
-    if grid.ZIP in given:
-        for key in grid.keys_of(given[grid.ZIP]):
-            axes.pop(key, None)
-    axes |= given
-    own = {} if name == "none" else {"experiment": Axis("experiment", (name,))}
-    return axes | own
-
-
-def _with_overrides(composed: Composed, overrides: Sequence[str]) -> Composed:
-    """The composition, with the command's overrides recorded as Hydra does it."""
-    entries = composed.hydra.entries
-    noted = {**entries["overrides"], "task": list(overrides)}
-    return dataclasses.replace(
-        composed, hydra=HydraNode({**entries, "overrides": noted})
-    )
+    if ZIP in axes:  # given keys take precedence over those of the experiment
+        axes[ZIP] = grid.without(axes[ZIP], given)
+    for key in grid.keys_of(given[ZIP]) if ZIP in given else ():
+        axes.pop(key, None)
+    return axes | dict(given) | {"experiment": (name,)}
 
 
 def _check_hydra(node: HydraNode, known: Mapping[Any, Composed]) -> None:
@@ -169,33 +151,17 @@ def _check_hydra(node: HydraNode, known: Mapping[Any, Composed]) -> None:
         check_callbacks(node.callbacks)
 
 
-def _refuse_sweep(axes: Mapping[str, Axis], given: Mapping[str, Axis]) -> None:
-    varied = [key for key, axis in axes.items() if len(axis.values) > 1]
+def _refuse_sweep(axes: Axes, given: Axes) -> None:
+    varied = [key for key, values in axes.items() if len(values) > 1]
     own = [key for key in varied if key in given]
     keys = ", ".join(own or varied)
-    source = "" if own else f"experiment={axes['experiment'].values[0]}: "
-    hint = _hint(axes[own[0]]) if len(own) == 1 else ""
+    source = "" if own else f"experiment={axes['experiment'][0]}: "
+    hint = _hint(own[0], axes[own[0]]) if len(own) == 1 else ""
     raise UserError(f"{source}{keys} with several values is a sweep; add -m{hint}")
 
 
-def _hint(axis: Axis) -> str:
+def _hint(key: str, values: Sequence[Any]) -> str:
     """Advice how to write a path with commas, in case the values are meant as one."""
-    if axis.key.rpartition(".")[2] not in ("out", "path"):
+    if len(values) < 2 or key.rpartition(".")[2] not in ("out", "path"):
         return ""
-    return (
-        f", or write {as_typed(axis.key, ','.join(map(str, axis.values)))} for one path"
-    )
-
-
-def _job(
-    point: Point,
-    composed: Composed,
-    hydra: Session,
-    number: int,
-) -> tuple[Job, LaunchSettings]:
-    resolved = resolve(composed, point.entries(hydra), hydra.options)
-    used = [
-        file for kind in KINDS if (file := file_of(kind, resolved.tree[kind]["name"]))
-    ]
-    job = make_job(resolved, point, used, composed.hydra, number)
-    return job, resolved.settings
+    return f", or write {as_typed(key, ','.join(map(str, values)))} for one path"

@@ -1,6 +1,6 @@
 """The W&B copies that the jobs of a launch request; a failed copy fails no run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.counting import count
@@ -10,8 +10,9 @@ from rnnjax.store.leases import Leases
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.wandb_mirror import Unreachable, copies_in, mirror
-from rnnjax.store.wandb_target import Place, place
+from rnnjax.store.wandb_target import place
 from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.settings import TrackerConfig
 
 
@@ -44,25 +45,21 @@ class Copies:
             return None
         try:
             to = place(run.path.parent, tracker.mode, tracker.project, group)
-            return to.root if self._made(run, to) else None
+            if to.mode == "disabled":
+                self.disabled_by = to.disabled_by
+                return None
+            if to.root not in self._known:
+                self._known[to.root] = copies_in(to.root)
+            known, run_id = self._known[to.root], run.manifest().run_id
+            older = known.get(run_id, [])
+            if made := mirror(run, to, older):
+                known[run_id] = [made, *filter(Path.exists, older)]
+                return to.root
         except Unreachable as error:
             self._unreachable = self.failed[run.path] = str(error)
         except Exception as error:
             self.failed[run.path] = one_line(error)
         return None
-
-    def _made(self, run: RunDir, to: Place) -> bool:
-        if to.mode == "disabled":
-            self.disabled_by = to.disabled_by
-            return False
-        if to.root not in self._known:
-            self._known[to.root] = copies_in(to.root)
-        known, run_id = self._known[to.root], run.manifest().run_id
-        older = known.get(run_id, [])
-        made = mirror(run, to, older)
-        if made:
-            known[run_id] = [made, *filter(Path.exists, older)]
-        return made is not None
 
     def complete(
         self,
@@ -70,18 +67,16 @@ class Copies:
         jobs: Sequence[Job],
         rows: Mapping[str, Row],
         group: str,
-    ) -> list[Path]:
-        """Copy all runs that are finished and have no copy yet.
+        told: Progress,
+    ) -> None:
+        """Copy all runs that are finished and have no copy yet; report problems.
 
         Runs that another process is working on are left to that process.
-
-        Returns:
-            The folder that contains W&B's folder, once per copy that this call made.
         """
         asked = [one for one in jobs if one.tracker.name == "wandb"]
-        rooted: list[Path] = []
+        later: list[Path] = []
         if not asked:
-            return rooted
+            return
         with Leases(pool.path) as leases:
             for one in asked:
                 row = rows.get(one.run_id)
@@ -89,24 +84,15 @@ class Copies:
                     continue
                 run = RunDir(pool.path / row.folder)
                 root = self.add(run, one.tracker, group)
-                rooted += [root] if root else []
+                later += [root] if root else []
                 leases.release(one.run_id)
-        return rooted
-
-    def tell(
-        self,
-        later: Sequence[Path],
-        say: Callable[[str], None],
-        warn: Callable[[str], None],
-    ) -> None:
-        """Report how many runs were copied by `complete`, and what went wrong."""
         if later:
             things = count(len(later), "finished run")
-            say(f"copied {things} to W&B, in '{later[0]}/wandb'")
+            told.say(f"copied {things} to W&B, in '{later[0]}/wandb'")
         if self.disabled_by:
-            say(f"no W&B copies: {self.disabled_by}")
+            told.say(f"no W&B copies: {self.disabled_by}")
         if self.failed:
             path, reason = next(iter(self.failed.items()))
             others = len(self.failed) - 1
             more = f" and {others} more" if others else ""
-            warn(f"no W&B copy of '{path}'{more}: {reason}")
+            told.warn(f"no W&B copy of '{path}'{more}: {reason}")

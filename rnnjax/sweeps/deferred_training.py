@@ -8,7 +8,6 @@ their runs are already finished.
 
 import contextlib
 import contextvars
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 from rnnjax.sweeps.jobs import Job
@@ -17,12 +16,8 @@ from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.settings import LaunchSettings
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """The run that one call of `rnnjax.train` requests."""
-
-    job: Job
-    settings: LaunchSettings
+Request = tuple[Job, LaunchSettings]
+"""The run that one call of `rnnjax.train` requests."""
 
 
 class Collected(BaseException):
@@ -44,7 +39,7 @@ def ask(job: Job, settings: LaunchSettings) -> None:
     """
     requests = _REQUESTS.get()
     if requests is not None:
-        requests.append(Request(job, settings))
+        requests.append((job, settings))
         raise Collected
 
 
@@ -68,8 +63,8 @@ def train_together(
     Raises:
         UserError: as `rnnjax.sweeps.launch.launch`.
     """
-    by_settings: dict[LaunchSettings, dict[object, Job]] = {}
-    for one in requests:
-        by_settings.setdefault(one.settings, {}).setdefault(one.job.key, one.job)
+    by_settings: dict[LaunchSettings, list[Job]] = {}
+    for job, settings in requests:
+        by_settings.setdefault(settings, []).append(job)
     for settings, jobs in by_settings.items():
-        launch(list(jobs.values()), settings, command, progress())
+        launch(jobs, settings, command, progress())

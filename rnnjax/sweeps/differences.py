@@ -46,7 +46,8 @@ def differences(
     """
     units = _units(stored, updates)
     found = []
-    for place in sorted({*stored, *here}, key=_order):
+    order = lambda place: (place.step, PARTS.index(place.part), place.name)
+    for place in sorted({*stored, *here}, key=order):
         old, new = stored.get(place), here.get(place)
         if old is None or new is None:
             found.append(Difference(place, _kind(new), _kind(old), math.inf))
@@ -62,10 +63,6 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     if one.dtype.hasobject:
         return bool(np.array_equal(one, other))
     return one.tobytes() == other.tobytes()
-
-
-def _order(place: Place) -> tuple[int, int, str]:
-    return place.step, PARTS.index(place.part), place.name
 
 
 def _units(numbers: Numbers, updates: int | None) -> dict[Place, float]:
@@ -99,9 +96,7 @@ def _difference(
     flat, other = old.ravel(), new.ravel()
     gaps = _gaps(flat, other)
     at = int(gaps.argmax())
-    if (
-        not gaps[at] and flat.dtype == other.dtype
-    ):  # 0 and −0, or NaN with different bits
+    if not gaps[at] and flat.dtype == other.dtype:  # 0 and −0, or NaN of other bits
         changed = flat.view(np.uint8) != other.view(np.uint8)
         at = int(changed.argmax()) // flat.itemsize
     return Difference(place, str(other[at]), str(flat[at]), float(gaps[at]) / unit)

@@ -12,15 +12,13 @@ from rnnjax.store.pool import Pool
 from rnnjax.sweeps.appetite import needs, totals
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import JobPack, make_packs
-from rnnjax.sweeps.resume import with_starts
-from rnnjax.sweeps.reuse import held, without_twins
+from rnnjax.sweeps.packing import Slots, make_packs
+from rnnjax.sweeps.reuse import held, with_starts, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
-from rnnjax.training.rehearsal import Rehearsal, rehearse
+from rnnjax.training.rehearsal import rehearse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +61,7 @@ def forecast(
     """The groups of a sweep.
 
     Args:
-        jobs: composed and validated; this function reads their data.
-        settings: settings of the launch.
+        jobs, settings: as composed; this function reads the data.
         full: compile each program to learn from XLA how much memory it needs and, if
             that fits, time a few updates. Otherwise the time is estimated from runs of
             the group that the pool already holds, if any, and the memory stays unknown.
@@ -87,64 +84,41 @@ def forecast(
     found = []
     for signature, members in groups.items():
         own = [pack for pack in packs if pack.members[0].signature == signature]
-        minimum = totals(needs(members, unfinished, rows, settings))
-        tried = _tried(own, slots, settings) if full else None
-        found.append(_group(members, own, unfinished, stale, rows, minimum, tried))
+        left = [one for one in members if one.run_id in unfinished]
+        steps = sum(one.schedule.steps - one.start for one in left)
+        size = seconds = compiling = None
+        if full:
+            programs: dict[tuple[Mesh, int], Compiled] = {}
+            tried = []
+            for pack in own:
+                place = slots.places(pack.members)
+                made = Compiled(signature, *place, settings.pack.how)
+                program = programs.setdefault(place, made)
+                tried.append(rehearse(program, [m.config for m in pack.members]))
+            size = max((one.bytes for one in tried), default=None)
+            times = [one.seconds for one in tried if one.seconds is not None]
+            seconds = sum(times) if len(times) == len(tried) else None
+            compiling = max((one.compile_seconds for one in tried), default=0.0)
+        elif pace := _pace(members, rows):
+            seconds = pace * steps
+        config = members[0].config
+        layers = f" × {config.model.layers}" if config.model.layers > 1 else ""
+        group = Group(
+            labels=tuple(dict.fromkeys(one.label for one in members)),
+            task=f"{config.task}, T = {signature.spec.length}",
+            sizes=f"{config.cell} {config.model.hidden}{layers}, B = {config.batch}",
+            runs=len(members),
+            done=len(members) - len(left),
+            stale=len(stale & {one.run_id for one in members}),
+            packs=len(own),
+            steps=steps,
+            minimum=totals(needs(members, unfinished, rows, settings)),
+            bytes=size,
+            seconds=seconds,
+            compile_seconds=compiling,
+        )
+        found.append(group)
     return found
-
-
-def _tried(
-    packs: Sequence[JobPack], slots: Slots, settings: LaunchSettings
-) -> list[Rehearsal]:
-    """Compile the packs of one signature and time those that fit in memory."""
-    programs: dict[tuple[Mesh, int], Compiled] = {}
-    found = []
-    for pack in packs:
-        place = slots.places(pack.members)
-        if place not in programs:
-            signature = pack.members[0].signature
-            programs[place] = Compiled(signature, *place, settings.pack.how)
-        found.append(rehearse(programs[place], [m.config for m in pack.members]))
-    return found
-
-
-def _group(
-    members: Sequence[Job],
-    packs: Sequence[JobPack],
-    unfinished: set[str],
-    stale: set[str],
-    rows: dict[str, Row],
-    minimum: tuple[int, int],
-    tried: Sequence[Rehearsal] | None,
-) -> Group:
-    left = [one for one in members if one.run_id in unfinished]
-    steps = sum(one.schedule.steps - one.start for one in left)
-    size: int | None = None
-    seconds: float | None = None
-    compiling: float | None = None
-    if tried is not None:
-        size = max((one.bytes for one in tried), default=None)
-        times = [one.seconds for one in tried if one.seconds is not None]
-        seconds = sum(times) if len(times) == len(tried) else None
-        compiling = max((one.compile_seconds for one in tried), default=0.0)
-    elif pace := _pace(members, rows):
-        seconds = pace * steps
-    config, signature = members[0].config, members[0].signature
-    layers = f" × {config.model.layers}" if config.model.layers > 1 else ""
-    return Group(
-        labels=tuple(dict.fromkeys(one.label for one in members)),
-        task=f"{config.task}, T = {signature.spec.length}",
-        sizes=f"{config.cell} {config.model.hidden}{layers}, B = {config.batch}",
-        runs=len(members),
-        done=len(members) - len(left),
-        stale=len(stale & {one.run_id for one in members}),
-        packs=len(packs),
-        steps=steps,
-        minimum=minimum,
-        bytes=size,
-        seconds=seconds,
-        compile_seconds=compiling,
-    )
 
 
 def _pace(members: Sequence[Job], rows: dict[str, Row]) -> float | None:

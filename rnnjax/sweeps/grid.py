@@ -8,25 +8,32 @@ default value in that entry.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
+from rnnjax.checks import check_range
+from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
 from rnnjax.sweeps.hydra_session import Session
 from rnnjax.sweeps.quoting import quoted
-from rnnjax.sweeps.schema import as_text, leaves
+from rnnjax.sweeps.schema import Field, as_text, leaves
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.training.sizes import in_bytes
 
 
 ZIP = "zip"
 """The key of this axis, on a command line and below ``sweep`` in an experiment."""
 
+JOB_BYTES = 8_000
+"""Memory of one composed job."""
 
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """A key and its values, in the order of the command line."""
+LONGEST_LIST = 10_000
+"""Most entries of a list ``[…]`` on the command line. The time to parse it grows with
+the square of their number, and is 20 s for this many."""
 
-    key: str
-    values: tuple[Any, ...]
+
+Axes = Mapping[str, tuple[Any, ...]]
+"""The values of each key, in the order of the command line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,28 +69,24 @@ class Point:
 
     def entries(self, session: Session) -> dict[str, Any]:
         """The other values by dotted name; a mapping is split into its leaves."""
-        rest = {
-            key: value
-            for key, value in self.values.items()
-            if isinstance(value, Mapping) or key not in session.groups
-        }
-        return leaves(rest)
+        chosen = self.choices(session)
+        return leaves({k: v for k, v in self.values.items() if k not in chosen})
 
 
-def size(axes: Mapping[str, Axis]) -> int:
+def size(axes: Axes) -> int:
     """The number of combinations."""
-    return math.prod(len(axis.values) for axis in axes.values())
+    return math.prod(map(len, axes.values()))
 
 
-def product(axes: Mapping[str, Axis]) -> Iterator[Point]:
+def product(axes: Axes) -> Iterator[Point]:
     """All combinations; the last axis varies fastest, and a zip counts as one axis."""
     keys: list[str] = []
-    for key, axis in axes.items():
+    for key, values in axes.items():
         if key == ZIP:
-            keys += varied(axis)
-        elif len(axis.values) > 1:
+            keys += varied(values)
+        elif len(values) > 1:
             keys.append(key)
-    for values in itertools.product(*(axis.values for axis in axes.values())):
+    for values in itertools.product(*axes.values()):
         chosen = {}
         for key, value in zip(axes, values, strict=True):
             chosen |= value if key == ZIP else {key: value}
@@ -108,37 +111,76 @@ def entries(values: Sequence[Any]) -> tuple[Mapping[str, Any], ...]:
     return tuple(flat)
 
 
-def without(axis: Axis, keys: Iterable[str]) -> Axis:
-    """The zip axis without `keys`, and without entries that become duplicates."""
-    keys = set(keys)
-    kept = [{k: v for k, v in one.items() if k not in keys} for one in axis.values]
-    distinct = [one for i, one in enumerate(kept) if one not in kept[:i]]
-    return dataclasses.replace(axis, values=tuple(distinct))
+def without(zipped: Sequence[Any], keys: Container[str]) -> tuple[Any, ...]:
+    """The entries of a zip without `keys`, and without those that become duplicates."""
+    kept = [{k: v for k, v in one.items() if k not in keys} for one in zipped]
+    return tuple(one for i, one in enumerate(kept) if one not in kept[:i])
 
 
-def refuse_twice(axes: Mapping[str, Axis]) -> None:
-    """Raise a `UserError` if a key is given both inside and outside of the zip."""
-    if ZIP in axes:
-        for key in keys_of(axes[ZIP]):
-            if key in axes:
-                raise UserError(
-                    f"{key} is given both inside and outside of zip; keep only one"
-                )
-
-
-def keys_of(axis: Axis) -> tuple[str, ...]:
+def keys_of(zipped: Sequence[Any]) -> tuple[str, ...]:
     """All keys that occur in the entries of a zip."""
-    return tuple(dict.fromkeys(key for one in axis.values for key in one))
+    return tuple(dict.fromkeys(key for one in zipped for key in one))
 
 
-def varied(axis: Axis) -> tuple[str, ...]:
+def varied(zipped: Sequence[Any]) -> list[str]:
     """Keys whose values differ between the entries of a zip."""
-    missing = object()
-    return tuple(
-        key
-        for key in keys_of(axis)
-        if any(
-            one.get(key, missing) != axis.values[0].get(key, missing)
-            for one in axis.values
+    missing, found = object(), []
+    for key in keys_of(zipped):
+        first = zipped[0].get(key, missing)
+        if any(one.get(key, missing) != first for one in zipped):
+            found.append(key)
+    return found
+
+
+def max_jobs(overrides: Sequence[str]) -> int:
+    """How many jobs a command may have, according to its last ``max_jobs=N``.
+
+    Raises:
+        UserError: N is not a positive whole number.
+    """
+    given = [text for text in overrides if text.partition("=")[0] == "max_jobs"]
+    if not given:
+        return LaunchSettings.max_jobs
+    limit = Field("max_jobs", int).check(given[-1].partition("=")[2])
+    check_range("max_jobs", limit, 1)
+    return limit
+
+
+def check_count(
+    count: int,
+    limit: int = LaunchSettings.max_jobs,
+    who: str = "the command",
+    what: str = "jobs",
+) -> None:
+    """Refuse a command with too many jobs, before any job is made.
+
+    Raises:
+        UserError: there are more than `limit` jobs, or more than fit in memory.
+    """
+    if count > limit:
+        raise UserError(
+            f"{who} has {_in_words(count)} {what}; one command may have at most "
+            f"{limit:,} jobs; set max_jobs=N to allow more"
         )
-    )
+    if (needed := count * JOB_BYTES) > (free := free_host_memory()):
+        raise UserError(
+            f"{who} has {_in_words(count)} {what}, which need at least "
+            f"{in_bytes(needed)} of memory, and {in_bytes(free)} is free"
+        )
+
+
+def check_list(text: str, limit: int) -> None:
+    """Raise a `UserError` if the list in an override is too long to be parsed."""
+    key, _, value = text.partition("=")
+    count = value.count(",") + 1
+    if key != ZIP and value.startswith("[") and count > LONGEST_LIST:
+        raise UserError(
+            f"'{value[:20]}…' is a list of {count:,} entries for {key}; a list on the "
+            f"command line may have at most {LONGEST_LIST:,}"
+        )
+    if value[:1] not in ("[", "{"):
+        check_count(count, limit, f"'{text[:20]}…'", "values")
+
+
+def _in_words(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else f"about 1e{len(str(count)) - 1}"

@@ -15,8 +15,14 @@ from rnnjax.cells.base import Cell
 from rnnjax.initializers import INITIALIZERS
 from rnnjax.penalties import PENALTIES
 from rnnjax.registry import Registry
-from rnnjax.sweeps.schema import Field, arguments_of, fields_of
-from rnnjax.sweeps.settings import LauncherConfig, LaunchSettings, TrackerConfig
+from rnnjax.sweeps.schema import Field, arguments_of, fields_of, plain
+from rnnjax.sweeps.settings import (
+    CheckpointConfig,
+    LauncherConfig,
+    LaunchSettings,
+    PackConfig,
+    TrackerConfig,
+)
 from rnnjax.tasks import TASKS
 from rnnjax.training.config import (
     BackpropConfig,
@@ -48,7 +54,7 @@ class Option:
     def node(self) -> dict[str, Any]:
         """What the group contains in a configuration, as plain values."""
         key, value = self.selector
-        defaults = {name: _plain(f.default) for name, f in self.fields.items()}
+        defaults = {name: plain(f.default) for name, f in self.fields.items()}
         return {key: value} | defaults
 
 
@@ -62,74 +68,56 @@ REGISTRIES: dict[str, Registry[Any]] = {
 LENGTH = "length"
 """Value of `chrono` that stands for the number of time steps of the task."""
 
-_CHOICES: dict[str, tuple[type, dict[str, tuple[str, str]]]] = {
-    "clipping": (
-        ClippingConfig,
-        {
-            "none": ("", "leave the gradient unchanged"),
-            "norm": ("threshold", "scale the gradient down to a global norm"),
-            "value": ("threshold", "cut each entry of the gradient"),
-        },
-    ),
-    "backprop": (
-        BackpropConfig,
-        {
-            "exact": ("", "full back-propagation through time"),
-            "cut": ("lag", "no gradient beyond this lag (truncated)"),
-            "renormalise": (
-                "",
-                "keep the norm of the adjoint constant from step to step",
-            ),
-        },
-    ),
-    "probe": (
-        ProbeConfig,
-        {
-            "off": ("", "measure nothing"),
-            "light": (
-                "steps batch sentences",
-                "float32 norms, measured during the training pass",
-            ),
-            "full": (
-                "steps batch sentences keep_params",
-                "reverse scan with exponents, and the share of each step",
-            ),
-        },
-    ),
-    "launcher": (
-        LauncherConfig,
-        {
-            "packed": ("", "similar runs share one program, in this process"),
-            "basic": ("", "one run after another, in this process"),
-            "joblib": ("workers", "one process per run, several at a time"),
-            "ray": ("address cpus", "packs as tasks of a Ray cluster"),
-            "submitit_local": (
-                "cpus minutes",
-                "packs as local processes, run by submitit",
-            ),
-            "submitit_slurm": (
-                "cpus minutes partition workers",
-                "packs as one Slurm job array",
-            ),
-        },
-    ),
-    "tracker": (
-        TrackerConfig,
-        {
-            "none": ("", "only run directories"),
-            "wandb": ("mode project", "also a copy of each run in Weights & Biases"),
-        },
-    ),
+_RECORDS: dict[str, type] = {
+    "clipping": ClippingConfig,
+    "backprop": BackpropConfig,
+    "probe": ProbeConfig,
+    "launcher": LauncherConfig,
+    "tracker": TrackerConfig,
 }
+"""Groups whose options are written here: values of one field of a record."""
+
+_CHOICES: dict[str, dict[str, tuple[str, str]]] = {
+    "clipping": {
+        "none": ("", "leave the gradient unchanged"),
+        "norm": ("threshold", "scale the gradient down to a global norm"),
+        "value": ("threshold", "cut each entry of the gradient"),
+    },
+    "backprop": {
+        "exact": ("", "full back-propagation through time"),
+        "cut": ("lag", "no gradient beyond this lag (truncated)"),
+        "renormalise": ("", "keep the norm of the adjoint constant at each step"),
+    },
+    "probe": {
+        "off": ("", "measure nothing"),
+        "light": ("steps batch sentences", "float32 norms, from the training pass"),
+        "full": (
+            "steps batch sentences keep_params",
+            "reverse scan with exponents, and the share of each step",
+        ),
+    },
+    "launcher": {
+        "packed": ("", "similar runs share one program, in this process"),
+        "basic": ("", "one run after another, in this process"),
+        "joblib": ("workers", "one process per run, several at a time"),
+        "ray": ("address cpus", "packs as tasks of a Ray cluster"),
+        "submitit_local": ("cpus minutes", "packs as local processes, by submitit"),
+        "submitit_slurm": (
+            "cpus minutes partition workers",
+            "packs as one Slurm job array",
+        ),
+    },
+    "tracker": {
+        "none": ("", "only run directories"),
+        "wandb": ("mode project", "also a copy of each run in Weights & Biases"),
+    },
+}
+"""Options of these groups: the fields that each takes, and its description."""
 
 
 def group_options() -> dict[str, dict[str, Option]]:
     """All options of all generated groups, by group and name, as registered now."""
     cells = {name: _cell(name, CELLS[name]) for name in CELLS}
-    tasks = {
-        name: Option(("name", name), summary(kind), fields_of(kind, "task."))
-        for name, kind in TASKS.items()
-    }
     inits = {"none": Option(("name", None), "the cell's own initialisation", {})}
     for name, factory in INITIALIZERS.items():
         fields = arguments_of(factory, "init.")
@@ -139,26 +127,21 @@ def group_options() -> dict[str, dict[str, Option]]:
             name: Option(("name", name), summary(kind), fields_of(kind, f"{group}."))
             for name, kind in registry.items()
         }
-        for group, registry in REGISTRIES.items()
+        for group, registry in {"task": TASKS, **REGISTRIES}.items()
     }
     written = {group: _written(group) for group in _CHOICES}
-    return {"cell": cells, "task": tasks, "init": inits} | chosen | written
+    return {"cell": cells, "init": inits} | chosen | written
 
 
 @functools.cache
 def top_fields() -> Mapping[str, Field]:
     """The keys that belong to no generated group, by dotted name."""
-    nested = {"model": ModelConfig, "eval": EvalConfig}
-    known = {"cell", "task", "cell_options", "task_options", "init", *REGISTRIES}
-    found = fields_of(RunConfig, "", {*known, *nested, *_CHOICES})
+    found = fields_of(RunConfig, "", "cell task cell_options task_options".split())
     found |= fields_of(LaunchSettings, "")
+    nested: dict[str, type] = {"model": ModelConfig, "eval": EvalConfig}
+    nested |= {"pack": PackConfig, "checkpoint": CheckpointConfig}
     for name, kind in nested.items():
         found |= {f"{name}.{k}": f for k, f in fields_of(kind, f"{name}.").items()}
-    for entry in dataclasses.fields(LaunchSettings):
-        if entry.name not in _CHOICES and dataclasses.is_dataclass(entry.default):
-            kind = type(entry.default)
-            inner = fields_of(kind, f"{entry.name}.")
-            found |= {f"{entry.name}.{k}": f for k, f in inner.items()}
     return found
 
 
@@ -175,14 +158,9 @@ def _cell(name: str, kind: type[Cell]) -> Option:
 
 
 def _written(group: str) -> dict[str, Option]:
-    kind, choices = _CHOICES[group]
-    fields = fields_of(kind, f"{group}.")
+    fields = fields_of(_RECORDS[group], f"{group}.")
     selector = "preset" if group == "probe" else "name"
     return {
         name: Option((selector, name), doc, {k: fields[k] for k in keys.split()})
-        for name, (keys, doc) in choices.items()
+        for name, (keys, doc) in _CHOICES[group].items()
     }
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value

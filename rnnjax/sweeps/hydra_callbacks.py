@@ -10,10 +10,8 @@ in an application. For a single run, callbacks are called before and after train
 
 import importlib
 import os
-import pydoc
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +50,21 @@ def check_callbacks(callbacks: Mapping[str, Any]) -> None:
     for name, node in callbacks.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise UserError(f"{KEY}.{name} needs a _target_, the class to call")
-        target = str(node["_target_"])
+        where = f"{KEY}.{name}._target_={node['_target_']}"
+        module, _, target = str(node["_target_"]).rpartition(".")
+        if not module:
+            raise UserError(f"{where} must include the module, as in my.Callback")
         try:
-            found = pydoc.locate(target)
-        except pydoc.ErrorDuringImport:
-            found = None
-        if found is None:
-            raise _absent(f"{KEY}.{name}._target_={target}", target)
-
-
-def _absent(where: str, target: str) -> UserError:
-    module, _, name = target.rpartition(".")
-    if not module:
-        return UserError(f"{where} must include the module, as in my.Callback")
-    try:
-        found = vars(importlib.import_module(module))
-    except Exception as reason:
-        return UserError(f"{where}: {one_line(reason)}")
-    kinds = [key for key, thing in found.items() if isinstance(thing, type)]
-    return unknown(f"callback in {module}", name, kinds)
+            found = vars(importlib.import_module(module))
+        except Exception as reason:
+            raise UserError(f"{where}: {one_line(reason)}") from None
+        if target not in found:
+            kinds = [key for key, thing in found.items() if isinstance(thing, type)]
+            raise unknown(f"callback in {module}", target, kinds)
 
 
 class HydraCallbacks:
-    """The callbacks of one command, as configured in Hydra's node of its jobs.
-
-    Args:
-        node: the node of any of the jobs.
+    """The callbacks of one command, as configured in Hydra's node of any of its jobs.
 
     Raises:
         UserError: a callback cannot be created.
@@ -93,73 +80,64 @@ class HydraCallbacks:
             raise UserError(f"{KEY}: {sentence(error)}") from None
 
     def begin(self, jobs: Sequence[Job], paths: Sequence[Path]) -> None:
-        """Notify callbacks that a launch begins; its jobs have already been checked.
-
-        Args:
-            jobs: all runs of the launch.
-            paths: the present or future run directories, all in one pool.
-        """
+        """Notify callbacks that a launch of jobs, each with its directory, begins."""
         if not self.callbacks.callbacks:
             return
         self._jobs = jobs
         if self.node.multirun:
-            node = self.node.of_pool(paths[0].parent)
-            self.config = _struct({**jobs[0].stored, "hydra": node})
-            with _known(self.config):
-                self.callbacks.on_multirun_start(self.config, config_name="config")
-            return
-        self.config = _config(jobs[0], paths[0])
-        with _known(self.config):
-            self.callbacks.on_run_start(self.config, config_name="config")
-            self.callbacks.on_job_start(self.config, task_function=outcome)
+            self.config = _config(jobs[0], self.node.of_pool(paths[0].parent))
+            self._call("on_multirun_start", self.config, config_name="config")
+        else:
+            self.config = _config_of(jobs[0], paths[0])
+            self._call("on_run_start", self.config, config_name="config")
+            self._call("on_job_start", self.config, task_function=outcome)
 
     def end(self, paths: Sequence[Path]) -> None:
-        """Notify callbacks of the jobs, all of which have ended.
-
-        Args:
-            paths: the run directories, in the order of the jobs given to `begin`.
-        """
-        for jobs, path in zip(self._jobs, paths, strict=False):
-            config = _config(jobs, path) if self.node.multirun else self.config
-            with _known(config):
-                if self.node.multirun:
-                    self.callbacks.on_job_start(config, task_function=outcome)
-                self.returned = _returned(config, jobs.overrides)
-                self.callbacks.on_job_end(config, job_return=self.returned)
+        """Notify callbacks that the jobs given to `begin` have all ended."""
+        for job, path in zip(self._jobs, paths, strict=False):
+            config = self.config
+            if self.node.multirun:
+                config = _config_of(job, path)
+                self._call("on_job_start", config, task_function=outcome)
+            self.returned = _returned(config, job.overrides)
+            self._call("on_job_end", config, job_return=self.returned)
 
     def close(self) -> None:
         """Notify callbacks that the command has finished."""
-        if not self._jobs:
-            return
-        with _known(self.config):
-            named: dict[str, Any] = {"config_name": "config"}
-            if self.node.multirun:
-                self.callbacks.on_multirun_end(self.config, **named)
-            else:
-                named["job_return"] = self.returned
-                self.callbacks.on_run_end(self.config, **named)
+        named: dict[str, Any] = {"config_name": "config"}
+        if self._jobs and self.node.multirun:
+            self._call("on_multirun_end", self.config, **named)
+        elif self._jobs:
+            self._call("on_run_end", self.config, job_return=self.returned, **named)
+
+    def _call(self, event: str, config: DictConfig, **named: Any) -> None:
+        """Call callbacks, which see this configuration in `HydraConfig`."""
+        instance: Any = HydraConfig.instance()
+        outer, instance.cfg = instance.cfg, config
+        try:
+            getattr(self.callbacks, event)(config, **named)
+        finally:
+            instance.cfg = outer
 
 
 def outcome(config: DictConfig) -> dict[str, Any]:
-    """The results of Hydra's current job, which its task function returns.
+    """The results of a job, which Hydra expects its task function to return.
 
     Raises:
         UserError: the run failed.
     """
-    manifest = RunDir(Path(HydraConfig.get().runtime.output_dir)).manifest()
+    manifest = RunDir(Path(config.hydra.runtime.output_dir)).manifest()
     if not manifest.is_finished:
-        reason = manifest.error or manifest.status
-        raise UserError(f"the run failed: {reason}")
+        raise UserError(f"the run failed: {manifest.error or manifest.status}")
     return dict(manifest.results)
 
 
-def _config(job: Job, path: Path) -> DictConfig:
-    node = job.hydra.of(job.number, job.overrides, path)
-    return _struct({**job.stored, "hydra": node})
+def _config_of(job: Job, path: Path) -> DictConfig:
+    return _config(job, job.hydra.of(job.number, job.overrides, path))
 
 
-def _struct(tree: dict[str, Any]) -> DictConfig:
-    config = OmegaConf.create(tree)
+def _config(job: Job, node: dict[str, Any]) -> DictConfig:
+    config = OmegaConf.create({**job.stored, "hydra": node})
     OmegaConf.set_struct(config, True)
     return config
 
@@ -182,14 +160,3 @@ def _returned(config: DictConfig, overrides: Sequence[str]) -> JobReturn:
     except UserError as error:
         made.return_value, made.status = error, JobStatus.FAILED
     return made
-
-
-@contextmanager
-def _known(config: DictConfig) -> Iterator[None]:
-    """Let callbacks see this configuration in `HydraConfig`, then restore the outer."""
-    instance: Any = HydraConfig.instance()
-    outer, instance.cfg = instance.cfg, config
-    try:
-        yield
-    finally:
-        instance.cfg = outer

@@ -53,13 +53,7 @@ class HydraNode:
         return {**self.entries, "sweep": sweep}
 
     def of(self, number: int, overrides: Sequence[str], path: Path) -> dict[str, Any]:
-        """The node of one job.
-
-        Args:
-            number: index of the job in the sweep, from 0.
-            overrides: overrides of only this job.
-            path: run directory of the job.
-        """
+        """The node of a job: its index in the sweep, own overrides, run directory."""
         return {**self.entries, **self._own(number, overrides, path)}
 
     def text(self, number: int, overrides: Sequence[str], path: Path) -> str:

@@ -72,8 +72,8 @@ class Session:
         """Names of all groups."""
         return (*self.options, *YAML_GROUPS)
 
-    def names(self, group: str) -> list[str]:
-        """Names of the options of a group, sorted."""
+    def names(self, group: str, results_filter: Any = None) -> list[str]:
+        """Names of the options of a group, sorted; Hydra's ``glob(*)`` calls this."""
         if group in self.options:
             return sorted(self.options[group])
         files = [f for folder in self.folders for f in (folder / group).glob("*.yaml")]
@@ -84,11 +84,7 @@ class Session:
         files = (folder / group / f"{name}.yaml" for folder in self.folders)
         return next(file for file in files if file.is_file())
 
-    def get_group_options(
-        self, group_name: str, results_filter: Any = None
-    ) -> list[str]:
-        """The same as `names`, under the name that Hydra's ``glob(*)`` calls."""
-        return self.names(group_name)
+    get_group_options = names
 
     def load(self, kind: str, reference: str) -> str:
         """Register ``file.py:Name`` as an option of cell or task; returns the name.
@@ -109,12 +105,18 @@ class Session:
         _store(self.options)
         return file.name
 
-    def compose(self, choices: Mapping[str, str], own: Sequence[str] = ()) -> Composed:
+    def compose(
+        self,
+        choices: Mapping[str, str],
+        own: Sequence[str] = (),
+        rest: Sequence[str] = (),
+    ) -> Composed:
         """Compose the configuration with these options, and defaults for other groups.
 
         Args:
             choices: options by group.
             own: overrides of Hydra's own node.
+            rest: the other overrides of the command, which are recorded in that node.
 
         Raises:
             UserError: a YAML file is invalid or names an option that does not exist,
@@ -142,6 +144,7 @@ class Session:
         # We choose the launcher with a group of ours, not with Hydra's own default.
         node["launcher"] = {"name": chosen["launcher"]}
         node["runtime"]["choices"]["hydra/launcher"] = chosen["launcher"]
+        node["overrides"]["task"] = list(rest)
         kept = {group: chosen.get(group) for group in self.groups}
         tree = {str(key): value for key, value in tree.items()}
         return Composed(tree, kept, HydraNode(node))
@@ -155,8 +158,7 @@ _ALONE = threading.RLock()
 def session(config_dir: str | Path | None = None) -> Iterator[Session]:
     """A context with Hydra initialized; an enclosing application's state is restored.
 
-    Args:
-        config_dir: folder with the user's own variants and experiments.
+    `config_dir` is a folder with the user's own variants and experiments.
 
     Raises:
         UserError: the folder does not exist, or a file in it is not safe to read.

@@ -57,14 +57,11 @@ def landscape(
 ) -> xr.Dataset:
     """Probe the network of every job before training.
 
-    Args:
-        jobs: composed and validated.
-        varied: the keys of the sweep, which become the dimensions.
-        progress: notified of each point as if it were a run with one update.
+    Progress is notified of each point as if it were a run with one update.
 
     Returns:
-        Its quantities over the axes of the sweep, then layer and lag. If the jobs are
-        not a full product of their axes, the dimension ``point`` replaces the axes.
+        Its quantities over the axes of the sweep (the keys in `varied`), then layer and
+        lag. If the jobs are not a full product, ``point`` replaces the axes.
     """
     told = progress or Progress()
     groups: dict[RunConfig, list[int]] = {}
@@ -80,9 +77,6 @@ def landscape(
                 found[number] = point
                 told.advance(1, 1)
     return _dataset([found[number] for number in range(len(jobs))], jobs, varied)
-
-
-# -- one program -------------------------------------------------------------------
 
 
 def _numbers(config: RunConfig) -> dict[str, dict[str, float]]:
@@ -115,33 +109,26 @@ def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]
     level: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     program = jax.jit(whole, compiler_options=level if on_cpu else None)
-    slots = CAPACITY * mesh.devices.size
+    slots, number = CAPACITY * mesh.devices.size, partial(jnp.asarray, dtype=float)
     for first in range(0, len(configs), slots):
         some = configs[first : first + slots]
         pack = Pack(mesh, len(some), CAPACITY)
         runs = pack.stack(
-            [(build_hyper(config), _arrays(_numbers(config))) for config in some]
+            [(build_hyper(one), jax.tree.map(number, _numbers(one))) for one in some]
         )
         yield from pack.unstack(program(pack.counts, runs, pack.share(batch)))
 
 
-def _arrays(tree: Any) -> Any:
-    return jax.tree.map(partial(jnp.asarray, dtype=float), tree)
-
-
 def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
     hyper, numbers = run
-    params = draw_params(
-        _with(frame, numbers), signature.spec, key_for(hyper, PARAMS, 0)
-    )
+    key = key_for(hyper, PARAMS, 0)
+    params = draw_params(_with(frame, numbers), signature.spec, key)
     model = Program(signature).model(hyper)
     passed = forward(model, params, batch, signature.spec)
     seen = backward(passed, loss_weights(signature.spec, batch, "last"))
     last = last_loss_step(signature.spec, batch)
     norms = [log10_norms(walk, seen.valid)[0] for walk in seen.walks]
-    lost = jnp.stack(
-        [jnp.any(~(rows < jnp.inf) & seen.valid, axis=0) for rows in norms]
-    )
+    lost = [jnp.any(~(rows < jnp.inf) & seen.valid, axis=0) for rows in norms]
     first = jnp.stack([first_nonfinite(walk.forward)[0] for walk in seen.walks])
     along = jnp.array([-1.0 if walk.forward.backwards else 1.0 for walk in seen.walks])
     turned = turned_layers(signature.spec, [walk.name for walk in seen.walks])
@@ -152,7 +139,7 @@ def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
     point: Any = Point(
         loss=seen.loss,
         log10_adjoint_mean=jnp.stack(curves),
-        exploded=jnp.mean(lost | ~jnp.isnan(first), axis=1),
+        exploded=jnp.mean(jnp.stack(lost) | ~jnp.isnan(first), axis=1),
         earliest_nonfinite_step=along * jnp.nanmin(along[:, None] * first, axis=1),
     )
     return point
@@ -174,13 +161,8 @@ def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
     return jnp.where(count > 0, mean, empty)
 
 
-# -- one data set ------------------------------------------------------------------
-
-
 def _dataset(
-    points: Sequence[Point],
-    jobs: Sequence[Job],
-    varied: Sequence[str],
+    points: Sequence[Point], jobs: Sequence[Job], varied: Sequence[str]
 ) -> xr.Dataset:
     layers = max(point.log10_adjoint_mean.shape[0] for point in points)
     lags = max(point.log10_adjoint_mean.shape[1] for point in points)

@@ -42,17 +42,15 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
             where = where_in(TASKS[name], error, "sample")
             raise UserError(f"{where}task={name} fails: {one_line(error)}") from error
         _check_size(name, data)
-        found = data_digest(data) if data else None
+        found = data_digest(data)
         if _READ.setdefault((TASKS[name], fields), found) != found:
             forget_data()  # a file has changed during the life of this process
             _READ[TASKS[name], fields] = found
         return found
 
-    bound = []
-    for job in jobs:
-        found = digest(job.config.task, job.config.task_options)
-        bound.append(dataclasses.replace(job, data=found))
-    return bound
+    tasks = [(job.config.task, job.config.task_options) for job in jobs]
+    pairs = zip(jobs, tasks, strict=True)
+    return [dataclasses.replace(job, data=digest(*task)) for job, task in pairs]
 
 
 def check_loaded(jobs: Iterable[Job]) -> None:
@@ -66,7 +64,7 @@ def check_loaded(jobs: Iterable[Job]) -> None:
     digests = {(job.config.task, job.config.task_options): job.data for job in jobs}
     for (name, fields), known in digests.items():
         _, data = build_task(name, fields)
-        if (data_digest(data) if data else None) != known:
+        if data_digest(data) != known:
             raise UserError(
                 f"the data of task={name} has changed since the launch began; "
                 "launch it again"
@@ -79,32 +77,28 @@ def _check_size(name: str, data: Mapping[str, Any]) -> None:
     That a task could make the array proves nothing: NumPy's zeros take no memory until
     they are read.
     """
-    sizes = {jax.tree_util.keystr(path): leaf for path, leaf in _leaves(data)}
-    largest = max(sizes, key=lambda key: sizes[key].nbytes, default=None)
-    if largest is None:
-        return
-    needed, free = sizes[largest].nbytes, free_host_memory()
-    if needed > free:
-        raise UserError(
-            f"task={name}: its data{largest} of shape {sizes[largest].shape} needs "
-            f"{in_bytes(needed)} of memory and {in_bytes(free)} is free"
-        )
+    leaves = jax.tree_util.tree_leaves_with_path(dict(data))
+    for path, leaf in leaves:
+        if leaf.nbytes > (free := free_host_memory()):
+            raise UserError(
+                f"task={name}: its data{jax.tree_util.keystr(path)} of shape "
+                f"{leaf.shape} needs {in_bytes(leaf.nbytes)} of memory and "
+                f"{in_bytes(free)} is free"
+            )
 
 
 _READ: dict[Hashable, str | None] = {}
 """Digests of the data of tasks, as this process last read it."""
 
 
-def data_digest(data: Mapping[str, Any]) -> str:
-    """SHA-256 of the names, dtypes, shapes and bytes of all arrays."""
+def data_digest(data: Mapping[str, Any]) -> str | None:
+    """SHA-256 of names, dtypes, shapes and bytes of all arrays; None without any."""
+    if not data:
+        return None
     total = hashlib.sha256()
-    for path, leaf in _leaves(data):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(data)):
         array = np.ascontiguousarray(leaf)
         head = f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n"
         total.update(head.encode())
         total.update(array.tobytes())
     return total.hexdigest()
-
-
-def _leaves(data: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(dict(data))

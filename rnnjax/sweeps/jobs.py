@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,14 @@ from rnnjax.store.source import imported, parsed, source_digest
 from rnnjax.sweeps.grid import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
-from rnnjax.sweeps.job_config import options_of, run_config
-from rnnjax.sweeps.resolve import Resolved
-from rnnjax.sweeps.schema import as_text, leaves
+from rnnjax.sweeps.resolve import Resolved, options_of, run_config
+from rnnjax.sweeps.schema import as_text, leaves, plain
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
-from rnnjax.sweeps.user_files import UserFile
+from rnnjax.sweeps.user_files import UserFile, loaded_files
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_cell, signature
-from rnnjax.training.config import (
-    RunConfig,
-)
+from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Signature
 from rnnjax.training.schedule import Schedule, schedule_of
 
@@ -149,13 +146,7 @@ class Job:
         return run_path(pool, self.name, self.run_id)
 
 
-def make_job(
-    resolved: Resolved,
-    point: Point,
-    files: Sequence[UserFile],
-    hydra: HydraNode,
-    number: int,
-) -> Job:
+def make_job(resolved: Resolved, point: Point, hydra: HydraNode, number: int) -> Job:
     """The job of a checked configuration; builds its task and its cell as a test.
 
     Raises:
@@ -164,21 +155,24 @@ def make_job(
     tree = resolved.tree
     task = TASKS[tree["task"]["name"]](**options_of(tree["task"]))
     _settle_cell(tree, task)
-    _settle_path(tree["task"])
+    if isinstance(path := tree["task"].get("path"), str):
+        # runs may be opened from any folder
+        tree["task"]["path"] = os.path.abspath(user_path(path))
     config = run_config(tree)
     _check_cell(config)
+    files = loaded_files(config.cell, config.task)
     if files:
         tree["paths"] = {file.kind: file.reference for file in files}
     label = _label(resolved, point)
     stem = resolved.settings.name or f"{label}-{config.task}"
     return Job(
         config=config,
-        resolved=_plain(tree),
+        resolved=plain(tree),
         overrides=point.overrides(tree.get("paths", {})),
         name=_name(stem, point),
         label=label,
         tracker=TrackerConfig(**tree["tracker"]),
-        files=tuple(files),
+        files=files,
         hydra=hydra,
         number=number,
     )
@@ -189,29 +183,20 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
 
     Then runs that compute the same have the same configuration.
     """
-    cell = tree["cell"]
-    if tree["activation"] is not None and "activation" not in cell:
-        raise UserError(f"activation={tree['activation']}: cell {_own(cell)}")
-    if tree["init"]["name"] is not None and "recurrent_init" not in cell:
-        raise UserError(f"init={tree['init']['name']}: cell {_own(cell)}")
-    if tree["activation"] is not None:
-        cell["activation"] = tree["activation"]
+    cell, init = tree["cell"], tree["init"]["name"]
+    chosen = {"activation": tree["activation"], "init": init}
+    for key, field in (("activation", "activation"), ("init", "recurrent_init")):
+        if chosen[key] is not None and field not in cell:
+            fields = ", ".join(options_of(cell)) or "none"
+            raise UserError(
+                f"{key}={chosen[key]}: cell {cell['name']} has no such field; its "
+                f"fields: {fields}"
+            )
+        if chosen[key] is not None:
+            cell[field] = chosen[key]
     tree["activation"] = cell.get("activation")
-    if tree["init"]["name"] is not None:
-        cell["recurrent_init"] = tree["init"]["name"]
     if cell.get("chrono") == LENGTH:
         cell["chrono"] = float(task_length(task))
-
-
-def _settle_path(task: dict[str, Any]) -> None:
-    """Make the path of a data file absolute: runs may be opened from any folder."""
-    if isinstance(path := task.get("path"), str):
-        task["path"] = os.path.abspath(user_path(path))
-
-
-def _own(cell: Mapping[str, Any]) -> str:
-    fields = ", ".join(options_of(cell)) or "none"
-    return f"{cell['name']} has no such field; its fields: {fields}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -269,9 +254,3 @@ def _name(stem: str, point: Point) -> str:
             parts.append(f"{path.rpartition('.')[2]}={as_text(value)}")
     name = re.sub(r"[^\w.=,+@-]+", "_", "-".join(parts)).strip("_.-")
     return name.encode()[:LONGEST_NAME].decode(errors="ignore") or "run"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return list(map(_plain, value)) if isinstance(value, tuple) else value

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rnnjax.errors import UserError
 from rnnjax.store.index import Row
 from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
@@ -18,7 +19,7 @@ from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.packing import clear_leftovers, set_aside_checkpoints
 from rnnjax.sweeps.progress import Progress, Warnings
-from rnnjax.sweeps.reuse import finished, without_damaged, without_twins
+from rnnjax.sweeps.reuse import held, whole_rows, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 
 
@@ -51,8 +52,7 @@ def launch(
     """Run all jobs that the pool does not hold already, packed by signature.
 
     Args:
-        jobs: composed and validated.
-        settings: pool, capacity, checkpoints, what to do with stale runs.
+        jobs, settings: as composed.
         command: the command line, which is recorded.
         progress: reports progress; None: only problems, as Python warnings.
         callbacks: notified of the jobs; the caller has to close them.
@@ -65,40 +65,34 @@ def launch(
     pool = Pool(Path(settings.out))
     launcher = launcher_of(settings.launcher.name)
     jobs = without_twins(with_data(jobs))
-    check_loaded(one for one in jobs)
+    check_loaded(jobs)
     told = progress or Warnings()
-    warn = told.warn
-    rows = _whole(pool, jobs)
-    there, stale = finished(pool, rows, jobs, settings.stale)
-    unfinished = {one.run_id for one in jobs} - there
+    rows = whole_rows(pool, jobs)
+    fresh, stale = held(rows, jobs)
+    if stale and settings.stale == "error":
+        raise UserError(
+            f"{len(stale)} of the runs in '{pool.path}' were made by different numeric "
+            "code; stale=accept keeps them, stale=rerun runs them again"
+        )
+    accepted = stale if settings.stale == "accept" else set[str]()
+    unfinished = frozenset(one.run_id for one in jobs) - fresh - accepted
     check_needs(needs(jobs, unfinished, rows, settings), settings)
-    set_aside_checkpoints(pool.path, warn)
+    set_aside_checkpoints(pool.path, told.warn)
     sweep = record_sweep(pool, jobs, settings, command)
     copies = Copies()
-    left = frozenset(unfinished)
-    assignment = Assignment(tuple(jobs), rows, left, settings, sweep.name)
+    assignment = Assignment(tuple(jobs), rows, unfinished, settings, sweep.name)
     if callbacks:
         known = {key: row for key, row in rows.items() if key not in unfinished}
         callbacks.begin(jobs, _paths(pool, jobs, known))
     failed = launcher(assignment, told, copies)
     rows = {row.run_id: row for row in pool.rows()}
     clear_leftovers(pool, rows)
-    later = copies.complete(pool, jobs, rows, sweep.name)
-    copies.tell(later, told.say, warn)
+    copies.complete(pool, jobs, rows, sweep.name, told)
     known = (rows.get(one.run_id) for one in jobs)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:
         callbacks.end(_paths(pool, jobs, rows))
-    return LaunchResult(sweep, runs, len(unfinished), failed, stale)
-
-
-def _whole(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
-    """The rows of the pool by run id, without damaged runs that this launch needs."""
-    asked = {one.run_id for one in jobs}
-    rows = {row.run_id: row for row in pool.mend()}
-    wanted = {key: row for key, row in rows.items() if key in asked}
-    lost = wanted.keys() - without_damaged(pool, wanted).keys()
-    return {key: row for key, row in rows.items() if key not in lost}
+    return LaunchResult(sweep, runs, len(unfinished), failed, len(accepted))
 
 
 def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Path]:

@@ -20,10 +20,9 @@ from rnnjax.store.writing import begin_run, finish_run, owned, write_source
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.packing import JobPack
+from rnnjax.sweeps.packing import JobPack, slots_of
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.sealing import seal
-from rnnjax.sweeps.slots import slots_of
 from rnnjax.training.loop import PackTraining
 
 
@@ -36,15 +35,9 @@ Begun = tuple[RunDir, Manifest]
 
 @dataclasses.dataclass(frozen=True)
 class PackRun:
-    """Computes the runs of a pack into a pool.
+    """Computes the runs of a pack into a pool, for a sweep named `group`.
 
-    Attributes:
-        pool: the pool.
-        group: the name of the sweep.
-        environment: the environment of this process.
-        keep: whether a run stores the state from which a longer run can resume.
-        progress: notified of every advance.
-        copies: makes W&B copies of the runs, if requested.
+    With `keep`, a run stores the state from which a longer run can resume.
     """
 
     pool: Pool

@@ -4,30 +4,17 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
 
 from rnnjax.counting import count
 from rnnjax.errors import shown
 
 
 class PackSize(NamedTuple):
-    """The size of a pack: updates per run, number of runs, updates already made.
-
-    The last is 0 unless the runs resume from shorter runs.
-    """
+    """The size of a pack: updates per run, number of runs, updates already made."""
 
     steps: int
     runs: int
@@ -52,12 +39,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return None
 
 
@@ -75,22 +57,22 @@ class LiveProgress(Progress):
         self, console: Console, things: str = "runs", every: float = 10.0
     ) -> None:
         self.console, self.things, self.every = console, things, every
-        self.total = self.done = self.runs = self.ended = 0
+        self.total = self.done = self.runs = 0
         self.spoken = self.began = time.monotonic()
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(things),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+        self.bar = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn(things),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
         )
 
     def begin(self, packs: Sequence[PackSize], there: int) -> None:
-        self.done = self.ended = 0
+        self.done = 0
         for earlier in self.bar.task_ids:
             self.bar.remove_task(earlier)
         self.total = sum(max(pack.steps, 1) * pack.runs for pack in packs)
@@ -113,38 +95,30 @@ class LiveProgress(Progress):
 
     def advance(self, updates: int, runs_ended: int) -> None:
         self.done += updates
-        self.ended += runs_ended
         share = self.done / max(self.total, 1)
         self.bar.update(self.task, completed=round(share * self.runs, 1))
         now = time.monotonic()
         if not self.console.is_terminal and now - self.spoken >= self.every:
             self.spoken = now
             seconds = now - self.began
-            self.console.print(
-                f"{share:6.1%} of {self._count(self.runs)}, {seconds:.0f} s"
-            )
+            done = f"{share:6.1%} of {self._count(self.runs)}"
+            self.console.print(f"{done}, {seconds:.0f} s")
 
     def say(self, message: str) -> None:
-        self.console.print(
-            shown(message), markup=False, highlight=False, soft_wrap=True
-        )
+        self._print(message, soft_wrap=True)
 
     def warn(self, message: str) -> None:
+        self._print(message, style="yellow")
+
+    def _print(self, message: str, **how: Any) -> None:
         # An error may contain shapes in brackets, which rich would take for markup.
-        self.console.print(
-            shown(message), style="yellow", markup=False, highlight=False
-        )
+        self.console.print(shown(message), markup=False, highlight=False, **how)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None and self.runs:
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None and self.runs:
             self.bar.update(self.task, completed=self.runs)
         self.bar.stop()

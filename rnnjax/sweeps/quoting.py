@@ -4,10 +4,10 @@ Every value that becomes part of an override for Hydra goes through `quoted`: va
 an experiment, of a search, of one job's overrides, and folders of ``--config-dir``.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.grammar.utils import escape_special_characters
@@ -98,15 +98,8 @@ def quote_references(word: str, kinds: Mapping[str, Any], zipped: str) -> str:
             path = value[begin : named.start()] + ".py"
             if not (begin < named.start() and outside(begin) and outside(named.end())):
                 continue
-            if _is_file(path):
+            if os.path.isfile(os.path.expanduser(path)):
                 done += value[at:begin] + quoted(value[begin : named.end()])
                 at = named.end()
                 break
     return f"{head}={done}{value[at:]}"
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):  # too long, unknown user, null byte
-        return False

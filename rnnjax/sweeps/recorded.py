@@ -8,27 +8,14 @@ import numpy as np
 from flax.serialization import msgpack_restore
 
 from rnnjax.errors import one_line
+from rnnjax.store import rundir
 from rnnjax.store.index import flatten
-from rnnjax.store.rundir import (
-    BEST,
-    METRICS,
-    PARAMS,
-    PARAMS_AT,
-    PROBES,
-    STATE,
-    RunDir,
-)
+from rnnjax.store.rundir import RunDir
 
 
 PARTS = (
-    "manifest",
-    "metrics",
-    "probes",
-    "probed parameters",
-    "parameters",
-    "best parameters",
-    "state",
-    "results",
+    *("manifest", "metrics", "probes", "probed parameters", "parameters"),
+    *("best parameters", "state", "results"),
 )
 """The parts of a run's record, in the order in which they are compared."""
 
@@ -48,6 +35,7 @@ class Place(NamedTuple):
 
 
 Numbers = dict[Place, np.ndarray]
+Arrays = Iterator[tuple[Place, np.ndarray]]
 
 
 def files_of(run: RunDir) -> set[str]:
@@ -78,7 +66,7 @@ def recorded(run: RunDir, files: Collection[str]) -> tuple[Numbers, dict[str, st
     return found, damage
 
 
-def _manifest(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _manifest(run: RunDir) -> Arrays:
     manifest = run.manifest()
     for name in ("status", "steps", "diverged_at"):
         value = getattr(manifest, name)
@@ -90,7 +78,7 @@ def _manifest(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
         yield Place(manifest.steps, "results", name), np.asarray(value)
 
 
-def _metrics(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _metrics(run: RunDir) -> Arrays:
     frame = run.metrics()
     steps = frame["step"].to_list()
     yield Place(run.manifest().steps, "metrics", "rows"), np.asarray(len(steps))
@@ -99,7 +87,7 @@ def _metrics(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
             yield Place(step, "metrics", name), np.asarray(value)
 
 
-def _probes(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _probes(run: RunDir) -> Arrays:
     data = run.probes()
     steps = data["train_step"].values.tolist()
     for name, variable in data.variables.items():
@@ -111,42 +99,42 @@ def _probes(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
             yield Place(step, "probes", str(name)), np.asarray(value)
 
 
-def _params_at(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _params_at(run: RunDir) -> Arrays:
     kept: Any = msgpack_restore(run.params_at_bytes())
     for step, params in kept.items():
         yield from _leaves(int(step), "probed parameters", params)
 
 
-def _params(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _params(run: RunDir) -> Arrays:
     params = msgpack_restore(run.params_bytes())
-    yield from _leaves(run.manifest().steps, "parameters", params)
+    return _leaves(run.manifest().steps, "parameters", params)
 
 
-def _best(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _best(run: RunDir) -> Arrays:
     # The best step is only known at the end of the run.
     best = msgpack_restore(run.best_params_bytes())
-    yield from _leaves(run.manifest().steps, "best parameters", best)
+    return _leaves(run.manifest().steps, "best parameters", best)
 
 
-def _state(run: RunDir) -> Iterator[tuple[Place, np.ndarray]]:
+def _state(run: RunDir) -> Arrays:
     """The state, without the digest of the code, which is also in the manifest."""
     entries: Any = msgpack_restore(run.state_bytes())
     kept: Any = msgpack_restore(entries["run"])
     yield from _leaves(int(kept["step"]), "state", kept | {"probe": entries["probe"]})
 
 
-def _leaves(step: int, part: str, tree: Any) -> Iterator[tuple[Place, np.ndarray]]:
+def _leaves(step: int, part: str, tree: Any) -> Arrays:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         yield Place(step, part, name), np.asarray(leaf)
 
 
-READERS: dict[str, Callable[[RunDir], Iterator[tuple[Place, np.ndarray]]]] = {
-    METRICS: _metrics,
-    PROBES: _probes,
-    PARAMS_AT: _params_at,
-    PARAMS: _params,
-    BEST: _best,
-    STATE: _state,
+READERS: dict[str, Callable[[RunDir], Arrays]] = {
+    rundir.METRICS: _metrics,
+    rundir.PROBES: _probes,
+    rundir.PARAMS_AT: _params_at,
+    rundir.PARAMS: _params,
+    rundir.BEST: _best,
+    rundir.STATE: _state,
 }
 """Functions that read the numbers of a file, by file."""

@@ -4,24 +4,39 @@ import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rnnjax.errors import UserError
-from rnnjax.sweeps.groups import Option, top_fields
+from rnnjax.sweeps.groups import REGISTRIES, Option, top_fields
 from rnnjax.sweeps.hydra_session import Composed, sentence
 from rnnjax.sweeps.schema import Field, as_text, leaves, unknown_key
-from rnnjax.sweeps.settings import (
-    CheckpointConfig,
-    LauncherConfig,
-    LaunchSettings,
-    PackConfig,
+from rnnjax.sweeps.settings import LaunchSettings
+from rnnjax.training.config import (
+    BackpropConfig,
+    ClippingConfig,
+    EvalConfig,
+    InitConfig,
+    ModelConfig,
+    ProbeConfig,
+    RunConfig,
+    options,
 )
 
 
-SETTINGS = tuple(field.name for field in dataclasses.fields(LaunchSettings))
+RECORDS = {
+    "backprop": BackpropConfig,
+    "clipping": ClippingConfig,
+    "eval": EvalConfig,
+    "model": ModelConfig,
+    "probe": ProbeConfig,
+}
+"""Nodes of a configuration that are a record of `RunConfig` as they are."""
+
+OLD = {"backprop": {}, "penalty": {"name": "none"}, "lr_schedule": {"name": "constant"}}
+"""Nodes that old configurations lack."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +57,9 @@ class Resolved:
 def resolve(
     composed: Composed,
     entries: Mapping[str, Any],
-    options: Mapping[str, Mapping[str, Option]],
+    groups: Mapping[str, Mapping[str, Option]],
 ) -> Resolved:
-    """The composed configuration with `entries` set.
-
-    Args:
-        composed: see `Composed`.
-        entries: values by dotted name.
-        options: generated options by group and name.
+    """The composed configuration with `entries`, by dotted name, set and checked.
 
     Raises:
         UserError: a key is unknown, a value does not fit, or an interpolation refers
@@ -57,27 +67,30 @@ def resolve(
     """
     tree = copy.deepcopy(composed.tree)
     tree.pop("sweep", None)
-    fields = _fields(composed, options)
-    selectors = _selectors(options)
+    fields = _fields(composed, groups)
+    selectors = _selectors(groups)
     for key, value in entries.items():
         if key not in fields:
-            raise _unknown(key, fields, composed, options)
+            raise _unknown(key, fields, composed, groups)
         _set(tree, key, value)
     flat = leaves(_interpolated(tree))
     for key in flat:
         if key not in fields and key not in selectors:
-            raise _unknown(key, fields, composed, options)
-    _one_of("activation", "cell.activation", entries)
+            raise _unknown(key, fields, composed, groups)
+    if entries.get("activation") is not None and "cell.activation" in entries:
+        raise UserError(
+            "activation and cell.activation set the same thing; give only one"
+        )
     for key, field in fields.items():
         _set(tree, key, field.check(flat.get(key, field.default)))
     return Resolved(tree, composed.choices, _settings(tree))
 
 
 def _fields(
-    composed: Composed, options: Mapping[str, Mapping[str, Option]]
+    composed: Composed, groups: Mapping[str, Mapping[str, Option]]
 ) -> dict[str, Field]:
     found = dict(top_fields())
-    for group, known in options.items():
+    for group, known in groups.items():
         name = composed.choices[group]
         assert name is not None
         found |= {field.key: field for field in known[name].fields.values()}
@@ -88,28 +101,26 @@ def _unknown(
     key: str,
     fields: Mapping[str, Field],
     composed: Composed,
-    options: Mapping[str, Mapping[str, Option]],
+    groups: Mapping[str, Mapping[str, Option]],
 ) -> UserError:
     group, dot, name = key.partition(".")
-    if not (group in options and dot):
+    if not (group in groups and dot):
         return unknown_key(key, [*fields, *composed.choices])
     where = f" with {group}={composed.choices[group]}"
-    if key in _selectors(options):
+    if key in _selectors(groups):
         return UserError(f"unknown key '{key}'; did you mean {group}?")
-    owners = [
-        option for option, known in options[group].items() if name in known.fields
-    ]
+    owners = [one for one, known in groups[group].items() if name in known.fields]
     if owners:
         found = " or ".join(sorted(owners, key=len)[:4])
         return UserError(f"unknown key '{key}'{where}; it belongs to {group}={found}")
     return unknown_key(key, fields, where)
 
 
-def _selectors(options: Mapping[str, Mapping[str, Option]]) -> set[str]:
+def _selectors(groups: Mapping[str, Mapping[str, Option]]) -> set[str]:
     """The keys that hold the choices of the groups, ``cell.name`` and so on."""
     return {
         f"{group}.{option.selector[0]}"
-        for group, known in options.items()
+        for group, known in groups.items()
         for option in known.values()
     }
 
@@ -149,14 +160,40 @@ def _naming(key: str, text: Any) -> Iterator[None]:
         raise UserError(f"{key}={as_text(text)}: it is nested too deeply") from None
 
 
-def _one_of(first: str, second: str, entries: Mapping[str, Any]) -> None:
-    if entries.get(first) is not None and second in entries:
-        raise UserError(f"{first} and {second} set the same thing; give only one")
-
-
 def _settings(tree: dict[str, Any]) -> LaunchSettings:
-    own = {name: tree.pop(name) for name in SETTINGS}
-    own["launcher"] = LauncherConfig(**own["launcher"])
-    own["pack"] = PackConfig(**own["pack"])
-    own["checkpoint"] = CheckpointConfig(**own["checkpoint"])
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(LaunchSettings):
+        value, kind = tree.pop(field.name), cast(Any, type(field.default))
+        own[field.name] = kind(**value) if isinstance(value, dict) else value
     return LaunchSettings(**own)
+
+
+def run_config(tree: Mapping[str, Any]) -> RunConfig:
+    """The `RunConfig` of a resolved configuration, as stored in ``config.yaml``."""
+    tree = OLD | _frozen(tree)
+    known = {field.name for field in dataclasses.fields(RunConfig)}
+    entries: dict[str, Any] = {key: tree[key] for key in tree.keys() & known}
+    entries |= {key: kind(**tree[key]) for key, kind in RECORDS.items()}
+    for key in ("cell", "task"):
+        entries |= {
+            key: tree[key]["name"],
+            f"{key}_options": options(options_of(tree[key])),
+        }
+    for key, registry in REGISTRIES.items():
+        entries[key] = registry[tree[key]["name"]](**options_of(tree[key]))
+    entries["init"] = InitConfig(
+        tree["init"]["name"], options(options_of(tree["init"]))
+    )
+    return RunConfig(**entries)
+
+
+def options_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a node, without the name of the chosen option."""
+    return {key: value for key, value in node.items() if key != "name"}
+
+
+def _frozen(value: Any) -> Any:
+    """Convert lists, which YAML yields, to tuples, so that the result is hashable."""
+    if isinstance(value, Mapping):
+        return {key: _frozen(entry) for key, entry in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

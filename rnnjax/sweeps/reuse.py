@@ -1,14 +1,23 @@
-"""Decide which runs of a pool need not be computed again."""
+"""Decide which runs of a pool are not computed again, or only from where one ended."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flax.serialization import msgpack_restore, msgpack_serialize
 
 from rnnjax.errors import UserError
+from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import STATE, RunDir
 from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.packing import JobPack
+from rnnjax.training.config import ProbeConfig
+from rnnjax.training.resume_state import ResumeState
 
 
 READERS = 4
@@ -32,48 +41,23 @@ def without_twins(jobs: Sequence[Job]) -> list[Job]:
     return list(known.values())
 
 
-def finished(
-    pool: Pool, rows: Mapping[str, Row], jobs: Sequence[Job], stale: str
-) -> tuple[set[str], int]:
-    """Ids of the runs that need no work, and how many were made by different code.
+def whole_rows(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
+    """The rows of a pool by run id, without those of damaged runs among the jobs.
 
-    Args:
-        pool: the pool of the launch.
-        rows: the rows of the pool, by run id.
-        jobs: the runs of a launch.
-        stale: what to do with runs made by different numeric code: ``error``,
-            ``accept`` or ``rerun``.
-
-    Raises:
-        UserError: there are such runs, and `stale` is ``error``.
-    """
-    good, old = held(rows, jobs)
-    if old and stale == "error":
-        raise UserError(
-            f"{len(old)} of the runs in '{pool.path}' were made by different numeric "
-            "code; stale=accept keeps them, stale=rerun runs them again"
-        )
-    return (good | old, len(old)) if stale == "accept" else (good, 0)
-
-
-def without_damaged(pool: Pool, rows: Mapping[str, Row]) -> dict[str, Row]:
-    """The rows of undamaged runs, by run id.
-
-    Damaged runs are left out, so that they are computed again; the process that begins
-    one moves the damaged folder to quarantine (`rnnjax.sweeps.pack_run`).
-
-    Args:
-        pool: the pool that holds the runs.
-        rows: rows of the runs that a launch needs.
+    These are then computed again; the process that begins one moves the damaged folder
+    to quarantine (`rnnjax.sweeps.pack_run`).
 
     Raises:
         OtherFormat: a record was written in the format of another version.
     """
+    asked = {one.run_id for one in jobs}
+    rows = {row.run_id: row for row in pool.mend()}
+    wanted = [row for run_id, row in rows.items() if run_id in asked]
     with ThreadPoolExecutor(READERS) as readers:
-        folders = [RunDir(pool.path / row.folder) for row in rows.values()]
-        found = readers.map(damage, folders, [r.is_finished for r in rows.values()])
-        checked = zip(rows.values(), found, strict=True)
-        return {row.run_id: row for row, why in checked if not why}
+        folders = [RunDir(pool.path / row.folder) for row in wanted]
+        found = readers.map(damage, folders, [row.is_finished for row in wanted])
+        lost = {row.run_id for row, why in zip(wanted, found, strict=True) if why}
+    return {run_id: row for run_id, row in rows.items() if run_id not in lost}
 
 
 def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[str]]:
@@ -99,3 +83,87 @@ def covers(row: Row, job: Job) -> bool:
     held = {key: row.config.get(f"probe.{key}") for key in asked}
     steps = {step for step in asked.pop("steps") if step <= config.steps}
     return steps <= set(held.pop("steps") or ()) and asked == held
+
+
+def wrap(job: Job, kept: ResumeState) -> bytes:
+    """The state of a run, with the properties that a resuming run must share."""
+    probe = dataclasses.asdict(job.config.probe)
+    entries = {"source": job.source, "probe": json.dumps(probe)}
+    entries["environment"] = json.dumps(deciding())
+    return msgpack_serialize(entries | {"run": kept.to_bytes()})
+
+
+def with_starts(
+    pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
+) -> list[Job]:
+    """The jobs; each of `unfinished` with the shorter run from which it can resume.
+
+    If there are several shorter runs, the longest one is chosen whose state was stored
+    by the same code, with the same probes, in the same environment. Each job is also
+    given the directory that the pool already has for it, if any.
+    """
+    jobs = [
+        one.placed(folder=rows[one.run_id].folder) if one.run_id in rows else one
+        for one in jobs
+    ]
+    shorter: dict[str, list[Row]] = {}
+    for row in sorted(rows.values(), key=lambda row: -row.facts["steps"]):
+        if row.facts["status"] == "done":
+            shorter.setdefault(row.lineage, []).append(row)
+    return [
+        _with_start(pool, one, shorter.get(one.lineage, ()))
+        if one.run_id in unfinished
+        else one
+        for one in jobs
+    ]
+
+
+def _with_start(pool: Pool, job: Job, shorter: Sequence[Row]) -> Job:
+    for row in shorter:
+        if row.facts["steps"] < job.schedule.steps:
+            kept = _usable(RunDir(pool.path / row.folder), job)
+            if kept is not None:
+                return job.placed(start=kept.step, start_folder=row.folder)
+    return job
+
+
+def continued(pool: Pool, pack: JobPack) -> list[ResumeState]:
+    """The states from which the members of a pack resume.
+
+    Empty if any member cannot resume, or if the pack has a checkpoint.
+    """
+    if not pack.members[0].start or pack.checkpoint.members():
+        return []
+    kept = [_usable(RunDir(pool.path / m.start_folder), m) for m in pack.members]
+    same = {one.step if one else None for one in kept} == {pack.members[0].start}
+    return [one for one in kept if one] if same else []
+
+
+def _usable(run: RunDir, job: Job) -> ResumeState | None:
+    """The stored state of a shorter run, if the same code and probes produced it.
+
+    None, too, if the environment (`deciding`) differs: a run cannot continue in another
+    environment because its manifest can record only one.
+    """
+    if not run.has(STATE):
+        return None
+    try:
+        if run.manifest().lineage != job.lineage:
+            return None
+        entries: Any = msgpack_restore(run.state_bytes())
+        source, probe = entries["source"], ProbeConfig(**json.loads(entries["probe"]))
+        where = json.loads(entries["environment"])
+        kept = ResumeState.from_bytes(entries["run"])
+    except (UserError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # Computing from the start is slower but gives the same numbers.
+
+    def until_then(probe: ProbeConfig) -> ProbeConfig:
+        steps = sorted({step for step in probe.steps if step < kept.step})
+        return dataclasses.replace(probe, steps=tuple(steps), keep_params=True)
+
+    fits = (
+        (source, where) == (job.source, deciding())
+        and kept.step < job.schedule.steps
+        and until_then(probe) == until_then(job.config.probe)
+    )
+    return kept if fits else None

@@ -83,7 +83,7 @@ def fields_of(kind: type, prefix: str, skip: Iterable[str] = ()) -> dict[str, Fi
     found = {}
     for entry in dataclasses.fields(kind):
         annotation = hints.get(entry.name, entry.type)
-        if entry.init and entry.name not in {*skip} and _is_plain(annotation):
+        if entry.init and entry.name not in {*skip} and _describe(annotation):
             default = entry.default
             if entry.default_factory is not dataclasses.MISSING:
                 default = entry.default_factory()
@@ -155,17 +155,19 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def plain(value: Any) -> Any:
+    """The value with lists for tuples, as YAML has them."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    return list(map(plain, value)) if isinstance(value, tuple) else value
+
+
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         # Text comes last, because it also accepts values of all other types.
         parts = [p for part in get_args(annotation) for p in _alternatives(part)]
         return tuple(sorted(parts, key=lambda part: part is str))
     return (annotation,)
-
-
-def _is_plain(annotation: Any) -> bool:
-    """Whether some value of a configuration fits the annotation."""
-    return any(_describe_one(part) for part in _alternatives(annotation))
 
 
 def _convert(annotation: Any, value: Any) -> Any:

@@ -13,36 +13,30 @@ from rnnjax.store.manifest import Manifest, Slot, now
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.writing import finish_run
 from rnnjax.sweeps.jobs import Job
-from rnnjax.sweeps.resume import wrap
+from rnnjax.sweeps.reuse import wrap
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.history import Outcome
 
 
 def seal(
-    run: RunDir,
-    begun: Manifest,
-    job: Job,
-    outcome: Outcome,
-    slot: Slot,
-    keep: bool = True,
+    run: RunDir, begun: Manifest, job: Job, outcome: Outcome, slot: Slot, keep: bool
 ) -> RunDir:
     """Write all results of a run; its manifest, written last, seals it.
 
-    Args:
-        run: the run directory.
-        begun: the manifest written when the run began.
-        job: the job of the run.
-        outcome: the results of training.
-        slot: the position of the run in its pack.
-        keep: whether to store the state, too, so that a longer run can resume from it.
+    With `keep` the state is stored, too, so that a longer run can resume from it.
     """
     probes = probe_data(job, outcome)
+    task, _ = build_task(job.config.task, job.config.task_options)
+    known = {f"reference.{name}": value for name, value in task.references().items()}
+    probe, kept = job.config.probe, {}
+    if probe.keep_params and probe.preset == "full":
+        kept = {str(step): params for step, params in outcome.params_at.items()}
     manifest = begun.replace(
         status=outcome.status,
         finished=now(),
         steps=outcome.steps,
         diverged_at=outcome.diverged_at,
-        results=dict(outcome.results) | references(job),
+        results=dict(outcome.results) | known,
         compile_seconds=outcome.compile_seconds,
         run_seconds=outcome.seconds,
         pack=slot,
@@ -55,26 +49,10 @@ def seal(
         metrics=pl.DataFrame(dict(outcome.metrics)),
         probes=probes,
         params=to_bytes(outcome.params),
-        params_at=probed_params(job, outcome),
+        params_at=to_bytes(kept) if kept else None,
         best=None if outcome.best is None else to_bytes(outcome.best),
         state=wrap(job, outcome.kept) if keep and outcome.kept else None,
     )
-
-
-def probed_params(job: Job, outcome: Outcome) -> bytes | None:
-    """Serialized parameters at the probed steps, if the run keeps them."""
-    probe = job.config.probe
-    if not probe.keep_params or probe.preset != "full" or not outcome.params_at:
-        return None
-    steps = {str(step): params for step, params in outcome.params_at.items()}
-    return to_bytes(steps)
-
-
-def references(job: Job) -> dict[str, float]:
-    """The results of simpler methods on the same data, as ``reference.<name>``."""
-    config = job.config
-    task, _ = build_task(config.task, config.task_options)
-    return {f"reference.{name}": value for name, value in task.references().items()}
 
 
 def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
@@ -82,9 +60,9 @@ def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
     if not outcome.measurements:
         return None
     config, spec = job.config, job.signature.spec
-    batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     if config.probe.preset == "light":
         return light_to_dataset(outcome.measurements)
+    batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     model = build_model(config, spec)
     task, _ = build_task(config.task, config.task_options)
     names = labels(model, spec, outcome.params, batch)

@@ -10,39 +10,23 @@ import dataclasses
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 import polars as pl
 
 from rnnjax.errors import UserError, unknown
-from rnnjax.store.rundir import RunDir
+from rnnjax.store.rundir import RunDir, run_id_in
 from rnnjax.sweeps.compose import Plan, plan
-from rnnjax.sweeps.grid import ZIP
-from rnnjax.sweeps.job_count import check_count, max_jobs
+from rnnjax.sweeps.grid import ZIP, check_count, max_jobs
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.schema import as_text
 from rnnjax.sweeps.search_space import SearchConfig, Space, space_of
-from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.build import signature
 from rnnjax.training.pack import run_mesh
-
-
-@dataclasses.dataclass(frozen=True)
-class Searched:
-    """The result of a search.
-
-    Attributes:
-        trials: one row per trial, the best first: the searched keys, ``value``,
-            ``steps``, ``state`` (done, stopped, failed), and ``runs``, their run ids.
-        settings: settings of the launches.
-    """
-
-    trials: pl.DataFrame
-    settings: LaunchSettings
 
 
 def search(
@@ -51,7 +35,7 @@ def search(
     config_dir: str | None = None,
     command: str = "",
     progress: Progress | None = None,
-) -> Searched:
+) -> "Search":
     """Search the space defined by the overrides.
 
     Args:
@@ -59,18 +43,16 @@ def search(
             searches an interval, and ``tag(log,interval(…))`` does so on a log scale.
             Several seeds are averaged over, not searched. Probes are off by default.
         config: the method of the search.
-        config_dir: folder with the user's own variants and experiments.
-        command: the command line, which is recorded.
-        progress: notified of every advance.
+        config_dir, command, progress: as of `plan` and `launch`.
 
     Raises:
         UserError: there is nothing to search, or a trial is invalid.
     """
     space = space_of(overrides, config_dir)
     check_count(space.trials(config), max_jobs(overrides))
-    trials = _Trials(space, config, config_dir, command, progress or Progress())
-    trials.run()
-    return Searched(trials.table(), trials.settings)
+    made = Search(space, config, config_dir, command, progress or Progress())
+    made.run()
+    return made
 
 
 @dataclasses.dataclass
@@ -83,37 +65,44 @@ class _Trial:
     state: str = "done"
 
 
-class _Trials:
-    def __init__(
-        self,
-        space: Space,
-        config: SearchConfig,
-        config_dir: str | None,
-        command: str,
-        progress: Progress,
-    ) -> None:
-        self.space, self.config, self.config_dir = space, config, config_dir
-        self.command, self.progress = command, progress
-        first = self._plan([self.space.values(dict.fromkeys(space.lists, 0))])
+@dataclasses.dataclass
+class Search:
+    """A search: its arguments are those of `search`."""
+
+    space: Space
+    config: SearchConfig
+    config_dir: str | None
+    command: str
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        space, config = self.space, self.config
+        first = self._plan([space.values(dict.fromkeys(space.lists, 0))])
         self.steps = first.jobs[0].config.steps
         self.seeds = len(first.jobs)
         self.settings = first.settings
         check_count(space.trials(config) * self.seeds, self.settings.max_jobs)
-        self.larger = _larger_is_better(config.objective, first)
+        metric = signature(first.jobs[0].config).spec.metric
+        self.larger = "loss" not in config.objective and metric == "accuracy"
         self.known: list[_Trial] = []
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.RandomSampler(seed=config.sampler_seed)
+        if config.method == "tpe":
+            sampler = optuna.samplers.TPESampler(
+                seed=config.sampler_seed, constant_liar=True
+            )
         self.study = optuna.create_study(
-            direction="maximize" if self.larger else "minimize",
-            sampler=_sampler(config),
+            direction="maximize" if self.larger else "minimize", sampler=sampler
         )
 
     def run(self) -> None:
+        """Compute all trials."""
         config = self.config
         if config.method == "halving":
             left = self._ask(config.trials)
-            for number, steps in enumerate(self._rounds()):
-                self._compute(left, steps)
-                if number < config.rounds - 1:
+            for later in reversed(range(config.rounds)):  # number of rounds to come
+                self._compute(left, max(1, round(self.steps / config.factor**later)))
+                if later:
                     left = self._best(left, max(1, len(left) // config.factor))
         elif config.method == "tpe":
             slots = run_mesh().devices.size * self.settings.pack.places
@@ -133,32 +122,21 @@ class _Trials:
             self._compute(self._ask(count), self.steps)
         self._tell(self.known)
 
-    def table(self) -> pl.DataFrame:
-        rows = [
-            trial.values
-            | {
-                "value": trial.value,
-                "steps": trial.steps,
-                "state": trial.state,
-                "runs": " ".join(
-                    run.path.name.rpartition("-")[2] for run in trial.runs
-                ),
+    @property
+    def trials(self) -> pl.DataFrame:
+        """One row per trial, the best first: the searched keys, ``value``, ``steps``,
+        ``state`` (done, stopped, failed), and ``runs``, their run ids.
+        """
+        rows: list[dict[str, Any]] = []
+        for trial in self._best(self.known, len(self.known)):
+            row = {
+                key: as_text(value) if isinstance(value, list | Mapping) else value
+                for key, value in trial.values.items()
             }
-            for trial in self._best(self.known, len(self.known))
-        ]
-        texts = [
-            {
-                k: as_text(v) if isinstance(v, list | Mapping) else v
-                for k, v in row.items()
-            }
-            for row in rows
-        ]
-        return pl.DataFrame(texts, infer_schema_length=None)
-
-    def _rounds(self) -> Iterator[int]:
-        """Total number of updates after each round of halving."""
-        for number in reversed(range(self.config.rounds)):
-            yield max(1, round(self.steps / self.config.factor**number))
+            row |= {key: getattr(trial, key) for key in ("value", "steps", "state")}
+            runs = " ".join(run_id_in(run.path.name) for run in trial.runs)
+            rows.append(row | {"runs": runs})
+        return pl.DataFrame(rows, infer_schema_length=None)
 
     def _ask(self, count: int) -> list[_Trial]:
         made = []
@@ -192,13 +170,12 @@ class _Trials:
         found = []
         for run in trial.runs:
             manifest = run.manifest()
-            if (
-                manifest.status == "done"
-                and self.config.objective not in manifest.results
-            ):
+            if manifest.status != "done":
+                return None
+            if self.config.objective not in manifest.results:
                 raise unknown("objective", self.config.objective, manifest.results)
-            found.append(manifest.results.get(self.config.objective))
-            if manifest.status != "done" or found[-1] is None:
+            found.append(manifest.results[self.config.objective])
+            if found[-1] is None:
                 return None
         value = statistics.fmean(found)
         return value if math.isfinite(value) else None
@@ -214,13 +191,12 @@ class _Trials:
         return sorted(trials, key=rank, reverse=True)[:count]
 
     def _tell(self, trials: Sequence[_Trial]) -> None:
-        states = optuna.trial.TrialState
+        kinds = optuna.trial.TrialState
+        ends = {"stopped": kinds.PRUNED, "failed": kinds.FAIL}
         for trial in trials:
-            if trial.state == "done":
-                self.study.tell(trial.asked, trial.value, skip_if_finished=True)
-            else:
-                state = states.PRUNED if trial.state == "stopped" else states.FAIL
-                self.study.tell(trial.asked, state=state, skip_if_finished=True)
+            value = trial.value if trial.state == "done" else None
+            end = ends.get(trial.state)
+            self.study.tell(trial.asked, value, state=end, skip_if_finished=True)
 
     def _plan(
         self, values: Sequence[Mapping[str, Any]], steps: int | None = None
@@ -232,15 +208,3 @@ class _Trials:
             fixed = [text for text in fixed if not text.startswith("steps=")]
             fixed.append(f"steps={steps}")
         return plan(fixed, multirun=True, config_dir=self.config_dir)
-
-
-def _sampler(config: SearchConfig) -> optuna.samplers.BaseSampler:
-    samplers = optuna.samplers
-    if config.method == "tpe":
-        return samplers.TPESampler(seed=config.sampler_seed, constant_liar=True)
-    return samplers.RandomSampler(seed=config.sampler_seed)
-
-
-def _larger_is_better(objective: str, made: Plan) -> bool:
-    metric = signature(made.jobs[0].config).spec.metric
-    return "loss" not in objective and metric == "accuracy"

@@ -1,19 +1,22 @@
 """The space of a search, which is its keys with their values, and its method."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import optuna
+from hydra.core.override_parser.types import IntervalSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+)
 
 from rnnjax.checks import check_range
 from rnnjax.errors import UserError
-from rnnjax.sweeps.axes import Interval, parse_axes, split_intervals
-from rnnjax.sweeps.grid import ZIP, Axis
+from rnnjax.sweeps.axes import finite, parse_axes, read
+from rnnjax.sweeps.grid import ZIP, Axes, max_jobs, size
 from rnnjax.sweeps.hydra_session import session
-from rnnjax.sweeps.job_count import max_jobs
 
 
 Method = Literal["random", "grid", "tpe", "halving"]
@@ -54,28 +57,23 @@ class SearchConfig:
 class Space:
     """The searched keys, with intervals or lists of values, and the fixed overrides."""
 
-    intervals: Mapping[str, Interval]
-    lists: Mapping[str, Axis]
+    intervals: Mapping[str, FloatDistribution]
+    lists: Axes
     fixed: tuple[str, ...]
 
     @property
-    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+    def distributions(self) -> dict[str, BaseDistribution]:
         """Distributions for optuna; a list is given by the indices of its values."""
-        kinds = optuna.distributions
-        found: dict[str, optuna.distributions.BaseDistribution] = {
-            key: kinds.FloatDistribution(one.low, one.high, log=one.log)
-            for key, one in self.intervals.items()
-        }
-        for key, axis in self.lists.items():
-            found[key] = kinds.CategoricalDistribution(range(len(axis.values)))
+        found: dict[str, BaseDistribution] = {**self.intervals}
+        for key, values in self.lists.items():
+            found[key] = CategoricalDistribution(range(len(values)))
         return found
 
     def trials(self, config: SearchConfig) -> int:
         """The number of trials in a search."""
         if config.method != "grid":
             return config.trials
-        lists = math.prod(len(axis.values) for axis in self.lists.values())
-        return lists * config.points ** len(self.intervals)
+        return size(self.lists) * config.points ** len(self.intervals)
 
     def grid(self, points: int) -> dict[str, list[Any]]:
         """The grid values of each key; for a list, the indices of its values."""
@@ -85,14 +83,12 @@ class Space:
             # exact ends, since rounding could put them outside of the interval
             inner = spread(one.low, one.high, points)[1:-1].tolist()
             found[key] = [one.low, *inner, one.high]
-        return found | {
-            key: list(range(len(a.values))) for key, a in self.lists.items()
-        }
+        return found | {k: [*range(len(values))] for k, values in self.lists.items()}
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The values that a trial sets, by key."""
         return {
-            key: self.lists[key].values[value] if key in self.lists else value
+            key: self.lists[key][value] if key in self.lists else value
             for key, value in params.items()
         }
 
@@ -105,13 +101,21 @@ def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
     """
     if any(text.startswith(f"{ZIP}=") for text in overrides):
         raise UserError("a search does not support zip; give each key its values")
+    intervals: dict[str, FloatDistribution] = {}
+    rest = []
     with session(config_dir) as hydra:
-        intervals, rest = split_intervals(overrides, hydra)
+        for text in overrides:
+            override = read(text, hydra)
+            sweep = override.value()
+            if isinstance(sweep, IntervalSweep):
+                intervals[override.key_or_group] = _interval(sweep, text)
+            else:
+                rest.append(text)
         axes = parse_axes(rest, hydra, max_jobs(rest))
     lists = {
-        key: axis
-        for key, axis in axes.items()
-        if len(axis.values) > 1 and key != "seed" and key not in intervals
+        key: values
+        for key, values in axes.items()
+        if len(values) > 1 and key != "seed" and key not in intervals
     }
     if not intervals and not lists:
         raise UserError(
@@ -123,3 +127,15 @@ def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
     if not any(key == "probe" or key.startswith("probe.") for key in axes):
         fixed = ("probe=off", *fixed)
     return Space(intervals, lists, fixed)
+
+
+def _interval(sweep: IntervalSweep, text: str) -> FloatDistribution:
+    low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+    if low is None or high is None or not finite(low, high):
+        raise UserError(f"'{text}' is not an interval with finite ends")
+    if not low < high or (log and low <= 0):
+        raise UserError(
+            f"'{text}' is not a valid interval: it needs low < high, and with log also "
+            "low > 0"
+        )
+    return FloatDistribution(float(low), float(high), log=log)

@@ -25,7 +25,6 @@ class TrackerConfig:
     """Where results are copied to, in addition to the run directory.
 
     Attributes:
-        name: ``none`` or ``wandb``.
         mode: ``offline`` needs no account; None: as set by ``WANDB_MODE`` and
             ``WANDB_DISABLED``, or else ``offline``.
         project: the W&B project; None: ``WANDB_PROJECT``, or else ``rnnjax``.
@@ -94,7 +93,6 @@ class LauncherConfig:
     """Which processes compute the runs.
 
     Attributes:
-        name: see ``rnnjax list launchers``.
         workers: number of simultaneous processes (joblib) or array tasks (Slurm);
             None: one process per core (joblib), no limit (Slurm).
         cpus: cores per task on a cluster; each core is an XLA device.
@@ -127,9 +125,6 @@ class LaunchSettings:
     Attributes:
         out: folder for the run directories (the pool); created if necessary.
         name: name of the sweep; the names of its runs begin with it.
-        launcher: see `LauncherConfig`.
-        pack: see `PackConfig`.
-        checkpoint: see `CheckpointConfig`.
         max_jobs: a command with more jobs is refused. Composing a job takes 0.8 ms and
             8 KB.
         stale: what to do with finished runs made by different numeric code.

@@ -1,13 +1,14 @@
 """Cells and tasks from users' files: ``cell=path/file.py:MyCell`` on a command line.
 
-The class is registered under its plain name, which refers to it from then on.
+The class is registered under its plain name, which refers to it from then on; that of a
+run's own copy (`Copy`) as ``NAME@digest``.
 """
 
 import dataclasses
-import hashlib
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from rnnjax.cells import CELLS
@@ -15,6 +16,8 @@ from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError, unknown
 from rnnjax.paths import user_path
 from rnnjax.registry import Registry
+from rnnjax.store.run_id import digest, file_digest
+from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
@@ -57,7 +60,7 @@ class UserFile:
         {'cell': 'e3b0c4...', 'cell imports gates': '1f'}
         """
         imports = {f"{self.kind} imports {name}": sha for name, sha in self.imports}
-        return {self.kind: hashlib.sha256(self.content).hexdigest(), **imports}
+        return {self.kind: digest(self.content), **imports}
 
     @property
     def reference(self) -> str:
@@ -81,15 +84,10 @@ def reference(value: Any) -> tuple[str, str] | None:
     return (found["path"], found["name"]) if found else None
 
 
-def file_of(kind: str, name: str) -> UserFile | None:
-    """The file from which a registered cell or task was loaded; None for our own."""
-    registry, _ = KINDS[kind]
-    return _LOADED.get((kind, name)) if _is_users(registry[name]) else None
-
-
-def is_named(digest: str) -> bool:
-    """Whether the user named a file with this SHA-256 in this process (see `load`)."""
-    return digest in _NAMED
+def loaded_files(cell: str, task: str) -> tuple[UserFile, ...]:
+    """The files from which a cell and a task were loaded; none for our own."""
+    found = _LOADED.get(("cell", cell)), _LOADED.get(("task", task))
+    return tuple(filter(None, found))
 
 
 def load(kind: str, path: str, name: str) -> UserFile:
@@ -108,14 +106,9 @@ def load(kind: str, path: str, name: str) -> UserFile:
 
 
 def register(file: UserFile, known_as: str | None = None) -> UserFile:
-    """Execute the content of a file and register its class as a cell or task.
+    """Execute a file and register its class; returns it with its imports filled in.
 
-    Args:
-        file: see `UserFile`.
-        known_as: the name in the registry; None: the name of the class.
-
-    Returns:
-        The file, with its imports filled in.
+    `known_as` is the name in the registry; by default, the name of the class.
 
     Raises:
         UserError: the class does not exist, is not a cell or task, or has a name that
@@ -132,7 +125,9 @@ def register(file: UserFile, known_as: str | None = None) -> UserFile:
     module = execute_file(path, file.content)
     found = getattr(module, name, None)
     if found is None:
-        raise unknown(f"{kind} in {path}", name, _classes(module, base))
+        kinds = {k: v for k, v in vars(module).items() if isinstance(v, type)}
+        own = [k for k, v in kinds.items() if issubclass(v, base) and _is_users(v)]
+        raise unknown(f"{kind} in {path}", name, own)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(
             f"{path}: {name} is not a subclass of rnnjax.{kind}s.{base.__name__}"
@@ -145,13 +140,103 @@ def register(file: UserFile, known_as: str | None = None) -> UserFile:
     return loaded
 
 
-def _classes(module: ModuleType, base: type) -> list[str]:
-    return [
-        name
-        for name, thing in vars(module).items()
-        if isinstance(thing, type) and issubclass(thing, base) and _is_users(thing)
-    ]
-
-
 def _is_users(kind: type) -> bool:
     return kind.__module__.startswith(MODULE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """A run's copy of the user's file, in ``source/``.
+
+    A run folder from someone else can contain any code, so a copy is executed only if
+    the user allows it, or has named a file with identical bytes in this process.
+
+    Attributes:
+        kind, name: see `UserFile`.
+        original: path of the user's file when the run was made.
+        place: path of the copy.
+        digests: SHA-256 of the file and its imports, as in `UserFile.digests`,
+            according to the manifest of the run.
+    """
+
+    kind: str
+    name: str
+    original: Path
+    place: Path
+    digests: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 that the copy must have."""
+        return self.digests[self.kind]
+
+    @property
+    def known_as(self) -> str:
+        """The name under which the class is registered; it differs between versions."""
+        return f"{self.name}@{self.digest[:8]}"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named a file with this content in this process (`load`)."""
+        return self.digest in _NAMED
+
+    def refused(self) -> UserError:
+        """The error if the copy may not be executed."""
+        return UserError(
+            f"the {self.kind} {self.name} of this run is code, '{self.place}', which "
+            "is not executed unless you allow it: read it, then use "
+            "open_run(…, run_code=True), or rnnjax probe … run_code=true"
+        )
+
+    def use(self) -> None:
+        """Execute the copy and register its class as `known_as`.
+
+        Warns:
+            UserWarning: the user's file has changed since the run.
+
+        Raises:
+            UserError: the copy, or a module that it imports, differs from what the run
+                was made with.
+        """
+        content = self.place.read_bytes() if self.place.is_file() else b""
+        if digest(content) != self.digest:
+            raise UserError(
+                f"the {self.kind} {self.name} cannot be used: '{self.place}' is not "
+                "the file that the run was made with"
+            )
+        if self.original.is_file() and file_digest(self.original) != self.digest:
+            warnings.warn(
+                f"{self.original} has changed since the run; the run's copy of "
+                f"{self.name} is used ({self.place})",
+                stacklevel=4,
+            )
+        file = UserFile(self.kind, self.name, self.place, content)
+        used = register(file, self.known_as).digests
+        if changed := {role for role, _ in self.digests.items() ^ used.items()}:
+            module = min(changed).removeprefix(f"{self.kind} imports ")
+            raise UserError(
+                f"the {self.kind} {self.name} cannot be used: the module {module} that "
+                "it imports is not what the run was made with; restore it, or train "
+                "again"
+            )
+
+
+def copies_of(run: RunDir) -> dict[str, Copy]:
+    """The copies in a run by kind, according to its configuration and manifest.
+
+    Raises:
+        UserError: configuration and manifest contradict each other.
+    """
+    paths, known = run.config().get("paths") or {}, run.manifest().digests
+    found = {}
+    for kind in [kind for kind in KINDS if kind in paths]:
+        place = reference(paths[kind])
+        digests = {role: sha for role, sha in known.items() if role.split()[0] == kind}
+        if place is None or kind not in digests:
+            raise UserError(
+                f"the configuration in '{run.path}' says that its {kind} comes from "
+                f"the file {paths[kind]}, but the manifest has no digest of it"
+            )
+        original, name = place
+        found[kind] = Copy(kind, name, Path(original), run.source(kind), digests)
+    return found

@@ -3,7 +3,6 @@
 Installed packages are not followed; the manifest records their versions.
 """
 
-import hashlib
 import os
 import struct
 import sys
@@ -17,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import rnnjax
 from rnnjax.errors import UserError
+from rnnjax.store.run_id import digest
 from rnnjax.store.source import executes_unknown, imported, parsed
 
 
@@ -30,13 +30,12 @@ _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 def own_imports(content: bytes, path: Path) -> tuple[tuple[str, str], ...]:
     """Name and SHA-256 of the local modules that an executed file imports.
 
-    Args:
-        content: the source of the file.
-        path: its path, for the warning that it executes other code in other ways.
-
     Returns:
         The modules sorted by name, including those that they import in turn, even if
         inside of functions.
+
+    Warns:
+        UserWarning: the file executes code that no import statement names.
 
     Raises:
         UserError: a module's file has changed since a cell or task imported it, but
@@ -88,7 +87,7 @@ def _own_source(spec: ModuleSpec) -> Path | None:
 
 
 def _digest(name: str, place: Path, source: bytes) -> str:
-    now = hashlib.sha256(source).hexdigest()
+    now = digest(source)
     module = sys.modules.get(name)
     if module is None:
         return now

@@ -1,11 +1,20 @@
 """Compute finished runs again from their stored configurations, and compare.
 
-How closely they must agree is defined in `rnnjax.sweeps.promises`.
+The rules by which a run is judged:
+
+- If libraries, device, processor and flags of JAX are the same as in the record, all
+  bits must be equal (`EXACT`), whatever the pack, and whether it was resumed or not.
+- Otherwise, and for packs whose runs were mapped side by side, numbers of the first few
+  updates must agree within a tolerance (`promise`). Training is chaotic: a difference
+  in the last bit grows until nothing agrees. Numbers of later steps are therefore
+  compared, but differences there are not failures; the verdict says up to which step
+  both runs agree. Final and best parameters, state and results belong to the last step.
+- A missing or damaged file is always a failure.
 """
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -15,7 +24,7 @@ from typing import Literal
 from rnnjax import interrupts
 from rnnjax.errors import UserError, one_line
 from rnnjax.run import Run
-from rnnjax.store.environment import numerics
+from rnnjax.store.environment import DECIDING, Environment, numerics
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import STATE, RunDir, run_path
 from rnnjax.sweeps.differences import Difference, differences
@@ -23,13 +32,92 @@ from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
-from rnnjax.sweeps.promises import EXACT, Promise, promise
 from rnnjax.sweeps.recorded import Numbers, files_of, recorded
 from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
-from rnnjax.sweeps.user_files import file_of
+from rnnjax.sweeps.user_files import loaded_files
 
 
 NAME = "again"
+
+TOLERANCE = 2e-3
+"""Tolerance for an array computed on another machine, relative to its largest number.
+Golden runs are also compared with this tolerance."""
+
+UPDATES = 20
+"""Number of updates that must agree within `TOLERANCE`."""
+
+UPDATES_IN_COMPANY = 12
+"""Number of updates that must agree within `pack.TOLERANCE`, the tolerance of packs
+whose runs are mapped side by side."""
+
+COARSE = ("probes", "state")
+"""Parts not covered by `pack.TOLERANCE`; `TOLERANCE` applies to them."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """How closely a run must agree with its record.
+
+    Attributes:
+        tolerance: the largest difference, relative to the largest number of the array;
+            0: no bit may differ. For `COARSE` parts it is at least `TOLERANCE`.
+        updates: number of updates that must agree; None: all of them.
+        reasons: why bits may differ; empty if they may not.
+    """
+
+    tolerance: float = 0.0
+    updates: int | None = None
+    reasons: tuple[str, ...] = ()
+
+    def broken_by(self, one: Difference) -> bool:
+        """Whether a difference is a failure."""
+        early = self.updates is None or one.place.step <= self.updates
+        return early and not self.allows(one)
+
+    def allows(self, one: Difference) -> bool:
+        """Whether a difference is within the tolerance, regardless of its step."""
+        if not self.reasons:
+            return False
+        coarse = TOLERANCE if one.place.part in COARSE else 0.0
+        return one.relative <= max(self.tolerance, coarse)
+
+    def __str__(self) -> str:
+        text = f"within {self.tolerance:g} of the largest number of each array"
+        return text + (f" (probes {TOLERANCE:g})" if self.tolerance < TOLERANCE else "")
+
+
+EXACT = Promise()
+
+
+def promise(then: Manifest, here: Manifest) -> Promise:
+    """How closely two computations of the same run must agree."""
+    reasons = list(_elsewhere(then.environment, here.environment))
+    tolerance, updates = (TOLERANCE, UPDATES) if reasons else (0.0, UPDATES)
+    packs = [one.pack for one in (then, here) if one.pack and one.pack.tolerance]
+    if packs:
+        reasons.append("the runs of its pack were mapped side by side")
+        allowed = [pack.tolerance for pack in packs if pack.tolerance]
+        tolerance, updates = max(tolerance, *allowed), UPDATES_IN_COMPANY
+    return Promise(tolerance, updates, tuple(reasons)) if reasons else EXACT
+
+
+def _elsewhere(then: Environment, here: Environment) -> Iterator[str]:
+    """What affects the last bits and differs between the two environments."""
+    for name in DECIDING:
+        was, now = then.versions.get(name), here.versions.get(name)
+        if was != now:
+            yield f"{name} {was} then, {now} here"
+    if then.device != here.device:
+        yield f"{then.device} then, {here.device} here"
+    if then.processor is None:
+        yield "the processor was not recorded"
+    elif then.processor != here.processor:
+        yield "different processors"
+    if then.xla_flags != here.xla_flags:
+        yield f"XLA_FLAGS '{then.xla_flags}' then, '{here.xla_flags}' here"
+    if then.matmul_precision != here.matmul_precision:
+        was, now = then.matmul_precision, here.matmul_precision
+        yield f"precision of matrix products {was} then, {now} here"
 
 
 @dataclass(frozen=True)
@@ -77,11 +165,8 @@ def verify(
 ) -> list[Verdict]:
     """Compute finished runs again, packed, in a temporary pool, and compare.
 
-    Args:
-        runs: the run directories.
-        run_code: whether cells and tasks from users' files may be executed, from the
-            copies in the run directories.
-        progress: reports the progress of the launch.
+    With `run_code`, cells and tasks from users' files may be executed, from the copies
+    in the run directories.
 
     Raises:
         UserError: the launch cannot begin. A problem with a single run is not raised
@@ -127,7 +212,7 @@ def rebuilt(run: RunDir, run_code: bool) -> Job:
         )
     opened = Run(run, run_code)
     config = opened.config
-    files = tuple(filter(None, (file_of(kind, getattr(config, kind)) for kind in own)))
+    files = loaded_files(config.cell, config.task)
     resolved = {key: value for key, value in tree.items() if key != "variant"}
     job = Job(config, resolved, (), NAME, tree["variant"], TrackerConfig(), files)
     (job,) = with_data([job])
@@ -169,32 +254,22 @@ def _judged(run: RunDir, again: RunDir) -> Verdict:
     found = differences(stored, fresh, held_to.updates)
     if other_code:  # a quantity that is new in this code is not a difference
         found = [one for one in found if one.place in stored]
+    first: dict[str, Difference] = {}  # of each part, the earliest part first
+    for one in found:
+        if held_to.broken_by(one):
+            first.setdefault(one.place.part, one)
     return Verdict(
         run,
         damage=tuple(unread.values()),
-        first=_first_failures(found, held_to),
+        first=tuple(first.values()),
         promise=held_to if found else EXACT,
         agrees_until=_agreement(stored, found, held_to),
         steps=then.steps,
         other_code=other_code,
-        rows=_count(stored, "metrics", "step"),
-        probed=_count(stored, "probes", "train_step"),
-        arrays=_count(stored, "parameters")
-        + _count(stored, "best parameters")
-        + _count(stored, "probed parameters")
-        + _count(stored, "state"),
+        rows=sum(place[1:] == ("metrics", "step") for place in stored),
+        probed=sum(place[1:] == ("probes", "train_step") for place in stored),
+        arrays=sum("parameters" in p.part or p.part == "state" for p in stored),
     )
-
-
-def _first_failures(
-    found: Sequence[Difference], held_to: Promise
-) -> tuple[Difference, ...]:
-    """The earliest difference of each part, the earliest part first."""
-    first: dict[str, Difference] = {}
-    for one in found:
-        if held_to.broken_by(one):
-            first.setdefault(one.place.part, one)
-    return tuple(first.values())
 
 
 def _agreement(stored: Numbers, found: Sequence[Difference], held_to: Promise) -> int:
@@ -202,8 +277,3 @@ def _agreement(stored: Numbers, found: Sequence[Difference], held_to: Promise) -
     apart = [one.place.step for one in found if not held_to.allows(one)]
     steps = {place.step for place in stored if place.part in ("metrics", "probes")}
     return max((step for step in steps if step < min(apart, default=inf)), default=0)
-
-
-def _count(numbers: Numbers, part: str, name: str | None = None) -> int:
-    """Number of arrays in a part, or of those with one name."""
-    return sum(place.part == part and name in (None, place.name) for place in numbers)

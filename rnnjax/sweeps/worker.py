@@ -2,16 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 from jax.sharding import Mesh
 
 from rnnjax.counting import count
 from rnnjax.interrupts import closing
-from rnnjax.store.environment import Environment, environment
+from rnnjax.store.environment import environment
 from rnnjax.store.index import Row, row_of
 from rnnjax.store.leases import Leases, Overtaken
 from rnnjax.store.manifest import Damaged
@@ -21,13 +23,10 @@ from rnnjax.store.rundir import MANIFEST, RunDir
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.pack_run import PackRun
-from rnnjax.sweeps.packing import JobPack, make_packs, pack_of
-from rnnjax.sweeps.prefetch import AHEAD, prefetch
+from rnnjax.sweeps.packing import JobPack, Slots, make_packs, pack_of
 from rnnjax.sweeps.progress import PackSize, Progress
-from rnnjax.sweeps.resume import continued, with_starts
-from rnnjax.sweeps.reuse import held
+from rnnjax.sweeps.reuse import continued, held, with_starts
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.slots import Slots
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
@@ -38,18 +37,19 @@ from rnnjax.training.saving import Saving
 WAIT_SECONDS = 1.0
 """Pause between checks of runs that another process is working on."""
 
+AHEAD = 2
+"""Number of packs that are compiled while another one runs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
     """One process that computes runs of a sweep into a pool.
 
     Attributes:
-        settings: pool, capacity, checkpoints.
-        group: the name of the sweep.
+        settings, group: settings of the launch, and the name of the sweep.
         progress: notified of every advance.
         programs: compiled programs, by signature, devices, and places per device.
-        copies: makes W&B copies of the runs, if requested; it collects failures, which
-            are not reported here.
+        copies: makes W&B copies, and collects failures, which are not reported here.
     """
 
     settings: LaunchSettings
@@ -66,37 +66,16 @@ class Worker:
         return Pool(Path(self.settings.out))
 
     @cached_property
-    def mesh(self) -> Mesh:
-        """The devices over which packs are spread."""
-        return run_mesh(self.settings.pack.devices)
-
-    @cached_property
     def slots(self) -> Slots:
         """The sizes of packs."""
-        return Slots(self.mesh, self.settings.pack)
-
-    @cached_property
-    def environment(self) -> Environment:
-        """The environment, collected once because reading the state of git is slow."""
-        return environment()
-
-    @property
-    def _pack_run(self) -> PackRun:
-        keep = self.settings.checkpoint.keep
-        return PackRun(
-            *(self.pool, self.group, self.environment, keep, self.progress, self.copies)
-        )
+        return Slots(run_mesh(self.settings.pack.devices), self.settings.pack)
 
     def compute(
         self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
     ) -> int:
         """Compute the unfinished runs in packs; returns the number that failed.
 
-        Args:
-            jobs: all runs of the launch, including finished ones that a checkpoint of
-                an interrupted pack may contain.
-            rows: the rows of the pool, by run id.
-            unfinished: ids of the runs to compute.
+        The jobs include finished ones, which an interrupted pack may contain.
         """
         packs = self.packs(jobs, rows, unfinished)
         return self.compute_packs(packs, unfinished, len(jobs) - len(unfinished))
@@ -115,16 +94,16 @@ class Worker:
 
         Runs that another process of this pool is working on are skipped at first. If
         that process gives up its lease without finishing a run, it is computed here.
-
-        Args:
-            packs: as made by `packs`.
-            unfinished: ids of the runs to compute.
-            there: number of other runs that need no work, to be shown.
+        `there` is the number of runs that need no work, to be shown.
         """
-        self.progress.begin([_size(pack) for pack in packs], there)
+        firsts = [(pack.members[0], len(pack.members)) for pack in packs]
+        sizes = [PackSize(one.schedule.steps, n, one.start) for one, n in firsts]
+        self.progress.begin(sizes, there)
         if not packs:
             return 0
         failed, waiting = 0, ""
+        keep, here = self.settings.checkpoint.keep, environment()  # git is slow
+        sealing = PackRun(self.pool, self.group, here, keep, self.progress, self.copies)
         # No `with`, because that would wait until running compilations end.
         workers = ThreadPoolExecutor(AHEAD)
         with Leases(self.pool.path) as leases, closing(leases.close), self.progress:
@@ -134,9 +113,7 @@ class Worker:
                     elsewhere: list[JobPack] = []
                     mine = self._leased(packs, unfinished, leases, elsewhere)
                     for pack, ready in prefetch(workers, mine, make_ready):
-                        lost, overtaken = self._pack_run.run(
-                            pack, ready, unfinished, leases
-                        )
+                        lost, overtaken = sealing.run(pack, ready, unfinished, leases)
                         failed += lost
                         if overtaken:
                             elsewhere.append(pack_of(overtaken, self.pool.path))
@@ -232,6 +209,20 @@ class Worker:
         return training
 
 
-def _size(pack: JobPack) -> PackSize:
-    first = pack.members[0]
-    return PackSize(first.schedule.steps, len(pack.members), first.start)
+def prefetch(
+    workers: ThreadPoolExecutor,
+    packs: Iterable[JobPack],
+    make_ready: Callable[[JobPack], PackTraining],
+) -> Iterator[tuple[JobPack, Future[PackTraining]]]:
+    """Each pack with its training, which is compiled while earlier packs run.
+
+    Packs are drawn from `packs` only when their compilation is due.
+    """
+    waiting: deque[tuple[JobPack, Future[PackTraining]]] = deque()
+    coming = iter(packs)
+    while True:
+        for pack in islice(coming, AHEAD + 1 - len(waiting)):
+            waiting.append((pack, workers.submit(make_ready, pack)))
+        if not waiting:
+            return
+        yield waiting.popleft()

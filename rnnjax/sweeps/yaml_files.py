@@ -1,5 +1,6 @@
 """Read users' YAML files safely: with aliases, a short text can expand without end."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def read_yaml(file: Path) -> tuple[str, Any]:
         _check_size(file, text)
         return text, yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"'{file}' is not YAML: {_sentence(error)}") from None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = "; ".join(lines[:3]) or type(error).__name__
+        raise UserError(f"'{file}' is not YAML: {said}") from None
 
 
 def check_yaml(file: Path) -> None:
@@ -41,11 +44,8 @@ def check_yaml(file: Path) -> None:
         UserError: the file cannot be read, or is too large once its aliases are
             expanded.
     """
-    content = _content(file)
-    try:
-        _check_size(file, content.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        return  # reported if the file is chosen
+    with suppress(yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        _check_size(file, _content(file).decode("utf-8"))
 
 
 def _content(file: Path) -> bytes:
@@ -83,16 +83,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
     if id(node) not in known:
         known[id(node)] = MAX_NODES + 1  # a node that contains itself is endless
         inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = [one for part in inner for one in _parts(part)]
-        known[id(node)] = 1 + sum(_size(one, known) for one in parts)
+        if isinstance(node, yaml.MappingNode):
+            inner = [one for pair in node.value for one in pair]
+        known[id(node)] = 1 + sum(_size(one, known) for one in inner)
     return known[id(node)]
-
-
-def _parts(entry: Any) -> tuple[yaml.Node, ...]:
-    """The node in an entry of a list, or key and value in an entry of a mapping."""
-    return entry if isinstance(entry, tuple) else (entry,)
-
-
-def _sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:3]) or type(error).__name__

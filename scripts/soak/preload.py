@@ -11,11 +11,11 @@ import matplotlib.backends.backend_svg  # noqa: E402, F401
 
 import rnnjax  # noqa: E402, F401
 import rnnjax.cli.commands  # noqa: E402, F401
-import rnnjax.cli.fsck  # noqa: E402, F401
 import rnnjax.cli.main  # noqa: E402, F401
 import rnnjax.cli.tables  # noqa: E402, F401
 import rnnjax.report  # noqa: E402, F401
 import rnnjax.results  # noqa: E402, F401
+import rnnjax.store.fsck  # noqa: E402, F401
 import rnnjax.sweeps.compose  # noqa: E402, F401
 import rnnjax.sweeps.hydra_callbacks  # noqa: E402, F401
 import rnnjax.sweeps.launch  # noqa: E402, F401

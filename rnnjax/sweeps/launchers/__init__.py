@@ -13,18 +13,19 @@ from rnnjax.errors import UserError
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.worker import Worker
 
 
 Launcher = Callable[[Assignment, Progress, Copies], int]
 """The argument `Copies` makes the W&B copies of this process; others have their own."""
 
 _MODULES = {
-    "packed": "local",
-    "basic": "local",
-    "joblib": "processes",
-    "ray": "ray_cluster",
-    "submitit_local": "slurm",
-    "submitit_slurm": "slurm",
+    "packed": "",
+    "basic": "",
+    "joblib": ".processes",
+    "ray": ".ray_cluster",
+    "submitit_local": ".slurm",
+    "submitit_slurm": ".slurm",
 }
 
 _EXTRAS = {"ray": "ray", "submitit": "slurm"}
@@ -38,7 +39,7 @@ def launcher_of(name: str) -> Launcher:
         UserError: the library that it needs is not installed.
     """
     try:
-        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        module = importlib.import_module(f"{__name__}{_MODULES[name]}")
     except ImportError as error:
         extra = _EXTRAS.get(error.name or "")
         if extra is None:
@@ -47,3 +48,20 @@ def launcher_of(name: str) -> Launcher:
             f"launcher={name} needs {error.name}: pip install 'rnnjax[{extra}]'"
         ) from None
     return getattr(module, name)
+
+
+def packed(assignment: Assignment, progress: Progress, copies: Copies) -> int:
+    """Compute packs, each spread over the devices; one program per signature."""
+    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
+    return worker.compute(assignment.jobs, assignment.rows, assignment.unfinished)
+
+
+def basic(assignment: Assignment, progress: Progress, copies: Copies) -> int:
+    """Compute one run after another, in the order of the jobs; programs are shared."""
+    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
+    packs = [
+        pack
+        for job in assignment.left
+        for pack in worker.packs([job], assignment.rows, {job.run_id})
+    ]
+    return worker.compute_packs(packs, assignment.unfinished, assignment.done)

@@ -26,8 +26,7 @@ class Assignment:
         rows: the pool's rows of these runs, and of shorter and longer runs of the same
             lineages, by run id.
         unfinished: ids of the runs to compute.
-        settings: settings of the launch.
-        group: the name of the sweep.
+        settings, group: settings of the launch, and the name of the sweep.
         folder: working directory, for relative paths of data.
     """
 

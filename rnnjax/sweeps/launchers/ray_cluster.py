@@ -33,19 +33,18 @@ def ray(assignment: Assignment, progress: Progress, copies: Copies) -> int:
                 f"launcher.address={chosen.address}: {reason}; null starts one here"
             ) from None
     try:
-        return _carry_out(assignment, progress)
+        return _carry_out(assignment, progress, chosen.cpus)
     finally:
         if started:
             engine.shutdown()
 
 
-def _carry_out(assignment: Assignment, progress: Progress) -> int:
-    cpus = assignment.settings.launcher.cpus
+def _carry_out(assignment: Assignment, progress: Progress, cpus: int) -> int:
     shares = assignment.shares(devices=cpus)
     progress.begin([share.size for share in shares], assignment.done)
     # Each task needs a new worker, as JAX cannot change the number of devices later.
     options = {"num_cpus": cpus, "max_retries": RETRIES, "max_calls": 1}
-    task = engine.remote(**options)(_call)
+    task = engine.remote(**options)(Assignment.compute)
     waiting = {task.remote(share): share for share in shares}
     failed = 0
     with progress:
@@ -61,7 +60,3 @@ def _carry_out(assignment: Assignment, progress: Progress) -> int:
                     progress.warn(f"{count(len(share.jobs), 'run')} failed: {reason}")
                 progress.advance(share.updates, len(share.jobs))
     return failed
-
-
-def _call(share: Assignment) -> int:
-    return share.compute()

@@ -16,7 +16,7 @@ LOGS = "submitit"
 """Folder in the pool for submitit's files: pickles and logs."""
 
 
-class Requeued:
+class Requeued(submitit.helpers.Checkpointable):
     """A task that Slurm may stop and queue again; it resumes from its checkpoint."""
 
     def __init__(self, share: Assignment) -> None:
@@ -25,28 +25,28 @@ class Requeued:
     def __call__(self) -> int:
         return self.share.compute()
 
-    def checkpoint(self) -> Any:
-        """The task that submitit queues again after a timeout or preemption."""
-        return submitit.helpers.DelayedSubmission(Requeued(self.share))
-
 
 def submitit_slurm(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """Submit one job array with a task per pack, and wait until all are done.
+    """Submit a task per pack, as a job array or as processes, and wait for them.
 
     Raises:
         UserError: Slurm is not available.
     """
-    return _carry_out(assignment, progress, "slurm")
-
-
-def submitit_local(assignment: Assignment, progress: Progress, copies: Copies) -> int:
-    """Run one process per pack, all at the same time."""
-    return _carry_out(assignment, progress, "local")
-
-
-def _carry_out(assignment: Assignment, progress: Progress, cluster: str) -> int:
-    executor = _executor(assignment, cluster)
-    shares = assignment.shares(devices=assignment.settings.launcher.cpus)
+    chosen = assignment.settings.launcher
+    cluster = chosen.name.removeprefix("submitit_")
+    folder = Path(assignment.settings.out).absolute() / LOGS / assignment.group
+    try:
+        executor: Any = submitit.AutoExecutor(folder, cluster=cluster)
+    except RuntimeError as error:
+        raise UserError(f"launcher={chosen.name}: {error}") from None
+    executor.update_parameters(
+        name=assignment.group, timeout_min=chosen.minutes, cpus_per_task=chosen.cpus
+    )
+    if chosen.partition:
+        executor.update_parameters(slurm_partition=chosen.partition)
+    if chosen.workers:
+        executor.update_parameters(slurm_array_parallelism=chosen.workers)
+    shares = assignment.shares(devices=chosen.cpus)
     progress.begin([share.size for share in shares], assignment.done)
     failed = 0
     with progress:
@@ -63,19 +63,4 @@ def _carry_out(assignment: Assignment, progress: Progress, cluster: str) -> int:
     return failed
 
 
-def _executor(assignment: Assignment, cluster: str) -> Any:
-    chosen = assignment.settings.launcher
-    folder = Path(assignment.settings.out).absolute() / LOGS / assignment.group
-    try:
-        executor = submitit.AutoExecutor(folder, cluster=cluster)
-    except RuntimeError as error:
-        raise UserError(f"launcher={chosen.name}: {error}") from None
-    executor.update_parameters(
-        name=assignment.group, timeout_min=chosen.minutes, cpus_per_task=chosen.cpus
-    )
-    if cluster == "slurm":
-        if chosen.partition:
-            executor.update_parameters(slurm_partition=chosen.partition)
-        if chosen.workers:
-            executor.update_parameters(slurm_array_parallelism=chosen.workers)
-    return executor
+submitit_local = submitit_slurm
