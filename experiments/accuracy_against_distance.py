@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, median, share
-from rnnjax.reproduce.heldout import scores
+from rnnjax.reproduce.training import scores
 
 
 ELMAN = {

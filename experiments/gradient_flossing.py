@@ -30,7 +30,7 @@ from rnnjax.reproduce import (
     median,
     same,
 )
-from rnnjax.reproduce.heldout import scores
+from rnnjax.reproduce.training import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
 

@@ -16,7 +16,7 @@ from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median
-from rnnjax.reproduce.heldout import scores
+from rnnjax.reproduce.training import scores
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
 

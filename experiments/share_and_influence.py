@@ -15,7 +15,7 @@ from rnnjax.probes.tokens.influence import influence, token_substitutes
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
-from rnnjax.reproduce.training import before_and_after
+from rnnjax.reproduce.training import at_stages
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
 
@@ -43,9 +43,9 @@ class Settings:
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Share in the gradient of V, and influence, of every word."""
     seeds = ",".join(map(str, settings.seeds))
-    trained = before_and_after(
+    trained = at_stages(
         pool,
-        settings.steps,
+        (0, settings.steps),
         [
             f"variant={','.join(VARIANTS)}",
             f"task.distance={settings.distance}",
@@ -61,7 +61,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         look = _looker(own[0].config, settings)
         for k, one in enumerate(own):
             accuracy[i, k] = one.metric
-            for j, params in enumerate((one.untrained, one.trained)):
+            for j, params in enumerate(one.stages):
                 share[i, j, k], changed[i, j, k] = look(params)
     dims = ("variant", "stage", "seed", "time", "sentence")
     return xr.Dataset(

@@ -18,7 +18,7 @@ from rnnjax.probes.factors.slopes import (
 from rnnjax.report.layout import title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
-from rnnjax.reproduce.training import before_and_after
+from rnnjax.reproduce.training import at_stages
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_model, build_task, heldout, initial_params
 from rnnjax.training.config import RunConfig
@@ -43,9 +43,9 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Slopes over all units, steps and examples, before and after training."""
     variants = ",".join(f"elman_{phi}" for phi in PHIS)
     seeds = ",".join(map(str, settings.seeds))
-    trained = before_and_after(
+    trained = at_stages(
         pool,
-        settings.steps,
+        (0, settings.steps),
         [f"variant={variants}", f"task.distance={settings.distance}", f"seed={seeds}"],
     )
     shape = (len(PHIS), len(STAGES), len(settings.seeds))
@@ -55,7 +55,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         own = [one for one in trained if _activation(one.config) == phi]
         look = _looker(own[0].config, settings.examples)
         for k, one in enumerate(own):
-            for j, params in enumerate((one.untrained, one.trained)):
+            for j, params in enumerate(one.stages):
                 seen = look(params)
                 for name in _NUMBERS:
                     kept[name][i, j, k] = np.max(getattr(seen, name))

@@ -25,7 +25,7 @@ from rnnjax.reproduce import (
     same,
     share,
 )
-from rnnjax.reproduce.heldout import scores
+from rnnjax.reproduce.training import scores
 from rnnjax.tasks.base import Data, TaskSpec
 from rnnjax.tasks.temporal_order import DISTRACTOR, TemporalOrder
 from rnnjax.types import Batch

@@ -161,7 +161,7 @@ def test_exact_zeros_are_counted_and_not_fitted(flow: Any) -> None:
     assert (others["zeros"] == 0).all()
     table = decay_at(flow.decays).filter(variant="Elman ReLU", distance=60.0)
     assert table["zeros"].to_list() == [1] and table["seeds"].to_list() == [2]
-    assert table["first_low"].to_list() == [-np.inf]
+    assert table["first_word_low"].to_list() == [-np.inf]
 
 
 def test_the_bound_is_that_of_sigmoid_elman_alone(flow: Any) -> None:
@@ -250,7 +250,7 @@ def test_a_run_that_exploded_is_not_ranked_among_those_that_vanish(
     relu = table.row(by_predicate=pl.col("variant") == "Elman ReLU", named=True)
     assert (relu["seeds"], relu["exploded"], relu["lost"]) == (2, 2, 1)
     assert relu["slope"] == pytest.approx(-0.03, abs=0.01), "the rest of seed 0"
-    assert relu["zeros"] == 0 and relu["first_low"] == relu["first_high"]
+    assert relu["zeros"] == 0 and relu["first_word_low"] == relu["first_word_high"]
     others = table.filter(pl.col("variant") != "Elman ReLU")
     assert (others["exploded"] == 0).all()
     said = dict(what_came_out(study))["Gradients"]

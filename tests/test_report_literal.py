@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rnnjax.report import build, instruments
+from rnnjax.report import build
 from rnnjax.report.naming import NAME, WORD, label, slug
 from rnnjax.report.style import save_figure, style
 from tests import report_samples
 from tests.report_samples import opinion_sweep
-from tests.test_report_instruments import made
+from tests.test_report_instruments import DRAW, made
 
 
 MATHS = ("$word$", "$a_{", r"\$5", r"$\frac{1}$", "a_b^c", "$")
@@ -89,7 +89,7 @@ def test_words_of_a_probe(tmp_path: Path) -> None:
     data = made()
     for time in range(data.sizes["time"]):
         data["word"][time] = words[time % len(words)]
-    figure = instruments.word_strip(data)
+    figure = DRAW["word_strip"](data)
     assert figure is not None
     save_figure(figure, "words", tmp_path)
     found = texts_of(tmp_path / "words.svg")

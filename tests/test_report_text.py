@@ -31,6 +31,7 @@ def run(variant: str, distance: float, metric: float, **other: Any) -> dict[str,
         "solved": metric >= 0.95,
         "updates": 250 if metric >= 0.95 else None,
         "examples": 1000,
+        "balanced": None,
         "diverged_at": None,
         "error": None,
     }
@@ -38,7 +39,9 @@ def run(variant: str, distance: float, metric: float, **other: Any) -> dict[str,
 
 
 def ended(*rows: dict[str, Any], metric: Metric = "accuracy") -> pl.DataFrame:
-    return outcomes(pl.DataFrame(list(rows), infer_schema_length=None), metric)
+    types = {"balanced": pl.Float64}
+    table = pl.DataFrame(list(rows), infer_schema_length=None, schema_overrides=types)
+    return outcomes(table, metric)
 
 
 def learned(*rows: dict[str, Any]) -> list[str]:

@@ -49,13 +49,11 @@ def adjoints(
         _norms(lagged, total, valid, last, turned=turned)
     )
     lost = np.any(~(norms < np.inf) & np.asarray(valid), axis=1)
-    curves = []
-    for rows in norms:
-        rows, zero = lags_forward(rows.astype(np.float64), last, turned)
-        curves.append(by_lag(rows, np.asarray(zero)))
+    wide = norms.astype(np.float64)
+    curves = [by_lag(*lags_forward(rows, last, turned)) for rows in wide]
     fits = [[decay(curve) for curve in rows.T] for rows in curves]
-    rows, zero = lags_forward(in_states.astype(np.float64), last, turned)
-    scaled = by_lag(np.where(lost[0], np.nan, rows), np.asarray(zero))
+    rows = np.where(lost[0], np.nan, in_states.astype(np.float64))
+    scaled = by_lag(*lags_forward(rows, last, turned))
     ratios = [
         relative(np.where(gone[None], np.nan, rows), curves[0])
         for rows, gone in zip(curves, lost, strict=True)

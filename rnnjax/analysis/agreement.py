@@ -1,10 +1,10 @@
-"""Check the probe against the model: compare loss and gradient with plain autodiff.
+"""Check the probe against the model, and what its numbers may not mean.
 
 The probe runs recurrences with a scan of its own and assembles the gradient from parts.
 Loss and gradient have to agree with `jax.value_and_grad` of the unmodified model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.errors import UserError
+from rnnjax.probes.backward.trace import Trace
+from rnnjax.recurrence.scaled import NO_EXPONENT
 
 
 Untouched = Callable[[Any, Any], tuple[Any, Any]]
@@ -23,6 +25,9 @@ LOSS = "loss"
 ROUNDINGS = 100.0
 """Differences up to this many times the effect of rounding every parameter are ignored.
 """
+
+TINY = 0.01
+"""Largest share of the gradient that may bypass all recurrences without a warning."""
 
 
 def check(
@@ -94,6 +99,39 @@ def bypass(past: list[Any], total: list[Any]) -> float:
     return float(beside / (beside + through)) if beside else 0.0
 
 
+def doubts(lagged: Trace, seen: Trace, bypass: float, loops: bool) -> Iterator[str]:
+    """One sentence for each warning.
+
+    Args:
+        lagged: the backward pass from the losses at the last valid steps.
+        seen: the backward pass from the whole loss.
+        bypass: see `bypass`.
+        loops: whether the model loops over its steps outside of what is measured.
+    """
+    names = ", ".join(walk.name for walk in seen.walks)
+    if loops:
+        yield (
+            f"the model loops over its {len(seen.valid)} steps outside of the "
+            f"measured recurrences ({names}): a recurrence that is not detected "
+            "(nn.scan, lax.scan, flax.nnx) is treated as part of the layers between "
+            "them"
+        )
+    if bypass > TINY:
+        yield (
+            f"{100 * bypass:.2g} % of the gradient at the inputs bypasses every "
+            f"measured recurrence ({names}): by a skip connection, or through a "
+            "recurrence that is not detected (nn.scan, flax.nnx, a loop over a cell)"
+        )
+    silent = _without_adjoint(lagged) & ~_without_adjoint(seen)
+    if silent.any():
+        yield (
+            f"in {silent.sum()} of {silent.size} examples the loss at the last valid "
+            f"step reaches no measured recurrence ({names}), so all adjoints by lag "
+            "are exactly zero there; if the loss masks the last steps itself, pass "
+            "lengths"
+        )
+
+
 def _named(loss: Any, gradient: Any) -> dict[str, np.ndarray]:
     """Loss and gradients in float64, by name; integer parameters are left out."""
     leaves = jax.tree_util.tree_flatten_with_path(gradient)[0]
@@ -147,3 +185,9 @@ def _rounded(params: Any, dtype: Any) -> Any:
         return x * jnp.asarray(factor, jnp.result_type(x))
 
     return jax.tree.map(one, params)
+
+
+def _without_adjoint(trace: Trace) -> np.ndarray:
+    """``(B,)``: whether every adjoint of the example is exactly zero."""
+    exponents = [np.asarray(walk.adjoint.exponent) for walk in trace.walks]
+    return np.all([np.all(x == NO_EXPONENT, axis=0) for x in exponents], axis=0)

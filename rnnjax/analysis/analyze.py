@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -9,7 +10,7 @@ from jaxtyping import Array, Int
 
 from rnnjax.analysis.adjoints import adjoints
 from rnnjax.analysis.contributions import contributions
-from rnnjax.analysis.datasets import beside, jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.analysis.dynamics import SENTENCES, dynamics
 from rnnjax.analysis.factors import factors
 from rnnjax.errors import UserError, did_you_mean
@@ -107,9 +108,8 @@ def analyze(
     walks, last = of.lagged.walks, np.asarray(of.last)
     layers = []
     for lagged, total in zip(walks, of.total.walks, strict=True):
-        names = {"array": state_names(lagged.states)}
         first = {"first_nonfinite_step": _first_nonfinite(lagged.forward)}
-        made = [record(first, names)]
+        made = [record(first, {"array": state_names(lagged.states)})]
         counted = _counted(lagged, of.lagged.valid)
         if "adjoints" in sections:
             turned = lagged.name in of.turned
@@ -119,13 +119,17 @@ def analyze(
         if "dynamics" in sections:
             made.append(dynamics(counted.forward, sentences))
         layers.append(xr.merge(made))
-    data = beside(layers, "layer", [walk.name for walk in walks])
+    # NaN where a layer lacks an entry
+    options: Any = {"join": "outer", "data_vars": "all", "combine_attrs": "override"}
+    names = [walk.name for walk in walks]
+    data = xr.concat(layers, "layer", **options)
+    data = data.assign_coords(layer=np.asarray(names, object))
     if "contributions" in sections:
         data = xr.merge([data, contributions(of.total, of.last, optimizer, of.turned)])
     lengths = np.sum(np.asarray(of.lagged.valid), axis=0)
     basics = {"loss": of.total.loss, "length": lengths, "last_step": last}
     if of.turned:
-        data["lag_is_time"] = lag_is_time([walk.name for walk in walks], of.turned)
+        data["lag_is_time"] = lag_is_time(names, of.turned)
     return xr.merge([record(basics), data])
 
 

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from flax import struct
 from jaxtyping import Array, Int
 
-from rnnjax.analysis.agreement import bypass, check, coarsest
+from rnnjax.analysis.agreement import bypass, check, coarsest, doubts
 from rnnjax.analysis.analyze import (
     RMSPROP,
     SECTIONS,
@@ -22,7 +21,6 @@ from rnnjax.analysis.analyze import (
     analyze,
     check_sections,
 )
-from rnnjax.analysis.caveats import doubts
 from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.errors import UserError, one_line
 from rnnjax.probes.backward.parameter_gradient import (
@@ -32,19 +30,6 @@ from rnnjax.probes.backward.parameter_gradient import (
 from rnnjax.probes.backward.trace import Trace, backward, open_up
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.training.optimizers import Optimizer
-
-
-@struct.dataclass
-class Found:
-    """What is compared with the unmodified model.
-
-    Attributes:
-        gradient: gradient of the parameters.
-        past: see `parameter_gradient.past_recurrences`.
-    """
-
-    gradient: Any
-    past: list[Array]
 
 
 def probe(
@@ -148,7 +133,7 @@ def probe(
         return own(params, inputs)
 
     @jit_unoptimised
-    def walk(params: Any, inputs: Array) -> tuple[Trace, Trace, Found]:
+    def walk(params: Any, inputs: Array) -> tuple[Trace, Trace, Any, list[Array]]:
         valid = jnp.arange(steps)[:, None] < known[None]
         options: Any = {"time_major": time_major, "pointwise": pointwise}
         passed = open_up(apply, params, inputs, losses, total, valid, **options)
@@ -160,24 +145,23 @@ def probe(
         lagged = seen if every.ndim == 1 else backward(passed, last)
         d_answers = jax.grad(total, allow_int=True)(answers)
         gradient = parameter_gradient(passed, seen, d_answers)
-        return lagged, seen, Found(gradient, past_recurrences(passed, d_answers))
+        return lagged, seen, gradient, past_recurrences(passed, d_answers)
 
     loops: list[bool] = []
     single: list[bool] = []  # both are filled when `walk` is traced
     with _in_one_sentence("jax.grad cannot differentiate the model"):
         untouched.trace(params, inputs)
     with _in_one_sentence("the probe cannot analyse this model"):
-        lagged, seen, found = walk(params, inputs)
+        lagged, seen, gradient, past = walk(params, inputs)
     states = [walk.states for walk in seen.walks]
     dtype = coarsest(params, states)
     exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
     known_gradient = check(
-        seen.loss, found.gradient, untouched, params, inputs, dtype, exploded
+        seen.loss, gradient, untouched, params, inputs, dtype, exploded
     )
-    order = (1, 0) if not time_major else (0, 1)
-    whole = [jnp.moveaxis(x, (0, 1), order) for x in known_gradient[1:]]
+    whole = [x if time_major else jnp.swapaxes(x, 0, 1) for x in known_gradient[1:]]
     whole += [_in_full(lookup.use.delta) for lookup in seen.lookups]
-    share = bypass(found.past, whole)
+    share = bypass(past, whole)
     for words in doubts(lagged, seen, share, any(loops)):
         warnings.warn(words, stacklevel=2)
     of = WalkedModel(lagged, seen, known - 1, any(single))

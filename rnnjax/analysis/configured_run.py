@@ -85,10 +85,7 @@ def analyze_run(
 ) -> xr.Dataset:
     """Every quantity of a run's model with these parameters, on held-out examples.
 
-    Args:
-        config: the run's configuration; `config.probe` sets the number of examples.
-        params: parameters of the run's model.
-        sections: some of `RUN_SECTIONS`.
+    `config.probe` sets their number; `sections` are some of `RUN_SECTIONS`.
     """
     task, data = build_task(config.task, config.task_options)
     spec = task.spec(data)

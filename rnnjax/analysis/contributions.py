@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import xarray as xr
+from jax.nn import logsumexp
 
 from rnnjax.analysis.datasets import jit_unoptimised, record
 from rnnjax.probes.adjoints.norms import lags_forward
@@ -63,7 +64,8 @@ def _free(
     for walk in seen.walks:
         noise = signal_to_noise_of_free(walk, last, walk.name in turned)
         for name, part in contributions_of_others(walk, rule).items():
-            size, whole = log10_sum(part.log10_norm), part.log10_gradient
+            whole = part.log10_gradient
+            size = logsumexp(part.log10_norm * jnp.log(10.0)) / jnp.log(10.0)
             found[name] = {
                 "log10_contribution": part.log10_norm,
                 "norm_share": part.norm_share,
@@ -75,11 +77,6 @@ def _free(
                 "signal_to_noise": noise[name],
             }
     return found
-
-
-def log10_sum(log10: jax.Array) -> jax.Array:
-    """log10 Σ 10^x; −inf where all are −inf."""
-    return jax.nn.logsumexp(log10 * jnp.log(10.0)) / jnp.log(10.0)
 
 
 def contributions(

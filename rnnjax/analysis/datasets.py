@@ -1,7 +1,7 @@
 """Data sets of quantities, with their axes, definitions and units."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ jit_unoptimised = functools.partial(
 def record(
     values: Mapping[str, Any], coordinates: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
-    """A data set of those `values` that are not None, each with its attributes.
+    """A data set of `values`, each with its attributes.
 
     Args:
         values: arrays by the name of the quantity.
@@ -31,8 +31,6 @@ def record(
     """
     data = xr.Dataset()
     for name, value in jax.device_get(dict(values)).items():
-        if value is None:
-            continue
         quantity = QUANTITIES[name]
         data[name] = (quantity.dims, np.asarray(value), quantity.attributes)
     # with an index on every axis, data sets of different sizes can be combined
@@ -45,11 +43,3 @@ def record(
     for name in data.coords:
         data[name].attrs["definition"] = COORDINATES[str(name)]
     return data
-
-
-def beside(parts: Sequence[xr.Dataset], dim: str, names: Sequence[str]) -> xr.Dataset:
-    """Data sets stacked along a new axis; NaN where one of them lacks an entry."""
-    joined: Any = xr.concat(
-        list(parts), dim=dim, join="outer", data_vars="all", combine_attrs="override"
-    )
-    return joined.assign_coords({dim: np.asarray(names, object)})

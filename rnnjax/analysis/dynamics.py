@@ -49,6 +49,7 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
         one = spectrum(_jacobians(some, steps))
         products = [factors(some, example) for example in chosen]
         ends = [propagator_spectrum(product) for product in products]
+        pairs = [(e, max(len(p), 1)) for e, p in zip(ends, products, strict=True)]
         lags = np.unique(np.linspace(0, len(products[0]), STEPS + 1).astype(int))
         values |= {
             "singular_value": one.singular_values,
@@ -61,22 +62,11 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
             "log10_condition": [end.log10_condition for end in ends],
             "mean_log_sigma": [end.mean_log for end in ends],
             "variance_log_sigma": [end.variance_log for end in ends],
-            "worst_case_rate": [
-                end.log_singular_values[0] / max(len(product), 1)
-                for end, product in zip(ends, products, strict=True)
-            ],
-            "typical_rate": [
-                end.log_typical_gain / max(len(product), 1)
-                for end, product in zip(ends, products, strict=True)
-            ],
+            "worst_case_rate": [end.log_singular_values[0] / n for end, n in pairs],
+            "typical_rate": [end.log_typical_gain / n for end, n in pairs],
         }
     else:
         top = leading_singular_values(some, modes, steps)
         values |= {"singular_value": top, "spectral_norm": top[..., 0]}
-    names = {
-        "step": steps.tolist(),
-        "sentence": chosen,
-        "mode": list(range(modes)),
-        "lag_probed": lags.tolist(),
-    }
+    names = {"step": steps, "lag_probed": lags}
     return xr.merge([record(values, names), stationary(walked)])

@@ -7,9 +7,9 @@ import xarray as xr
 
 from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.backward.trace import EMBEDDING, trace
-from rnnjax.probes.contributions.to_kernels import kernels
+from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.probes.dataset import Words
+from rnnjax.probes.measure import labels
 from rnnjax.probes.tokens.decodability import word_decodability
 from rnnjax.probes.tokens.importance import first_sentences, measure_words, word_table
 from rnnjax.probes.tokens.influence import permuted_substitutes, token_substitutes
@@ -49,13 +49,9 @@ def tokens(
         count = min(spec.vocabulary, MAX_SUBSTITUTES)
         tokens = jax.random.choice(key, spec.vocabulary, (count,), replace=False)
         instead = token_substitutes(jnp.sort(tokens), some)
-    found = jax.eval_shape(
-        lambda p: [k for k in kernels(trace(model, p, some, spec, lag="total"))], params
-    )
-    known = [uses.name for uses in found]
+    known = labels(model, spec, params, some).kernels
     own = [name for name in known if name != EMBEDDING] or known
     kernel = "layer0/V" if "layer0/V" in own else own[0]
-
     answer = "contrast" if spec.loss == "cross_entropy" else 0
 
     @jit_unoptimised

@@ -12,6 +12,7 @@ from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import site_names
+from rnnjax.probes.tokens.importance import first_sentences
 from rnnjax.probes.updates.monitor import Updates, monitor
 from rnnjax.probes.updates.sensitivity import Sensitivity, sensitivity
 from rnnjax.probes.updates.truncation import TruncationBias, truncation_bias
@@ -43,8 +44,7 @@ def updates(
     """
     steps = batch.inputs.shape[0]
     lags = np.unique(np.linspace(0, steps, LAGS + 1).astype(int))
-    few = jax.tree.map(lambda x: x[..., :SENSITIVE], batch.lengths)
-    some = Batch(batch.inputs[:, :SENSITIVE], *(None,) * 2, few, None)  # type: ignore
+    some = first_sentences(spec, batch, SENSITIVE)
 
     @jit_unoptimised
     def measured(params: Params) -> tuple[Updates, TruncationBias, Sensitivity]:

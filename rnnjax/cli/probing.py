@@ -219,7 +219,7 @@ def _show(network: Network, sections: tuple[str, ...], weight: str | None) -> in
     write_bytes(file, netcdf_bytes(data))
     table = Table("quantity", "value", title=network.title)
     for row in summary(data):
-        table.add_row(row.quantity, row.value)
+        table.add_row(*row)
     console().print(table)
     console().print(legend(data), style="dim")
     about = network.title, network.subtitle, network.training

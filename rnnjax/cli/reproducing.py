@@ -33,9 +33,10 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
     from rnnjax.devices import use_every_core
     from rnnjax.reproduce import catalogue
     from rnnjax.reproduce.figure_files import FigureFiles
-    from rnnjax.reproduce.gallery import write_gallery
+    from rnnjax.reproduce.gallery import PAGE, render
     from rnnjax.reproduce.runner import preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
+    from rnnjax.store.atomic import write_text
 
     names, options = _parse(arguments)
     if every == bool(names):
@@ -72,7 +73,7 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
             failed += 1
             continue
         _show(figure, record, out / "gallery" / figure.name / f"{record.preset}.png")
-    write_gallery(catalogue.figures(), out)
+    write_text(out / PAGE, render(catalogue.figures(), out))
     return 1 if failed else 0
 
 

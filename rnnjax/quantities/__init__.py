@@ -8,11 +8,10 @@ function of `rnnjax.probes` that computes it; data sets, tables and
 from rnnjax.quantities.adjoints import ADJOINTS
 from rnnjax.quantities.batch import BATCH
 from rnnjax.quantities.contributions import CONTRIBUTIONS
-from rnnjax.quantities.coordinates import COORDINATES
 from rnnjax.quantities.dynamics import DYNAMICS
 from rnnjax.quantities.factors import FACTORS
 from rnnjax.quantities.initialisation import INITIALISATION
-from rnnjax.quantities.quantity import Quantity
+from rnnjax.quantities.quantity import COORDINATES, Quantity
 from rnnjax.quantities.tokens import TOKENS
 from rnnjax.quantities.updates import UPDATES
 

@@ -1,5 +1,7 @@
 """Jacobians of single steps, their products, and Lyapunov exponents."""
 
+from functools import partial
+
 from rnnjax.quantities.quantity import Quantity
 
 
@@ -14,39 +16,27 @@ INPUT = (
     f"steps dropped, {STEPS} counted"
 )
 
+_of_jacobian = partial(Quantity, by="dynamics.jacobian.spectrum")
+_of_propagator = partial(Quantity, by="dynamics.propagator.propagator_spectrum")
+
 DYNAMICS = {
-    "singular_value": Quantity(
-        (*AT, "mode"),
-        "singular values of the Jacobian of this step, largest first",
-        by="dynamics.jacobian.spectrum",
+    "singular_value": _of_jacobian(
+        (*AT, "mode"), "singular values of the Jacobian of this step, largest first"
     ),
-    "eigenvalue_real": Quantity(
-        (*AT, "mode"),
-        "real parts of its eigenvalues",
-        by="dynamics.jacobian.spectrum",
+    "eigenvalue_real": _of_jacobian((*AT, "mode"), "real parts of its eigenvalues"),
+    "eigenvalue_imag": _of_jacobian(
+        (*AT, "mode"), "imaginary parts of its eigenvalues"
     ),
-    "eigenvalue_imag": Quantity(
-        (*AT, "mode"),
-        "imaginary parts of its eigenvalues",
-        by="dynamics.jacobian.spectrum",
+    "spectral_norm": _of_jacobian(
+        AT, "largest singular value of the Jacobian", label="spectral norm of J"
     ),
-    "spectral_norm": Quantity(
-        AT,
-        "largest singular value of the Jacobian",
-        by="dynamics.jacobian.spectrum",
-        label="spectral norm of J",
+    "spectral_radius": _of_jacobian(
+        AT, "largest modulus of its eigenvalues", label="spectral radius of J"
     ),
-    "spectral_radius": Quantity(
-        AT,
-        "largest modulus of its eigenvalues",
-        by="dynamics.jacobian.spectrum",
-        label="spectral radius of J",
-    ),
-    "non_normality": Quantity(
+    "non_normality": _of_jacobian(
         AT,
         "Henrici's departure from normality, sqrt(|J|_F^2 - sum |eigenvalue|^2), over "
         "|J|_F",
-        by="dynamics.jacobian.spectrum",
         label="departure of J from a normal matrix (0: none)",
     ),
     "log_sigma": Quantity(
@@ -57,41 +47,34 @@ DYNAMICS = {
         "nats",
         by="dynamics.propagator.spectrum_over_lag",
     ),
-    "log10_condition": Quantity(
+    "log10_condition": _of_propagator(
         ("sentence",),
         "log10 of the condition number of the propagator over the whole example",
         "log10",
-        by="dynamics.propagator.propagator_spectrum",
         label="condition of the whole product P (log₁₀)",
         digits=1,
     ),
-    "mean_log_sigma": Quantity(
-        ("sentence",),
-        "mean of log sigma of that propagator, finite ones",
-        "nats",
-        by="dynamics.propagator.propagator_spectrum",
+    "mean_log_sigma": _of_propagator(
+        ("sentence",), "mean of log sigma of that propagator, finite ones", "nats"
     ),
-    "variance_log_sigma": Quantity(
+    "variance_log_sigma": _of_propagator(
         ("sentence",),
         "variance of log sigma of that propagator; 0 with mean 0: dynamical isometry",
         "nats^2",
-        by="dynamics.propagator.propagator_spectrum",
     ),
-    "worst_case_rate": Quantity(
+    "worst_case_rate": _of_propagator(
         ("sentence",),
         "ln of the largest singular value of that propagator over its steps: how much "
         "a disturbance of the first state can grow at most. Exact for this example; no "
         "estimate of a Lyapunov exponent, above which it usually lies",
         "nats per step",
-        by="dynamics.propagator.propagator_spectrum",
         label="worst case: any direction, ln σ₁(P)/T (nats per step)",
     ),
-    "typical_rate": Quantity(
+    "typical_rate": _of_propagator(
         ("sentence",),
         "ln(|P|_F / sqrt N) of that propagator over its steps: the growth of a "
         "disturbance in a random direction, root mean square",
         "nats per step",
-        by="dynamics.propagator.propagator_spectrum",
         label="typical growth, ln(‖P‖_F/√N)/T (nats per step)",
     ),
     "lyapunov": Quantity(

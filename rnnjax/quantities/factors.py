@@ -1,98 +1,51 @@
 """Slopes, weights, gates and the direct path."""
 
+from functools import partial
+
 from rnnjax.quantities.quantity import Quantity
 
 
 EACH, ALONG = ("activation",), ("time", "example")
 
+_slope = partial(Quantity, by="factors.slopes.summary")
+_gate = partial(Quantity, by="factors.gates.gate_summary")
+_split = partial(Quantity, by="factors.slope_times_weight.two_factors")
+
 FACTORS = {
-    "slope_mean": Quantity(
-        EACH,
-        "mean of the activation's slope over steps and units",
-        by="factors.slopes.summary",
+    "slope_mean": _slope(EACH, "mean of the activation's slope over steps and units"),
+    "slope_rms": _slope(
+        ("activation", "time"), "root mean square of the slope at this step"
     ),
-    "slope_rms": Quantity(
-        ("activation", "time"),
-        "root mean square of the slope at this step",
-        by="factors.slopes.summary",
-    ),
-    "slope_bound": Quantity(
-        EACH,
-        "largest slope the activation can have",
-        by="factors.slopes.summary",
-    ),
-    "slope_active": Quantity(
-        EACH,
-        "fraction of slopes that are not zero",
-        by="factors.slopes.summary",
-    ),
-    "slope_saturated": Quantity(
-        EACH,
-        "fraction of slopes below 5 % of the bound",
-        by="factors.slopes.summary",
-    ),
-    "slope_count": Quantity(
-        ("activation", "bin"),
-        "histogram of slopes",
-        "count",
-        by="factors.slopes.summary",
-    ),
-    "slope_edge": Quantity(
-        ("activation", "edge"),
-        "edges of the histogram's bins",
-        by="factors.slopes.summary",
-    ),
-    "gate_open": Quantity(
-        ("gate",),
-        "mean openness of the gate",
-        by="factors.gates.gate_summary",
-    ),
-    "gate_open_at": Quantity(
-        ("gate", "time"),
-        "mean openness at this step",
-        by="factors.gates.gate_summary",
-    ),
-    "gate_above": Quantity(
-        ("gate",),
-        "fraction of openness above 0.9",
-        by="factors.gates.gate_summary",
-    ),
-    "gate_below": Quantity(
-        ("gate",),
-        "fraction of openness below 0.1",
-        by="factors.gates.gate_summary",
-    ),
-    "time_constant": Quantity(
+    "slope_bound": _slope(EACH, "largest slope the activation can have"),
+    "slope_active": _slope(EACH, "fraction of slopes that are not zero"),
+    "slope_saturated": _slope(EACH, "fraction of slopes below 5 % of the bound"),
+    "slope_count": _slope(("activation", "bin"), "histogram of slopes", "count"),
+    "slope_edge": _slope(("activation", "edge"), "edges of the histogram's bins"),
+    "gate_open": _gate(("gate",), "mean openness of the gate"),
+    "gate_open_at": _gate(("gate", "time"), "mean openness at this step"),
+    "gate_above": _gate(("gate",), "fraction of openness above 0.9"),
+    "gate_below": _gate(("gate",), "fraction of openness below 0.1"),
+    "time_constant": _gate(
         ("gate", "unit"),
         "-1 / mean log openness: for a gate that multiplies the past",
         "steps",
-        by="factors.gates.gate_summary",
     ),
-    "time_constant_shut": Quantity(
+    "time_constant_shut": _gate(
         ("gate", "unit"),
         "-1 / mean log (1 - openness): for a gate whose complement keeps the past",
         "steps",
-        by="factors.gates.gate_summary",
     ),
-    "log10_slope_factor": Quantity(
-        ALONG,
-        "log10 of |phi' lambda_t| / |lambda_t|: the slopes' half of this factor",
-        by="factors.slope_times_weight.two_factors",
+    "log10_slope_factor": _split(
+        ALONG, "log10 of |phi' lambda_t| / |lambda_t|: the slopes' half of this factor"
     ),
-    "log10_weight_factor": Quantity(
-        ALONG,
-        "log10 of |U^T delta_t| / |delta_t|: the weights' half of this factor",
-        by="factors.slope_times_weight.two_factors",
+    "log10_weight_factor": _split(
+        ALONG, "log10 of |U^T delta_t| / |delta_t|: the weights' half of this factor"
     ),
-    "log10_slope_product": Quantity(
-        ALONG,
-        "log10 of what the slopes alone leave of the last adjoint at this step",
-        by="factors.slope_times_weight.two_factors",
+    "log10_slope_product": _split(
+        ALONG, "log10 of what the slopes alone leave of the last adjoint at this step"
     ),
-    "log10_weight_product": Quantity(
-        ALONG,
-        "log10 of what the weights alone make of the last adjoint at this step",
-        by="factors.slope_times_weight.two_factors",
+    "log10_weight_product": _split(
+        ALONG, "log10 of what the weights alone make of the last adjoint at this step"
     ),
     "retention": Quantity(
         ("time", "unit"),

@@ -1,9 +1,14 @@
 """Every word of a sentence: share, saliency, influence, decodability."""
 
+from functools import partial
+
 from rnnjax.quantities.quantity import Quantity
 
 
 BOTH = ("time", "sentence")
+
+_influence = partial(Quantity, by="tokens.influence.influence")
+_decodability = partial(Quantity, by="tokens.decodability.word_decodability")
 
 TOKENS = {
     "word_share": Quantity(
@@ -43,62 +48,47 @@ TOKENS = {
         "logits",
         by="inputs.integrated_gradients.integrated_gradients",
     ),
-    "influence_loss": Quantity(
+    "influence_loss": _influence(
         BOTH,
         "mean change of the sentence's own loss when this word is replaced",
         "nats or squared error",
-        by="tokens.influence.influence",
     ),
-    "influence_loss_abs": Quantity(
+    "influence_loss_abs": _influence(
         BOTH,
         "mean absolute change of the sentence's own loss when this word is replaced",
         "nats or squared error",
-        by="tokens.influence.influence",
     ),
-    "influence_log_probability": Quantity(
+    "influence_log_probability": _influence(
         BOTH,
         "mean change of the log-probability of the target at the last loss step when "
         "this word is replaced; NaN for a task without classes",
         "nats",
-        by="tokens.influence.influence",
     ),
-    "influence_log_probability_abs": Quantity(
+    "influence_log_probability_abs": _influence(
         BOTH,
         "mean absolute change of the log-probability of the target at the last loss "
         "step when this word is replaced; NaN for a task without classes",
         "nats",
-        by="tokens.influence.influence",
     ),
-    "influence_distance": Quantity(
+    "influence_distance": _influence(
         BOTH,
         "mean total variation between the answers at the last loss step with and "
         "without this word; Euclidean distance for a task without classes",
         "1",
-        by="tokens.influence.influence",
     ),
-    "decodability": Quantity(
+    "decodability": _decodability(
         ("time",),
         "how well a linear probe reads the chosen word from the state after this "
         "step, on held-out sentences",
         "accuracy or R^2",
-        by="tokens.decodability.word_decodability",
     ),
-    "decodability_error": Quantity(
-        ("time",),
-        "standard error of decodability",
-        "same",
-        by="tokens.decodability.word_decodability",
+    "decodability_error": _decodability(
+        ("time",), "standard error of decodability", "same"
     ),
-    "decodability_chance": Quantity(
-        ("time",),
-        "score of the best constant",
-        "same",
-        by="tokens.decodability.word_decodability",
+    "decodability_chance": _decodability(
+        ("time",), "score of the best constant", "same"
     ),
-    "decodability_control": Quantity(
-        ("time",),
-        "score of the probe on permuted labels",
-        "same",
-        by="tokens.decodability.word_decodability",
+    "decodability_control": _decodability(
+        ("time",), "score of the probe on permuted labels", "same"
     ),
 }

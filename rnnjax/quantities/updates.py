@@ -1,41 +1,21 @@
 """One update: gradients, clipping, truncation, sensitivity."""
 
+from functools import partial
+
 from rnnjax.quantities.quantity import Quantity
 
 
 EACH = ("parameter_array",)
 
+_monitored = partial(Quantity, by="updates.monitor.monitor")
+
 UPDATES = {
-    "gradient_norm": Quantity(
-        EACH,
-        "norm of the gradient of this parameter array",
-        by="updates.monitor.monitor",
-    ),
-    "used_norm": Quantity(
-        EACH,
-        "the same after clipping",
-        by="updates.monitor.monitor",
-    ),
-    "clipped": Quantity(
-        EACH,
-        "share of its entries that clipping changed",
-        by="updates.monitor.monitor",
-    ),
-    "update_norm": Quantity(
-        EACH,
-        "norm of the update of the first step",
-        by="updates.monitor.monitor",
-    ),
-    "weight_norm": Quantity(
-        EACH,
-        "norm of the array itself",
-        by="updates.monitor.monitor",
-    ),
-    "update_ratio": Quantity(
-        EACH,
-        "norm of the update over that of the array",
-        by="updates.monitor.monitor",
-    ),
+    "gradient_norm": _monitored(EACH, "norm of the gradient of this parameter array"),
+    "used_norm": _monitored(EACH, "the same after clipping"),
+    "clipped": _monitored(EACH, "share of its entries that clipping changed"),
+    "update_norm": _monitored(EACH, "norm of the update of the first step"),
+    "weight_norm": _monitored(EACH, "norm of the array itself"),
+    "update_ratio": _monitored(EACH, "norm of the update over that of the array"),
     "truncation_bias": Quantity(
         ("cut_lag", *EACH),
         "|g_K - g| / |g|, where g_K is the gradient cut at this lag from the last step",

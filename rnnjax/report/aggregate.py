@@ -1,25 +1,23 @@
 """Minimum, median and maximum of a column, as plain floats."""
 
+from functools import partial
+
 import polars as pl
 
 
-def minimum(column: pl.Series) -> float:
-    """The smallest value; NaN if there is none."""
-    return _plain(column, "min")
-
-
-def maximum(column: pl.Series) -> float:
-    """The largest value; NaN if there is none."""
-    return _plain(column, "max")
-
-
-def median(column: pl.Series) -> float:
-    """The median; NaN if there is none.
+def _known(column: pl.Series, how: str) -> float:
+    """One number of the values that are known; NaN if there is none.
 
     >>> median(pl.Series([1.0, None, 4.0]))
     2.5
     """
-    return _plain(column, "median")
+    known = column.cast(pl.Float64).drop_nulls().drop_nans()
+    return float(getattr(known, how)()) if len(known) else float("nan")
+
+
+minimum = partial(_known, how="min")
+maximum = partial(_known, how="max")
+median = partial(_known, how="median")
 
 
 def median_of(column: str) -> pl.Expr:
@@ -32,8 +30,3 @@ def median_of(column: str) -> pl.Expr:
     known = pl.col(column).fill_nan(None)
     low, high = (known.quantile(0.5, side) for side in ("lower", "higher"))
     return ((low + high) / 2).alias(column)
-
-
-def _plain(column: pl.Series, how: str) -> float:
-    known = column.cast(pl.Float64).drop_nulls().drop_nans()
-    return float(getattr(known, how)()) if len(known) else float("nan")

@@ -1,6 +1,5 @@
 """Build the report of a sweep."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.counting import count
@@ -20,10 +19,9 @@ from rnnjax.report.grids import (
     runs_grid,
 )
 from rnnjax.report.owned import Owned
-from rnnjax.report.page import Page, render
 from rnnjax.report.provenance import provenance
 from rnnjax.report.study import Study, read_study
-from rnnjax.report.style import Drawing, save
+from rnnjax.report.style import VARIABLES, Drawing, fill, save
 from rnnjax.report.tables import (
     bounds,
     decay_at,
@@ -58,12 +56,14 @@ def build(sweep_dir: str | Path) -> Path:
     folder = study.folder
     make_folder(folder / FIGURES, folder)
     drawn, owned = drawings(study), Owned(folder, REPORT)
-    names = [REPORT, RUNS, *files_of(drawn)]
+    kinds = ("png", "svg", "pdf", "csv")
+    files = [f"{FIGURES}/{one.name}.{kind}" for one in drawn for kind in kinds]
+    names = [REPORT, RUNS, *files]
     owned.begin(names)
-    table = study.runs.frame.drop("path")
-    write_bytes(folder / RUNS, csv_bytes(table))
+    write_bytes(folder / RUNS, csv_bytes(study.runs.frame.drop("path")))
     figures = [(one, save(one, folder / FIGURES)) for one in drawn]
-    page = Page(
+    page = fill(
+        "page.html",
         origin=provenance(folder, study.record, study.runs.frame),
         headline=_headline(study),
         findings=what_came_out(study),
@@ -71,17 +71,11 @@ def build(sweep_dir: str | Path) -> Path:
         tables=_tables(study),
         runs=runs_grid(study.runs, study.flow.decays),
         failures=_failures(study),
-        palette=study.palette,
+        colours={name: VARIABLES[x.colour] for name, x in study.palette.items()},
     )
-    write_text(folder / REPORT, render(page))
+    write_text(folder / REPORT, page)
     owned.settle(names)
     return folder / REPORT
-
-
-def files_of(drawn: Sequence[Drawing]) -> list[str]:
-    """The files that drawings are saved as, by their place in the folder."""
-    kinds = ("png", "svg", "pdf", "csv")
-    return [f"{FIGURES}/{one.name}.{kind}" for one in drawn for kind in kinds]
 
 
 def drawings(study: Study) -> list[Drawing]:
@@ -110,39 +104,30 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
     lengths = length_table(runs.frame)
     kernels = [k for k in main_kernels(flow.shares, 3) if k.endswith("/V")][:1]
     first = first_word_shares(flow.shares, kernels)
-    found = [
-        (
-            "Learning",
-            [
-                *text.learned(ended, axis, metric),
-                *text.uneven_classes(ended, axis),
-                *text.reach(ended, axis),
-                *text.chrono(ended, axis),
-                *text.references(lengths, axis, metric),
-                *text.long_sentences(lengths, axis, metric),
-            ],
-        ),
-        (
-            "Gradients",
-            [
-                *text_flow.first_word(start, axis),
-                *text_flow.exploded(start, axis),
-                *text_flow.rates(start, axis),
-                *text_flow.bound_check(bounds(flow.decays)),
-                *text_flow.training_effect(flow.decays, runs.frame, axis),
-                *text_flow.update_of_first_word(first, axis),
-            ],
-        ),
-        (
-            "How far this can be trusted",
-            [
-                *text.seeds_remark(ended),
-                *text.mishaps(failures(runs.frame), axis),
-                *text.left_out(study.lost),
-            ],
-        ),
-    ]
-    return [(heading, sentences) for heading, sentences in found if sentences]
+    found = {
+        "Learning": [
+            *text.learned(ended, axis, metric),
+            *text.uneven_classes(ended, axis),
+            *text.reach(ended, axis),
+            *text.chrono(ended, axis),
+            *text.references(lengths, axis, metric),
+            *text.long_sentences(lengths, axis, metric),
+        ],
+        "Gradients": [
+            *text_flow.first_word(start, axis),
+            *text_flow.exploded(start, axis),
+            *text_flow.rates(start, axis),
+            *text_flow.bound_check(bounds(flow.decays)),
+            *text_flow.training_effect(flow.decays, runs.frame, axis),
+            *text_flow.update_of_first_word(first, axis),
+        ],
+        "How far this can be trusted": [
+            *text.seeds_remark(ended),
+            *text.mishaps(failures(runs.frame), axis),
+            *text.left_out(study.lost),
+        ],
+    }
+    return [(heading, said) for heading, said in found.items() if said]
 
 
 def _tables(study: Study) -> list[tuple[str, str, Grid]]:

@@ -23,6 +23,11 @@ class Condition(NamedTuple):
         known = [] if self.distance is None else [f"{axis} {whole(self.distance)}"]
         return ", ".join([*known, *filter(None, [self.setting])])
 
+    def at(self, axis: str) -> str:
+        """As a part of a sentence: " at distance 100", or nothing."""
+        title = self.title(axis)
+        return f" at {title}" if title else ""
+
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of a table that belong here."""
         return frame.filter(
@@ -36,6 +41,11 @@ def places(frame: pl.DataFrame) -> list[Condition]:
     pairs = frame.select("setting", "distance").unique(maintain_order=True)
     found = [Condition(*row) for row in pairs.iter_rows()]
     return sorted(found, key=lambda place: (place.setting, place.distance or 0.0))
+
+
+def farthest(frame: pl.DataFrame) -> list[Condition]:
+    """The farthest place of each setting."""
+    return list({place.setting: place for place in places(frame)}.values())
 
 
 def some(found: Sequence[Condition], limit: int = 4) -> list[Condition]:

@@ -10,13 +10,8 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.counting import count
-from rnnjax.report.instruments.numbers import (
-    JOINT,
-    labels,
-    latest,
-    lost_examples,
-    pick,
-)
+from rnnjax.probes.adjoints.norms import JOINT
+from rnnjax.report.instruments.numbers import labels, latest, lost_examples, pick
 from rnnjax.report.naming import listing
 
 
@@ -27,11 +22,7 @@ LARGEST = "beyond the largest number of its precision"
 def explosion(data: xr.Dataset) -> list[str]:
     """Which states explode, from which step on and in how many examples; what follows.
 
-    Args:
-        data: of `rnnjax probe`, of `rnnjax.probe`, or a run's ``probes.nc``.
-
-    Returns:
-        Sentences; none where every state, gradient and loss is finite.
+    No sentences where every state, gradient and loss is finite.
     """
     data = latest(data)
     found = []
@@ -62,8 +53,7 @@ def exploded_state(data: xr.Dataset, layer: str) -> str:
     begin = f"step {low}" if low == high else f"a step between {low} and {high}"
     lost, size = int(broken.any(axis=0).sum()), first.shape[1]
     rest = "" if lost == size else f"; the numbers are of the other {size - lost}"
-    state = "state" if len(which) == 1 else "states"
-    verb = "is" if len(which) == 1 else "are"
+    state, verb = ("state", "is") if len(which) == 1 else ("states", "are")
     return (
         f"the {state} {listing(which)} {verb} infinite or NaN from {begin} on in "
         f"{lost} of {count(size, 'example')}; gradients there are not finite numbers, "

@@ -16,6 +16,7 @@ from rnnjax.errors import UserError
 from rnnjax.probes.adjoints.decay import decay, transient_of
 from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.probes.adjoints.relative import mean_log, relative
+from rnnjax.store.manifest import FINISHED
 from rnnjax.store.rundir import PROBES, RunDir
 
 
@@ -92,15 +93,11 @@ class Flow:
 
 
 def read_flow(runs: pl.DataFrame) -> Flow:
-    """Read the probes of all runs that have them.
-
-    Args:
-        runs: `rnnjax.report.runs.Runs.frame`.
-    """
+    """Read the probes of all runs of `Runs.frame` that have them."""
     lags, decays, shares = [], [], []
     for row in runs.iter_rows(named=True):
         run = RunDir(Path(row["path"]))
-        if row["status"] not in ("done", "diverged") or not run.has(PROBES):
+        if row["status"] not in FINISHED or not run.has(PROBES):
             continue
         try:
             data = run.probes()
@@ -112,7 +109,9 @@ def read_flow(runs: pl.DataFrame) -> Flow:
         keys = [pl.lit(row[key], runs.schema[key]).alias(key) for key in KEYS]
         curves = _curves(data)
         lags.append(_frame(_lag_rows(curves), LAGS).select(*keys, pl.all()))
-        fits = _frame(_decay_rows(data, curves, _is_sigmoid(row)), DECAYS)
+        sigmoid = (row["cell"], row["activation"]) == ("elman", "sigmoid")
+        sigmoid &= row["layers"] in (None, 1)
+        fits = _frame(_decay_rows(data, curves, sigmoid), DECAYS)
         decays.append(fits.select(*keys, pl.all()))
         if data.sizes.get("sentence"):
             shares.append(_shares(data).select(*keys, pl.all()))
@@ -150,12 +149,8 @@ class Curve(NamedTuple):
     lags: int
 
 
-Curves = dict[int, Curve]
-"""The curve by training step."""
-
-
-def _curves(data: xr.Dataset) -> Curves:
-    """The lag curves of the first layer and the joint state."""
+def _curves(data: xr.Dataset) -> dict[int, Curve]:
+    """The lag curves of the first layer and the joint state, by training step."""
     norms = data["log10_adjoint"].isel(layer=0, array=0)
     norms = norms.transpose("train_step", "time", "example").to_numpy()
     in_states = np.full(norms.shape, np.nan)
@@ -164,7 +159,7 @@ def _curves(data: xr.Dataset) -> Curves:
         in_states = in_states.transpose("train_step", "time", "example").to_numpy()
     last = data["last_step"].to_numpy().astype(int)
     measured = np.arange(norms.shape[1])[:, None] <= last[None, :]
-    found: Curves = {}
+    found = {}
     for step, values, scaled in zip(
         data["train_step"].to_numpy(), norms, in_states, strict=True
     ):
@@ -187,7 +182,7 @@ def _curves(data: xr.Dataset) -> Curves:
     return found
 
 
-def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
+def _lag_rows(curves: dict[int, Curve]) -> Iterator[tuple[object, ...]]:
     for step, curve in curves.items():
         for lag in np.flatnonzero(~np.isnan(curve.median)).tolist():
             values = curve.median, curve.ratio, curve.scaled, curve.zeros
@@ -195,7 +190,7 @@ def _lag_rows(curves: Curves) -> Iterator[tuple[object, ...]]:
 
 
 def _decay_rows(
-    data: xr.Dataset, curves: Curves, sigmoid: bool
+    data: xr.Dataset, curves: dict[int, Curve], sigmoid: bool
 ) -> Iterator[tuple[object, ...]]:
     layer = str(data["layer"].to_numpy()[0])
     own = [str(name).startswith(f"{layer}/") for name in data["parameter"].to_numpy()]
@@ -217,11 +212,6 @@ def _decay_rows(
             float(found.scaled[lags - 1]),
             *(largest, bound),
         )
-
-
-def _is_sigmoid(row: dict[str, object]) -> bool:
-    plain = row["cell"] == "elman" and row["layers"] in (None, 1)
-    return plain and row["activation"] == "sigmoid"
 
 
 def _shares(data: xr.Dataset) -> pl.DataFrame:

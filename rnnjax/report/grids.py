@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -55,6 +55,12 @@ def grid(name: str, frame: pl.DataFrame, columns: dict[str, Reader]) -> Grid:
         tuple(head[i] for i in kept),
         tuple(tuple(row[i] for i in kept) for row in rows),
     )
+
+
+def plain(name: str, head: Sequence[str], rows: Iterable[Iterable[str]]) -> Grid:
+    """A grid of nothing but text."""
+    cells = tuple(tuple(Cell(text, text) for text in row) for row in rows)
+    return Grid(name, tuple(head), cells)
 
 
 def text(key: str) -> Reader:

@@ -1,14 +1,23 @@
 """Small multiples measured in inches, and labels at the ends of lines."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnnjax.report.naming import power
-from rnnjax.report.style import INK, SOFT
+from rnnjax.report.style import GRID, INK, SOFT
+
+
+FLOAT32_ENDS = float(np.log10(2.0**-149))
+"""log10 of the smallest positive float32, 1.4e-45."""
+
+
+FONT = 7.0
+LINE = FONT * 1.25 / 72
+"""Size of a label, and inches that it needs."""
 
 
 class Size(NamedTuple):
@@ -83,7 +92,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     ]
 
 
-def label_ends(axes: Axes, labels: Sequence[EndLabel], font: float = 7.0) -> None:
+def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
     """Write labels right of a panel without overlap, with lines to their values.
 
     The limits of the panel must be final.
@@ -92,7 +101,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], font: float = 7.0) -> Non
     ordered = sorted(labels, key=lambda label: label.value)
     wanted = [(label.value - low) / (high - low) for label in ordered]
     inches = axes.bbox.height / axes.figure.dpi
-    places = spread(np.clip(wanted, 0, 1).tolist(), font * 1.25 / 72 / inches)
+    places = spread(np.clip(wanted, 0, 1).tolist(), LINE / inches)
     for label, start, end in zip(ordered, wanted, places, strict=True):
         start = min(max(start, 0.0), 1.0)
         axes.plot(
@@ -111,7 +120,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel], font: float = 7.0) -> Non
             label.text,
             transform=axes.transAxes,
             color=label.colour,
-            fontsize=font,
+            fontsize=FONT,
             va="center",
             ha="left",
         )
@@ -137,6 +146,16 @@ def title(axes: Axes, text: str, colour: str = INK) -> None:
     axes.set_title(text, color=colour, fontweight="bold", pad=7)
 
 
-def blank(axes: Axes) -> None:
-    """Leave a place of the grid empty."""
-    axes.set_axis_off()
+def small_multiples(count: int, size: Size, most: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, in rows of at most `most`."""
+    across = min(count, most)
+    figure, grid = panels(-(-count // across), across, size)
+    for axes in grid.ravel()[count:]:
+        axes.set_axis_off()
+    return figure, list(grid.ravel()[:count])
+
+
+def gridlines(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
+    """Thin lines at the ticks of an axis, behind what is drawn."""
+    axes.grid(axis=axis, color=GRID, linewidth=0.5)
+    axes.set_axisbelow(True)

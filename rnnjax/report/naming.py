@@ -7,23 +7,8 @@ import re
 from rnnjax.errors import shown
 
 
-SPELLING = {
-    "cornn": "coRNN",
-    "elman": "Elman",
-    "elu": "ELU",
-    "exprnn": "expRNN",
-    "gelu": "GELU",
-    "gru": "GRU",
-    "indrnn": "IndRNN",
-    "lem": "LEM",
-    "lru": "LRU",
-    "lstm": "LSTM",
-    "mingru": "minGRU",
-    "relu": "ReLU",
-    "rhn": "RHN",
-    "rnn": "RNN",
-    "urnn": "uRNN",
-}
+_CELLS = "coRNN Elman expRNN GRU IndRNN LEM LRU LSTM minGRU RHN RNN uRNN".split()
+SPELLING = {name.lower(): name for name in [*_CELLS, "ELU", "GELU", "ReLU"]}
 
 MINUS = "−"
 _SUPERSCRIPTS = str.maketrans("-−0123456789.", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹·")

@@ -8,7 +8,6 @@ somebody else's.
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from rnnjax.errors import UserError
@@ -42,15 +41,14 @@ class Owned:
             self.known, self.begun = {}, set()
         self.unnoted = not self.known and _is_page(folder / page)
 
-    def begin(self, names: Iterable[str]) -> None:
+    def begin(self, names: list[str]) -> None:
         """Make sure that nothing of somebody else is overwritten, and note the plan.
 
         Raises:
             UserError: a file is there that no report left so, or the record cannot be
                 written.
         """
-        planned = list(names)
-        for name in planned:
+        for name in names:
             file = self.folder / name
             if not os.path.lexists(file) or self._is_ours(name) or self.unnoted:
                 continue
@@ -59,19 +57,18 @@ class Owned:
                 f"'{file}' was {what} the last report of this folder; move it away or "
                 "remove it"
             )
-        self._note(self.known, planned)
+        self._note(self.known, names)
 
-    def settle(self, names: Iterable[str]) -> None:
+    def settle(self, names: list[str]) -> None:
         """Note what was written, and remove what the last report wrote besides.
 
         Raises:
             UserError: the record cannot be written.
         """
-        kept = list(names)
         for name in self.known:
-            if name not in kept and self._is_ours(name):
+            if name not in names and self._is_ours(name):
                 (self.folder / name).unlink(missing_ok=True)
-        self._note({name: _digest(self.folder / name) for name in kept}, [])
+        self._note({name: _digest(self.folder / name) for name in names}, [])
 
     def _note(self, files: dict[str, str], writing: list[str]) -> None:
         text = json.dumps({"files": files, "writing": writing}, indent=1)

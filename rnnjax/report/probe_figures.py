@@ -4,17 +4,19 @@ import dataclasses
 from collections.abc import Callable
 
 import xarray as xr
-from matplotlib.figure import Figure
 
-from rnnjax.report import (
-    instruments,
-    probe_text,
-    probe_text_factors,
-    probe_text_updates,
+from rnnjax.report import probe_text, probe_text_updates
+from rnnjax.report.instruments import (
+    adjoints,
+    contributions,
+    dynamics,
+    factors,
+    tokens,
+    updates,
 )
+from rnnjax.report.instruments.numbers import Draw
 
 
-Draw = Callable[[xr.Dataset], Figure | None]
 Say = Callable[[xr.Dataset], list[str]]
 
 
@@ -44,7 +46,7 @@ class Instrument:
 
 INSTRUMENTS = (
     Instrument(
-        instruments.gradient_against_lag,
+        adjoints.gradient_against_lag,
         probe_text.gradient,
         "Gradient against lag",
         "Norm of the gradient of the loss at the last loss step s with respect to the "
@@ -55,7 +57,7 @@ INSTRUMENTS = (
         "geometric means.",
     ),
     Instrument(
-        instruments.gradient_over_training,
+        adjoints.gradient_over_training,
         probe_text.training,
         "Gradient by time step and training step",
         "log₁₀ of the gradient relative to that near the loss, in units of the state "
@@ -65,7 +67,7 @@ INSTRUMENTS = (
         during_training=True,
     ),
     Instrument(
-        instruments.two_factors,
+        adjoints.two_factors,
         probe_text.two_factors,
         "Slopes and weights",
         "‖λ_{t−1}‖ / ‖λ_t‖ = (‖φ′⊙λ_t‖ / ‖λ_t‖) · (‖Uᵀδ_t‖ / ‖δ_t‖): the products of "
@@ -73,7 +75,7 @@ INSTRUMENTS = (
         "band: 10 to 90 %. The numbers are decades per step.",
     ),
     Instrument(
-        instruments.direct_path,
+        adjoints.direct_path,
         probe_text.direct_path,
         "The direct path",
         "The adjoint that travels along the direct path alone (the product of forget "
@@ -81,7 +83,7 @@ INSTRUMENTS = (
         "relative to ‖λ_s‖; median over examples, band: 10 to 90 %.",
     ),
     Instrument(
-        instruments.effective_rank,
+        adjoints.effective_rank,
         probe_text.effective_rank,
         "Effective rank",
         "Participation ratio of the singular values of the batch of lagged adjoints, "
@@ -90,16 +92,16 @@ INSTRUMENTS = (
         "classes.",
     ),
     Instrument(
-        instruments.slopes,
-        probe_text_factors.slopes,
+        factors.slopes,
+        probe_text.slopes,
         "Slopes of the activations",
         "Histogram over steps, examples and units. Black: the mean; dashed: the "
         "largest slope the activation can have. Saturated: below 5 % of that; active: "
         "not zero.",
     ),
     Instrument(
-        instruments.gates,
-        probe_text_factors.gates,
+        factors.gates,
+        probe_text.gates,
         "Gates",
         "Left: openness by time step, mean over units and examples. Right: a dot for "
         "each unit; full: −1 / mean log openness, for a gate that multiplies the past; "
@@ -107,7 +109,7 @@ INSTRUMENTS = (
         "Any activation that is a sigmoid counts as a gate.",
     ),
     Instrument(
-        instruments.step_spectrum,
+        dynamics.step_spectrum,
         probe_text.step_spectrum,
         "Singular values of one step",
         "Of the Jacobian ∂h_t/∂h_{t−1} of the joint state at some steps, in the order "
@@ -115,7 +117,7 @@ INSTRUMENTS = (
         "cross: exactly zero.",
     ),
     Instrument(
-        instruments.propagator_spectrum,
+        dynamics.propagator_spectrum,
         probe_text_updates.propagator_spectrum,
         "Singular values of long products",
         "Of the product of Jacobians from a step to the last, by lag; first example, "
@@ -123,7 +125,7 @@ INSTRUMENTS = (
         "lost.",
     ),
     Instrument(
-        instruments.lyapunov,
+        dynamics.lyapunov,
         probe_text_updates.lyapunov,
         "Lyapunov exponents",
         "Of each recurrence by itself on stationary input, its inputs at steps drawn "
@@ -133,8 +135,8 @@ INSTRUMENTS = (
         "exponent: see worst case, typical and adjoint rate.",
     ),
     Instrument(
-        instruments.contributions,
-        probe_text_factors.contributions,
+        contributions.contributions,
+        probe_text.contributions,
         "What each step gives to the gradient",
         "Frobenius norm of G_t, the part of a parameter's gradient that enters at step "
         "t, summed over the batch. The dot is where the last k₉₀ steps begin, which "
@@ -142,8 +144,8 @@ INSTRUMENTS = (
         "drawn once.",
     ),
     Instrument(
-        instruments.signal_to_noise,
-        probe_text_factors.signal_to_noise,
+        contributions.signal_to_noise,
+        probe_text.signal_to_noise,
         "Signal and noise by lag",
         "Squared norm of the mean over examples of what a parameter's gradient gets at "
         "this lag, over the trace of their covariance. Dotted: 1/B, the expected value "
@@ -151,14 +153,14 @@ INSTRUMENTS = (
         "cancel, as those of two classes in equal numbers do.",
     ),
     Instrument(
-        instruments.truncation,
+        updates.truncation,
         probe_text_updates.truncation,
         "Bias of truncation",
         "‖g_K − g‖ / ‖g‖, g_K the gradient that is cut at lag K from the last step. A "
         "bias of exactly 0 is not drawn; below 10⁻⁷ the rounding of float32 hides it.",
     ),
     Instrument(
-        instruments.updates,
+        updates.updates,
         probe_text_updates.updates,
         "One update",
         "Left: norm of the update over that of the array, for the configured optimizer "
@@ -167,7 +169,7 @@ INSTRUMENTS = (
         "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
     ),
     Instrument(
-        instruments.word_strip,
+        tokens.word_strip,
         probe_text_updates.word_strip,
         "Word by word",
         "Share: ⟨G_t, G⟩/‖G‖² of a kernel within the sentence, which sums to 1 "

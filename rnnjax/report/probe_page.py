@@ -1,17 +1,15 @@
 """The page of one probe data set: figures, what they say, and all definitions."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from rnnjax.report.explosion import explosion
-from rnnjax.report.grids import Cell, Grid
-from rnnjax.report.page import fill
+from rnnjax.report.grids import Grid, plain
 from rnnjax.report.probe_figures import INSTRUMENTS
 from rnnjax.report.probe_summary import legend, summary
-from rnnjax.report.style import save_figure
+from rnnjax.report.style import fill, save_figure
 from rnnjax.store.atomic import make_folder, write_text
 
 
@@ -19,18 +17,6 @@ PAGE, FIGURES = "probe.html", "figures"
 
 HALF = 6.6
 """Inches of a figure that shares a row of the page with another."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """An instrument's figure as the page shows it."""
-
-    name: str
-    title: str
-    caption: str
-    sentences: list[str]
-    svg: str
-    wide: bool
 
 
 SYMBOLS = (
@@ -89,22 +75,13 @@ def write_page(
                 (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
             continue
         svg = save_figure(figure, one.name, folder / FIGURES)
-        figures.append(
-            Shown(
-                one.name,
-                one.title,
-                one.caption,
-                one.say(source),
-                svg,
-                wide=figure.get_figwidth() > HALF,
-            )
-        )
+        figures.append((one, one.say(source), svg, figure.get_figwidth() > HALF))
     text = fill(
         "probe.html",
         title=title,
         subtitle=subtitle,
         explosion=explosion(data),
-        numbers=_numbers(data),
+        numbers=plain("numbers-table", ("quantity", "value"), summary(data)),
         legend=legend(data),
         symbols=SYMBOLS,
         figures=figures,
@@ -117,26 +94,18 @@ def write_page(
 
 def variables(data: xr.Dataset) -> Grid:
     """Every variable with its axes, units and definition, from the attributes."""
-    own = ("definition", "units")
     rows = []
     for name in sorted(map(str, data.data_vars)):
         values = data[name]
         about: dict[str, Any] = dict(values.attrs)
-        more = [f"{k}: {v}" for k, v in about.items() if k not in own]
-        definition = str(about.get("definition", ""))
-        cells = (
-            name,
-            " × ".join(f"{dim} {size}" for dim, size in values.sizes.items()),
-            str(about.get("units", "")),
-            f"{definition} ({', '.join(more)})" if more else definition,
+        definition, units = (str(about.pop(k, "")) for k in ("definition", "units"))
+        more = [f"{k}: {v}" for k, v in about.items()]
+        rows.append(
+            (
+                name,
+                " × ".join(f"{dim} {size}" for dim, size in values.sizes.items()),
+                units,
+                f"{definition} ({', '.join(more)})" if more else definition,
+            )
         )
-        rows.append(tuple(Cell(text, text) for text in cells))
-    return Grid(
-        "variables-table", ("variable", "axes", "units", "definition"), tuple(rows)
-    )
-
-
-def _numbers(data: xr.Dataset) -> Grid:
-    rows = [(row.quantity, row.value) for row in summary(data)]
-    cells = tuple(tuple(Cell(text, text) for text in row) for row in rows)
-    return Grid("numbers-table", ("quantity", "value"), cells)
+    return plain("variables-table", ("variable", "axes", "units", "definition"), rows)

@@ -1,8 +1,8 @@
 """The numbers of a probe data set as rows of text, for a terminal or a page."""
 
-import dataclasses
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,9 @@ MEASURED_OVER = {"sentence": "sentences", "step": "steps", "time": "steps"}
 """Axes over which the table shows a median and a range."""
 
 
+Facts = Iterator[tuple[str, str]]
+
+
 def legend(data: xr.Dataset) -> str:
     """What the brackets of `summary` mean, and what it is of."""
     count = data.sizes.get("example")
@@ -44,8 +47,7 @@ def legend(data: xr.Dataset) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line: a quantity, with the layer or the parameter it is of, and its value."""
 
     quantity: str
@@ -75,16 +77,14 @@ def summary(data: xr.Dataset) -> list[Row]:
     return rows + _parameters(data)
 
 
-def _explosion(
-    data: xr.Dataset, one: xr.Dataset, layer: str
-) -> Iterator[tuple[str, str]]:
+def _explosion(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
     if text := exploded_state(data, layer):
         yield "exploded", text
     if text := unknown_gradient(data, layer):
         yield "no gradient", text
 
 
-def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Iterator[tuple[str, str]]:
+def _flow(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
     if "log10_adjoint" in data and arrays(data, layer):
         ratios = left_by_lag(data, layer)
         curve = mean_log(ratios)
@@ -120,9 +120,7 @@ def law_text(fit: Decay) -> str:
     return "no decay" if fit.law == "none" else fit.law
 
 
-def _dynamics(
-    data: xr.Dataset, one: xr.Dataset, layer: str
-) -> Iterator[tuple[str, str]]:
+def _dynamics(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
     for key, quantity in DYNAMICS.items():
         if not quantity.label or not has(one, key):
             continue
@@ -151,35 +149,31 @@ def _measured(values: xr.DataArray, dim: str) -> int:
     return int(values.notnull().any(rest).sum())
 
 
-def _factors(
-    data: xr.Dataset, one: xr.Dataset, layer: str
-) -> Iterator[tuple[str, str]]:
-    if has(one, "slope_mean"):
-        for name in labels(data, "activation"):
-            here = one.sel(activation=name)
-            if has(here, "slope_mean"):
-                mean, bound = (float(here[f"slope_{k}"]) for k in ("mean", "bound"))
-                yield (
-                    f"slope of {name}",
-                    f"mean {number(mean, 3)}, bound {number(bound)}, "
-                    f"{percent(float(here['slope_saturated']))} saturated",
-                )
-    if has(one, "gate_open"):
-        for name in labels(data, "gate"):
-            here = one.sel(gate=name)
-            if not has(here, "gate_open"):
-                continue
-            text = f"{number(float(here['gate_open']))} open"
-            if has(here, "time_constant", "time_constant_shut"):
-                kept, shut = (
-                    number(float(np.nanmedian(here[key])), 1)
-                    for key in ("time_constant", "time_constant_shut")
-                )
-                text += (
-                    f"; if it multiplies the past, e-fold in {kept} steps (if 1 − g "
-                    f"does, in {shut})"
-                )
-            yield f"gate {name}", text
+def _factors(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
+    for name in labels(data, "activation"):
+        here = one.sel(activation=name)
+        if has(here, "slope_mean"):
+            mean, bound = (float(here[f"slope_{k}"]) for k in ("mean", "bound"))
+            yield (
+                f"slope of {name}",
+                f"mean {number(mean, 3)}, bound {number(bound)}, "
+                f"{percent(float(here['slope_saturated']))} saturated",
+            )
+    for name in labels(data, "gate"):
+        here = one.sel(gate=name)
+        if not has(here, "gate_open"):
+            continue
+        text = f"{number(float(here['gate_open']))} open"
+        if has(here, "time_constant", "time_constant_shut"):
+            kept, shut = (
+                number(float(np.nanmedian(here[key])), 1)
+                for key in ("time_constant", "time_constant_shut")
+            )
+            text += (
+                f"; if it multiplies the past, e-fold in {kept} steps (if 1 − g "
+                f"does, in {shut})"
+            )
+        yield f"gate {name}", text
     if has(one, "log10_direct_share"):
         share = band(norms_by_lag(data, "log10_direct_share", layer)).median
         lag = int(np.flatnonzero(~np.isnan(share))[-1])

@@ -17,79 +17,70 @@ from rnnjax.report.instruments.numbers import (
 from rnnjax.report.instruments.tokens import informative, sentence_rows, words
 from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import listing, number, power
-from rnnjax.report.probe_text import Sentences
+from rnnjax.report.probe_text import Sentences, each_layer
 
 
 SMALL = 0.01
 """A bias below it is called less than 1 %."""
 
 
-def propagator_spectrum(data: xr.Dataset) -> Sentences:
+@each_layer
+def propagator_spectrum(data: xr.Dataset, layer: str) -> str:
     """The largest and the smallest gain over the farthest lag, and what is lost."""
-    data = latest(data)
-    found = []
     lags = data["lag_probed"].to_numpy()
-    for layer in labels(data, "layer"):
-        table = pick(data, "log_sigma", "lag_probed", "mode", layer=layer)
-        table = table[:, ~np.all(np.isnan(table), axis=0)] / math.log(10.0)
-        if not table.size:
-            continue
-        known = np.flatnonzero(~np.any(np.isnan(table), axis=1))
-        if not known.size or (lags[-1] > 0 and lags[known[-1]] == 0):
-            found.append(f"{layer}: no product of Jacobians is a number.")
-            continue
-        end = table[known[-1]]
-        alive = end[np.isfinite(end)]
-        gone = int(np.isneginf(end).sum())
-        text = f"{gone} of {end.size} directions are lost (σ = 0)"
-        if alive.size:
-            text = (
-                f"singular values from {power(alive.min())} to {power(alive.max())}; "
-                + (text if gone else "none is exactly 0")
-            )
-        if known[-1] + 1 < len(table):
-            text += "; farther back the product is not a number (NaN)"
-        where = f"over {lags[known[-1]]} steps of the first sentence"
-        found.append(f"{layer}: {where} {text}.")
-    return found
+    table = pick(data, "log_sigma", "lag_probed", "mode", layer=layer)
+    table = table[:, ~np.all(np.isnan(table), axis=0)] / math.log(10.0)
+    if not table.size:
+        return ""
+    known = np.flatnonzero(~np.any(np.isnan(table), axis=1))
+    if not known.size or (lags[-1] > 0 and lags[known[-1]] == 0):
+        return "no product of Jacobians is a number"
+    end = table[known[-1]]
+    alive = end[np.isfinite(end)]
+    gone = int(np.isneginf(end).sum())
+    text = f"{gone} of {end.size} directions are lost (σ = 0)"
+    if alive.size:
+        text = (
+            f"singular values from {power(alive.min())} to {power(alive.max())}; "
+            + (text if gone else "none is exactly 0")
+        )
+    if known[-1] + 1 < len(table):
+        text += "; farther back the product is not a number (NaN)"
+    return f"over {lags[known[-1]]} steps of the first sentence {text}"
 
 
-def lyapunov(data: xr.Dataset) -> Sentences:
+@each_layer
+def lyapunov(data: xr.Dataset, layer: str) -> str:
     """λ₁ on stationary input, its error, and its sign where that is beyond doubt."""
-    data = latest(data)
-    found = []
-    for layer in labels(data, "layer"):
-        values = pick(data, "lyapunov", "exponent", layer=layer)
-        values = values[~np.isnan(values)]
-        if not values.size:
-            continue
-        mean, error = leading(data, layer)
-        verdict = (
-            "every direction is lost"
-            if mean == -math.inf
-            else "nearby states come together"
-            if mean + 2 * error < 0
-            else "nearby states part"
-            if mean - 2 * error > 0
-            else "its sign is within two standard errors of 0"
-            if math.isfinite(error)
-            else "the walk is too short for an error of it"
-        )
-        gone = int(np.isneginf(values).sum())
-        text = f"; {gone} of {values.size} are −∞" if gone else ""
-        found.append(
-            f"{layer}: on stationary input λ₁ = {number(mean, 4)} ± {number(error, 4)} "
-            f"nats per step, {verdict}{text}."
-        )
-    return found
+    values = pick(data, "lyapunov", "exponent", layer=layer)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return ""
+    mean, error = leading(data, layer)
+    verdict = (
+        "every direction is lost"
+        if mean == -math.inf
+        else "nearby states come together"
+        if mean + 2 * error < 0
+        else "nearby states part"
+        if mean - 2 * error > 0
+        else "its sign is within two standard errors of 0"
+        if math.isfinite(error)
+        else "the walk is too short for an error of it"
+    )
+    gone = int(np.isneginf(values).sum())
+    text = f"; {gone} of {values.size} are −∞" if gone else ""
+    return (
+        f"on stationary input λ₁ = {number(mean, 4)} ± {number(error, 4)} nats per "
+        f"step, {verdict}{text}"
+    )
 
 
 def leading(data: xr.Dataset, layer: str) -> tuple[float, float]:
     """λ₁ and the standard error of its time average for this one network."""
-    return tuple(
-        float(pick(data, name, "exponent", layer=layer)[0])
-        for name in ("lyapunov", "lyapunov_error")
-    )  # pyright: ignore[reportReturnType]
+    names = ("lyapunov", "lyapunov_error")
+    mean, error = (pick(data, name, "exponent", layer=layer)[0] for name in names)
+    return float(mean), float(error)
 
 
 def truncation(data: xr.Dataset) -> Sentences:
@@ -102,10 +93,11 @@ def truncation(data: xr.Dataset) -> Sentences:
     if np.any(np.isnan(values)):
         return ["The gradient is zero or not a number: no bias of truncation is known."]
     half = lags.size // 2
+    worst = float(np.nanmax(data["truncation_bias"].isel(cut_lag=half)))
     found = [
         f"Cut at lag {lags[half]}, the gradient of all parameters, taken as one "
         f"vector, is wrong by {percent(float(values[half]))} of its norm; single "
-        f"arrays by up to {percent(_worst(data, half))}."
+        f"arrays by up to {percent(worst)}."
     ]
     # a cut at the length of the longest example or beyond cuts nothing
     cuts = lags < int(data["length"].max()) if "length" in data else lags >= 0
@@ -119,12 +111,6 @@ def truncation(data: xr.Dataset) -> Sentences:
     else:
         found.append("Every cut that was tried is within 1 %.")
     return found
-
-
-def _worst(data: xr.Dataset, cut: int) -> float:
-    """The largest bias of a single array at a cut."""
-    values = data["truncation_bias"].isel(cut_lag=cut).to_numpy()
-    return float(np.nanmax(values))
 
 
 def updates(data: xr.Dataset) -> Sentences:

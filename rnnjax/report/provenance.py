@@ -1,9 +1,9 @@
 """Where the numbers of a sweep come from."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -14,43 +14,13 @@ from rnnjax.report.naming import number
 from rnnjax.store.environment import Environment, Git
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import RunDir
-from rnnjax.store.sweep_record import SWEEP, SweepRecord, read_sweep
-
-
-@dataclasses.dataclass(frozen=True)
-class Provenance:
-    """The origin of a sweep.
-
-    Attributes:
-        name: of the sweep, or of the folder.
-        command: that repeats it; None if it was not recorded.
-        facts: pairs of a heading and what it says.
-    """
-
-    name: str
-    command: str | None
-    facts: tuple[tuple[str, str], ...]
-
-
-def sweep_record(folder: Path) -> SweepRecord | None:
-    """The record of a sweep folder; None for a pool or a single run.
-
-    Raises:
-        UserError: there is one, and it is damaged.
-    """
-    return read_sweep(folder) if (folder / SWEEP).is_file() else None
+from rnnjax.store.sweep_record import SweepRecord
 
 
 def provenance(
     folder: Path, record: SweepRecord | None, runs: pl.DataFrame
-) -> Provenance:
-    """Collect the origin of some runs.
-
-    Args:
-        folder: of the sweep, the pool or the run.
-        record: of the sweep.
-        runs: `rnnjax.report.runs.Runs.frame`.
-    """
+) -> dict[str, Any]:
+    """The origin of some runs: name, command (None: not recorded), and facts."""
     facts = [("Runs", _statuses(runs, record))]
     if record is not None:
         facts.append(("Launched", record.created))
@@ -63,11 +33,11 @@ def provenance(
         ("Device", _some(_device(e) for e in environments)),
         ("Time", _times(runs)),
     ]
-    return Provenance(
-        name=record.name if record else folder.name,
-        command=record.command if record else None,
-        facts=tuple((name, text) for name, text in facts if text),
-    )
+    return {
+        "name": record.name if record else folder.name,
+        "command": record.command if record else None,
+        "facts": [(name, text) for name, text in facts if text],
+    }
 
 
 def _manifest(path: str) -> Manifest | None:
@@ -109,18 +79,18 @@ def _device(environment: Environment) -> str:
         f"{environment.device_count} × {environment.device}",
         count(environment.cpu_count, "core"),
         "float64" if environment.x64 else "float32",
+        environment.xla_flags,
     ]
-    return ", ".join([*parts, *filter(None, [environment.xla_flags])])
+    return ", ".join(filter(None, parts))
 
 
 def _times(runs: pl.DataFrame) -> str:
-    parts = []
-    for key, words in (
-        ("compile_seconds", "compilation of its pack"),
-        ("run_seconds", "training"),
-    ):
-        known = runs[key].drop_nulls()
-        if len(known):
-            seconds = number(median(known), 1)
-            parts.append(f"{words}: median {seconds} s a run")
-    return "; ".join(parts)
+    names = {
+        "compilation of its pack": runs["compile_seconds"].drop_nulls(),
+        "training": runs["run_seconds"].drop_nulls(),
+    }
+    return "; ".join(
+        f"{name}: median {number(median(known), 1)} s a run"
+        for name, known in names.items()
+        if len(known)
+    )

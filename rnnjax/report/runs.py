@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from rnnjax.report.naming import display, label, whole
-from rnnjax.results import Results
+from rnnjax.results import Results, load
+from rnnjax.store.sweep_record import SWEEP, SweepRecord, read_sweep
 
 
 AXES = ("task.distance", "task.length", "task.pad", "task.delay")
@@ -59,15 +61,22 @@ class Runs:
         return self.frame["variant"].unique(maintain_order=True).to_list()
 
 
+def read_runs(folder: Path) -> tuple[SweepRecord | None, Runs]:
+    """The record of a sweep folder, None for a pool or a single run; and the runs.
+
+    Raises:
+        UserError: the folder holds none of them, or its record is damaged.
+    """
+    record = read_sweep(folder) if (folder / SWEEP).is_file() else None
+    return record, tidy(load(folder), record.groups if record else None)
+
+
 def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) -> Runs:
     """Name the lines and the axis of a sweep.
 
     A line is the variant of a run, else its group, else its cell; beside it stand the
-    keys outside the task that are still needed to tell two runs apart.
-
-    Args:
-        results: of the sweep.
-        groups: run ids by label, as ``sweep.json`` keeps them.
+    keys outside the task that are still needed to tell two runs apart. `groups` are run
+    ids by label, as ``sweep.json`` keeps them.
     """
     runs = results.runs
     varying = [key for key in results.varying() if key != "seed"]

@@ -6,21 +6,18 @@ from pathlib import Path
 
 import polars as pl
 
-from rnnjax import results
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
 from rnnjax.report.flow import KEYS, Flow, read_flow
-from rnnjax.report.provenance import sweep_record
-from rnnjax.report.runs import Runs, tidy
+from rnnjax.report.runs import Runs, read_runs
 from rnnjax.report.style import Palette, palette
-from rnnjax.results import Results
 from rnnjax.store.manifest import FINISHED
 from rnnjax.store.quarantine import damage
 from rnnjax.store.rundir import METRICS, RunDir
 from rnnjax.store.sweep_record import SweepRecord
 
 
-METRIC_COLUMNS = ("step", "loss", "validation_metric")
+NUMBERS = {"step": pl.Int64, "loss": pl.Float64, "validation_metric": pl.Float64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +27,6 @@ class Study:
     Attributes:
         folder: of the sweep.
         record: None for a pool or a single run.
-        results: as `rnnjax.results.load` gives them.
         runs: one tidy row per run.
         flow: gradients.
         palette: one fixed colour per variant.
@@ -39,7 +35,6 @@ class Study:
 
     folder: Path
     record: SweepRecord | None
-    results: Results
     runs: Runs
     flow: Flow
     palette: Palette
@@ -49,27 +44,20 @@ class Study:
         """Training curves of all finished runs, with the keys of the other tables."""
         kept = [*KEYS, "status", "baseline"]
         schema = {key: self.runs.frame.schema[key] for key in kept}
-        numbers = dict(
-            zip(METRIC_COLUMNS, (pl.Int64, pl.Float64, pl.Float64), strict=True)
-        )
-        frames = [pl.DataFrame(schema=schema | numbers)]
+        frames = [pl.DataFrame(schema=schema | NUMBERS)]
         for row in self.runs.frame.iter_rows(named=True):
             run = RunDir(Path(row["path"]))
-            if row["status"] not in ("done", "diverged") or not run.has(METRICS):
+            if row["status"] not in FINISHED or not run.has(METRICS):
                 continue
             table = run.metrics()
+            there = [name for name in NUMBERS if name in table.columns]
             frames.append(
                 table.select(
                     *(pl.lit(row[key], schema[key]).alias(key) for key in kept),
-                    *(
-                        (pl.col(name) if name in table.columns else pl.lit(None))
-                        .cast(kind)
-                        .alias(name)
-                        for name, kind in numbers.items()
-                    ),
+                    *(pl.col(name).cast(NUMBERS[name]) for name in there),
                 )
             )
-        return pl.concat(frames)
+        return pl.concat(frames, how="diagonal")
 
 
 def read_study(folder: str | Path) -> Study:
@@ -79,9 +67,7 @@ def read_study(folder: str | Path) -> Study:
         UserError: the folder holds none of them, or no run that is whole.
     """
     folder = user_path(folder, f"'{folder}' is no folder").resolve()
-    found = results.load(folder)
-    record = sweep_record(folder)
-    runs = tidy(found, record.groups if record else None)
+    record, runs = read_runs(folder)
     lost = _damaged(runs)
     for why in lost.values():
         warnings.warn(f"left out of the report: {why}", stacklevel=2)
@@ -90,7 +76,7 @@ def read_study(folder: str | Path) -> Study:
         raise UserError(f"no run is whole; {next(iter(lost.values()))}")
     runs, colours = dataclasses.replace(runs, frame=whole), palette(runs.variants)
     reasons = tuple(lost.values())
-    return Study(folder, record, found, runs, read_flow(whole), colours, reasons)
+    return Study(folder, record, runs, read_flow(whole), colours, reasons)
 
 
 def _damaged(runs: Runs) -> dict[str, str]:

@@ -1,15 +1,18 @@
-"""One look for all figures: fixed colours, and files that are the same when redrawn."""
+"""One look for all figures and pages: fixed colours, the same files when redrawn."""
 
 import dataclasses
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import matplotlib
 import polars as pl
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, LogFormatterMathtext
@@ -213,3 +216,22 @@ def inline(svg: str, name: str) -> str:
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     return body
+
+
+def fill(template: str, **fields: Any) -> str:
+    """A template of this package filled in, with the look that all pages share."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_source),
+    )
+    css = environment.get_template("page.css").render(series=SERIES)
+    # Style and script are files of this package: nothing of a run gets into them.
+    return environment.get_template(template).render(
+        **fields, css=Markup(css), js=Markup(_source("page.js"))
+    )
+
+
+def _source(name: str) -> str:
+    return resources.files("rnnjax.report").joinpath(name).read_text(encoding="utf-8")

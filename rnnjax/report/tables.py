@@ -1,4 +1,8 @@
-"""The tables of a report, each a function of tidy frames."""
+"""The tables of a report, each a function of tidy frames.
+
+`runs` is `rnnjax.report.runs.Runs.frame`; `decays` and `shares` are tables of
+`rnnjax.report.flow.Flow`.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,20 +12,16 @@ import polars as pl
 from rnnjax.probes.adjoints.decay import law_over_seeds
 from rnnjax.report.aggregate import maximum, median_of, minimum
 from rnnjax.report.runs import Metric
+from rnnjax.store.manifest import FINISHED
 
 
 PLACE = ["setting", "distance"]
-FINISHED = ("done", "diverged")
-LEFT_AT_FIRST = ("first_ratio", "first_scaled")
+AT_FIRST = ("first_word", "first_ratio", "first_scaled")
 BROKEN = ("diverged", "failed", "interrupted")
 
 
 def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     """How the seeds of each variant did in each place.
-
-    Args:
-        runs: `rnnjax.report.runs.Runs.frame`.
-        metric: what the metric is.
 
     Returns:
         `setting`, `distance`, `variant`; `seeds`: runs that are done or diverged;
@@ -31,11 +31,9 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
         evaluation above the baseline (0 where that cannot be said); `updates`: median
         number until solved, over those that stopped then; `diverged`, `unfinished`.
     """
-    finished = pl.col("status").is_in(FINISHED)
+    finished = pl.col("status").is_in(list(FINISHED))
     value = pl.col("metric").filter(finished & pl.col("metric").is_not_nan())
     base = pl.col("baseline")
-    known = "balanced" in runs.columns
-    balanced = pl.col("balanced") if known else pl.lit(None, pl.Float64)
     error = (base * (1 - base) / pl.col("examples")).sqrt()
     chance = finished & (pl.col("metric") <= base + 2 * error)
     return (
@@ -46,7 +44,7 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
             value.min().alias("low"),
             value.median().alias("median"),
             value.max().alias("high"),
-            balanced.filter(finished).median().alias("balanced"),
+            pl.col("balanced").filter(finished).median(),
             base.median(),
             (chance if metric == "accuracy" else pl.lit(False))
             .sum()
@@ -59,30 +57,25 @@ def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
     )
 
 
-def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
-    """The decay of every variant at one stage, over its seeds; the farthest first.
-
-    Args:
-        decays: table of `rnnjax.report.flow.Flow`.
-        stage: "start" or "end".
+def decay_at(decays: pl.DataFrame) -> pl.DataFrame:
+    """The decay of every variant at initialisation, over its seeds; the farthest first.
 
     Returns:
         `setting`, `distance`, `variant`, `seeds`, and medians over the seeds: `slope`
         (`slope_low`, `slope_high`: range), `horizon` (inf: beyond the lags measured; of
-        two in the middle the lower one; `beyond`: seeds in which it is, of
-        `horizons`), `stays_below`, `lags`, `transient`, `first_word` (`first_low`,
-        `first_high`), `first_ratio` and `first_scaled` (`…_low`, `…_high`),
-        `sigma_max`, `bound`; `law`: that of the decay, of several seeds by their
-        spread; `held`: measurements with slope ≤ bound, of `bounded`; `zeros`: seeds
-        with an adjoint that is exactly zero; `exploded`: seeds with one that is not
-        finite in some example, and `lost`, those of them in which it is in none: they
-        have no part in the medians and ranges.
+        two in the middle the lower one; `beyond`: seeds in which it is, of `horizons`),
+        `stays_below`, `lags`, `transient`, `first_word`, `first_ratio` and
+        `first_scaled` (each with `…_low`, `…_high`), `sigma_max`, `bound`; `law`: that
+        of the decay, of several seeds by their spread; `held`: measurements with slope
+        ≤ bound, of `bounded`; `zeros`: seeds with an adjoint that is exactly zero;
+        `exploded`: seeds with one that is not finite in some example, and `lost`, those
+        of them in which it is in none: they have no part in the medians and ranges.
     """
     known = pl.col("slope").is_not_nan()
     slope = pl.col("slope").filter(known)
     measured = lambda name: pl.col(name).fill_nan(None)
     return (
-        decays.filter(pl.col("stage") == stage)
+        decays.filter(stage="start")
         .group_by(*PLACE, "variant", maintain_order=True)
         .agg(
             pl.len().alias("seeds"),
@@ -96,17 +89,11 @@ def decay_at(decays: pl.DataFrame, stage: str = "start") -> pl.DataFrame:
             pl.col("horizon").is_infinite().sum().alias("beyond"),
             pl.col("horizon").is_not_nan().sum().alias("horizons"),
             pl.col("horizon", "stays_below").fill_nan(None).quantile(0.5, "lower"),
-            median_of("first_ratio"),
-            median_of("first_scaled"),
-            *(measured(key).min().alias(f"{key}_low") for key in LEFT_AT_FIRST),
-            *(measured(key).max().alias(f"{key}_high") for key in LEFT_AT_FIRST),
+            *(median_of(key) for key in (*AT_FIRST, "sigma_max", "bound")),
+            *(measured(key).min().alias(f"{key}_low") for key in AT_FIRST),
+            *(measured(key).max().alias(f"{key}_high") for key in AT_FIRST),
             pl.col("lags").max(),
             pl.col("transient").max(),
-            median_of("first_word"),
-            measured("first_word").min().alias("first_low"),
-            measured("first_word").max().alias("first_high"),
-            median_of("sigma_max"),
-            median_of("bound"),
             (pl.col("slope") <= pl.col("bound")).filter(known).sum().alias("held"),
             pl.col("bound").filter(known).count().alias("bounded"),
             (pl.col("zeros") > 0).sum().alias("zeros"),
@@ -159,7 +146,7 @@ def length_table(runs: pl.DataFrame) -> pl.DataFrame:
     """
     extra = [name for name in runs.columns if "." in name]
     extra = [name for name in extra if runs[name].is_not_null().any()]
-    rows = runs.filter(pl.col("status").is_in(FINISHED))
+    rows = runs.filter(pl.col("status").is_in(list(FINISHED)))
     if not extra:
         rows = rows.clear()
     return (
@@ -172,12 +159,6 @@ def length_table(runs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def seeds_of(table: pl.DataFrame) -> tuple[int, int]:
-    """Fewest and most finished seeds of any variant anywhere; (0, 0) without runs."""
-    seeds = table.filter(pl.col("seeds") > 0)["seeds"].to_list()
-    return (min(seeds), max(seeds)) if seeds else (0, 0)
-
-
 def success_bound(seeds: int) -> float:
     """The lowest success rate that `seeds` successes of as many do not rule out (95 %).
 
@@ -188,15 +169,7 @@ def success_bound(seeds: int) -> float:
 
 
 def first_word_shares(shares: pl.DataFrame, kernels: Sequence[str]) -> pl.DataFrame:
-    """Median share of the first word, over sentences and seeds.
-
-    Args:
-        shares: table of `rnnjax.report.flow.Flow`.
-        kernels: which to keep.
-
-    Returns:
-        `setting`, `distance`, `variant`, `stage`, `parameter`, `share`.
-    """
+    """Median share of the first word in some kernels, over sentences and seeds."""
     first = (pl.col("time") == 0) & pl.col("share").is_finite()
     return (
         shares.filter(first & pl.col("parameter").is_in(list(kernels)))

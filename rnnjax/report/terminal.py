@@ -7,12 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rnnjax import results
 from rnnjax.report.conditions import Condition, places
 from rnnjax.report.flow import read_flow
 from rnnjax.report.naming import number, score, span
-from rnnjax.report.provenance import sweep_record
-from rnnjax.report.runs import Runs, tidy
+from rnnjax.report.runs import Runs, read_runs
 from rnnjax.report.tables import decay_at, outcomes
 
 
@@ -23,20 +21,19 @@ COLUMNS = 6
 def summary(sweep_dir: str | Path) -> RenderableType:
     """Variants down, distances across: metric, seeds that solved it, decay at start.
 
-    Args:
-        sweep_dir: a sweep folder, a pool of runs, or a single run directory.
-
     Raises:
-        UserError: the folder holds none of them.
+        UserError: the folder holds no sweep, pool of runs or run.
     """
-    found = results.load(sweep_dir)
-    record = sweep_record(Path(sweep_dir))
-    runs = tidy(found, record.groups if record else None)
+    runs = read_runs(Path(sweep_dir))[1]
     ended = outcomes(runs.frame, runs.metric)
     decays = decay_at(read_flow(runs.frame).decays)
     across = places(ended)
     if len(across) > COLUMNS:
-        table = _tall(runs, ended, decays)
+        table = Table(runs.axis_name, "variant", runs.metric, box=None, pad_edge=False)
+        for place in across:
+            for name in runs.variants:
+                cell = _cell(runs, place, name, ended, decays)
+                table.add_row(place.title(runs.axis_name), name, cell)
     else:
         table = Table("variant", box=None, pad_edge=False, header_style="bold")
         for place in across:
@@ -49,15 +46,6 @@ def summary(sweep_dir: str | Path) -> RenderableType:
         "change of log₁₀‖λ‖ per step of lag at initialisation"
     )
     return Group(table, Text(legend, style="dim"))
-
-
-def _tall(runs: Runs, ended: pl.DataFrame, decays: pl.DataFrame) -> Table:
-    table = Table(runs.axis_name, "variant", runs.metric, box=None, pad_edge=False)
-    for place in places(ended):
-        for name in runs.variants:
-            cell = _cell(runs, place, name, ended, decays)
-            table.add_row(place.title(runs.axis_name), name, cell)
-    return table
 
 
 def _cell(

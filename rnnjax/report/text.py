@@ -12,7 +12,7 @@ import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import maximum, median, minimum
-from rnnjax.report.conditions import Condition, places
+from rnnjax.report.conditions import Condition, farthest, places
 from rnnjax.report.naming import listing, number, score, span, whole
 from rnnjax.report.runs import Metric
 from rnnjax.report.tables import success_bound
@@ -92,8 +92,7 @@ def uneven_classes(outcomes: pl.DataFrame, axis: str) -> list[str]:
     """What accuracy says where classes are uneven, for each place."""
     found = []
     for place in places(outcomes):
-        here = place.of(outcomes)
-        here = here.drop_nulls("balanced") if "balanced" in here.columns else here[:0]
+        here = place.of(outcomes).drop_nulls("balanced")
         if here.is_empty():
             continue
         where = place.title(axis)
@@ -136,7 +135,7 @@ def reach(outcomes: pl.DataFrame, axis: str) -> list[str]:
 def chrono(outcomes: pl.DataFrame, axis: str) -> list[str]:
     """Chrono initialisation against the usual gate bias, at the farthest distance."""
     found = []
-    for place in _farthest(outcomes):
+    for place in farthest(outcomes):
         rows = {
             row["variant"]: row
             for row in place.of(outcomes).to_dicts()
@@ -149,24 +148,16 @@ def chrono(outcomes: pl.DataFrame, axis: str) -> list[str]:
                 continue
             ours = timed["solved"] / timed["seeds"]
             theirs = usual["solved"] / usual["seeds"]
-            verdict = (
-                "more often"
-                if ours > theirs
-                else "less often"
-                if ours < theirs
-                else "as often"
-            )
+            how = ("as", "more", "less")[(ours > theirs) - (ours < theirs)]
             parts.append(
-                f"{name} solved the task {verdict} with it ({timed['solved']} of "
+                f"{name} solved the task {how} often with it ({timed['solved']} of "
                 f"{timed['seeds']} seeds with, {usual['solved']} of {usual['seeds']} "
                 "without)"
             )
         if parts:
-            where = place.title(axis)
-            start = f" at {where}" if where else ""
             found.append(
-                f"Chrono initialisation against the usual gate bias{start}: "
-                f"{'; '.join(parts)}."
+                "Chrono initialisation against the usual gate bias"
+                f"{place.at(axis)}: {'; '.join(parts)}."
             )
     return found
 
@@ -242,13 +233,12 @@ def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
                 0, named=True
             )
             share = metric == "accuracy"
-            where = place.title(axis)
             found.append(
                 f"Beside a {name.removeprefix('reference.').replace('_', ' ')} "
                 f"({metric} {score(level, share)}) {len(better)} of "
-                f"{count(len(here), 'network')} did better"
-                f"{' at ' + where if where else ''}, by the median over seeds; the "
-                f"best is {best['variant']} ({score(best['metric'], share)})."
+                f"{count(len(here), 'network')} did better{place.at(axis)}, by the "
+                f"median over seeds; the best is {best['variant']} "
+                f"({score(best['metric'], share)})."
             )
     return found
 
@@ -271,18 +261,12 @@ def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str
             if key in here.columns and here[key].is_not_null().any()
         ]
         of_them = f"; {' and '.join(counts)} test sentences" if counts else ""
-        where = place.title(axis)
         found.append(
             f"{worse} of {count(len(here), 'network')} did worse on long than on short "
-            f"sentences{' at ' + where if where else ''} (median difference "
+            f"sentences{place.at(axis)} (median difference "
             f"{number(median(gap))}{of_them})."
         )
     return found
-
-
-def _farthest(table: pl.DataFrame) -> list[Condition]:
-    """The farthest place of each setting."""
-    return list({place.setting: place for place in places(table)}.values())
 
 
 def _sentence(start: str, text: str) -> str:

@@ -1,14 +1,16 @@
-"""What the gradients say, in sentences chosen by the numbers (see `words`)."""
+"""What the gradients say, in sentences chosen by the numbers (see `text`).
 
-import math
+At initialisation `decays` are `rnnjax.report.tables.decay_at`, over training those of
+`rnnjax.report.flow.Flow`.
+"""
 
 import polars as pl
 
 from rnnjax.counting import count
 from rnnjax.report.aggregate import maximum, median
-from rnnjax.report.conditions import Condition, places
-from rnnjax.report.figures.lag import FLOAT32_ENDS
+from rnnjax.report.conditions import Condition, farthest, places
 from rnnjax.report.figures.words_strip import kernel_name
+from rnnjax.report.layout import FLOAT32_ENDS
 from rnnjax.report.naming import listing, number
 
 
@@ -23,24 +25,22 @@ SMALL = 0.01
 
 
 def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
-    """log10‖λ_1‖ at the farthest distance: below float32, exactly zero, largest.
-
-    Args:
-        decays: `rnnjax.report.tables.decay_at`, at initialisation.
-    """
+    """log10‖λ_1‖ at the farthest distance: below float32, exactly zero, largest."""
     found = []
-    for place in _farthest(decays):
+    for place in farthest(decays):
         here = place.of(decays).filter(pl.col("first_word").is_not_nan())
-        where = place.title(axis)
-        start = f"At {where} and initialisation" if where else "At initialisation"
-        finite = here.filter(pl.col("first_low").is_finite())
-        below = finite.filter(pl.col("first_high") < FLOAT32_ENDS)
+        start = _at_start(place, axis)
+        finite = here.filter(pl.col("first_word_low").is_finite())
+        below = finite.filter(pl.col("first_word_high") < FLOAT32_ENDS)
         for row in below.to_dicts():
-            far = row["first_high"] < FLOAT32_ENDS - FAR
+            far = row["first_word_high"] < FLOAT32_ENDS - FAR
+            seeds = count(row["seeds"], "seed")
+            if row["seeds"] > 1:
+                ends = (number(row[f"first_word_{end}"], 1) for end in ("low", "high"))
+                seeds += f", {' to '.join(ends)}"
             found.append(
                 f"{start} log₁₀‖λ₁‖ of {row['variant']} is "
-                f"{number(row['first_word'], 1)} "
-                f"({_range(row, 'first_low', 'first_high', 1)}), a finite number "
+                f"{number(row['first_word'], 1)} ({seeds}), a finite number "
                 f"{'far ' if far else ''}below {number(FLOAT32_ENDS, 0)}, where "
                 "float32 ends."
             )
@@ -65,18 +65,12 @@ def first_word(decays: pl.DataFrame, axis: str) -> list[str]:
 
 
 def exploded(decays: pl.DataFrame, axis: str) -> list[str]:
-    """Which networks have no finite gradient at initialisation, wherever that is.
-
-    Args:
-        decays: `rnnjax.report.tables.decay_at`, at initialisation.
-    """
+    """Which networks have no finite gradient at initialisation, wherever that is."""
     found = []
     for place in places(decays):
         rows = place.of(decays).filter(pl.col("exploded") > 0).to_dicts()
         if not rows:
             continue
-        where = place.title(axis)
-        start = f"At {where} and initialisation" if where else "At initialisation"
         shown = []
         for row in rows:
             some = row["exploded"] - row["lost"]
@@ -85,9 +79,9 @@ def exploded(decays: pl.DataFrame, axis: str) -> list[str]:
             seeds = count(row["seeds"], "seed")
             shown.append(f"{row['variant']} ({' and '.join(parts)} of {seeds})")
         found.append(
-            f"{start} {listing(shown)} explode{'s' if len(shown) == 1 else ''}: the "
-            "gradient is not a finite number there, and is left out of every decay, "
-            "horizon and norm."
+            f"{_at_start(place, axis)} {listing(shown)} "
+            f"explode{'s' if len(shown) == 1 else ''}: the gradient is not a finite "
+            "number there, and is left out of every decay, horizon and norm."
         )
     return found
 
@@ -96,12 +90,9 @@ def rates(decays: pl.DataFrame, axis: str) -> list[str]:
     """The decay at the farthest distance of the variants for which there is a rate.
 
     Those whose decay is an exponential; the number of the others is said.
-
-    Args:
-        decays: `rnnjax.report.tables.decay_at`, at initialisation.
     """
     found = []
-    for place in _farthest(decays):
+    for place in farthest(decays):
         known = place.of(decays).drop_nulls("slope")
         here = known.filter(pl.col("law") == "exponential").sort("slope")
         if here.is_empty():
@@ -112,35 +103,25 @@ def rates(decays: pl.DataFrame, axis: str) -> list[str]:
                 for row in here.head(MAX_RATES).to_dicts()
             ]
         )
-        where = place.title(axis)
         rest = len(known) - len(here)
         have = "has" if rest == 1 else "have"
         other = f"; {count(rest, 'variant')} {have} no such rate" if rest else ""
         found.append(
-            f"{'At ' + where + ' and' if where else 'At'} initialisation the decay is "
-            f"exponential, in powers of ten per step: {shown}{other}."
+            f"{_at_start(place, axis)} the decay is exponential, in powers of ten per "
+            f"step: {shown}{other}."
         )
     return found
 
 
 def bound_check(bounds: pl.DataFrame) -> list[str]:
-    """Whether sigmoid networks decay at least as steeply as theory demands.
-
-    Args:
-        bounds: `rnnjax.report.tables.bounds`.
-    """
+    """Whether sigmoid networks decay at least as steeply as theory demands."""
     found = []
     for name in bounds["variant"].unique(maintain_order=True):
         here = bounds.filter(variant=name)
         held, total = int((here["margin"] <= 0).sum()), len(here)
         widest = number(maximum(here["margin"]), 3)
-        amount = (
-            f"all {total}"
-            if held == total
-            else f"none of {total}"
-            if held == 0
-            else f"only {held} of {total}"
-        )
+        amounts = {0: f"none of {total}", total: f"all {total}"}
+        amount = amounts.get(held, f"only {held} of {total}")
         found.append(
             f"{name}: the decay is at least as steep as log₁₀(σ_max(U)/4) per step, "
             f"with U of the same training step, in {amount} measurements (largest "
@@ -155,10 +136,6 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
     Relative to the gradient near the loss, which shrinks as the loss is learnt, and for
     each variant: variants differ in where they start. Beside it the same in units of
     the state, whose spread training changes, too.
-
-    Args:
-        decays: table of `rnnjax.report.flow.Flow`.
-        runs: `rnnjax.report.runs.Runs.frame`.
     """
     found = []
     finite = decays.filter(pl.col("first_ratio").is_finite())
@@ -166,7 +143,7 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
         finite.filter(pl.col("stage") == "end"), on="run_id", suffix="_end"
     )
     table = ends.join(runs.select("run_id", "solved"), on="run_id")
-    for place in _farthest(table):
+    for place in farthest(table):
         parts = []
         for solved, words in (
             (True, "of runs that solved the task"),
@@ -180,11 +157,9 @@ def training_effect(decays: pl.DataFrame, runs: pl.DataFrame, axis: str) -> list
             if each:
                 parts.append(f"{words}, {listing(each)}")
         if parts:
-            where = place.title(axis)
             found.append(
                 "Training raised what is left of the gradient at the first word"
-                f"{' at ' + where if where else ''} (log₁₀‖λ₁‖/‖λ_s‖): "
-                f"{'; '.join(parts)}."
+                f"{place.at(axis)} (log₁₀‖λ₁‖/‖λ_s‖): {'; '.join(parts)}."
             )
     return found
 
@@ -195,9 +170,11 @@ def _raised(name: str, table: pl.DataFrame) -> str:
     for key in ("first_ratio", "first_scaled"):
         change = (table[f"{key}_end"] - table[key]).cast(pl.Float64)
         if change.is_finite().fill_null(False).all():
+            middle = median(change)
+            sign = "+" if middle >= 0 else ""
             texts.append(
                 f"{(change > 0).sum()} of {len(change)}, median "
-                f"{_signed(median(change))}"
+                f"{sign}{number(middle, 1)}"
             )
     first, *scaled = texts
     return f"{name} {first}" + (
@@ -208,11 +185,10 @@ def _raised(name: str, table: pl.DataFrame) -> str:
 def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
     """In how many variants the first word hardly takes part in the update.
 
-    Args:
-        first: `rnnjax.report.tables.first_word_shares`, of one kernel for each variant.
+    `first` is of one kernel for each variant.
     """
     found = []
-    for place in _farthest(first):
+    for place in farthest(first):
         parts, kernel = [], ""
         for stage, words in (("start", "initialisation"), ("end", "the end")):
             here = place.of(first).filter(pl.col("stage") == stage)
@@ -241,20 +217,6 @@ def update_of_first_word(first: pl.DataFrame, axis: str) -> list[str]:
     return found
 
 
-def _farthest(table: pl.DataFrame) -> list[Condition]:
-    return list({place.setting: place for place in places(table)}.values())
-
-
-def _range(row: dict, low: str, high: str, digits: int) -> str:
-    if row["seeds"] == 1:
-        return "1 seed"
-    return (
-        f"{count(row['seeds'], 'seed')}, {number(row[low], digits)} to "
-        f"{number(row[high], digits)}"
-    )
-
-
-def _signed(value: float) -> str:
-    return (
-        number(value, 1) if value < 0 or math.isnan(value) else f"+{number(value, 1)}"
-    )
+def _at_start(place: Condition, axis: str) -> str:
+    where = place.title(axis)
+    return f"At {where} and initialisation" if where else "At initialisation"

@@ -154,11 +154,11 @@ def _lines_of(networks: Sequence[str]) -> list[str]:
 
 
 def _units(name: str) -> Callable[[Any], int | str]:
-    def of(settings: Any) -> int | str:
-        units = settings.units
-        return units if isinstance(units, int) else units.get(name, "not run")
-
-    return of
+    return lambda settings: (
+        settings.units
+        if isinstance(settings.units, int)
+        else settings.units.get(name, "not run")
+    )
 
 
 _CLIPPED = ("clipping=value", "clipping.threshold=1.0")

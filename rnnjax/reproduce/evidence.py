@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from rnnjax.store.aggregate import student, wilson
+from rnnjax.store.aggregate import student
 
 
 LEVEL = 0.95
@@ -50,9 +50,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Share(Estimate):
-    """A share of runs, `hits` out of `runs`, with Wilson's interval."""
-
-    hits: int = 0
+    """A share of runs, with Wilson's interval."""
 
     def contradicts(self, low: float, high: float) -> str:
         """See `Estimate.contradicts`; considers all possible numbers of hits."""
@@ -97,7 +95,7 @@ def share(hits: ArrayLike) -> Share:
     if not found.size:
         return Share(math.nan, math.nan, math.nan)
     count = int(found.sum())
-    return Share(count / found.size, *_wilson(count, found.size), found.size, count)
+    return Share(count / found.size, *_wilson(count, found.size), found.size)
 
 
 def difference(first: ArrayLike, second: ArrayLike) -> Estimate:
@@ -152,9 +150,8 @@ def mean(values: ArrayLike) -> Estimate:
 
 
 def _wilson(hits: int, runs: int) -> tuple[float, float]:
-    low, high = wilson(np.array([hits / runs]), np.array([runs]), LEVEL)
-    # exactly 0 or 1 by algebra, where rounding would leave 10⁻¹⁷
-    return float(low[0]) if hits else 0.0, float(high[0]) if hits < runs else 1.0
+    found = stats.binomtest(hits, runs).proportion_ci(LEVEL, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _short(number: float) -> str:

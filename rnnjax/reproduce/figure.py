@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
@@ -51,19 +51,12 @@ class Claim:
     unlearned: bool = False
 
 
-class Settings(Protocol):
-    """A frozen dataclass with every number of a set-up that differs between presets."""
-
-    @property
-    def seeds(self) -> tuple[int, ...]: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Preset:
     """One size of a set-up.
 
     Attributes:
-        settings: a frozen dataclass, see `Settings`.
+        settings: a frozen dataclass of what differs between presets, with `seeds`.
         cost: expected cost, in words: "20 s", "2 h on a GPU".
     """
 

@@ -63,10 +63,6 @@ class FigureFiles:
         """One of the files of a preset."""
         return self.folder / f"{preset}{suffix}"
 
-    def presets(self) -> list[str]:
-        """Presets with a record, sorted."""
-        return sorted(file.stem for file in self.folder.glob(f"*{RECORD}"))
-
     def write(self, preset: str, results: xr.Dataset) -> str:
         """Store results, compressed; returns the digest of the file.
 

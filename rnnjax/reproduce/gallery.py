@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.reproduce.figure import Figure
-from rnnjax.reproduce.figure_files import Record
+from rnnjax.reproduce.figure_files import RECORD, Record
 from rnnjax.reproduce.runner import GALLERY, figure_files
 from rnnjax.reproduce.verdict import MEANINGS, Verdict
-from rnnjax.store.atomic import write_text
 
 
 PAGE = "README.md"
@@ -48,16 +47,6 @@ rnnjax reproduce --all
 """
 
 
-def write_gallery(figures: Sequence[Figure], out: Path) -> Path:
-    """Write the page next to the gallery of a folder.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    write_text(out / PAGE, render(figures, out))
-    return out / PAGE
-
-
 def render(figures: Sequence[Figure], out: Path) -> str:
     """The text of the page, from the records on disk."""
     rows, parts, shown = [], [], []
@@ -66,16 +55,16 @@ def render(figures: Sequence[Figure], out: Path) -> str:
         records = [
             files.record(preset)
             for preset in figure.presets
-            if preset in files.presets() and preset != "test"
+            if preset != "test" and files.file(preset, RECORD).is_file()
         ]
         shown += records
         link = f"[{figure.title}](#{_anchor(_heading(figure))})"
-        for record in records:
-            counted = count_outcomes(record.verdicts)
-            cells = [figure.place, link, record.preset, _seconds(record), counted]
-            rows.append(f"| {' | '.join(cells)} |")
-        if not records:
-            rows.append(f"| {figure.place} | {link} | – | – | not run |")
+        cells = [
+            (record.preset, _seconds(record), count_outcomes(record.verdicts))
+            for record in records
+        ]
+        for own in cells or [("–", "–", "not run")]:
+            rows.append(_row(figure.place, link, *own))
         parts.append(_section(figure, records))
     table = "| | figure | preset | cost | verdicts |\n|---|---|---|---|---|\n"
     meanings = "\n".join(
@@ -183,10 +172,11 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         if verdict.outcome == "not run":  # it is tested by another preset
             continue
         reasons = reasons_text(verdict)
+        so_far = verdict.outcome == "not reached" and verdict.holds == "yes"
         lines.append(
             _row(
                 f"**{verdict.outcome}**" + (f" ({reasons})" if reasons else ""),
-                "so far" if _so_far(verdict) else verdict.holds or "–",
+                "so far" if so_far else verdict.holds or "–",
                 verdict.sentence,
                 value_text(verdict),
                 bounds_text(verdict.bounds, verdict.strict),
@@ -206,10 +196,6 @@ def _recorded(figure: Figure, record: Record) -> list[str]:
         f"commit {record.commit[:10]}" if record.commit else "installed package",
     ]
     return [*lines, "", "; ".join(facts) + ".", ""]
-
-
-def _so_far(verdict: Verdict) -> bool:
-    return verdict.outcome == "not reached" and verdict.holds == "yes"
 
 
 def _compared(record: Record) -> list[str]:

@@ -13,7 +13,6 @@ from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, Palette, palette, style
 from rnnjax.reproduce.training import sweep
 from rnnjax.run import Run
-from rnnjax.training.build import build_task
 
 
 Named = Mapping[str, Sequence[str]]
@@ -67,7 +66,10 @@ def learning_curves(
                 ("task", "network", "rate", "seed", "step"),
                 loss.astype(np.float32).reshape(shape),
             ),
-            "baseline": ("task", [_baseline(run) for run in runs[::each]]),
+            "baseline": (
+                "task",
+                [r.manifest.task["baseline_loss"] for r in runs[::each]],
+            ),
         },
         {
             "task": list(tasks),
@@ -82,11 +84,6 @@ def learning_curves(
 def _heldout_loss(run: Run) -> dict[int, float]:
     rows = run.metrics.select("step", "validation_loss").drop_nulls().iter_rows()
     return {int(step): loss for step, loss in rows if np.isfinite(loss)}
-
-
-def _baseline(run: Run) -> float:
-    task, data = build_task(run.config.task, run.config.task_options)
-    return task.spec(data).baseline_loss
 
 
 def final_loss(loss: xr.DataArray) -> xr.DataArray:
@@ -125,11 +122,8 @@ def rate_panels(
 ) -> list[Panel]:
     """For each task a panel with the paper's rate, and one with each network's best.
 
-    Args:
-        results: the result of `learning_curves`.
-        paper: the paper's rate.
-        name: name of the variable along `task`, such as "T".
-        top: upper end of the vertical axis, relative to the baseline.
+    `name` is that of the variable along `task`, such as "T"; `top` ends the vertical
+    axis, relative to the baseline.
     """
     views = [(f"rate {paper:g}", results.loss.sel(rate=paper))]
     if results.sizes["rate"] > 1:
@@ -144,16 +138,13 @@ def rate_panels(
     ]
 
 
-def draw_learning(shown: Sequence[Panel], quantity: str, width: float = 2.6) -> Drawn:
+def draw_learning(shown: Sequence[Panel], quantity: str) -> Drawn:
     """Panels side by side, with a thin line for each seed and a thick median.
 
-    Args:
-        shown: panels; the networks of the first one determine the colours of all.
-        quantity: label of the vertical axes.
-        width: width of a panel in inches.
+    The networks of the first panel determine the colours of all.
     """
     lines = palette([str(name) for name in shown[0].loss.network.to_numpy()])
-    size = Size(width, 2.1, gap_x=1.0, left=0.6, right=0.85, bottom=0.45)
+    size = Size(2.6, 2.1, gap_x=1.0, left=0.6, right=0.85, bottom=0.45)
     with style():
         figure, grid = panels(1, len(shown), size)
         for axes, panel in zip(grid[0], shown, strict=True):

@@ -1,15 +1,17 @@
 """Run a figure, or draw it again from the stored results of an earlier run."""
 
 import dataclasses
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure as Drawn
+
 from rnnjax.errors import UserError, unknown
-from rnnjax.report.style import save_figure
+from rnnjax.report.style import INK, SOFT, save_figure, style
 from rnnjax.reproduce.figure import Figure, Preset
 from rnnjax.reproduce.figure_files import FigureFiles, Record
-from rnnjax.reproduce.heading import add_heading
 from rnnjax.reproduce.setting import compare, in_words
 from rnnjax.reproduce.verdict import judge
 from rnnjax.store import sealed_json
@@ -17,6 +19,12 @@ from rnnjax.store.environment import environment
 
 
 GALLERY = "gallery"
+
+TITLE, LINE, MARGIN = 0.27, 0.15, 0.12
+"""Inches of the title, of a line of text, and of the margin above."""
+
+CHARACTERS = 16.5
+"""Characters of the small text per inch of width."""
 
 
 def figure_files(figure: Figure, out: Path) -> FigureFiles:
@@ -38,13 +46,8 @@ def preset_of(figure: Figure, preset: str) -> Preset:
 def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
     """Run a figure, store its results, draw it and test its claims.
 
-    Drawing and verdicts are based on the results as read back from disk.
-
-    Args:
-        figure: see `rnnjax.reproduce.catalogue`.
-        preset: name of the preset.
-        out: folder that contains the gallery.
-        pool: pool for the runs of figures that train.
+    Drawing and verdicts are based on the results as read back from disk. `out` contains
+    the gallery, `pool` receives the runs of figures that train.
 
     Raises:
         UserError: there is no such preset, or a file cannot be written.
@@ -95,7 +98,7 @@ def redraw(figure: Figure, preset: str, files: FigureFiles) -> Record:
         compared=compare(figure.settings, settings),
     )
     drawn = figure.draw(results)
-    add_heading(drawn, figure, preset)
+    _add_heading(drawn, figure, preset)
     save_figure(drawn, preset, files.folder)
     files.note(record)
     return record
@@ -115,3 +118,33 @@ def _check_settings(record: Record, settings: Any, files: FigureFiles) -> None:
                 f"{in_words(then)}, the preset has {in_words(now.get(name))} now; run "
                 "the figure again"
             )
+
+
+def _add_heading(drawn: Drawn, figure: Figure, preset: str) -> None:
+    """Make room above a drawing and write its heading there.
+
+    The title names the preset unless it is `paper`, so that a reduced version is not
+    mistaken for the paper's.
+    """
+    width, height = drawn.get_size_inches()
+    size = int((width - 2 * MARGIN) * CHARACTERS)
+    lines = [*textwrap.wrap(figure.source, size), *textwrap.wrap(figure.shows, size)]
+    room = MARGIN + TITLE + LINE * len(lines) + 0.1
+    total = height + room
+    # a twin moves with its axes: read all positions before changing any
+    boxes = [axes.get_position() for axes in drawn.axes]
+    for axes, box in zip(drawn.axes, boxes, strict=True):
+        part = height / total
+        axes.set_position((box.x0, box.y0 * part, box.width, box.height * part))
+    for text in drawn.texts:
+        x, y = text.get_position()
+        text.set_position((x, y * height / total))
+    drawn.set_size_inches(width, total)
+    suffix = "" if preset == "paper" else f" · {preset}"
+    left = MARGIN / width
+    bold: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold", "color": INK}
+    small: dict[str, Any] = {"fontsize": 7, "color": SOFT, "linespacing": 1.35}
+    top, below = 1 - MARGIN / total, 1 - (MARGIN + TITLE) / total
+    with style():
+        drawn.text(left, top, figure.title + suffix, va="top", **bold)
+        drawn.text(left, below, "\n".join(lines), va="top", **small)

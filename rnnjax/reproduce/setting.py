@@ -36,9 +36,8 @@ class Setting:
     def compared(self, settings: Any) -> "Compared":
         """This line for the settings of a preset."""
         here = self.here(settings) if callable(self.here) else self.here
-        harmless = self.harmless
-        if not isinstance(harmless, str):
-            harmless = harmless(settings)
+        reason = self.harmless
+        harmless = reason(settings) if callable(reason) else reason
         known: Known = "from memory" if self.memory else "stated"
         if self.paper is None:
             known = "not stated"

@@ -1,11 +1,15 @@
 """Runs of a figure that trains: the same sweeps as on the command line."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.run import Run, open_run
@@ -13,8 +17,9 @@ from rnnjax.sweeps.compose import compose_sweep, plan
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.terminal import error_screen
-from rnnjax.training.build import initial_params
+from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
+from rnnjax.training.program import Program, Signature
 
 
 def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
@@ -61,27 +66,6 @@ class Trained:
     stages: tuple[Any, ...]
     metric: float
 
-    @property
-    def untrained(self) -> Any:
-        """Parameters of the first stage."""
-        return self.stages[0]
-
-    @property
-    def trained(self) -> Any:
-        """Parameters of the last stage."""
-        return self.stages[-1]
-
-
-def before_and_after(pool: Path, steps: int, overrides: Sequence[str]) -> list[Trained]:
-    """The networks of a sweep before and after `steps` updates.
-
-    Without updates nothing is launched, and the two are the same.
-
-    Raises:
-        UserError: see `sweep`.
-    """
-    return at_stages(pool, (0, steps), overrides)
-
 
 def at_stages(
     pool: Path, updates: Sequence[int], *sweeps: Sequence[str]
@@ -118,3 +102,83 @@ def at_stages(
         )
         for run in runs
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """A run, seen from outside.
+
+    Attributes:
+        config: of the run.
+        params: final parameters.
+        curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
+            NaN after the run ended, and at the start of a run that was trained.
+        loss, metric: on test examples at the end.
+        updates: that were made.
+        diverged: whether it ended because a number was not finite.
+    """
+
+    config: RunConfig
+    params: Any
+    curve: np.ndarray
+    loss: float
+    metric: float
+    updates: int
+    diverged: bool
+
+
+def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[Scores]:
+    """Train the jobs of some sweeps and evaluate them; without updates, only evaluate.
+
+    Args:
+        pool: pool of the runs.
+        steps: number of updates of every run.
+        every: updates between two evaluations.
+        sweeps: overrides of each sweep, without steps and evaluation.
+
+    Returns:
+        Scores of each job, in the order of the sweeps and of their jobs.
+
+    Raises:
+        UserError: see `sweep`.
+    """
+    often = [f"steps={steps}", f"eval.every={every}", f"log_every={every}"]
+    if steps == 0:
+        jobs = [job for one in sweeps for job in compose_sweep(one)]
+        return [_untrained(job.config) for job in jobs]
+    runs = sweep(pool, *([*one, *often] for one in sweeps))
+    return [_trained(one, steps // every + 1, every) for one in runs]
+
+
+def _trained(run: Run, looks: int, every: int) -> Scores:
+    curve = np.full(looks, np.nan)
+    rows = run.metrics.select("step", "validation_metric").drop_nulls().iter_rows()
+    for step, value in rows:
+        if step % every == 0:
+            curve[step // every] = value
+    manifest = run.manifest
+    loss, metric = (run.results[key] for key in ("test_loss", "test_metric"))
+    return Scores(
+        config=run.config,
+        params=run.params,
+        curve=curve,
+        loss=math.nan if loss is None else loss,
+        metric=math.nan if metric is None else metric,
+        updates=manifest.steps,
+        diverged=manifest.status == "diverged",
+    )
+
+
+def _untrained(config: RunConfig) -> Scores:
+    params, hyper = initial_params(config), build_hyper(config)
+    batch = heldout(config.task, config.task_options, "test", config.eval.size)
+    look = _evaluator(signature(config))
+    loss, metric = map(float, look(params, hyper, batch))
+    return Scores(config, params, np.array([metric]), loss, metric, 0, False)
+
+
+@functools.cache
+def _evaluator(of: Signature) -> Callable[..., Any]:
+    """A function from parameters, numbers and a batch to loss and metric."""
+    program = Program(of)
+    return jit_unoptimised(lambda *given: program.evaluate(*given)[:2])

@@ -22,6 +22,7 @@ from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import lags_forward, log10_norms
 from rnnjax.probes.adjoints.relative import relative
 from rnnjax.probes.backward.trace import backward, forward, last_loss_step, loss_weights
+from rnnjax.probes.contributions.spread import at_lags
 from rnnjax.probes.dynamics.explosion import first_nonfinite
 from rnnjax.probes.measure import turned_layers
 from rnnjax.quantities import QUANTITIES
@@ -150,9 +151,7 @@ def _by_lag(norms: Float[Array, "T B"], last: Array) -> Float[Array, "T"]:
 
     NaN if one of them is NaN, because an exploded example has no known norm.
     """
-    steps = last[None, :] - jnp.arange(norms.shape[0])[:, None]
-    values = jnp.take_along_axis(norms, jnp.maximum(steps, 0), axis=0)
-    measured = steps >= 0
+    values, measured = at_lags(norms, last)
     counted = measured & ~jnp.isneginf(values)
     total = jnp.sum(jnp.where(counted, values, 0.0), axis=1)
     count = jnp.sum(counted, axis=1)
@@ -174,11 +173,10 @@ def _dataset(
         curves[i, own, : norms.shape[1]] = norms
         fits = [decay(relative(curve[:, None])[:, 0]) for curve in norms]
         each["decay_of_mean"][i, own] = np.where(sound, [f.slope for f in fits], np.nan)
-        each["horizon_of_mean"][i, own] = np.where(
-            sound, [f.horizon for f in fits], np.nan
-        )
-        each["exploded"][i, own] = point.exploded
-        each["earliest_nonfinite_step"][i, own] = point.earliest_nonfinite_step
+        horizons = [f.horizon for f in fits]
+        each["horizon_of_mean"][i, own] = np.where(sound, horizons, np.nan)
+        for name in ("exploded", "earliest_nonfinite_step"):
+            each[name][i, own] = getattr(point, name)
     values = {
         "loss": (np.array([point.loss for point in points], np.float32), ()),
         "log10_adjoint_mean": (curves, ("layer", "lag")),

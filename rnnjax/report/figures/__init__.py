@@ -1,1 +1,6 @@
-"""One module per figure: tables in, a `Drawing` out, or None if there is no data."""
+"""One module per figure: tables in, a `Drawing` out, or None if there is no data.
+
+The tables are those of `rnnjax.report.flow.Flow` and `rnnjax.report.runs.Runs`;
+`palette` has a look for each variant, `axis` and `metric` are what the distance and the
+metric are called.
+"""

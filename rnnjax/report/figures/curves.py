@@ -8,9 +8,9 @@ from matplotlib.lines import Line2D
 
 from rnnjax.report.aggregate import median
 from rnnjax.report.conditions import in_order, left_out, places, some
-from rnnjax.report.layout import Size, blank, panels, title
+from rnnjax.report.layout import Size, gridlines, panels, title
 from rnnjax.report.runs import Metric
-from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
+from rnnjax.report.style import SOFT, Drawing, Palette, style
 
 
 def training_curves(
@@ -18,12 +18,7 @@ def training_curves(
 ) -> Drawing | None:
     """Every run a thin line: training loss above, validation metric below.
 
-    Args:
-        metrics: `run_id`, `variant`, `setting`, `distance`, `seed`, `step`, `loss`,
-            `validation_metric`, `baseline`.
-        palette: a colour for each variant.
-        axis: what the distance is called.
-        metric: what the metric is called.
+    `metrics` are those of `rnnjax.report.study.Study`.
     """
     if metrics.is_empty():
         return None
@@ -31,7 +26,10 @@ def training_curves(
     shown = some(found)
     rows = [
         (key, label)
-        for key, label in (("loss", "training loss"), ("validation_metric", metric))
+        for key, label in (
+            ("loss", "training loss"),
+            ("validation_metric", f"validation {metric}"),
+        )
         if metrics[key].is_finite().any()
     ]
     if not rows:
@@ -41,20 +39,19 @@ def training_curves(
     size = Size(2.35, 1.6, gap_x=0.45, gap_y=0.35, top=0.45 + 0.2 * lines)
     with style():
         figure, grid = panels(len(rows), len(shown), size)
-        for row, (key, label) in enumerate(rows):
-            for column, place in enumerate(shown):
-                axes = grid[row, column]
-                here = place.of(metrics)
-                if not here[key].is_finite().any():
-                    blank(axes)
-                    continue
-                _panel(axes, here, key, palette)
-                if row == 0:
-                    title(axes, place.title(axis))
-                if row == len(rows) - 1:
-                    axes.set_xlabel("updates")
-                if column == 0:
-                    axes.set_ylabel(label if key == "loss" else f"validation {label}")
+        for (row, column), axes in np.ndenumerate(grid):
+            (key, label), place = rows[row], shown[column]
+            here = place.of(metrics)
+            if not here[key].is_finite().any():
+                axes.set_axis_off()
+                continue
+            _panel(axes, here, key, palette)
+            if row == 0:
+                title(axes, place.title(axis))
+            if row == len(rows) - 1:
+                axes.set_xlabel("updates")
+            if column == 0:
+                axes.set_ylabel(label)
         _key(figure, names, palette, max(2, 2 * len(shown)))
     caption = (
         f"Training loss and validation {metric} against the number of updates; every "
@@ -95,8 +92,7 @@ def _panel(axes: Axes, metrics: pl.DataFrame, key: str, palette: Palette) -> Non
         finite = metrics.filter(pl.col(key).is_finite())[key].to_numpy()
         axes.set_ylim(0, 1.1 * float(np.quantile(finite, 0.99)) or 1.0)
     axes.set_xlim(left=0)
-    axes.grid(axis="y", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    gridlines(axes)
 
 
 def _key(figure: Figure, names: list[str], palette: Palette, columns: int) -> None:

@@ -4,7 +4,7 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from rnnjax.report.aggregate import maximum, minimum
-from rnnjax.report.layout import Size, blank, panels, title
+from rnnjax.report.layout import Size, small_multiples, title
 from rnnjax.report.naming import whole
 from rnnjax.report.runs import Metric
 from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
@@ -16,14 +16,7 @@ COLUMNS = 4
 def metric_against_distance(
     runs: pl.DataFrame, palette: Palette, axis: str, metric: Metric
 ) -> Drawing | None:
-    """One panel per variant: every seed a dot, a line through the medians.
-
-    Args:
-        runs: `rnnjax.report.runs.Runs.frame`.
-        palette: a colour for each variant.
-        axis: what the distance is called.
-        metric: what the metric is called.
-    """
+    """One panel per variant: every seed a dot, a line through the medians."""
     known = runs.filter(pl.col("metric").is_not_nan(), pl.col("distance").is_not_null())
     if known["distance"].n_unique() < 2:
         return None
@@ -34,28 +27,22 @@ def metric_against_distance(
         for name in palette
         if not known.filter(setting=setting, variant=name).is_empty()
     ]
-    columns = min(COLUMNS, len(lines))
-    rows = -(-len(lines) // columns)
     distances = sorted(known["distance"].unique())
     low, high = _limits(known, metric)
     size = Size(2.1, 1.35, gap_x=0.3, gap_y=0.5)
     with style():
-        figure, grid = panels(rows, columns, size)
-        for axes in grid.ravel()[len(lines) :]:
-            blank(axes)
-        for i, (axes, (setting, name)) in enumerate(
-            zip(grid.ravel(), lines, strict=False)
-        ):
+        figure, grid = small_multiples(len(lines), size, COLUMNS)
+        for i, (axes, (setting, name)) in enumerate(zip(grid, lines, strict=True)):
             here = known.filter(setting=setting)
             _panel(axes, here, name, palette)
             axes.set_ylim(low, high)
             _distance_axis(axes, distances)
             title(axes, ", ".join(filter(None, [name, setting])), palette[name].colour)
-            if i % columns == 0:
+            if i % COLUMNS == 0:
                 axes.set_ylabel(metric)
             else:
                 axes.set_yticklabels([])
-            if i >= len(lines) - columns:
+            if i >= len(lines) - COLUMNS:
                 axes.set_xlabel(axis)
             else:
                 axes.set_xticklabels([])

@@ -9,9 +9,9 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 
 from rnnjax.report.aggregate import maximum, minimum
-from rnnjax.report.conditions import Condition, in_order, places
-from rnnjax.report.figures.lag import FLOAT32_ENDS, LEFT, SIZE, column_of
-from rnnjax.report.layout import Size, blank, panels, title
+from rnnjax.report.conditions import Condition, farthest, in_order
+from rnnjax.report.figures.lag import LEFT, SIZE, column_of
+from rnnjax.report.layout import FLOAT32_ENDS, Size, small_multiples, title
 from rnnjax.report.naming import power, slug, whole
 from rnnjax.report.style import Drawing, Palette, style
 
@@ -25,20 +25,14 @@ def adjoint_over_training(
 ) -> list[Drawing]:
     """The gradient by lag and training step, one panel per variant, for each setting.
 
-    The largest distance of a setting, and the first seed of each variant.
-
-    Args:
-        lags: table of `rnnjax.report.flow.Flow`.
-        palette: a colour for each variant.
-        axis: what the distance is called.
-        what: `LEFT` relative to that near the loss, or `SIZE`.
+    The largest distance of a setting, and the first seed of each variant; `LEFT`
+    relative to that near the loss, or its `SIZE`.
     """
     if lags.is_empty():
         return []
     lags = lags.with_columns(pl.col(column_of(lags, what)).alias("drawn"))
-    far: dict[str, Condition] = {place.setting: place for place in places(lags)}
     drawn = (
-        _draw(place.of(lags), place, palette, axis, what) for place in far.values()
+        _draw(place.of(lags), place, palette, axis, what) for place in farthest(lags)
     )
     return [drawing for drawing in drawn if drawing is not None]
 
@@ -51,28 +45,24 @@ def _draw(
     if lags["train_step"].n_unique() < 2 or finite.is_empty():
         return None
     names = in_order(lags, list(palette))
-    columns = min(COLUMNS, len(names))
-    rows = -(-len(names) // columns)
     steps = max(lags.filter(variant=name)["train_step"].n_unique() for name in names)
     low = max(minimum(finite), FLOAT32_ENDS)
     scale = Normalize(min(low, maximum(finite) - 1), maximum(finite))
     size = Size(1.75, max(0.75, 0.16 * steps), gap_x=0.85, gap_y=0.5, right=1.15)
     with style():
-        figure, grid = panels(rows, columns, size)
-        for axes in grid.ravel()[len(names) :]:
-            blank(axes)
-        for i, (axes, name) in enumerate(zip(grid.ravel(), names, strict=False)):
+        figure, grid = small_multiples(len(names), size, COLUMNS)
+        for i, (axes, name) in enumerate(zip(grid, names, strict=True)):
             _panel(axes, lags.filter(variant=name), scale)
             title(axes, name, palette[name].colour)
-            if i % columns == 0:
+            if i % COLUMNS == 0:
                 axes.set_ylabel("updates made")
-            if i >= len(names) - columns:
+            if i >= len(names) - COLUMNS:
                 axes.set_xlabel("lag s − t")
         _bar(figure, scale, minimum(finite) < FLOAT32_ENDS)
-    where, size = place.title(axis), what == SIZE
+    size = what == SIZE
     meaning = "its absolute size" if size else "relative to that near the loss"
     caption = (
-        f"Gradient by lag{' at ' + where if where else ''}, {meaning}, first seed of "
+        f"Gradient by lag{place.at(axis)}, {meaning}, first seed of "
         "each network: the first word is on the left, the loss on the right, a row for "
         "each measurement during training. The number beside a row is that of the "
         f"first word. The colours end at {power(scale.vmin or 0)}; grey: exactly zero."
@@ -118,8 +108,7 @@ def _panel(axes: Axes, lags: pl.DataFrame, scale: Normalize) -> None:
                 fontsize=6.5,
                 va="center",
             )
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
 
 

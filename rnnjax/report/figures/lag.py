@@ -3,27 +3,15 @@
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from rnnjax.probes.adjoints.decay import decay
-from rnnjax.report.aggregate import maximum
 from rnnjax.report.conditions import in_order, left_out, places, some
-from rnnjax.report.layout import (
-    EndLabel,
-    Size,
-    blank,
-    label_ends,
-    note,
-    panels,
-    power_ticks,
-    title,
-)
+from rnnjax.report.instruments.curves import Curve, plot
+from rnnjax.report.instruments.numbers import Band
+from rnnjax.report.layout import Size, panels, power_ticks, title
 from rnnjax.report.naming import number
-from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
+from rnnjax.report.style import Drawing, Palette, style
 
-
-FLOAT32_ENDS = float(np.log10(2.0**-149))
-"""log10 of the smallest positive float32, 1.4e-45."""
 
 LEFT, SIZE = "left", "size"
 """What is drawn of a gradient: what is left of it by lag, or its absolute size."""
@@ -75,11 +63,7 @@ def gradient_against_lag(
 ) -> Drawing | None:
     """The gradient by lag s − t: median over seeds, with the range of the seeds.
 
-    Args:
-        lags: table of `rnnjax.report.flow.Flow`.
-        palette: a colour for each variant.
-        axis: what the distance is called.
-        what: `LEFT` relative to that near the loss, or `SIZE`.
+    `LEFT` relative to that near the loss, or its `SIZE`.
     """
     if lags.is_empty():
         return None
@@ -95,20 +79,20 @@ def gradient_against_lag(
     size = Size(1.75, height, gap_x=gutter + 0.4, right=gutter, top=0.3)
     with style():
         figure, grid = panels(len(stages), len(shown), size)
-        for row, stage in enumerate(stages):
-            for column, place in enumerate(shown):
-                axes = grid[row, column]
-                here = place.of(lags).filter(stage=stage)
-                if here.is_empty():
-                    blank(axes)
-                    continue
-                _panel(axes, here, palette)
-                words = [place.title(axis), _stage(here, stage)]
-                title(axes, ", ".join(filter(None, words)))
-                if row == len(stages) - 1:
-                    axes.set_xlabel("lag s − t (steps before the loss)")
-                if column == 0:
-                    axes.set_ylabel(SIGNS[source])
+        for (row, column), axes in np.ndenumerate(grid):
+            stage, place = stages[row], shown[column]
+            here = place.of(lags).filter(stage=stage)
+            if here.is_empty():
+                axes.set_axis_off()
+                continue
+            _panel(axes, here, palette)
+            later = stage == "start" and here["train_step"].max() != 0
+            when = "first measurement" if later else STAGES[stage]
+            title(axes, ", ".join(filter(None, [place.title(axis), when])))
+            if row == len(stages) - 1:
+                axes.set_xlabel("lag s − t (steps before the loss)")
+            if column == 0:
+                axes.set_ylabel(SIGNS[source])
     caption = (
         f"{MEANINGS[source]}. Line: median over seeds, band: range of the seeds. The "
         "number is the mean change of the line in powers of ten per step of lag, "
@@ -126,19 +110,10 @@ def gradient_against_lag(
     )
 
 
-def _stage(here: pl.DataFrame, stage: str) -> str:
-    if stage == "start" and here["train_step"].max() != 0:
-        return "first measurement"
-    return STAGES[stage]
-
-
 def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
-    ends: list[EndLabel] = []
-    crosses: list[tuple[float, str]] = []
-    lowest, highest = 0.0, -np.inf
+    curves, lowest, highest = [], 0.0, -np.inf
     finite = pl.col("drawn").filter(pl.col("drawn").is_finite())
     for name in in_order(lags, list(palette)):
-        line = palette[name]
         curve = (
             lags.filter(variant=name)
             .group_by("lag")
@@ -150,41 +125,19 @@ def _panel(axes: Axes, lags: pl.DataFrame, palette: Palette) -> None:
             )
             .sort("lag")
         )
-        x = curve["lag"].to_numpy()
+        x, zeros = curve["lag"].to_numpy(), curve.filter("zero")["lag"].to_list()
         y, low, high = (
             curve[key].to_numpy().astype(float) for key in ("median", "low", "high")
         )
-        alive = np.isfinite(y)
         slope = number(decay(y).slope, 3)
         text = name if slope == "–" else f"{name}  {slope}"
-        if not alive.any():
-            ends.append(EndLabel(-np.inf, f"{name}  exactly 0", line.colour))
-            crosses.append((float(x[0]), line.colour))
-            continue
-        if curve["zero"].any():
-            crosses.append((float(x[curve["zero"].to_numpy()][0]), line.colour))
-            text += " ×"
-        ends.append(EndLabel(float(y[alive][-1]), text, line.colour))
-        lowest = min(lowest, float(np.min(low[np.isfinite(low)], initial=0)))
-        highest = max(highest, float(np.max(high[np.isfinite(high)], initial=-300)))
-        axes.plot(x, y, color=line.colour, linestyle=line.dash, zorder=3)
-        axes.fill_between(
-            x, low, high, where=alive, color=line.colour, alpha=0.18, lw=0
-        )
-    if not np.isfinite(highest):  # all curves are exactly zero
-        highest = 0.0
-    room = 0.06 * max(highest - lowest, 1.0)
-    bottom = min(lowest, highest - 1.0) - room
-    axes.set_ylim(bottom, highest + room)
-    last = max(int(maximum(lags["lag"])), 1)
-    axes.set_xlim(0, last)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    for lag, colour in crosses:
-        axes.plot([lag], [bottom], "x", color=colour, clip_on=False, markersize=5)
-    if bottom < FLOAT32_ENDS:
-        axes.axhline(FLOAT32_ENDS, color=SOFT, linewidth=0.7, linestyle=(0, (1, 2)))
-        note(axes, last * 0.02, FLOAT32_ENDS, "float32 ends")
-    axes.grid(axis="y", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    power_ticks(axes)
-    label_ends(axes, ends)
+        if np.isfinite(y).any():
+            lowest, highest = min(lowest, np.nanmin(low)), max(highest, np.nanmax(high))
+            text += " ×" if zeros else ""
+        else:
+            text, zeros = f"{name}  exactly 0", x.tolist()
+        cross = float(zeros[0]) if zeros else None
+        curves.append(Curve(x, y, text, palette[name], Band(low, y, high), cross=cross))
+    highest = highest if np.isfinite(highest) else 0.0  # all curves are exactly zero
+    limits = (min(lowest, highest - 1.0), highest)
+    plot(axes, curves, limits=limits, ticks=power_ticks)

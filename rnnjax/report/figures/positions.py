@@ -5,10 +5,10 @@ import polars as pl
 from matplotlib.axes import Axes
 
 from rnnjax.report.aggregate import maximum, minimum
-from rnnjax.report.conditions import Condition, in_order, left_out, places, some
+from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.figures.lag import STAGES
 from rnnjax.report.figures.words_strip import kernel_name, main_kernels
-from rnnjax.report.layout import EndLabel, Size, blank, label_ends, panels, title
+from rnnjax.report.layout import EndLabel, Size, gridlines, label_ends, panels, title
 from rnnjax.report.style import GRID, Drawing, Palette, style
 
 
@@ -21,9 +21,6 @@ MIN_SENTENCES = 3
 
 def buckets(shares: pl.DataFrame) -> pl.DataFrame:
     """Median share by position from the start and from the end, for each bucket.
-
-    Args:
-        shares: table of `rnnjax.report.flow.Flow`.
 
     Returns:
         `variant`, `setting`, `distance`, `stage`, `parameter`, `bucket` (short, long),
@@ -43,7 +40,8 @@ def buckets(shares: pl.DataFrame) -> pl.DataFrame:
         )
         .drop_nulls("bucket")
     )
-    if shares.is_empty() or _one_length(shares):
+    lengths = shares.group_by("setting", "distance").agg(pl.col("length").n_unique())
+    if (lengths["length"] == 1).all():  # also without any
         sorted_in = sorted_in.clear()
     sides = [
         sorted_in.with_columns(
@@ -67,25 +65,15 @@ def buckets(shares: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _one_length(shares: pl.DataFrame) -> bool:
-    spread = shares.group_by("setting", "distance").agg(pl.col("length").n_unique())
-    return bool((spread["length"] == 1).all())
-
-
 def share_by_position(
     shares: pl.DataFrame, palette: Palette, axis: str
 ) -> Drawing | None:
-    """Rows: short and long sentences of each condition; columns: stage and end.
-
-    Args:
-        shares: table of `rnnjax.report.flow.Flow`.
-        palette: a colour for each variant.
-        axis: what the distance is called.
-    """
+    """Rows: short and long sentences of each condition; columns: stage and end."""
     table = buckets(shares)
     if table.is_empty():
         return None
-    kernel = _input_kernel(table)
+    names = main_kernels(table, 3)
+    kernel = next((name for name in names if kernel_name(name) == "V"), names[0])
     enough = pl.col("sentences") >= MIN_SENTENCES
     table = table.filter(pl.col("parameter") == kernel, enough)
     if table.is_empty():
@@ -109,27 +97,25 @@ def share_by_position(
     size = Size(1.75, height, gap_x=0.25, gap_y=0.65, right=gutter, top=0.45)
     with style():
         figure, grid = panels(len(rows), len(columns), size)
-        for i, (place, bucket) in enumerate(rows):
-            for j, (stage, end) in enumerate(columns):
-                axes = grid[i, j]
-                here = place.of(table).filter(bucket=bucket, stage=stage, end=end)
-                if here.is_empty():
-                    blank(axes)
-                    continue
-                shared = place.of(table).filter(bucket=bucket)["share"]
-                low, high = min(minimum(shared), 0), max(maximum(shared), 0.1)
-                axes.set_ylim(low - 0.02, high + 0.02)
-                _panel(axes, here, palette, j == len(columns) - 1)
-                n = here["sentences"].max()
-                title(
-                    axes, f"{_heading(place, bucket, axis)}, n = {n}\n{STAGES[stage]}"
-                )
-                if j == 0:
-                    axes.set_ylabel("share of its update")
-                else:
-                    axes.set_yticklabels([])
-                if i == len(rows) - 1:
-                    axes.set_xlabel(f"words from the {end}")
+        for (i, j), axes in np.ndenumerate(grid):
+            (place, bucket), (stage, end) = rows[i], columns[j]
+            own = place.of(table).filter(bucket=bucket)
+            here = own.filter(stage=stage, end=end)
+            if here.is_empty():
+                axes.set_axis_off()
+                continue
+            low, high = min(minimum(own["share"]), 0), max(maximum(own["share"]), 0.1)
+            axes.set_ylim(low - 0.02, high + 0.02)
+            _panel(axes, here, palette, j == len(columns) - 1)
+            heading = ", ".join(filter(None, [bucket, place.title(axis)]))
+            n = here["sentences"].max()
+            title(axes, f"{heading}, n = {n}\n{STAGES[stage]}")
+            if j == 0:
+                axes.set_ylabel("share of its update")
+            else:
+                axes.set_yticklabels([])
+            if i == len(rows) - 1:
+                axes.set_xlabel(f"words from the {end}")
     caption = (
         f"Share of each position in the update of {kernel_name(kernel)} that one "
         f"sentence alone would make: short sentences have at most {SHORT} words, long "
@@ -144,15 +130,6 @@ def share_by_position(
         figure,
         table,
     )
-
-
-def _input_kernel(table: pl.DataFrame) -> str:
-    names = main_kernels(table, 3)
-    return next((name for name in names if kernel_name(name) == "V"), names[0])
-
-
-def _heading(place: Condition, bucket: str, axis: str) -> str:
-    return ", ".join(filter(None, [bucket, place.title(axis)]))
 
 
 def _panel(axes: Axes, table: pl.DataFrame, palette: Palette, labels: bool) -> None:
@@ -170,7 +147,6 @@ def _panel(axes: Axes, table: pl.DataFrame, palette: Palette, labels: bool) -> N
         axes.set_xlim(float(np.max(table["position"].to_numpy())) or 1, 0)
     else:
         axes.set_xlim(0, float(np.max(table["position"].to_numpy())) or 1)
-    axes.grid(axis="y", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    gridlines(axes)
     if labels:
         label_ends(axes, ends)

@@ -12,7 +12,7 @@ from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.report.aggregate import maximum
 from rnnjax.report.conditions import Condition, in_order, places
 from rnnjax.report.figures.lag import STAGES
-from rnnjax.report.layout import Size, blank, panels, title
+from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.naming import WORD, label, number, slug, whole
 from rnnjax.report.style import Drawing, Palette, style
 
@@ -29,13 +29,7 @@ DARK, LIGHT = "#000001", "#fffffe"
 
 
 def share_per_word(shares: pl.DataFrame, palette: Palette, axis: str) -> list[Drawing]:
-    """The signed share of each word, for the shortest and the longest sentences.
-
-    Args:
-        shares: table of `rnnjax.report.flow.Flow`.
-        palette: the variants.
-        axis: what the distance is called.
-    """
+    """The signed share of each word, for the shortest and the longest sentences."""
     found = places(shares)
     chosen = dict.fromkeys(
         place
@@ -82,21 +76,19 @@ def _draw(
         rows, columns = columns, rows
     with style():
         figure, grid = panels(rows, columns, size)
-        for i, kernel in enumerate(kernels):
-            for j, stage in enumerate(stages):
-                row, column = (j, i) if turned else (i, j)
-                axes = grid[row, column]
-                here = one.filter(parameter=kernel, stage=stage)
-                if here.is_empty():
-                    blank(axes)
-                    continue
-                _strip(axes, here, names, len(words), scale)
-                title(axes, f"{kernel_name(kernel)}, {STAGES[stage]}")
-                axes.set_yticks(range(len(names)), names if column == 0 else [])
-                if row == len(grid) - 1:
-                    _word_axis(axes, words, few, slant)
-                else:
-                    axes.set_xticks([])
+        for (row, column), axes in np.ndenumerate(grid):
+            i, j = (column, row) if turned else (row, column)
+            here = one.filter(parameter=kernels[i], stage=stages[j])
+            if here.is_empty():
+                axes.set_axis_off()
+                continue
+            _strip(axes, here, names, len(words), scale)
+            title(axes, f"{kernel_name(kernels[i])}, {STAGES[stages[j]]}")
+            axes.set_yticks(range(len(names)), names if column == 0 else [])
+            if row == len(grid) - 1:
+                _word_axis(axes, words, few, slant)
+            else:
+                axes.set_xticks([])
     sentence = " ".join(words) if few else f"{' '.join(words[:4])} … {words[-1]}"
     caption = (
         f"“{sentence}” ({len(words)} words; first seed): share of each word in the "
@@ -162,8 +154,7 @@ def _strip(
     colours[np.isnan(table)] = 0.0
     axes.imshow(colours, aspect="auto")
     axes.set_ylim(len(names) - 0.5, -0.5)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     if steps > NUMBERED:
         return

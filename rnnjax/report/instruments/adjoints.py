@@ -1,34 +1,29 @@
-"""The gradient that comes back: against lag, taken apart, and its directions."""
+"""The gradient that comes back: by lag, over training, taken apart, its directions."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 import xarray as xr
 from matplotlib.figure import Figure
 
-from rnnjax.probes.adjoints.decay import decay, over_seeds
-from rnnjax.probes.adjoints.norms import by_lag
+from rnnjax.probes.adjoints.decay import decay
+from rnnjax.probes.adjoints.norms import JOINT, by_lag
 from rnnjax.probes.adjoints.relative import relative
-from rnnjax.report.instruments.curves import (
-    Curve,
-    gutter,
-    plot,
-    small_multiples,
-    tall,
-)
+from rnnjax.report.figures.heat import adjoint_over_training
+from rnnjax.report.flow import lag_table
+from rnnjax.report.instruments.curves import Curve, by_layer, gutter, plot, tall
 from rnnjax.report.instruments.numbers import (
-    Band,
     arrays,
     band,
     has,
     labels,
-    latest,
     lost_examples,
+    needs,
     pick,
-    whole_state,
 )
-from rnnjax.report.layout import Size, title
+from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.naming import number
 from rnnjax.report.style import INK, Line, palette, style
 
@@ -54,7 +49,7 @@ def left_by_lag(data: xr.Dataset, layer: str) -> np.ndarray:
 
     Examples in which it is not finite somewhere are NaN.
     """
-    norms = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
+    norms = norms_by_lag(data, "log10_adjoint", layer, JOINT)
     return relative(np.where(lost_examples(data, layer), np.nan, norms))
 
 
@@ -71,81 +66,70 @@ def slope(data: xr.Dataset, layer: str, array: str) -> float:
     return decay(band(norms_by_lag(data, "log10_adjoint", layer, array)).median).slope
 
 
-def gradient_against_lag(*seeds: xr.Dataset) -> Figure | None:
+@needs("log10_adjoint")
+def gradient_against_lag(data: xr.Dataset) -> Figure | None:
     """log10 of the lagged adjoint by lag, for every layer and state array.
 
-    Args:
-        seeds: one data set, or one for each seed of a network. Of one, the line is the
-            median over examples and the band holds 10 to 90 % of them; of several, the
-            line is the median over seeds of those medians and the band their range.
-
-    The number at a line is the decay, of several seeds their mean and half of its 95 %
-    interval.
+    The line is the median over examples, the band holds 10 to 90 % of them, and the
+    number is the decay.
     """
-    found = [one for one in map(latest, seeds) if has(one, "log10_adjoint")]
-    if not found:
+    drawn: dict[str, list[Curve]] = {}
+    for layer in labels(data, "layer"):
+        names = arrays(data, layer)
+        tables = [norms_by_lag(data, "log10_adjoint", layer, name) for name in names]
+        rates = [slope(data, layer, name) for name in names]
+        drawn[layer] = _medians(names, tables, rates)
+    return by_layer(drawn, LAG, "‖λ‖, gradient at lag s − t")
+
+
+def gradient_over_training(data: xr.Dataset) -> Figure | None:
+    """log10 of the lagged adjoint by lag and training step, a panel for each layer.
+
+    None without several measurements, as a run's ``probes.nc`` has them.
+    """
+    if "train_step" not in data.dims or not has(data, "log10_adjoint"):
         return None
-    first = found[0]
-    drawn = {
-        layer: [
-            _lag_curve(found, layer, array, line)
-            for array, line in (
-                (name, palette(names)[name])
-                for names in [arrays(first, layer)]
-                for name in names
+    table = training_table(data)
+    drawn = adjoint_over_training(table, palette(labels(data, "layer")), "")
+    return drawn[0].figure if drawn else None
+
+
+def training_table(data: xr.Dataset) -> pl.DataFrame:
+    """`rnnjax.report.flow.LAGS` of every layer's joint state, the layer as variant."""
+    tables = []
+    for layer in labels(data, "layer"):
+        if not has(data.sel(layer=layer), "log10_adjoint"):
+            continue
+        tables.append(
+            lag_table(data.sel(layer=[layer], array=[JOINT])).select(
+                pl.lit(layer).alias("variant"),
+                pl.lit("").alias("setting"),
+                pl.lit(None, pl.Float64).alias("distance"),
+                pl.lit(0).alias("seed"),
+                pl.all(),
             )
-        ]
-        for layer in labels(first, "layer")
-    }
-    drawn = {layer: curves for layer, curves in drawn.items() if curves}
-    return _by_layer(drawn, "‖λ‖, gradient at lag s − t", LAG)
+        )
+    return pl.concat(tables)
 
 
-def _lag_curve(found: list[xr.Dataset], layer: str, array: str, line: Line) -> Curve:
-    bands = [
-        band(norms_by_lag(one, "log10_adjoint", layer, array))
-        for one in found
-        if layer in labels(one, "layer") and array in labels(one, "array")
-    ]
-    steps = np.arange(max(len(one.median) for one in bands))
-    rates = np.array([slope(one, layer, array) for one in found])
-    if len(bands) == 1:
-        text = f"{array}  {number(rates[0], 3)}"
-        return Curve(steps, bands[0].median, text, line, bands[0])
-    table = np.full((len(bands), len(steps)), np.nan)
-    for row, one in zip(table, bands, strict=True):
-        row[: len(one.median)] = one.median
-    mean = over_seeds(rates)
-    half = "" if np.isnan(mean.low) else f" ± {number(mean.high - mean.mean, 3)}"
-    known = np.where(np.isnan(table), np.inf, table).min(axis=0)
-    maximum = np.where(np.isnan(table), -np.inf, table).max(axis=0)
-    median = band(table, axis=0).median
-    around = Band(
-        np.where(np.isnan(median), np.nan, known),
-        median,
-        np.where(np.isnan(median), np.nan, maximum),
-    )
-    return Curve(steps, median, f"{array}  {number(mean.mean, 3)}{half}", line, around)
-
-
+@needs("log10_slope_product", "log10_weight_product")
 def two_factors(data: xr.Dataset) -> Figure | None:
     """What slopes alone, weights alone and both make of the adjoint, by lag.
 
     Median over examples; the numbers are powers of ten per step of lag.
     """
-    data = latest(data)
-    if not has(data, "log10_slope_product", "log10_weight_product"):
-        return None
     drawn = {}
     for layer, parts in _parts(data, "log10_slope_product", "log10_weight_product"):
         names = ("slopes φ′", "weights U", "both")
         tables = (*parts, parts[0] + parts[1])
-        curves = _medians(names, tables, slopes=True)
+        rates = [decay(band(values).median).slope for values in tables]
+        curves = _medians(names, tables, rates)
         both = dataclasses.replace(curves[2], line=Line(INK, (0, (4, 2))))
         drawn[layer] = [*curves[:2], both]
-    return _by_layer(drawn, "part of the last adjoint", LAG) if drawn else None
+    return by_layer(drawn, LAG, "part of the last adjoint")
 
 
+@needs("log10_direct_share", "log10_adjoint")
 def direct_path(data: xr.Dataset) -> Figure | None:
     """The adjoint along the direct path alone (forget gates) beside the whole one.
 
@@ -153,23 +137,17 @@ def direct_path(data: xr.Dataset) -> Figure | None:
     lags 0 to 5; median over examples. A cell without a direct path (all of it exactly
     zero) is left out.
     """
-    data = latest(data)
-    if not has(data, "log10_direct_share", "log10_adjoint"):
-        return None
     drawn = {}
     for layer, (share,) in _parts(data, "log10_direct_share"):
-        whole = norms_by_lag(data, "log10_adjoint", layer, whole_state(data, layer))
-        whole = relative(whole)
+        whole = relative(norms_by_lag(data, "log10_adjoint", layer, JOINT))
         names = ("whole", "direct path alone")
         drawn[layer] = _medians(names, (whole, whole + share))
-    return _by_layer(drawn, "‖λ‖ / ‖λ_s‖", LAG) if drawn else None
+    return by_layer(drawn, LAG, "‖λ‖ / ‖λ_s‖")
 
 
+@needs("effective_rank")
 def effective_rank(data: xr.Dataset) -> Figure | None:
     """Number of directions that the adjoints of the batch span, by lag."""
-    data = latest(data)
-    if not has(data, "effective_rank"):
-        return None
     names = labels(data, "layer")
     lines = palette(names)
     curves = [
@@ -180,7 +158,7 @@ def effective_rank(data: xr.Dataset) -> Figure | None:
     ]
     size = Size(3.4, tall(len(curves)), right=gutter(names, 3.4), left=0.5)
     with style():
-        figure, (axes,) = small_multiples(1, size)
+        figure, ((axes,),) = panels(1, 1, size)
         top = max(float(np.nanmax(curve.y)) for curve in curves)
         plot(axes, curves, powers=False, limits=(1.0, max(top, 2.0)))
         axes.set_xlabel(LAG)
@@ -201,32 +179,14 @@ def _parts(
 
 
 def _medians(
-    names: Sequence[str], tables: Sequence[np.ndarray], slopes: bool = False
+    names: Sequence[str],
+    tables: Sequence[np.ndarray],
+    rates: Sequence[float] | None = None,
 ) -> list[Curve]:
     lines, curves = palette(names), []
-    for name, values in zip(names, tables, strict=True):
+    for i, (name, values) in enumerate(zip(names, tables, strict=True)):
         around = band(values)
-        rate = f"  {number(decay(around.median).slope, 3)}" if slopes else ""
+        text = name if rates is None else f"{name}  {number(rates[i], 3)}"
         x = np.arange(len(values))
-        curves.append(Curve(x, around.median, name + rate, lines[name], around))
+        curves.append(Curve(x, around.median, text, lines[name], around))
     return curves
-
-
-def _by_layer(drawn: dict[str, list[Curve]], ylabel: str, xlabel: str) -> Figure:
-    """One panel of log10 values for each layer."""
-    room = gutter([curve.text for curves in drawn.values() for curve in curves])
-    maximum = max(len(curves) for curves in drawn.values())
-    size = Size(
-        2.6, tall(maximum, 2.0), gap_x=room + 0.7, gap_y=0.75, left=0.72, right=room
-    )
-    with style():
-        figure, panels = small_multiples(len(drawn), size, 2)
-        for i, (axes, (layer, curves)) in enumerate(
-            zip(panels, drawn.items(), strict=True)
-        ):
-            plot(axes, curves)
-            title(axes, layer)
-            axes.set_xlabel(xlabel)
-            if i % 2 == 0:
-                axes.set_ylabel(ylabel)
-    return figure

@@ -1,30 +1,24 @@
 """What each time step gives to every parameter."""
 
+import functools
+
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rnnjax.report.instruments.curves import (
-    Curve,
-    gutter,
-    plot,
-    small_multiples,
-    tall,
-)
-from rnnjax.report.instruments.numbers import has, labels, latest, pick
-from rnnjax.report.layout import Size, title
+from rnnjax.report.instruments.curves import Curve, by_layer
+from rnnjax.report.instruments.numbers import labels, needs, pick
 from rnnjax.report.naming import number
-from rnnjax.report.style import SOFT, palette, style
+from rnnjax.report.style import SOFT, palette
 
 
+@needs("log10_contribution")
 def contributions(data: xr.Dataset) -> Figure | None:
     """log10‖G_t‖ against time for every parameter; a dot where its k90 steps begin.
 
     A panel for each layer; the embedding has one of its own.
     """
-    data = latest(data)
-    if not has(data, "log10_contribution"):
-        return None
     drawn: dict[str, list[Curve]] = {}
     for layer, names in by_prefix(labels(data, "parameter")).items():
         for name, line in palette(names).items():
@@ -42,14 +36,12 @@ def contributions(data: xr.Dataset) -> Figure | None:
             if not any(np.array_equal(values, curve.y) for curve in seen):
                 x = np.arange(values.size)
                 seen.append(Curve(x, values, text, line, mark=mark))
-    return _panels(drawn, "time step t", "‖G_t‖") if drawn else None
+    return _by_layer(drawn, "time step t", "‖G_t‖")
 
 
+@needs("signal_to_noise")
 def signal_to_noise(data: xr.Dataset) -> Figure | None:
     """Signal-to-noise of each parameter's gradient by lag, over the batch."""
-    data = latest(data)
-    if not has(data, "signal_to_noise"):
-        return None
     drawn: dict[str, list[Curve]] = {}
     for layer, names in by_prefix(labels(data, "parameter")).items():
         for name, line in palette(names).items():
@@ -60,14 +52,16 @@ def signal_to_noise(data: xr.Dataset) -> Figure | None:
                 logs = np.log10(values)
             curve = Curve(np.arange(values.size), logs, short(name), line)
             drawn.setdefault(layer, []).append(curve)
-    if not drawn:
-        return None
-    figure = _panels(drawn, "lag s − t", "|mean G|² / trace of cov")
-    if "example" in data.dims:
-        level = -np.log10(data.sizes["example"])
-        for axes in figure.axes:
-            axes.axhline(level, color=SOFT, linewidth=0.8, linestyle=":")
-    return figure
+
+    def level(axes: Axes) -> None:
+        if "example" in data.dims:
+            value = -np.log10(data.sizes["example"])
+            axes.axhline(value, color=SOFT, linewidth=0.8, linestyle=":")
+
+    return _by_layer(drawn, "lag s − t", "|mean G|² / trace of cov", also=level)
+
+
+_by_layer = functools.partial(by_layer, width=2.2, height=1.8, gap=0.65, columns=3)
 
 
 def by_prefix(names: list[str]) -> dict[str, list[str]]:
@@ -85,18 +79,3 @@ def short(name: str) -> str:
     ('U', 'hf/bias', 'embedding')
     """
     return name.split("/", 1)[-1].removeprefix("inner/")
-
-
-def _panels(drawn: dict[str, list[Curve]], xlabel: str, ylabel: str) -> Figure:
-    room = gutter([curve.text for curves in drawn.values() for curve in curves])
-    lines = max(len(curves) for curves in drawn.values())
-    size = Size(2.2, tall(lines), gap_x=room + 0.65, gap_y=0.75, left=0.72, right=room)
-    with style():
-        figure, panels = small_multiples(len(drawn), size)
-        for axes, (layer, curves) in zip(panels, drawn.items(), strict=True):
-            plot(axes, curves)
-            title(axes, layer)
-            axes.set_xlabel(xlabel)
-        for axes in panels[::3]:
-            axes.set_ylabel(ylabel)
-    return figure

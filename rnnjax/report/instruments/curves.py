@@ -1,7 +1,7 @@
 """Small panels of a few curves each, labelled at their ends."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,22 +9,20 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from rnnjax.report.figures.lag import FLOAT32_ENDS
 from rnnjax.report.instruments.numbers import Band
 from rnnjax.report.layout import (
+    FLOAT32_ENDS,
+    LINE,
     EndLabel,
     Size,
-    blank,
+    gridlines,
     label_ends,
     note,
-    panels,
     power_ticks,
+    small_multiples,
+    title,
 )
-from rnnjax.report.style import GRID, SOFT, Line
-
-
-COLUMNS = 3
-FONT = 7.0
+from rnnjax.report.style import SOFT, Line, style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Curve:
         line: how it looks.
         band: around it.
         mark: an x at which a dot is set.
+        cross: an x at which a cross is set; None: that of the first exact zero.
     """
 
     x: np.ndarray
@@ -45,6 +44,7 @@ class Curve:
     line: Line
     band: Band | None = None
     mark: float | None = None
+    cross: float | None = None
 
 
 def gutter(texts: Sequence[str], width: float = 2.6) -> float:
@@ -55,35 +55,26 @@ def gutter(texts: Sequence[str], width: float = 2.6) -> float:
 
 def tall(lines: int, minimum: float = 1.8) -> float:
     """Inches of a panel beside which so many labels find room."""
-    return max(minimum, lines * FONT * 1.25 / 72)
-
-
-def small_multiples(
-    count: int, size: Size, columns: int = COLUMNS
-) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, in rows of at most `columns`."""
-    across = min(count, columns)
-    figure, grid = panels(-(-count // across), across, size)
-    for axes in grid.ravel()[count:]:
-        blank(axes)
-    return figure, list(grid.ravel()[:count])
+    return max(minimum, lines * LINE)
 
 
 def plot(
     axes: Axes,
     curves: Sequence[Curve],
     *,
-    powers: bool = True,
     limits: tuple[float, float] | None = None,
+    powers: bool = True,
+    ticks: Callable[[Axes], object] | None = None,
 ) -> None:
     """Draw curves, and label their ends.
 
     Args:
+        limits: of the values; None: those of the curves.
         powers: the values are log10 of something; the ticks are powers of ten then, and
             a panel that reaches below float32 says where that ends.
-        limits: of the values; None: those of the curves.
+        ticks: how powers of ten are written; None: in a narrow panel as numbers.
 
-    A cross on the lower edge marks the first exact zero of a curve.
+    Crosses stand on the lower edge.
     """
     low, high = limits or _limits(curves)
     room = 0.06 * (high - low)
@@ -113,23 +104,58 @@ def plot(
         if curve.mark is not None and alive.any():
             height = float(np.interp(curve.mark, curve.x[alive], curve.y[alive]))
             axes.plot([curve.mark], [height], "o", color=colour, markersize=4, zorder=4)
-        text = curve.text
-        if np.isneginf(curve.y).any():
-            zero = float(curve.x[np.isneginf(curve.y)][0])
+        zeros = curve.x[np.isneginf(curve.y)] if curve.cross is None else [curve.cross]
+        for zero in zeros[:1]:
             axes.plot([zero], [bottom], "x", color=colour, clip_on=False, markersize=5)
-        if text:
+        if curve.text:
             value = float(curve.y[alive][-1]) if alive.any() else bottom
-            ends.append(EndLabel(value, text, colour))
+            ends.append(EndLabel(value, curve.text, colour))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.grid(axis="y", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    gridlines(axes)
     if powers:
         if bottom < FLOAT32_ENDS:
             dots = (0, (1, 2))
             axes.axhline(FLOAT32_ENDS, color=SOFT, linewidth=0.7, linestyle=dots)
             note(axes, first + (last - first) * 0.02, FLOAT32_ENDS, "float32 ends")
-        _log10_ticks(axes)
-    label_ends(axes, ends, FONT)
+        (ticks or _log10_ticks)(axes)
+    label_ends(axes, ends)
+
+
+def by_layer(
+    drawn: dict[str, list[Curve]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    width: float = 2.6,
+    height: float = 2.0,
+    gap: float = 0.7,
+    columns: int = 2,
+    also: Callable[[Axes], object] = lambda axes: None,
+) -> Figure | None:
+    """A panel of log10 values for each layer that has curves; None without any.
+
+    Args:
+        width, height, gap: inches of a panel (at least) and between two.
+        columns: most panels in a row.
+        also: done to every panel.
+    """
+    drawn = {layer: curves for layer, curves in drawn.items() if curves}
+    if not drawn:
+        return None
+    texts = [[curve.text for curve in curves] for curves in drawn.values()]
+    room = gutter([text for own in texts for text in own])
+    height = tall(max(sum(map(bool, own)) for own in texts), height)
+    size = Size(width, height, gap_x=room + gap, gap_y=0.75, left=0.72, right=room)
+    with style():
+        figure, panels = small_multiples(len(drawn), size, columns)
+        for i, (axes, layer) in enumerate(zip(panels, drawn, strict=True)):
+            plot(axes, drawn[layer])
+            also(axes)
+            title(axes, layer)
+            axes.set_xlabel(xlabel)
+            if i % columns == 0:
+                axes.set_ylabel(ylabel)
+    return figure
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:
@@ -159,11 +185,9 @@ def _log10_ticks(axes: Axes) -> None:
 
 def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
     """The range of all lines and bands, at least 1 for a log10 of a constant."""
-    values = [curve.y for curve in curves]
-    for curve in curves:
-        if curve.band is not None:
-            values += [curve.band.low, curve.band.high]
-    known = np.concatenate([np.ravel(one) for one in values])
+    bands = [curve.band for curve in curves if curve.band is not None]
+    values = [end for band in bands for end in (band.low, band.high)]
+    known = np.concatenate([*(curve.y for curve in curves), *values])
     known = known[np.isfinite(known)]
     if not known.size:
         return -1.0, 0.0

@@ -10,74 +10,60 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rnnjax.report.instruments.curves import Curve, gutter, plot, small_multiples
-from rnnjax.report.instruments.numbers import has, labels, latest, pick
-from rnnjax.report.layout import Size, note, title
+from rnnjax.report.instruments.curves import Curve, by_layer
+from rnnjax.report.instruments.numbers import has, labels, needs, pick
+from rnnjax.report.layout import Size, gridlines, note, small_multiples, title
 from rnnjax.report.naming import number
-from rnnjax.report.style import GRID, INK, SERIES, SOFT, Line, style
+from rnnjax.report.style import INK, SERIES, SOFT, Line, style
 
 
 AT = ("step", "sentence")
 LEADING, LAST = SERIES[0][0], SERIES[1][0]
 
 
+@needs("singular_value")
 def step_spectrum(data: xr.Dataset) -> Figure | None:
     """Singular values of the Jacobian of single steps, and its spectral radius.
 
     One line for each singular value, the median over the probed examples.
     """
-    data = latest(data)
-    if not has(data, "singular_value"):
-        return None
     drawn = {}
     for layer in labels(data, "layer"):
         values = pick(data, "singular_value", *AT, "mode", layer=layer)
         table = _log10(_median(values))
-        curves = _fan(data["step"].to_numpy(), table)
-        if not curves:
-            continue
-        if has(data, "spectral_radius"):
+        steps = data["step"].to_numpy()
+        curves = drawn[layer] = _fan(steps, table)
+        if curves and has(data, "spectral_radius"):
             radius = _log10(_median(pick(data, "spectral_radius", *AT, layer=layer)))
             dashes = Line(LAST, (0, (4, 2)))
-            curves.append(
-                Curve(data["step"].to_numpy(), radius, "spectral radius", dashes)
-            )
-        drawn[layer] = curves
-    if not drawn:
-        return None
-    return _panels(drawn, "step of the walk", "singular values of J_t")
+            curves.append(Curve(steps, radius, "spectral radius", dashes))
+    ylabel = "singular values of J_t"
+    return by_layer(drawn, "step of the walk", ylabel, height=2.2, also=_thin)
 
 
+@needs("log_sigma")
 def propagator_spectrum(data: xr.Dataset) -> Figure | None:
     """Singular values of the product of Jacobians back to each lag, one example.
 
     A line for each; it ends where its direction is lost (σ = 0).
     """
-    data = latest(data)
-    if not has(data, "log_sigma"):
-        return None
     drawn = {}
     lags = data["lag_probed"].to_numpy()
     for layer in labels(data, "layer"):
         table = pick(data, "log_sigma", "lag_probed", "mode", layer=layer)
-        if np.all(np.isnan(table[lags > 0])):
-            continue  # no product is a number
-        if curves := _fan(lags, table / math.log(10.0)):
-            drawn[layer] = curves
-    if not drawn:
-        return None
-    return _panels(drawn, "lag (steps before the last)", "singular values of P")
+        if not np.all(np.isnan(table[lags > 0])):  # some product is a number
+            drawn[layer] = _fan(lags, table / math.log(10.0))
+    xlabel = "lag (steps before the last)"
+    return by_layer(drawn, xlabel, "singular values of P", height=2.2, also=_thin)
 
 
+@needs("lyapunov")
 def lyapunov(data: xr.Dataset) -> Figure | None:
     """The leading Lyapunov exponents on stationary input by index.
 
     Bars: two standard errors of the time average of this one network. Exponents of −inf
     are counted, not drawn.
     """
-    data = latest(data)
-    if not has(data, "lyapunov"):
-        return None
     names = [
         layer
         for layer in labels(data, "layer")
@@ -127,8 +113,7 @@ def _exponents(axes: Axes, data: xr.Dataset, layer: str) -> None:
     axes.set_ylim(low, high + 0.04 * (high - low))
     axes.set_xlim(0, alive.size + 1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.grid(axis="y", color=GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
+    gridlines(axes)
     gone = int(np.sum(~alive))
     if gone:
         note(axes, 0.5, axes.get_ylim()[0], f" {gone} of {alive.size} are −∞: lost")
@@ -148,24 +133,12 @@ def _fan(x: np.ndarray, table: np.ndarray) -> list[Curve]:
     return curves
 
 
-def _panels(drawn: dict[str, list[Curve]], xlabel: str, ylabel: str) -> Figure:
-    room = gutter([curve.text for curves in drawn.values() for curve in curves])
-    size = Size(2.6, 2.2, gap_x=room + 0.7, gap_y=0.75, left=0.72, right=room)
-    with style():
-        figure, grid = small_multiples(len(drawn), size, 2)
-        for i, (axes, (layer, curves)) in enumerate(
-            zip(grid, drawn.items(), strict=True)
-        ):
-            plot(axes, curves)
-            for line in axes.lines:
-                if line.get_zorder() == 3:
-                    line.set_linewidth(0.7 if len(curves) > 12 else 1.0)
-            axes.axhline(0.0, color=SOFT, linewidth=0.6)
-            title(axes, layer)
-            axes.set_xlabel(xlabel)
-            if i % 2 == 0:
-                axes.set_ylabel(ylabel)
-    return figure
+def _thin(axes: Axes) -> None:
+    """Thin lines, and one where nothing grows or shrinks."""
+    lines = [line for line in axes.lines if line.get_zorder() == 3]
+    for line in lines:
+        line.set_linewidth(0.7 if len(lines) > 12 else 1.0)
+    axes.axhline(0.0, color=SOFT, linewidth=0.6)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -10,11 +10,9 @@ from rnnjax.report.instruments.curves import (
     gutter,
     log_ticks,
     plot,
-    small_multiples,
-    tall,
 )
-from rnnjax.report.instruments.numbers import has, labels, latest, percent, pick
-from rnnjax.report.layout import Size, panels, title
+from rnnjax.report.instruments.numbers import has, labels, needs, percent, pick
+from rnnjax.report.layout import Size, panels, small_multiples, title
 from rnnjax.report.naming import number
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, Line, palette, style
 
@@ -32,11 +30,9 @@ def there(data: xr.Dataset, name: str, dim: str) -> list[tuple[str, str]]:
     ]
 
 
+@needs("slope_count", "slope_edge", "slope_mean", "slope_bound")
 def slopes(data: xr.Dataset) -> Figure | None:
     """Histogram of the slopes of every activation, with their mean and their bound."""
-    data = latest(data)
-    if not has(data, "slope_count", "slope_edge", "slope_mean", "slope_bound"):
-        return None
     found = there(data, "slope_mean", "activation")
     several = len({layer for layer, _ in found}) > 1
     size = Size(1.75, 1.2, gap_x=0.35, gap_y=0.95, left=0.15, top=0.7)
@@ -59,22 +55,17 @@ def _histogram(axes: Axes, data: xr.Dataset, where: dict[str, str]) -> None:
     value = {
         name: float(data[f"slope_{name}"].sel(where))
         for name in ("mean", "bound", "saturated", "active")
-        if f"slope_{name}" in data
     }
     axes.axvline(value["mean"], color=INK, linewidth=0.9)
     axes.axvline(value["bound"], color=BOUND, linewidth=1.2, linestyle=(0, (4, 2)))
     spare = 0.03 * (max(value["bound"], left.max()) - left.min())
     axes.set_xlim(left.min() - spare, max(value["bound"], (left + width).max()) + spare)
-    facts = [f"mean {number(value['mean'])}, at most {number(value['bound'])}"]
-    shares = [
-        f"{percent(value[name])} {name}"
-        for name in ("saturated", "active")
-        if name in value
-    ]
+    shares = [f"{percent(value[name])} {name}" for name in ("saturated", "active")]
     axes.text(
         0,
         1.03,
-        "\n".join([*facts, ", ".join(shares)]),
+        f"mean {number(value['mean'])}, at most {number(value['bound'])}\n"
+        f"{', '.join(shares)}",
         transform=axes.transAxes,
         fontsize=6,
         color=SOFT,
@@ -85,6 +76,7 @@ def _histogram(axes: Axes, data: xr.Dataset, where: dict[str, str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
+@needs("gate_open", "gate_open_at")
 def gates(data: xr.Dataset) -> Figure | None:
     """Openness of the gates over time, and the time constants of their units.
 
@@ -92,9 +84,6 @@ def gates(data: xr.Dataset) -> Figure | None:
     openness, and a hollow one for its complement; which of them says how long a memory
     lasts depends on the cell. Time constants that are infinite are counted.
     """
-    data = latest(data)
-    if not has(data, "gate_open", "gate_open_at"):
-        return None
     found = there(data, "gate_open", "gate")
     layers = list(dict.fromkeys(layer for layer, _ in found))
     names = list(dict.fromkeys(name for _, name in found))
@@ -103,7 +92,7 @@ def gates(data: xr.Dataset) -> Figure | None:
     room = gutter(names)
     size = Size(
         2.7,
-        tall(0, max(1.5, 0.42 * len(names))),
+        max(1.5, 0.42 * len(names)),
         gap_x=room + 0.25,
         gap_y=1.05,
         right=0.95,
@@ -133,13 +122,11 @@ def _time_constants(
     axes.set_xscale("log")
     axes.set_ylim(len(names) - 0.5, -0.5)
     for row, name in enumerate(names):
-        colour, texts = lines[name].colour, []
+        colour = lines[name].colour
         for key, offset, face in (
             ("time_constant", -0.18, colour),
             ("time_constant_shut", 0.18, "none"),
         ):
-            if key not in data:
-                continue
             values = pick(data, key, "unit", layer=layer, gate=name)
             values = values[~np.isnan(values)]
             finite = values[np.isfinite(values) & (values > 0)]
@@ -157,12 +144,10 @@ def _time_constants(
             )
             lasting = int(np.isposinf(values).sum())
             median = number(float(np.median(values)), 1) if values.size else "–"
-            texts.append(median + (f", {lasting} × ∞" if lasting else ""))
-        for text, place in zip(texts, (-0.18, 0.18), strict=False):
             axes.text(
                 1.03,
-                row + place,
-                text,
+                row + offset,
+                median + (f", {lasting} × ∞" if lasting else ""),
                 transform=axes.get_yaxis_transform(),
                 color=colour,
                 fontsize=6.5,

@@ -1,19 +1,23 @@
 """Numbers out of a probe data set: what is there, its spread, and how it is written."""
 
 import dataclasses
+import functools
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
+from rnnjax.probes.adjoints.norms import JOINT
 from rnnjax.report.naming import MINUS, number
 
 
+Draw = Callable[[xr.Dataset], Figure | None]
+
 LOW, HIGH = 0.1, 0.9
 """Ends of the bands over examples."""
-
-JOINT = "joint"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Band:
     high: np.ndarray
 
 
-def band(values: np.ndarray, axis: int = -1) -> Band:
-    """The spread along an axis; NaN (padding) is left out.
+def band(values: np.ndarray) -> Band:
+    """The spread along the last axis; NaN (padding) is left out.
 
     >>> band(np.array([[1.0, 2.0, -np.inf]])).median.tolist()
     [1.0]
@@ -37,9 +41,9 @@ def band(values: np.ndarray, axis: int = -1) -> Band:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a place that no example has
         # no interpolation: it is undefined between a number and −inf
-        low = np.nanquantile(values, LOW, axis=axis, method="lower")
-        high = np.nanquantile(values, HIGH, axis=axis, method="higher")
-        return Band(low, np.nanmedian(values, axis=axis), high)
+        low = np.nanquantile(values, LOW, axis=-1, method="lower")
+        high = np.nanquantile(values, HIGH, axis=-1, method="higher")
+        return Band(low, np.nanmedian(values, axis=-1), high)
 
 
 def latest(data: xr.Dataset) -> xr.Dataset:
@@ -55,6 +59,20 @@ def has(data: xr.Dataset, *names: str) -> bool:
     )
 
 
+def needs(*names: str) -> Callable[[Draw], Draw]:
+    """Draw the last measurement, where all these variables are there."""
+
+    def checked(draw: Draw) -> Draw:
+        @functools.wraps(draw)
+        def drawn(data: xr.Dataset) -> Figure | None:
+            data = latest(data)
+            return draw(data) if has(data, *names) else None
+
+        return drawn
+
+    return checked
+
+
 def labels(data: xr.Dataset, dim: str) -> list[str]:
     """The names along a dimension; none if the data set lacks it."""
     return [str(name) for name in data[dim].to_numpy()] if dim in data.dims else []
@@ -65,28 +83,16 @@ def pick(data: xr.Dataset, name: str, *dims: str, **where: str) -> np.ndarray:
 
     Rows along the last axis that are missing in this layer stay NaN.
     """
-    found = data[name].sel({key: where[key] for key in where})
+    found = data[name].sel(where)
     return found.transpose(*dims).to_numpy().astype(np.float64)
 
 
 def arrays(data: xr.Dataset, layer: str) -> list[str]:
     """The state arrays of a layer, all of them jointly first if there are several."""
-    there = [
-        name
-        for name in labels(data, "array")
-        if not np.all(
-            np.isnan(
-                pick(data, "log10_adjoint", "time", "example", layer=layer, array=name)
-            )
-        )
-    ]
+    known = data["log10_adjoint"].sel(layer=layer).notnull().any(["time", "example"])
+    there = [name for name in labels(data, "array") if known.sel(array=name)]
     single = [name for name in there if name != JOINT]
     return [JOINT, *single] if JOINT in there and len(single) != 1 else single
-
-
-def whole_state(data: xr.Dataset, layer: str) -> str:
-    """The name under which the joint state of a layer is found."""
-    return JOINT if JOINT in labels(data, "array") else arrays(data, layer)[0]
 
 
 def brief(value: float | None, digits: int = 2) -> str:
@@ -148,9 +154,7 @@ def ranged(values: np.ndarray, digits: int = 3) -> str:
 
 def lost_examples(data: xr.Dataset, layer: str) -> np.ndarray:
     """Whether the lagged adjoint of the joint state is NaN or inf at a valid step."""
-    norms = data["log10_adjoint"].sel(layer=layer)
-    norms = norms.sel(array=JOINT if JOINT in labels(data, "array") else norms.array[0])
-    values = norms.transpose("time", "example").to_numpy().astype(float)
+    values = pick(data, "log10_adjoint", "time", "example", layer=layer, array=JOINT)
     last = data["last_step"].to_numpy().astype(int)
     measured = np.arange(len(values))[:, None] <= last[None, :]
-    return np.any((np.isnan(values) | np.isposinf(values)) & measured, axis=0)
+    return np.any(~(values < np.inf) & measured, axis=0)

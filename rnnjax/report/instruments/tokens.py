@@ -60,18 +60,17 @@ def word_strip(data: xr.Dataset) -> Figure | None:
     if not {"sentence", "time"} <= set(data.dims):
         return None
     count = min(data.sizes["sentence"], SENTENCES)
-    found = [(i, sentence_rows(data, i)) for i in range(count)]
-    found = [(i, rows) for i, rows in found if rows]
+    found = [(i, rows) for i in range(count) if (rows := sentence_rows(data, i))]
     if not found:
         return None
     read = _decoded(data)
     kept = [columns(_length(data, i), [*informative(data, i), *read]) for i, _ in found]
-    longest = max(len(one) for one in kept)
+    width = max(len(one) for one in kept)
     height = max(len(rows) for _, rows in found)
     names = [row.name for _, rows in found for row in rows]
     longest = max(len(word) for i, _ in found for word in words(data, i))
     size = Size(
-        CELL * longest,
+        CELL * width,
         0.2 * height,
         gap_y=0.48 + 0.048 * longest,
         left=0.068 * max(map(len, names)) + 0.1,
@@ -80,7 +79,7 @@ def word_strip(data: xr.Dataset) -> Figure | None:
     with style():
         figure, grid = panels(len(found), 1, size)
         for axes, (i, rows), steps in zip(grid[:, 0], found, kept, strict=True):
-            _strip(axes, rows, steps, longest)
+            _strip(axes, rows, steps, width)
             _names(axes, words(data, i), informative(data, i), steps)
             unit = "words" if "word" in data else "steps"
             title(axes, f"sentence {i + 1}: {_length(data, i)} {unit}")
@@ -162,9 +161,8 @@ def columns(length: int, marked: Sequence[int]) -> list[int]:
 
 
 def _width(chosen: set[int]) -> int:
-    ordered = sorted(chosen)
-    gaps = sum(b != a + 1 for a, b in zip(ordered, ordered[1:], strict=False))
-    return len(ordered) + gaps
+    """Steps, and a gap before every run of them but the first."""
+    return len(chosen) + sum(step - 1 not in chosen for step in chosen) - 1
 
 
 def informative(data: xr.Dataset, sentence: int) -> list[int]:
@@ -198,7 +196,7 @@ def _decoded(data: xr.Dataset) -> list[int]:
     return [int(known["step"])] if "step" in known else []
 
 
-def _strip(axes: Axes, rows: list[Row], steps: list[int], longest: int) -> None:
+def _strip(axes: Axes, rows: list[Row], steps: list[int], width: int) -> None:
     colours = np.zeros((len(rows), len(steps), 4))
     for i, row in enumerate(rows):
         shades = matplotlib.colormaps[row.colours]
@@ -220,11 +218,10 @@ def _strip(axes: Axes, rows: list[Row], steps: list[int], longest: int) -> None:
                 va="center_baseline",
             )
     axes.imshow(colours, aspect="auto")
-    axes.set_xlim(-0.5, longest - 0.5)
+    axes.set_xlim(-0.5, width - 0.5)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def _names(

@@ -10,44 +10,35 @@ from rnnjax.report.instruments.curves import (
     gutter,
     log_ticks,
     plot,
-    small_multiples,
     tall,
 )
-from rnnjax.report.instruments.numbers import brief, has, labels, latest, pick
-from rnnjax.report.layout import Size, panels, title
-from rnnjax.report.style import GRID, INK, SERIES, Line, palette, style
+from rnnjax.report.instruments.numbers import brief, has, labels, latest, needs, pick
+from rnnjax.report.layout import Size, gridlines, panels, title
+from rnnjax.report.style import INK, SERIES, Line, palette, style
 
 
 ALL = "all"
 
 
+@needs("truncation_bias")
 def truncation(data: xr.Dataset) -> Figure | None:
     """Relative error of the gradient that is cut at a lag, for every parameter array.
 
     A cut that leaves nothing out (a bias of exactly 0) is off the logarithmic scale.
     """
-    data = latest(data)
-    if not has(data, "truncation_bias"):
+    table = pick(data, "truncation_bias", "parameter_array", "cut_lag")
+    table = np.log10(np.where(table > 0, table, np.nan))
+    every = zip(labels(data, "parameter_array"), table, strict=True)
+    drawn = {name: row for name, row in every if not np.all(np.isnan(row))}
+    if not drawn:
         return None
-    names = [
-        name
-        for name in labels(data, "parameter_array")
-        if np.any(pick(data, "truncation_bias", "cut_lag", parameter_array=name) > 0)
-    ]
-    if not names:
-        return None
-    lags, curves = data["cut_lag"].to_numpy(), []
-    table = data["truncation_bias"].transpose("cut_lag", "parameter_array").to_numpy()
-    cut = np.any(table > 0, axis=1)
-    lines = palette([name for name in names if name != ALL])
+    lags, cut = data["cut_lag"].to_numpy(), np.any(~np.isnan(table), axis=0)
+    lines = palette([name for name in drawn if name != ALL])
     lines[ALL] = Line(INK, "-")
-    for name in names:
-        values = pick(data, "truncation_bias", "cut_lag", parameter_array=name)
-        values = np.where(values > 0, values, np.nan)
-        curves.append(Curve(lags[cut], np.log10(values)[cut], name, lines[name]))
-    size = Size(3.4, tall(len(curves), 2.0), right=gutter(names, 3.4))
+    curves = [Curve(lags[cut], row[cut], n, lines[n]) for n, row in drawn.items()]
+    size = Size(3.4, tall(len(curves), 2.0), right=gutter([*drawn], 3.4))
     with style():
-        figure, (axes,) = small_multiples(1, size)
+        figure, ((axes,),) = panels(1, 1, size)
         plot(axes, curves)
         axes.set_xlabel("gradient cut at lag K")
         axes.set_ylabel("‖g_K − g‖ / ‖g‖")
@@ -86,8 +77,7 @@ def _bars(axes: Axes, values: np.ndarray, colour: str) -> None:
     axes.set_xlim(low, high)
     axes.set_ylim(len(values) - 0.4, -0.6)
     log_ticks(axes.xaxis, low, high)
-    axes.set_axisbelow(True)
-    axes.grid(axis="x", color=GRID, linewidth=0.5)
+    gridlines(axes, "x")
     for row, value in enumerate(values):
         if np.isfinite(value) and value > 0:
             axes.barh(row, value - low, 0.62, left=low, color=colour, lw=0)
