@@ -12,7 +12,7 @@ from rnnjax.cells import LSTM, Elman
 from rnnjax.errors import UserError
 from rnnjax.models.objective import objective, per_example
 from rnnjax.probes.backward.walk import first_state
-from rnnjax.recurrence.backprop import renormalise
+from rnnjax.recurrence.backprop_rules import renormalise
 from rnnjax.recurrence.functional import call
 from rnnjax.recurrence.layer import Recurrent
 from tests.probe_models import batch_of, model_of, parameters, spec_of

@@ -10,7 +10,7 @@ from jax import random
 
 from rnnjax.reproduce.catalogue import experiments_folder, find
 from rnnjax.reproduce.learning import NEVER, best_rate, final_loss, updates_to
-from rnnjax.tasks.user_task import execute_file
+from rnnjax.user_code import execute_file
 
 
 OWN = execute_file(experiments_folder() / "shared" / "cells_and_task.py")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from rnnjax.errors import UserError
-from rnnjax.tasks import Arrays, Digits, Mnist, Text, load_task_file
+from rnnjax.tasks import Arrays, Digits, Mnist, Text
 from rnnjax.tasks.pixels import pixel_rows
 from rnnjax.tasks.readers.idx import read_idx
+from rnnjax.user_code import execute_file
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -288,48 +289,27 @@ class NoTask: ...
 """
 
 
-def test_a_users_task_is_loaded(tmp_path: Path) -> None:
+def test_a_users_file_is_executed(tmp_path: Path) -> None:
     path = tmp_path / "my file.py"
-    path.write_text(USER_TASK)
-    loaded = load_task_file(f"{path}:MyTask")
-    assert loaded.name == "mine" and loaded().spec({}).length == 7
-    path.write_text(USER_TASK.replace("= 7", "= 8"))
-    assert load_task_file(f"{path}:MyTask")().spec({}).length == 8
+    for length in (7, 8):
+        path.write_text(USER_TASK.replace("= 7", f"= {length}"))
+        task = execute_file(path).MyTask
+        assert task.name == "mine" and task().spec({}).length == length
 
 
 @pytest.mark.parametrize(
-    ("content", "name", "message"),
+    ("content", "message"),
     [
-        (
-            USER_TASK,
-            "MyTsk",
-            "unknown task in .*tasks.py 'MyTsk'; did you mean MyTask?",
-        ),
-        (USER_TASK, "number", "number is not a subclass of rnnjax.tasks.Task"),
-        (USER_TASK, "NoTask", "NoTask is not a subclass"),
-        (USER_TASK, "Task", "Task is not a subclass"),
-        ("\n1 / 0\n", "X", "tasks.py:2: ZeroDivisionError: division by zero"),
-        ("x = 1\nclass (", "X", "tasks.py:2: SyntaxError: "),
-        ("import no_such_thing", "X", ":1: ModuleNotFoundError: No module named"),
-        ("raise ValueError('a\\nb')", "X", ":1: ValueError: a$"),
+        ("\n1 / 0\n", "tasks.py:2: ZeroDivisionError: division by zero"),
+        ("x = 1\nclass (", "tasks.py:2: SyntaxError: "),
+        ("import no_such_thing", ":1: ModuleNotFoundError: No module named"),
+        ("raise ValueError('a\\nb')", ":1: ValueError: a$"),
+        ("import sys\nsys.exit(3)", ":2: SystemExit: 3"),
     ],
 )
-def test_bad_user_tasks(tmp_path: Path, content: str, name: str, message: str) -> None:
+def test_errors_of_a_users_file(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "tasks.py"
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        load_task_file(f"{path}:{name}")
+        execute_file(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "reference", ["MyTask", "file.py", "file.py:", ":X", "a.txt:X"]
-)
-def test_bad_references(reference: str) -> None:
-    with pytest.raises(UserError, match="not of the form file.py:MyTask"):
-        load_task_file(reference)
-
-
-def test_missing_user_file() -> None:
-    with pytest.raises(UserError, match="there is no file gone.py"):
-        load_task_file("gone.py:MyTask")

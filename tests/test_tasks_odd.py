@@ -14,10 +14,11 @@ from rnnjax.errors import UserError
 from rnnjax.store.atomic import write_bytes
 from rnnjax.store.frames import csv_bytes, parquet_bytes
 from rnnjax.store.rundir import MANIFEST, METRICS, RunDir
-from rnnjax.tasks import Arrays, Mnist, Reviews, Text, load_task_file
+from rnnjax.tasks import Arrays, Mnist, Reviews, Text
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.tasks.inputs import checked_inputs
 from rnnjax.tasks.readers.numbers import LARGEST
+from rnnjax.user_code import execute_file
 from tests.store_samples import manifest_of
 from tests.test_tasks_files import USER_TASK, idx
 
@@ -293,7 +294,7 @@ def test_the_named_file_is_read(name: str, here: Path) -> None:
     assert Reviews(path=f"{name}.txt").vocabulary()[-3:] == ("one", "bad", "good")
     assert Text(path=f"{name}.txt", length=2).load()["train"].size
     Path(f"{name}.py").write_text(USER_TASK)
-    assert load_task_file(f"{name}.py:MyTask").name == "mine"
+    assert execute_file(Path(f"{name}.py")).MyTask.name == "mine"
     folder = Path(name) / "inside"
     folder.mkdir(parents=True)
     images, labels = np.zeros((30, 2, 2), np.uint8), np.zeros(30, np.uint8)

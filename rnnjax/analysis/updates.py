@@ -73,7 +73,7 @@ def updates(
     values = {
         "gradient_norm": row(one.gradient),
         "used_norm": row(one.used),
-        "clipped": row(one.clipped),
+        "clipped_entries": row(one.clipped),
         "update_norm": row(one.update),
         "weight_norm": row(one.weight),
         "update_ratio": row(one.ratio),

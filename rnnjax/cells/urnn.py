@@ -95,8 +95,8 @@ def in_rows(x):
 
     XLA's Fourier transform fails on a CPU if the surrounding code prefers another
     layout; in the backward pass the cotangent goes through here as well. (JAX's layout
-    constraints give wrong gradients when a compiled function is differentiated, jax
-    0.10.2.)
+    constraints are no alternative: in jax 0.10.2 they give wrong gradients when a
+    compiled function is differentiated.)
     """
     return lax.optimization_barrier(x.reshape(-1)).reshape(x.shape)
 

@@ -2,9 +2,9 @@
 
 from rich.table import Table
 
-from rnnjax.sweeps.appetite import in_a_line
 from rnnjax.sweeps.compose import Plan
 from rnnjax.sweeps.forecast import Group, forecast
+from rnnjax.sweeps.resources import in_a_line
 from rnnjax.terminal import console
 
 

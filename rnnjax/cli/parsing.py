@@ -126,7 +126,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
         files.add_argument(f"--{kind}", metavar="OUT", help="write all columns instead")
     compare = command("compare", "show what differs between two runs")
     verify = command(
-        "verify", "run again and compare; exit status 1: differs, 2: impossible"
+        "verify", "run again and compare; exit status 1: differs, 2: unverifiable"
     )
     for one, name in ((compare, "first"), (compare, "second"), (verify, "run")):
         help = "directory of a run, or POOL/first digits of its run id"

@@ -73,11 +73,11 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.netcdf import netcdf_bytes
     from rnnjax.store.run_id import digest
-    from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.initialisation_grid import landscape
     from rnnjax.sweeps.job_data import with_data
     from rnnjax.sweeps.progress import LiveProgress
+    from rnnjax.sweeps.resources import check_looking
     from rnnjax.terminal import console, error_screen
 
     use_every_core()
@@ -140,9 +140,9 @@ def _parse(
 
 
 def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
-    from rnnjax.sweeps.appetite import check_looking
     from rnnjax.sweeps.compose import plan
     from rnnjax.sweeps.job_data import with_data
+    from rnnjax.sweeps.resources import check_looking
     from rnnjax.training.build import initial_params
 
     made = plan(overrides, config_dir=config_dir)

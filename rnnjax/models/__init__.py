@@ -1,0 +1,1 @@
+"""A model: encoder, recurrent layers and readout (`sequence`), loss (`objective`)."""

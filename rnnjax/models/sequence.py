@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell
-from rnnjax.recurrence.backprop import Backprop
+from rnnjax.recurrence.backprop_rules import Backprop
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.masking import at_end
 from rnnjax.recurrence.remat import Remat
@@ -37,7 +37,7 @@ class SequenceModel(nn.Module):
         engine: how the recurrences are computed and differentiated, see
             `rnnjax.recurrence.engines`.
         backprop, lag: how the adjoint is propagated back through every recurrence, see
-            `rnnjax.recurrence.backprop`; answers do not depend on them.
+            `rnnjax.recurrence.backprop_rules`; answers do not depend on them.
         remat: number of steps that are recomputed together in the backward pass, see
             `Recurrent`. With an answer at the last step, the outputs of the last layer
             are then never in memory all at once.

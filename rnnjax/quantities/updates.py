@@ -12,7 +12,7 @@ _monitored = partial(Quantity, by="updates.monitor.monitor")
 UPDATES = {
     "gradient_norm": _monitored(EACH, "norm of the gradient of this parameter array"),
     "used_norm": _monitored(EACH, "the same after clipping"),
-    "clipped": _monitored(EACH, "share of its entries that clipping changed"),
+    "clipped_entries": _monitored(EACH, "share of its entries that clipping changed"),
     "update_norm": _monitored(EACH, "norm of the update of the first step"),
     "weight_norm": _monitored(EACH, "norm of the array itself"),
     "update_ratio": _monitored(EACH, "norm of the update over that of the array"),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
-from rnnjax.recurrence.backprop import Backprop, check_backprop
+from rnnjax.recurrence.backprop_rules import Backprop, check_backprop
 from rnnjax.recurrence.engines import ENGINES, Settings
 from rnnjax.recurrence.functional import Weights, make_weights
 from rnnjax.recurrence.masking import (
@@ -43,9 +43,9 @@ class Recurrent(nn.Module):
             `rnnjax.recurrence.engines`.
         learn_initial_state: whether the initial state is a parameter. Its initial value
             is the initial state of the cell (zeros).
-        backprop: how the adjoint is propagated back (`rnnjax.recurrence.backprop`):
-            `exact`; `cut` after `lag` steps; `renormalise` to a constant norm. Forward
-            values do not depend on it.
+        backprop: how the adjoint is propagated back (`backprop_rules`): `exact`; `cut`
+            after `lag` steps; `renormalise` to a constant norm. Forward values do not
+            depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
         newton: tolerance and maximum number of iterations of the engine `newton`.
         remat: number of steps in a chunk, or `sqrt`: the backward pass recomputes each

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Inexact, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
-from rnnjax.recurrence.backprop import cut_before
+from rnnjax.recurrence.backprop_rules import cut_before
 from rnnjax.recurrence.functional import Weights, call
 from rnnjax.recurrence.step import Drive
 from rnnjax.types import Lengths, Trajectory

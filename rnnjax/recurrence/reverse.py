@@ -19,7 +19,7 @@ from jaxtyping import Array
 from rnnjax.cells.base import Cell
 from rnnjax.cells.products import kernel_gradient
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.backprop import renormalise
+from rnnjax.recurrence.backprop_rules import renormalise
 from rnnjax.recurrence.functional import (
     Seams,
     Weights,
@@ -111,8 +111,8 @@ def reverse_scan(
         exponents: ``(T, B)`` exponents of `cotangent`. If given, all results are
             mantissas with the exponents `Backward.exponent`.
         adjoints: also stack ∂L/∂h_t (always done with exponents).
-        renormalised: apply the rule `renormalise` of `rnnjax.recurrence.backprop`; not
-            with exponents.
+        renormalised: apply the rule `renormalise` of `backprop_rules`; not with
+            exponents.
         known: outputs of seams ``(T, B, ·)`` by site, which are then not recomputed.
 
     Returns:

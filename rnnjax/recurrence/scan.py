@@ -73,7 +73,7 @@ def scan(
     First and second derivatives equal those of `plain_scan`; taps must be zeros.
     Forward mode is not defined (use `plain_scan`). With `renormalised` the adjoint
     keeps its norm from step to step, which is not the gradient of any function
-    (`rnnjax.recurrence.backprop`).
+    (`rnnjax.recurrence.backprop_rules`).
     """
     return _walk(cell, weights, initial, drive)[0]
 

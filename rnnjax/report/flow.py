@@ -133,12 +133,12 @@ class Curve(NamedTuple):
     """By lag at one training step, over the examples in which it is finite.
 
     Attributes:
-        median: of log10 norms; NaN where no example is left.
+        median: median of the log10 norms; NaN where no example is left.
         ratio: mean of log10 of the norm over the largest near the loss.
         scaled: the same in units of the state; NaN where it was not measured.
         zeros: share of exact zeros.
         exploded: share of the examples that are left out.
-        lags: that were measured, exploded or not.
+        lags: number of lags measured, those of exploded examples included.
     """
 
     median: Float[np.ndarray, "T"]

@@ -127,7 +127,7 @@ def label_ends(axes: Axes, labels: Sequence[EndLabel]) -> None:
 
 
 def power_ticks(axes: Axes, max_ticks: int = 6) -> None:
-    """Label a vertical axis of exponents by powers of ten, at whole exponents."""
+    """Label a vertical axis of log10 values with powers of ten, at whole exponents."""
     low, high = axes.get_ylim()
     steps = (1, 2, 5, 10, 20, 50, 100, 200, 500)
     step = next((step for step in steps if (high - low) / step <= max_ticks), 1000)

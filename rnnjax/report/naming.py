@@ -132,7 +132,7 @@ def power(exponent: float) -> str:
 
 
 def superscript(number: str) -> str:
-    """Digits and a minus sign, raised.
+    """A whole number as a superscript.
 
     >>> superscript("-12")
     '⁻¹²'

@@ -26,8 +26,8 @@ class Owned:
     """The files of a report in a folder.
 
     Args:
-        folder: that receives the report.
-        page: of the report, by which one of an earlier version is known.
+        folder: the folder of the report.
+        page: name of the page, by which a report of an earlier version is recognised.
     """
 
     def __init__(self, folder: Path, page: str):
@@ -60,7 +60,7 @@ class Owned:
         self._note(self.known, names)
 
     def settle(self, names: list[str]) -> None:
-        """Note what was written, and remove what the last report wrote besides.
+        """Note what was written, and remove what only the last report wrote.
 
         Raises:
             UserError: the record cannot be written.

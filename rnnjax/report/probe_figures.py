@@ -29,7 +29,7 @@ class Instrument:
         say: the sentences that go with it, from the same numbers.
         title: in a few words.
         caption: what is drawn, and how it was computed.
-        during_training: of measurements at several steps of a run.
+        during_training: whether it shows several measurements of one run.
     """
 
     draw: Draw

@@ -53,7 +53,7 @@ def write_page(
     Equal data sets give equal bytes.
 
     Args:
-        data: of `rnnjax probe`, of `rnnjax.probe`, or a run's ``probes.nc``.
+        data: data set of `rnnjax probe` or `rnnjax.probe`, or a run's ``probes.nc``.
         folder: made if it is not there.
         title, subtitle: what was probed.
         training: the ``probes.nc`` of the run that `data` is a moment of.

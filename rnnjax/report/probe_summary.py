@@ -9,7 +9,7 @@ import xarray as xr
 
 from rnnjax.probes.adjoints.decay import Decay, decay
 from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log
-from rnnjax.quantities.dynamics import DYNAMICS
+from rnnjax.quantities import QUANTITIES
 from rnnjax.report.explosion import exploded_state, unknown_gradient
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
@@ -74,7 +74,8 @@ def summary(data: xr.Dataset) -> list[Row]:
             rows += [
                 Row(f"{layer}: {name}", value) for name, value in part(data, one, layer)
             ]
-    return rows + _parameters(data)
+    whole = data.drop_dims("layer", errors="ignore")
+    return rows + [Row(*row) for row in _labelled(whole)] + _parameters(data)
 
 
 def _explosion(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
@@ -121,17 +122,8 @@ def law_text(fit: Decay) -> str:
 
 
 def _dynamics(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
-    for key, quantity in DYNAMICS.items():
-        if not quantity.label or not has(one, key):
-            continue
-        values = one[key]
-        measured = " × ".join(
-            f"{_measured(values, dim)} {what}"
-            for dim, what in MEASURED_OVER.items()
-            if dim in values.dims
-        )
-        text = ranged(values.to_numpy(), quantity.digits)
-        yield f"{quantity.label}, {measured}", text
+    of_layer = [name for name in one if "layer" in data[name].dims]
+    yield from _labelled(one[of_layer])
     if has(one, "lyapunov"):
         mean, error = leading(data, layer)
         yield (
@@ -141,6 +133,21 @@ def _dynamics(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
     if has(one, "kaplan_yorke"):
         dimension = number(float(one["kaplan_yorke"]), 1)
         yield "Kaplan–Yorke dimension on stationary input", dimension
+
+
+def _labelled(data: xr.Dataset) -> Facts:
+    """Quantities with a label: the median and the range of all their numbers."""
+    for key, quantity in QUANTITIES.items():
+        if not quantity.label or not has(data, key):
+            continue
+        values = data[key]
+        measured = " × ".join(
+            f"{_measured(values, dim)} {what}"
+            for dim, what in MEASURED_OVER.items()
+            if dim in values.dims
+        )
+        name = f"{quantity.label}, {measured}" if measured else quantity.label
+        yield name, ranged(values.to_numpy(), quantity.digits)
 
 
 def _measured(values: xr.DataArray, dim: str) -> int:
@@ -181,14 +188,14 @@ def _factors(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
 
 
 def _parameters(data: xr.Dataset) -> list[Row]:
-    """One row for each parameter, of what is known of it."""
+    """One row for each parameter, with what was measured of it."""
     found: dict[str, list[str]] = {}
     for name in labels(data, "parameter"):
         one = data.sel(parameter=name)
         texts = found.setdefault(name, [])
         if "log10_gradient" in data:
             value = float(one["log10_gradient"])
-            if math.isnan(value):  # then so is all that follows
+            if math.isnan(value):  # then k₉₀ and the cancellation are, too
                 texts.append("gradient not a number (NaN)")
                 continue
             texts.append(f"log₁₀ gradient {number(value)}")

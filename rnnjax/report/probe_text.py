@@ -69,7 +69,7 @@ def gradient(data: xr.Dataset) -> Sentences:
     for layer in labels(data, "layer"):
         lost = lost_examples(data, layer)
         if not arrays(data, layer) or lost.all():
-            continue  # `explosion` says what there is to say
+            continue  # `explosion` reports this layer instead
         some = f" ({int(np.sum(~lost))} of {lost.size} examples, the others explode)"
         name = layer + some * bool(lost.any())
         ratios = left_by_lag(data, layer)

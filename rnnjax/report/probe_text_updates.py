@@ -1,4 +1,4 @@
-"""Long products, one update, and words of a probe data set, in sentences by numbers."""
+"""Propagators, updates and words of a probe, in sentences chosen by the numbers."""
 
 import math
 

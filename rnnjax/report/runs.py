@@ -72,7 +72,7 @@ def read_runs(folder: Path) -> tuple[SweepRecord | None, Runs]:
 
 
 def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) -> Runs:
-    """Name the lines and the axis of a sweep.
+    """One row per run of a sweep, with its line in the figures and its distance.
 
     A line is the variant of a run, else its group, else its cell; beside it stand the
     keys outside the task that are still needed to tell two runs apart. `groups` are run

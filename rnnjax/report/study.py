@@ -25,7 +25,7 @@ class Study:
     """What a sweep left.
 
     Attributes:
-        folder: of the sweep.
+        folder: the folder of the sweep.
         record: None for a pool or a single run.
         runs: one tidy row per run.
         flow: gradients.
@@ -80,7 +80,7 @@ def read_study(folder: str | Path) -> Study:
 
 
 def _damaged(runs: Runs) -> dict[str, str]:
-    """What is wrong with runs of which a file is missing or was changed, by path."""
+    """What is wrong with each run that lacks a file or has a changed one, by path."""
     ended = runs.frame["status"].is_in(list(FINISHED))
     found = {
         path: damage(RunDir(Path(path)), finished)

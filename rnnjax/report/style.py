@@ -108,7 +108,7 @@ class Drawing:
     """A figure with what belongs to it.
 
     Attributes:
-        name: of its files.
+        name: name of its files, without suffix.
         title: in a few words.
         caption: what is drawn, and how it was computed.
         figure: the matplotlib figure.

@@ -114,7 +114,7 @@ def rates(decays: pl.DataFrame, axis: str) -> list[str]:
 
 
 def bound_check(bounds: pl.DataFrame) -> list[str]:
-    """Whether sigmoid networks decay at least as steeply as theory demands."""
+    """Whether the gradient of sigmoid networks decays at least as fast as its bound."""
     found = []
     for name in bounds["variant"].unique(maintain_order=True):
         here = bounds.filter(variant=name)

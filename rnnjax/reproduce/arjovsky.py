@@ -140,8 +140,8 @@ def concerning(*networks: str, more: tuple[str, ...] = ("updates",)) -> tuple[st
 def starting(*networks: str) -> tuple[str, ...]:
     """Names of the lines on which a ratio of norms in untrained networks depends.
 
-    The initialisation of the readout is not among them: its scale cancels, and its
-    direction is random in any case.
+    The initialisation of the readout is not among them: its scale cancels in a ratio,
+    and its direction is random in any case.
     """
     return ("start of U and V", *_lines_of(networks))
 

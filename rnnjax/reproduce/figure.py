@@ -76,7 +76,7 @@ class Figure:
 
     Attributes:
         name: name of its module and on the command line.
-        place: position in the gallery: "2", "0a".
+        place: position in the gallery, such as "2" or "0a".
         title: title, in a few words.
         source: authors, title, version and figure.
         shows: what the paper's figure shows.

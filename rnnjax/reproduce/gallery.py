@@ -133,7 +133,9 @@ def value_text(verdict: Verdict) -> str:
 
 
 def reasons_text(verdict: Verdict) -> str:
-    """The differences in the setting that weaken a verdict; empty: none.
+    """What weakens a verdict: settings that differ, are not stated, or are from memory.
+
+    Empty if there are none.
 
     >>> number = (1.0, None, (0.0, 1.0), "us")
     >>> reasons_text(Verdict("so", "reduced scale", *number, differs=("units",)))

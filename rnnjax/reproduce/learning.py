@@ -41,7 +41,7 @@ def learning_curves(
 
     Returns:
         Held-out `loss` (task, network, rate, seed, step), NaN where a run has diverged,
-        and its value without memory, `baseline` (task).
+        and `baseline` (task), the loss of the best predictor without memory.
 
     Raises:
         UserError: see `rnnjax.reproduce.training.sweep`.

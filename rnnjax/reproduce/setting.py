@@ -92,7 +92,7 @@ def same(name: str, value: Any, source: str = "", memory: bool = False) -> Setti
 
 
 def compare(lines: Sequence[Setting], settings: Any) -> tuple[Compared, ...]:
-    """The complete table for one preset."""
+    """The table "paper / here / same?" for the settings of one preset."""
     return tuple(line.compared(settings) for line in lines)
 
 

@@ -57,7 +57,7 @@ class Trained:
     """A network at some stages of its training.
 
     Attributes:
-        config: of its run.
+        config: configuration of its run.
         stages: parameters at each of them.
         metric: on held-out examples, after training; NaN without any.
     """
@@ -109,12 +109,12 @@ class Scores:
     """A run, seen from outside.
 
     Attributes:
-        config: of the run.
+        config: configuration of the run.
         params: final parameters.
         curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
             NaN after the run ended, and at the start of a run that was trained.
         loss, metric: on test examples at the end.
-        updates: that were made.
+        updates: number of updates made.
         diverged: whether it ended because a number was not finite.
     """
 

@@ -132,8 +132,8 @@ def content_of(row: Row) -> str:
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of nested mappings with dotted keys.
 
-    >>> dict(flatten({"cell": {"name": "lstm", "hidden": 8}, "seed": 0}))
-    {'cell.name': 'lstm', 'cell.hidden': 8, 'seed': 0}
+    >>> dict(flatten({"cell": {"name": "lstm", "chrono": 8}, "seed": 0}))
+    {'cell.name': 'lstm', 'cell.chrono': 8, 'seed': 0}
     """
     for key, value in config.items():
         if isinstance(value, Mapping):

@@ -9,10 +9,10 @@ from jax.sharding import Mesh
 
 from rnnjax.store.index import Row
 from rnnjax.store.pool import Pool
-from rnnjax.sweeps.appetite import needs, totals
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Slots, make_packs
+from rnnjax.sweeps.resources import needs, totals
 from rnnjax.sweeps.reuse import held, with_starts, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.compiled import Compiled

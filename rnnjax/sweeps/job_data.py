@@ -12,10 +12,10 @@ import numpy as np
 from rnnjax.errors import UserError, one_line
 from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
-from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_task, forget_data
 from rnnjax.training.rehearsal import free_host_memory
 from rnnjax.training.sizes import in_bytes
+from rnnjax.user_code import where_in
 
 
 def with_data(jobs: Sequence[Job]) -> list[Job]:

@@ -27,11 +27,11 @@ from rnnjax.sweeps.schema import as_text, leaves, plain
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile, loaded_files
 from rnnjax.tasks import TASKS, Task
-from rnnjax.tasks.user_task import where_in
 from rnnjax.training.build import build_cell, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Signature
 from rnnjax.training.schedule import Schedule, schedule_of
+from rnnjax.user_code import where_in
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
@@ -122,8 +122,8 @@ class Job:
         return schedule_of(self.config)
 
     @property
-    def shared(self) -> Hashable:
-        """A key that is equal for runs that may share a pack."""
+    def pack_key(self) -> Hashable:
+        """Equal for runs that may share a pack, and so one compiled program."""
         looks = self.schedule, self.config.eval, self.config.probe, self.start
         data = tuple(sorted(self.digests.items()))
         return self.signature, looks, data, self.source

@@ -10,7 +10,6 @@ from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, new_sweep
-from rnnjax.sweeps.appetite import check_needs, needs
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.job_data import check_loaded, with_data
@@ -19,6 +18,7 @@ from rnnjax.sweeps.launchers import launcher_of
 from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.packing import clear_leftovers, set_aside_checkpoints
 from rnnjax.sweeps.progress import Progress, Warnings
+from rnnjax.sweeps.resources import check_needs, needs
 from rnnjax.sweeps.reuse import held, whole_rows, without_twins
 from rnnjax.sweeps.settings import LaunchSettings
 

@@ -45,7 +45,7 @@ def make_packs(
 
     A pack that left a checkpoint resumes with the same members, because its saved state
     holds exactly these; members that have been sealed since are not written again. The
-    other runs are grouped by `Job.shared` and cut into packs of at most `slots` runs;
+    other runs are grouped by `Job.pack_key` and cut into packs of at most `slots` runs;
     `slots` is called once per group.
     """
     known = {one.run_id: one for one in jobs}
@@ -69,7 +69,7 @@ def make_packs(
     groups: dict[object, list[Job]] = {}
     for one in left:
         if one.run_id not in taken:
-            groups.setdefault(one.shared, []).append(one)
+            groups.setdefault(one.pack_key, []).append(one)
     for group in groups.values():
         size = slots(group[0])
         for start in range(0, len(group), size):

@@ -21,7 +21,7 @@ from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.user_imports import own_imports
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Task
-from rnnjax.tasks.user_task import MODULE, execute_file
+from rnnjax.user_code import MODULE, execute_file
 
 
 KINDS: dict[str, tuple[Registry[Any], type]] = {

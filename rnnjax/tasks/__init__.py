@@ -13,7 +13,6 @@ from rnnjax.tasks.opinion import Opinion
 from rnnjax.tasks.reviews import Reviews
 from rnnjax.tasks.temporal_order import TemporalOrder
 from rnnjax.tasks.text import Text
-from rnnjax.tasks.user_task import load_task_file
 
 
 import_modules(__name__, __path__)
@@ -38,6 +37,5 @@ __all__ = [
     "Text",
     "bag_of_words_accuracy",
     "length_buckets",
-    "load_task_file",
     "register_task",
 ]

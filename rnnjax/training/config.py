@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from rnnjax.checks import check_choice, check_range
 from rnnjax.errors import UserError
 from rnnjax.penalties import NoPenalty, Penalty
-from rnnjax.recurrence.backprop import Backprop, check_backprop
+from rnnjax.recurrence.backprop_rules import Backprop, check_backprop
 from rnnjax.recurrence.engines import ENGINES
 from rnnjax.recurrence.remat import Remat, check_remat
 from rnnjax.training.optimizers import Adam, Optimizer
@@ -74,7 +74,7 @@ class ClippingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class BackpropConfig:
-    """How the adjoint is propagated in training (`rnnjax.recurrence.backprop`).
+    """How the adjoint is propagated in training (`rnnjax.recurrence.backprop_rules`).
 
     The full probe always measures the exact adjoint. The light probe is computed in the
     training pass and therefore shows the modified adjoint.
@@ -158,7 +158,7 @@ class RunConfig:
         shards: number of equal parts into which the batch is split; a run that is not
             packed with others computes each part on a core of its own.
         steps: number of updates.
-        seed: of parameters and data order; equal seeds see equal data.
+        seed: seed of parameters and data order; equal seeds see equal data.
         log_every: number of updates over which one row of the metrics averages.
         loss_bound: a run whose loss exceeds it counts as diverged.
     """

@@ -132,7 +132,7 @@ class History:
         self.active &= ~which
 
     def of(self, run: int, before: int) -> dict[str, Any]:
-        """Rows and measurements of one run from before a step."""
+        """Rows and measurements of one run that were made before update `before`."""
         rows = [row for row in self.rows if row["active"][0, run]]
         rows = [row for row in rows if row["step"][0] < before]
         table = [row["table"][0, run] for row in rows]

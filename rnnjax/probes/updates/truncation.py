@@ -1,9 +1,10 @@
 """How far the gradient of truncated back-propagation is from the full gradient.
 
 The bias of a truncation at lag K is ‖g_K − g‖ / ‖g‖, where g is the training gradient
-and g_K the gradient along paths of at most lag K (`rnnjax.recurrence.backprop`, rule
-``cut``). A network whose gradient vanishes loses nothing with a short K: a small bias
-does not mean that the gradient is good, but that distant steps do not contribute to it.
+and g_K the gradient along paths of at most lag K (rule ``cut`` of
+`rnnjax.recurrence.backprop_rules`). A network whose gradient vanishes loses nothing
+with a short K: a small bias does not mean that the gradient is good, but that distant
+steps do not contribute to it.
 Tallec & Ollivier (2017, "Unbiasing truncated backpropagation through time") study the
 bias of truncation at regular intervals; here there is a single cut, K steps before the
 last step.
@@ -56,7 +57,8 @@ def truncation_bias(
         batch: the examples, which may differ in length: lags count from the last valid
             step of each.
         spec: loss and readout of the task.
-        lags: K ≥ 0; may be traced. K ≥ T cuts nothing: the bias is 0 up to rounding.
+        lags: lags K ≥ 0 after which the gradient is cut; may be traced. K ≥ T cuts
+            nothing: the bias is 0 up to rounding.
 
     Pure, works under `jit`; a single program computes the lags one after the other.
     Costs one training gradient per lag, and memory for two gradients. The gradients are

@@ -1,4 +1,4 @@
-"""Instruments: one figure for each kind of quantity in a probe data set.
+"""Instruments: the figures of the page of one probe, one for each kind of quantity.
 
 Every function in `rnnjax.report.probe_figures.INSTRUMENTS` takes a data set (of `rnnjax
 probe`, of `rnnjax.probe`, or a run's ``probes.nc``) and gives a figure, or None where

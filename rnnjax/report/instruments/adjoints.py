@@ -45,7 +45,7 @@ def norms_by_lag(
 
 
 def left_by_lag(data: xr.Dataset, layer: str) -> np.ndarray:
-    """log10 of the joint adjoint over that near the loss, ``(lag, example)``.
+    """log10 of the joint adjoint relative to that near the loss, ``(lag, example)``.
 
     Examples in which it is not finite somewhere are NaN.
     """

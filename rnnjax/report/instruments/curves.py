@@ -32,8 +32,8 @@ class Curve:
     Attributes:
         x, y: points; −inf: exactly zero, NaN: nothing measured.
         text: at the right end; empty: none.
-        line: how it looks.
-        band: around it.
+        line: its colour and dashes.
+        band: the band drawn around it.
         mark: an x at which a dot is set.
         cross: an x at which a cross is set; None: that of the first exact zero.
     """
@@ -69,7 +69,7 @@ def plot(
     """Draw curves, and label their ends.
 
     Args:
-        limits: of the values; None: those of the curves.
+        limits: range of the values shown; None: that of the curves.
         powers: the values are log10 of something; the ticks are powers of ten then, and
             a panel that reaches below float32 says where that ends.
         ticks: how powers of ten are written; None: in a narrow panel as numbers.

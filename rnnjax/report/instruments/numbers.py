@@ -81,7 +81,7 @@ def labels(data: xr.Dataset, dim: str) -> list[str]:
 def pick(data: xr.Dataset, name: str, *dims: str, **where: str) -> np.ndarray:
     """A variable at the named labels, its axes in the order of `dims`, as float64.
 
-    Rows along the last axis that are missing in this layer stay NaN.
+    Entries that the layer does not have are NaN; they are not removed.
     """
     found = data[name].sel(where)
     return found.transpose(*dims).to_numpy().astype(np.float64)
@@ -153,7 +153,7 @@ def ranged(values: np.ndarray, digits: int = 3) -> str:
 
 
 def lost_examples(data: xr.Dataset, layer: str) -> np.ndarray:
-    """Whether the lagged adjoint of the joint state is NaN or inf at a valid step."""
+    """For each example, whether its joint adjoint is NaN or inf at some valid step."""
     values = pick(data, "log10_adjoint", "time", "example", layer=layer, array=JOINT)
     last = data["last_step"].to_numpy().astype(int)
     measured = np.arange(len(values))[:, None] <= last[None, :]

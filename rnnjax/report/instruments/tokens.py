@@ -185,7 +185,7 @@ def words(data: xr.Dataset, sentence: int) -> list[str]:
 
 
 def _length(data: xr.Dataset, sentence: int) -> int:
-    """Sentences are the first examples."""
+    """Number of steps of a sentence; the sentences are the first examples."""
     known = data["length"].isel(example=sentence) if "length" in data else None
     return data.sizes["time"] if known is None else int(known)
 

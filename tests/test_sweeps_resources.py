@@ -12,9 +12,9 @@ import pytest
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.store.index import row_of
-from rnnjax.sweeps import appetite, axes, grid, job_data
-from rnnjax.sweeps.appetite import check_needs, needs, totals
+from rnnjax.sweeps import axes, grid, job_data, resources
 from rnnjax.sweeps.hydra_session import session as axes_session
+from rnnjax.sweeps.resources import check_needs, needs, totals
 from rnnjax.sweeps.settings import CheckpointConfig, LauncherConfig, LaunchSettings
 from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
@@ -105,9 +105,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     Path("huge.py").write_text(TABLE)
-    for module in (appetite, grid, job_data):  # whatever this computer has
+    for module in (resources, grid, job_data):  # whatever this computer has
         monkeypatch.setattr(module, "free_host_memory", lambda: 3e9)
-    monkeypatch.setattr(appetite, "free_memory", lambda mesh: 3e9)
+    monkeypatch.setattr(resources, "free_memory", lambda mesh: 3e9)
     said = sentence(words, capsys)
     assert not [part for part in parts if part not in said], said
     assert [file.name for file in tmp_path.iterdir() if file.suffix] == ["huge.py"]
@@ -185,7 +185,7 @@ def test_stored_bytes_are_fewer_than_those_of_a_run(tmp_path):
 
 def lacking(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     """A computer with so much memory free, and nothing in JAX's hands."""
-    monkeypatch.setattr(appetite, "free_memory", lambda mesh: free)
+    monkeypatch.setattr(resources, "free_memory", lambda mesh: free)
     monkeypatch.setattr(jax, "live_arrays", lambda: [])
 
 
@@ -213,10 +213,10 @@ def test_the_host_keeps_what_is_not_on_a_device(monkeypatch, tmp_path):
     lacking(monkeypatch, 1e12)
     device = SimpleNamespace(platform="gpu")
     mesh = SimpleNamespace(devices=np.array([device], object))
-    monkeypatch.setattr(appetite, "run_mesh", lambda devices: mesh)
-    monkeypatch.setattr(appetite, "free_host_memory", lambda: of_host)
+    monkeypatch.setattr(resources, "run_mesh", lambda devices: mesh)
+    monkeypatch.setattr(resources, "free_host_memory", lambda: of_host)
     check_needs(found, settings(tmp_path))
-    monkeypatch.setattr(appetite, "free_host_memory", lambda: of_host - 1)
+    monkeypatch.setattr(resources, "free_host_memory", lambda: of_host - 1)
     with pytest.raises(UserError, match="of memory"):
         check_needs(found, settings(tmp_path))
 

@@ -1,4 +1,4 @@
-"""Load a user's own task from a file: ``file.py:MyTask``."""
+"""Execute a user's own Python file, and say where in it an error was raised."""
 
 import hashlib
 import importlib.util
@@ -8,45 +8,11 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from rnnjax.errors import UserError, unknown
-from rnnjax.paths import user_path
-from rnnjax.tasks.base import Task
+from rnnjax.errors import UserError
 
 
 MODULE = "rnnjax_user_"
 """Prefix of the names of modules made from a user's files."""
-
-
-def load_task_file(reference: str) -> type[Task]:
-    """Load the task class that ``file.py:MyTask`` names.
-
-    The file is executed again on every call.
-
-    Args:
-        reference: path of a Python file, a colon, and the name of a subclass of `Task`.
-
-    Raises:
-        UserError: there is no such file or class, the class is not a `Task`, or the
-            file itself raises an error (its message and line are given).
-    """
-    place, colon, name = reference.rpartition(":")
-    path = user_path(place)
-    if not colon or not place or not name or path.suffix != ".py":
-        raise UserError(f"task '{reference}' is not of the form file.py:MyTask")
-    if not path.is_file():
-        raise UserError(f"task '{reference}': there is no file {path}")
-    module = execute_file(path)
-    found = getattr(module, name, None)
-    if found is None:
-        tasks = [key for key, value in vars(module).items() if _is_own_task(value)]
-        raise unknown(f"task in {path}", name, tasks)
-    if not _is_own_task(found):
-        raise UserError(f"{path}: {name} is not a subclass of rnnjax.tasks.Task")
-    return found
-
-
-def _is_own_task(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Task) and value is not Task
 
 
 def execute_file(path: Path, content: bytes | None = None) -> ModuleType:

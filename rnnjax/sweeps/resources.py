@@ -56,7 +56,7 @@ def needs(
     groups: dict[Hashable, list[Job]] = {}
     for one in jobs:
         if one.run_id in unfinished:
-            groups.setdefault(one.shared, []).append(one)
+            groups.setdefault(one.pack_key, []).append(one)
     slots = Slots(run_mesh(settings.pack.devices), settings.pack)
     found = []
     for members in groups.values():
