@@ -55,6 +55,8 @@ def train(
 
 def show_run(run: RunDir) -> None:
     """Print the path, status and results of a run."""
+    from rnnjax.cli.tables import cell_text
+
     manifest = run.manifest()
     console().print(f"{manifest.status} after {manifest.steps} steps: {run.path}")
     for name in ("run_seconds", "compile_seconds"):
@@ -81,13 +83,6 @@ def report(folder: str) -> int:
 
     console().print(f"report: {build(Path(folder))}", soft_wrap=True)
     return 0
-
-
-def cell_text(value: object) -> str:
-    """A value as shown in a table: floats with four digits, None as empty text."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def fsck(folder: str, mend: bool) -> int:

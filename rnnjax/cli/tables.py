@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rnnjax.cli.commands import cell_text
 from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.paths import user_path
@@ -188,3 +187,10 @@ def print_table(frame: "pl.DataFrame", legend: str) -> None:
     for row in frame.iter_rows():
         table.add_row(*map(cell_text, row))
     console().print(table, legend, sep="\n")
+
+
+def cell_text(value: object) -> str:
+    """A value as shown in a table: floats with four digits, None as empty text."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
