@@ -73,8 +73,8 @@ class Opinion(Task):
             check_int("task.length", self.length, 2, LONGEST)
             if self.length < self.distance:
                 raise UserError(
-                    f"task.length is {self.length}; permitted: task.distance "
-                    f"({self.distance}) or more"
+                    f"task.length={self.length} is not at least task.distance "
+                    f"({self.distance})"
                 )
 
     @property
