@@ -50,10 +50,14 @@ def adjoints(
     )
     lost = np.any(~(norms < np.inf) & np.asarray(valid), axis=1)
     wide = norms.astype(np.float64)
-    curves = [by_lag(*lags_forward(rows, last, turned)) for rows in wide]
+
+    def along_lags(rows: np.ndarray) -> np.ndarray:
+        rows, zero = lags_forward(rows, last, turned)
+        return by_lag(rows, np.asarray(zero))
+
+    curves = [along_lags(rows) for rows in wide]
     fits = [[decay(curve) for curve in rows.T] for rows in curves]
-    rows = np.where(lost[0], np.nan, in_states.astype(np.float64))
-    scaled = by_lag(*lags_forward(rows, last, turned))
+    scaled = along_lags(np.where(lost[0], np.nan, in_states.astype(np.float64)))
     ratios = [
         relative(np.where(gone[None], np.nan, rows), curves[0])
         for rows, gone in zip(curves, lost, strict=True)

@@ -93,8 +93,6 @@ def plan(
         ]
         grid.check_count(sum(map(grid.size, sweeps)), limit)
         points = [point for axes in sweeps for point in grid.product(axes)]
-        if len(points) > 1 and not multirun:
-            _refuse_sweep(sweeps[0], given)
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         jobs: dict[Any, Job] = {}
         settings = None
@@ -107,7 +105,11 @@ def plan(
             entries = point.entries(hydra)
             resolved = resolve(composed[key], entries, hydra.options)
             job = make_job(resolved, point, composed[key].hydra, len(jobs))
-            if settings is not None and resolved.settings != settings:
+            jobs.setdefault(job.key, job)
+            differ = settings is not None and resolved.settings != settings
+            if (differ or len(jobs) > 1) and not multirun:
+                _refuse_sweep(sweeps[0], given)
+            if differ:
                 hint = _hint("out", given.get("out", ()))
                 raise UserError(
                     "out, name, launcher, pack, checkpoint, max_jobs, stale and "
@@ -115,7 +117,6 @@ def plan(
                     f"jobs{hint}"
                 )
             settings = resolved.settings
-            jobs.setdefault(job.key, job)
     assert settings is not None
     varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
     return Plan(tuple(jobs.values()), settings, varied)
