@@ -2,6 +2,9 @@
 
 import ast
 import hashlib
+import importlib
+import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +13,8 @@ import pytest
 import rnnjax
 from rnnjax import loaded
 from rnnjax.errors import UserError
+from rnnjax.store.dynamic_imports import called_imports
 from rnnjax.store.source import (
-    executes_unknown,
     imported,
     normalised,
     numeric_modules,
@@ -19,6 +22,7 @@ from rnnjax.store.source import (
     source_digest,
 )
 from rnnjax.sweeps.compose import compose
+from rnnjax.sweeps.loaded_code import runs_other_code
 from rnnjax.sweeps.user_imports import own_imports
 
 
@@ -153,19 +157,58 @@ def test_digests_may_be_asked_for_in_several_threads():
     [
         ('import_module("mine.gates")', ["mine.gates"], False),
         ('importlib.import_module(".gates", __package__)', ["mine.gates"], False),
+        ('importlib.import_module(".gates", "pk")', ["pk.gates"], False),
+        ('importlib.import_module(".gates", package="pk")', ["pk.gates"], False),
         ('__import__("gates")', ["gates"], False),
+        ("from importlib import import_module", [], False),
+        ('__import__("pk", fromlist=["gates"])', [], True),
         ("importlib.import_module(name)", [], True),
+        ("from importlib import import_module as load; load(name)", [], True),
+        ("load = importlib.import_module", [], True),
         ("exec(Path('gates.py').read_text())", [], True),
+        ("eval(text)", [], True),
         ("spec.loader.exec_module(module)", [], True),
         ("runpy.run_path('gates.py')", [], True),
+        ("frame.eval('a + b')", [], False),
         ("jnp.exp(x)", [], False),
     ],
 )
 def test_modules_that_are_imported_by_a_call(
     text: str, names: list[str], unknown: bool
 ):
-    tree = ast.parse(text)
-    assert imported(tree, "mine") == names and executes_unknown(tree) == unknown
+    assert called_imports(ast.parse(text), "mine") == (names, unknown)
+
+
+PACKAGES = {
+    "star": ("from pk_star import *", '__all__ = ["gates"]'),
+    "computed in a helper": (
+        "import pk_help",
+        "import importlib\nname = 'pk_help.gates'\nimportlib.import_module(name)",
+    ),
+    "lazy": (
+        "import pk_lazy",
+        "import importlib\ndef __getattr__(name):\n"
+        "    return importlib.import_module(f'{__name__}.{name}')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_a_neighbour_is_followed_or_there_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    text, init = PACKAGES[kind]
+    package = tmp_path / text.split()[1]
+    package.mkdir()
+    (package / "__init__.py").write_text(init)
+    (package / "gates.py").write_text("gain = 0.5")
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = dict(own_imports(text.encode(), tmp_path / "cell.py"))
+    followed = f"{package.name}.gates" in found
+    warned = any("executes code that no import" in str(one.message) for one in caught)
+    assert followed or warned and package.name in found
 
 
 @pytest.mark.filterwarnings("error")
@@ -174,3 +217,36 @@ def test_a_file_that_executes_code_which_it_does_not_name(tmp_path: Path):
     with pytest.warns(UserWarning, match="cell.py executes code that no import"):
         own_imports(b"exec(open('gates.py').read())", file)
     own_imports(b"import json\nimport_module('json')", file)
+
+
+CHANGES = {
+    "a function": ("def gain():\n    return 0.5\n", "def gain():\n    return 0.9\n"),
+    "a method": (
+        "class Gate:\n    def gain(self):\n        return 0.5\n",
+        "class Gate:\n    def gain(self):\n        return 0.9\n",
+    ),
+    "a constant": ("gain = 0.5\n", "gain = 0.9\n"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_changed_module_without_compiled_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, when: str
+):
+    """As where Python may write none; imported before the first run, or during it."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"own_{when}_{change.replace(' ', '_')}"
+    file, text = tmp_path / f"{name}.py", f"import {name}".encode()
+    file.write_text(CHANGES[change][0])
+    if when == "after":
+        assert dict(own_imports(text, tmp_path / "cell.py")).keys() == {name}
+    importlib.import_module(name)
+    if when == "before":
+        importlib.invalidate_caches()
+        assert not runs_other_code(sys.modules[name], file, file.read_bytes())
+    file.write_text(CHANGES[change][1])
+    with pytest.raises(UserError, match="has changed since it was imported"):
+        own_imports(text, tmp_path / "cell.py")
+    monkeypatch.delitem(sys.modules, name)

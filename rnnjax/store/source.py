@@ -17,6 +17,7 @@ from pathlib import Path
 
 import rnnjax
 from rnnjax.loaded import check_unchanged
+from rnnjax.store.dynamic_imports import called_imports
 
 
 PACKAGE = "rnnjax"
@@ -38,11 +39,6 @@ PROSE = frozenset(
     "type_ignores".split()
 )
 """Fields of a syntax tree that are ignored; some of them are new in Python 3.12."""
-
-EXECUTING = frozenset(
-    "import_module __import__ exec exec_module load_module run_module run_path".split()
-)
-"""Functions that execute code which an import statement does not name."""
 
 DIGITS = 12
 
@@ -113,37 +109,7 @@ def imported(tree: ast.AST, package: str = "") -> list[str]:
             with contextlib.suppress(ImportError):  # more dots than packages
                 base = resolve_name("." * node.level + (node.module or ""), package)
                 names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Call) and (name := _imported_by(node)):
-            with contextlib.suppress(ImportError):
-                names.append(resolve_name(name, package))
-    return names
-
-
-def _imported_by(call: ast.Call) -> str | None:
-    """The module in a call such as ``importlib.import_module("mine.gates")``."""
-    if called(call) in ("import_module", "__import__") and call.args:
-        argument = call.args[0]
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            return argument.value
-    return None
-
-
-def called(call: ast.Call) -> str:
-    """The name of a called function or method; empty if it has none.
-
-    >>> called(ast.parse("a.b(c)", mode="eval").body)
-    'b'
-    """
-    function = call.func
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
-def executes_unknown(tree: ast.AST) -> bool:
-    """Whether a file imports or executes code that `imported` does not list."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return any(called(call) in EXECUTING and not _imported_by(call) for call in calls)
+    return names + called_imports(tree, package)[0]
 
 
 @cache

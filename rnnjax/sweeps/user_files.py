@@ -70,7 +70,7 @@ class UserFile:
 
 _LOADED: dict[tuple[str, str], UserFile] = {}
 
-_NAMED: set[str] = set()
+_NAMED: dict[str, Path] = {}
 """SHA-256 digests of the files that the user named in this process."""
 
 
@@ -101,7 +101,7 @@ def load(kind: str, path: str, name: str) -> UserFile:
     if not place.is_file():
         raise UserError(f"{kind}={path}:{name}: there is no file {path}")
     file = register(UserFile(kind, name, place, place.read_bytes()))
-    _NAMED.add(file.digests[kind])
+    _NAMED[file.digests[kind]] = place
     return file
 
 
@@ -210,7 +210,9 @@ class Copy:
                 f"{self.name} is used ({self.place})",
                 stacklevel=4,
             )
-        file = UserFile(self.kind, self.name, self.place, content)
+        # A neighbour of the copy is anybody's; that of the named file is the user's.
+        path = _NAMED.get(self.digest, self.place)
+        file = UserFile(self.kind, self.name, path, content)
         used = register(file, self.known_as).digests
         if changed := {role for role, _ in self.digests.items() ^ used.items()}:
             module = min(changed).removeprefix(f"{self.kind} imports ")

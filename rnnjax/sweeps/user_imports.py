@@ -3,21 +3,20 @@
 Installed packages are not followed; the manifest records their versions.
 """
 
-import os
-import struct
 import sys
 import sysconfig
 import warnings
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
 import rnnjax
 from rnnjax.errors import UserError
+from rnnjax.store.dynamic_imports import called_imports
 from rnnjax.store.run_id import digest
-from rnnjax.store.source import executes_unknown, imported, parsed
+from rnnjax.store.source import imported, parsed
+from rnnjax.sweeps.loaded_code import runs_other_code
 
 
 INSTALLED = frozenset({"site-packages", "dist-packages"})
@@ -25,6 +24,9 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 _OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
 _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
+"""Digests of the files of imported modules, as far as they were asked for."""
+_AHEAD: dict[str, str] = {}
+"""The same of modules that were not imported yet, by name."""
 
 
 def own_imports(content: bytes, path: Path) -> tuple[tuple[str, str], ...]:
@@ -42,18 +44,14 @@ def own_imports(content: bytes, path: Path) -> tuple[tuple[str, str], ...]:
             Python still runs the old version.
     """
     found: dict[str, str] = {}
-    tree = parsed(content)
-    if executes_unknown(tree):
-        warnings.warn(
-            f"{path} executes code that no import statement names; runs do not become "
-            "stale when that code changes",
-            stacklevel=2,
-        )
-    waiting = imported(tree)
+    waiting = _imported(content, path, "")
     while waiting:
         name = waiting.pop()
-        spec = _spec(name)
+        spec = _spec(name.removesuffix(".*"))
         if name in found or spec is None:
+            continue
+        if name.endswith(".*"):  # its `__all__` may name any of its modules
+            waiting += _inside(spec)
             continue
         if package := name.rpartition(".")[0]:
             waiting.append(package)  # `import a.b` also executes a
@@ -61,8 +59,29 @@ def own_imports(content: bytes, path: Path) -> tuple[tuple[str, str], ...]:
         if place is not None:
             source = place.read_bytes()
             found[name] = _digest(name, place, source)
-            waiting += imported(parsed(source), spec.parent or "")
+            waiting += _imported(source, place, spec.parent or "")
     return tuple(sorted(found.items()))
+
+
+def _imported(source: bytes, place: Path, package: str) -> list[str]:
+    """What a file imports, with a warning if that cannot be told from its text."""
+    tree = parsed(source)
+    if called_imports(tree, package)[1]:
+        warnings.warn(
+            f"{place} executes code that no import statement names; runs do not become "
+            "stale when that code changes",
+            stacklevel=3,
+        )
+    return imported(tree, package)
+
+
+def _inside(package: ModuleSpec) -> list[str]:
+    """The modules in the folder of a package of the user's own."""
+    if _own_source(package) is None:
+        return []
+    folders = map(Path, package.submodule_search_locations or ())
+    stems = [file.stem for folder in folders for file in folder.glob("*.py")]
+    return [f"{package.name}.{stem}" for stem in stems if stem != "__init__"]
 
 
 def _spec(name: str) -> ModuleSpec | None:
@@ -87,36 +106,18 @@ def _own_source(spec: ModuleSpec) -> Path | None:
 
 
 def _digest(name: str, place: Path, source: bytes) -> str:
+    """The digest of a module's file, which must be the code that Python runs."""
     now = digest(source)
     module = sys.modules.get(name)
     if module is None:
+        _AHEAD[name] = now  # a function may import it during the run
         return now
-    is_new = module not in _SEEN
-    changed = _SEEN.setdefault(module, now) != now
-    if changed or (is_new and _is_older(module, place)):
+    if module not in _SEEN:
+        other = name not in _AHEAD and runs_other_code(module, place, source)
+        _SEEN[module] = "" if other else _AHEAD.pop(name, now)
+    if _SEEN[module] != now:
         raise UserError(
             f"{place} has changed since it was imported, but Python still runs the old "
             "version; restart Python"
         )
     return now
-
-
-def _is_older(module: ModuleType, place: Path) -> bool:
-    """Whether a module was imported from an older version of its file.
-
-    Python stores the time and size of a source file in its compiled file, and updates
-    them when it imports a changed source, if it may write there. If that information is
-    missing, the answer is no.
-    """
-    spec = getattr(module, "__spec__", None)
-    cached = Path(getattr(spec, "cached", None) or "")
-    if sys.dont_write_bytecode or not os.access(cached, os.W_OK):
-        return False
-    try:
-        header = cached.read_bytes()[:16]
-        found = place.stat()
-    except OSError:
-        return False
-    times = int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF
-    is_timed = header[:8] == MAGIC_NUMBER + bytes(4)
-    return is_timed and struct.unpack("<II", header[8:]) != times
