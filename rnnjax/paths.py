@@ -11,10 +11,13 @@ from rnnjax.errors import UserError
 LONGEST_PART = 255
 """Largest number of bytes in the name of a file or folder on common file systems."""
 
+MAX_PARTS = 500
+"""Largest number of folders in a path."""
+
 _NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 """System errors for a path at which nothing exists and nothing can be created."""
 
-_MOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+_MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 """Size limit of a file that is read whole; a sparse file may claim any size."""
 
 
@@ -29,7 +32,8 @@ def user_path(text: str | Path, said: str | None = None) -> Path:
 
     Raises:
         UserError: no file can have that path: it has a loop of links, a name that is
-            too long, a file in the place of a folder, or a NUL character.
+            too long, a file in the place of a folder, or a NUL character; or it is not
+            valid UTF-8, as records are.
     """
     try:
         path = Path(text).expanduser()
@@ -55,7 +59,7 @@ def read_file(path: str | Path) -> bytes:
             number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
             known = os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file"
             raise OSError(number, known, str(path))
-        if os.fstat(descriptor).st_size > _MOST_BYTES:
+        if os.fstat(descriptor).st_size > _MAX_BYTES:
             raise OSError(errno.EFBIG, "it is too large for memory", str(path))
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
@@ -70,7 +74,12 @@ def _reason(path: Path) -> str | None:
     try:
         if any(len(os.fsencode(part)) > LONGEST_PART for part in path.parts):
             return os.strerror(errno.ENAMETOOLONG)
+        if len(path.parts) > MAX_PARTS:
+            return f"it has more than {MAX_PARTS} parts"
+        os.path.abspath(path).encode()
         os.stat(path)
+    except UnicodeEncodeError:
+        return "its name, or that of the current folder, is not valid UTF-8"
     except OSError as error:
         return error.strerror if error.errno in _NEVER else None
     except ValueError as error:  # a NUL character, or half of a surrogate pair

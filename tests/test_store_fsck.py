@@ -17,6 +17,7 @@ from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.results import load
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
+from rnnjax.store.findings import Finding
 from rnnjax.store.fsck import examine, repair
 from rnnjax.store.index import INDEX, content_of, write_rows
 from rnnjax.store.leases import LEASES, Leases
@@ -33,6 +34,7 @@ from rnnjax.store.sweep_record import (
     write_sweep,
 )
 from rnnjax.store.writing import begin_run, finish_run
+from rnnjax.sweeps.hydra_node import HydraNode, write_folder
 from tests.store_samples import metrics_of, probes_of, store_run
 
 
@@ -201,9 +203,15 @@ def test_leftovers_of_killed_processes_are_removed(pool: Pool):
     subprocess.run([sys.executable, "-c", program, str(pool.path)])
     figures = pool.path / "sweeps" / "one" / "figures"
     figures.mkdir()
-    (figures / ".photo.tmp").write_bytes(b"mine")
+    theirs = figures / ".photo.tmp", figures / ".thesis.99999999.tmp"
+    for file in theirs:
+        file.write_bytes(b"mine")
+        os.utime(file, (0, 0))
+    folder = pool.path / "notes" / ".drafts.99999999.01234567.tmp"
+    folder.mkdir(parents=True)
+    os.utime(folder, (0, 0))
     for place in (figures, run.path):
-        torn = place / f".lag.png.{dead_pid()}.tmp"
+        torn = place / f".lag.png.{dead_pid()}.01234567.tmp"
         torn.write_bytes(b"half")
         past = time.time() - 90
         os.utime(torn, (past, past))
@@ -215,7 +223,7 @@ def test_leftovers_of_killed_processes_are_removed(pool: Pool):
     assert main(["fsck", str(pool.path)]) == 0
     repair(pool.path, examine(pool.path).findings)
     assert kinds(pool) == [] and len(pool.runs()) == 3
-    assert (figures / ".photo.tmp").exists()
+    assert all(file.exists() for file in theirs) and folder.is_dir()
     assert list((pool.path / LEASES).rglob("*.sign")) == []
 
 
@@ -527,3 +535,85 @@ def test_a_checkpoint_that_lost_its_commit_is_named(pool: Pool):
     (checkpoint.folder / "commit.json").unlink()
     (found,) = examine(pool.path).findings
     assert found.kind == "leftover" and str(checkpoint.folder) in found.text
+
+
+@pytest.mark.parametrize("what", ["file", "pipe", "loop"])
+def test_something_else_in_the_place_of_an_attempt(pool: Pool, what: str):
+    """A launch moves it and goes on; so does repair."""
+    run = first(pool)
+    manifest = run.manifest()
+    for mend in (lambda: begin_run(run.path, run.config(), manifest), None):
+        place = run.path / NEXT
+        shutil.rmtree(place, ignore_errors=True)
+        if what == "file":
+            place.write_text("mine")
+        elif what == "pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to(place)
+        if mend:
+            with pytest.warns(UserWarning, match="moved to"):
+                assert mend().path == place
+        else:
+            assert kinds(pool) == ["leftover"]
+            repair(pool.path, examine(pool.path).findings)
+            assert not os.path.lexists(place)
+    assert len(list((pool.path / QUARANTINE).iterdir())) == 2
+
+
+def test_a_file_in_the_place_of_a_folder_of_a_sealed_run(pool: Pool):
+    """The later result takes its place all the same, and nothing else waits for it."""
+    run = first(pool)
+    manifest = run.manifest()
+    attempt = begin_run(run.path, run.config(), manifest)
+    write_folder(attempt, HydraNode(), 0, [])
+    (run.path / ".hydra").write_text("mine")
+    with pytest.raises(UserError, match="cannot write"):
+        finish_run(attempt, manifest.replace(files={}), metrics_of(3))
+    (pool.runs()[1].path / "config.yaml").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="hydra' is not a folder; moved to"):
+        repair(pool.path, examine(pool.path).findings)
+    assert kinds(pool) == ["note"] and run.metrics().equals(metrics_of(3))
+    assert (pool.path / QUARANTINE / ".hydra").read_text() == "mine"
+
+
+def test_a_repair_that_fails_stops_no_other(pool: Pool):
+    def fail() -> None:
+        raise UserError("no")
+
+    (first(pool).path / "config.yaml").write_bytes(b"damaged")
+    bad = Finding("leftover", "cannot be mended", fail)
+    with pytest.raises(UserError, match="^no$"):
+        repair(pool.path, [bad, *examine(pool.path).findings])
+    assert kinds(pool) == ["note"]  # the sweep lacks a run
+
+
+def test_of_two_equal_copies_the_one_with_its_own_name_stays(pool: Pool):
+    run = first(pool)
+    shutil.copytree(run.path, pool.path / "aaa")
+    repair(pool.path, examine(pool.path).findings)
+    assert run.path.is_dir() and not (pool.path / "aaa").exists()
+
+
+def test_a_temporary_file_of_the_user_in_an_unfinished_run(pool: Pool):
+    run = begin_run(pool.path / "new-aaaaaaaaaaaa", {}, first(pool).manifest())
+    theirs = run.path / ".notes.tmp"
+    theirs.write_text("mine")
+    (run.path / ".x.tmp").mkdir()
+    begin_run(run.path, {}, first(pool).manifest())
+    assert theirs.read_text() == "mine"
+
+
+def test_folders_exchanged_whose_manifests_have_one_size_and_time(pool: Pool):
+    one, other = (run.path for run in pool.runs()[:2])
+    numbers = [run.manifest().run_id for run in pool.runs()[:2]]
+    sizes = [(path / "manifest.json").stat().st_size for path in (one, other)]
+    assert sizes[0] == sizes[1]
+    for path in (one, other):
+        os.utime(path / "manifest.json", (0, 0))
+    pool.rebuild()
+    exchange(one, other)
+    for number in numbers:
+        assert pool.find(number) is None  # by its folder
+        (row,) = [row for row in pool.rows() if row.run_id == number]
+        assert RunDir(pool.path / row.folder).manifest().run_id == number

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from rnnjax.store import leases as leases_module
 from rnnjax.store.fsck import examine, repair
-from rnnjax.store.leases import LEASES, Leases
+from rnnjax.store.leases import LEASES, Leases, odd_entries, stale_files
 from rnnjax.store.pool import Pool
 from tests.store_samples import store_run
 
@@ -255,6 +256,7 @@ def test_what_is_no_lease_stops_nobody_for_ever(tmp_path: Path, kind: str):
 
 RIVAL = """
 import sys
+import threading
 from pathlib import Path
 from rnnjax.store.leases import Leases
 
@@ -286,3 +288,40 @@ def test_leases_that_come_and_go_in_three_processes(tmp_path: Path):
     for worker in workers:
         worker.communicate(timeout=60)
     assert [worker.returncode for worker in workers] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("what", ["folder", "loop", "long"])
+def test_what_is_no_generation_of_a_lease(tmp_path: Path, what: str):
+    inside = tmp_path / LEASES / "run"
+    inside.mkdir(parents=True)
+    name = "9" * 200 if what == "long" else "5"
+    if what == "folder":
+        (inside / name).mkdir()
+    elif what == "loop":
+        (inside / name).symlink_to(inside / name)
+    else:
+        (inside / name).write_text("")
+    assert odd_entries(tmp_path) == [inside / name] and stale_files(tmp_path) == []
+    with Leases(tmp_path, stale_seconds=0.0) as leases:
+        time.sleep(0.01)
+        assert leases.take("run") and leases.holds("run")
+        leases.release("run")
+
+
+def test_leases_that_come_and_go_are_never_odd(tmp_path: Path):
+    over = threading.Event()
+
+    def work() -> None:
+        with Leases(tmp_path) as leases:
+            while not over.is_set():
+                assert leases.take("run")
+                leases.release("run")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(2000):
+            assert odd_entries(tmp_path) == []
+    finally:
+        over.set()
+        worker.join()

@@ -1,12 +1,17 @@
 """Write files atomically: a file is there completely or not at all."""
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rnnjax.errors import UserError
+
+
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+"""Names of the temporary files of `write_atomically`, and of nothing else."""
 
 
 def write_atomically(

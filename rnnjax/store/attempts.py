@@ -1,10 +1,10 @@
 """An unfinished attempt at a run: what belongs to it, and how it is removed."""
 
-import re
 from contextlib import suppress
 from pathlib import Path
 
 from rnnjax.errors import UserError
+from rnnjax.store.atomic import TEMPORARY
 from rnnjax.store.rundir import FILES, MANIFEST, METRICS, RunDir
 
 
@@ -47,6 +47,6 @@ def _belongs(entry: Path, folder: Path) -> bool:
         return False
     if entry.is_dir():
         return name in FOLDERS
-    if temporary := re.fullmatch(r"\.(.+)\.\d+\.[0-9a-f]{8}\.tmp", entry.name):
-        name = entry.with_name(temporary[1]).relative_to(folder).as_posix()
+    if temporary := TEMPORARY.fullmatch(entry.name):
+        name = entry.with_name(temporary["name"]).relative_to(folder).as_posix()
     return name in (*FILES, MANIFEST)

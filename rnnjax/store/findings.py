@@ -1,9 +1,9 @@
 """What can be wrong with a pool, and how each problem is repaired."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +32,19 @@ class Finding:
     mend: Callable[[], object] | None = None
 
 
-def moved_aside(path: Path, pool: Path, why: str) -> Finding:
-    """The finding for an entry in the way that may be a user's: repair moves it."""
-    text = f"{why}; repair moves it to quarantine"
-    return Finding("leftover", text, partial(set_aside, path, pool, why))
+def moved_aside(
+    path: Path, pool: Path, why: str, still: Callable[[], bool] = lambda: True
+) -> Finding:
+    """The finding for an entry in the way that may be a user's.
+
+    Repair moves it, if it is `still` in the way.
+    """
+
+    def mend() -> None:
+        if os.path.lexists(path) and still():
+            set_aside(path, pool, why)
+
+    return Finding("leftover", f"{why}; repair moves it to quarantine", mend)
 
 
 def remove(path: Path, pool: Path) -> None:

@@ -84,15 +84,20 @@ def repair(path: str | Path, findings: Iterable[Finding]) -> None:
     """Repair what was found, and rewrite the index if anything was changed.
 
     Raises:
-        UserError: something cannot be moved or written.
+        UserError: something cannot be moved or written; everything else is repaired.
     """
-    kinds = set()
+    kinds, failed = set(), list[UserError]()
     for finding in findings:
         if finding.mend:
-            finding.mend()
             kinds.add(finding.kind)
+            try:
+                finding.mend()
+            except UserError as error:
+                failed.append(error)
     if kinds - {"note"}:
         Pool(Path(path)).rebuild()
+    if failed:
+        raise failed[0]
 
 
 def _holds_run(entry: Path) -> bool:

@@ -41,8 +41,8 @@ class Row:
         config: the configuration with dotted keys.
         results: final numbers.
         manifest: SHA-256 of the manifest from which the row was made.
-        stamp: modification time in ns and size of that manifest file; if both are
-            unchanged, the file need not be read again.
+        stamp: modification time in ns, size and inode of that manifest file; if all
+            are unchanged, the file need not be read again.
         schema: format version of the record.
     """
 
@@ -96,7 +96,7 @@ def stamp_of(run: RunDir) -> list[int]:
         found = os.stat(run.path / MANIFEST)
     except OSError:
         return []
-    return [found.st_mtime_ns, found.st_size]
+    return [found.st_mtime_ns, found.st_size, found.st_ino]
 
 
 def tells_of(row: Row, run: RunDir) -> bool:

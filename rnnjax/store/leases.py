@@ -14,6 +14,7 @@ import functools
 import os
 import platform
 import re
+import stat
 import threading
 import time
 import uuid
@@ -26,6 +27,9 @@ from rnnjax.store.atomic import make_folder, no_link, writable
 
 
 LEASES = "leases"
+
+GENERATION = r"[0-9]{1,9}"
+"""Names of the files that are leases on one run."""
 
 STALE_SECONDS = 60.0
 """A lease may be overtaken after this much silence: six missed signs of life."""
@@ -121,11 +125,10 @@ class Leases:
         # Remove our own lease last: until then no other process sees the run as free.
         for number in sorted(_generations(own.parent)):
             if number <= int(own.name):
-                (own.parent / str(number)).unlink(missing_ok=True)
-        try:
+                with suppress(OSError):  # someone may have put a folder there
+                    (own.parent / str(number)).unlink(missing_ok=True)
+        with suppress(OSError):  # leased again, or removed by another process
             own.parent.rmdir()
-        except OSError:
-            pass  # another process leased the run again, or removed the folder first
 
     def holder(self, run_id: str) -> str:
         """The process that works on a run, in words; empty if there is none."""
@@ -146,7 +149,7 @@ class Leases:
         """
         try:
             gone = _gone(_text(lease))
-            changed = lease.stat().st_mtime_ns
+            changed = lease.lstat().st_mtime_ns
         except FileNotFoundError:
             return True  # released just now
         if gone:
@@ -191,12 +194,27 @@ def leased(pool: Path) -> set[str]:
 
 def stale_files(pool: Path) -> list[Path]:
     """Leases and sign files of processes that have ended or gone silent."""
-    return sorted(file for file in _entries(pool) if _is_ours(file) and _old(file))
+    return sorted(file for file in _entries(pool) if is_abandoned(file))
+
+
+def is_abandoned(file: Path) -> bool:
+    """Whether a lease or sign file is there whose process has ended or gone silent."""
+    return not is_odd(file) and _old(file) and os.path.lexists(file)
 
 
 def odd_entries(pool: Path) -> list[Path]:
     """Entries among the leases that are not leases: links, folders, other files."""
-    return sorted(entry for entry in _entries(pool) if not _is_ours(entry))
+    return sorted(entry for entry in _entries(pool) if is_odd(entry))
+
+
+def is_odd(entry: Path) -> bool:
+    """Whether an entry among the leases is there and is not a lease."""
+    mode, in_root = _mode(entry), entry.parent.name == LEASES
+    if stat.S_ISDIR(mode):
+        return not in_root or entry.suffix == ".sign"
+    name = r"[0-9a-f]{32}\.sign" if in_root else GENERATION
+    own = stat.S_ISREG(mode) and re.fullmatch(name, entry.name)
+    return mode != 0 and not own
 
 
 def _entries(pool: Path) -> list[Path]:
@@ -206,26 +224,30 @@ def _entries(pool: Path) -> list[Path]:
         return []
     entries = list(folder.iterdir())
     runs = [entry for entry in entries if _is_of_run(entry)]
-    inside = [entry for run in runs for entry in run.iterdir()]
+    inside: list[Path] = []
+    for run in runs:
+        with suppress(FileNotFoundError):  # its process has just released it
+            inside += run.iterdir()
     return [entry for entry in entries if entry not in runs] + inside
 
 
 def _is_of_run(entry: Path) -> bool:
-    return entry.is_dir() and not entry.is_symlink() and entry.suffix != ".sign"
+    return stat.S_ISDIR(_mode(entry)) and entry.suffix != ".sign"
 
 
-def _is_ours(entry: Path) -> bool:
-    """Whether its name and type are those of a lease or a sign file."""
-    name = r"[0-9a-f]{32}\.sign" if entry.parent.name == LEASES else r"\d+"
-    is_plain = entry.is_file() and not entry.is_symlink()
-    return is_plain and re.fullmatch(name, entry.name) is not None
+def _mode(entry: Path) -> int:
+    """The type of an entry, a link not followed; 0 if it is not there any more."""
+    try:
+        return os.lstat(entry).st_mode
+    except FileNotFoundError:
+        return 0
 
 
 def _old(lease: Path) -> bool:
     try:
         if _gone(_text(lease)):
             return True
-        return time.time() - lease.stat().st_mtime > STALE_SECONDS
+        return time.time() - lease.lstat().st_mtime > STALE_SECONDS
     except FileNotFoundError:
         return True
 
@@ -248,7 +270,8 @@ def _gone(sign: str) -> bool:
 
 def _generations(folder: Path) -> list[int]:
     try:
-        return [int(name) for name in os.listdir(folder) if name.isdecimal()]
+        names = os.listdir(folder)
+        return [int(name) for name in names if re.fullmatch(GENERATION, name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -50,7 +50,8 @@ class Pool:
         `rows`, which also finds folders that were renamed by hand.
         """
         folders = [name for name in self._folders() if name.endswith(f"-{run_id}")]
-        latest = max(self._read_all(folders), key=by_rank, default=None)
+        rows = [row for row in self._read_all(folders) if row.run_id == run_id]
+        latest = max(rows, key=by_rank, default=None)
         return RunDir(self.path / latest.folder) if latest else None
 
     def runs(self) -> list[RunDir]:

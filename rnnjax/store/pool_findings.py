@@ -1,7 +1,6 @@
 """Problems of a pool other than in its runs: index, checkpoints, sweeps, leftovers."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Set
 from functools import partial
@@ -9,12 +8,15 @@ from pathlib import Path
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError
+from rnnjax.store.atomic import TEMPORARY
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import INDEX, content_of, read_index, row_of
 from rnnjax.store.leases import (
     LEASES,
     STALE_SECONDS,
+    is_abandoned,
+    is_odd,
     leased,
     lives,
     odd_entries,
@@ -39,7 +41,8 @@ def places(pool: Path) -> Iterator[Finding]:
             yield moved_aside(place, pool, f"'{place}' is {_kind(place)}")
     for entry in odd_entries(pool):
         if not entry.name.endswith(".tmp"):
-            yield moved_aside(entry, pool, f"'{entry}' is not a lease")
+            why = f"'{entry}' is not a lease"
+            yield moved_aside(entry, pool, why, partial(is_odd, entry))
     room = pool / QUARANTINE
     if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
         yield Finding("note", f"'{room}' is {_kind(room)}; repair needs a folder there")
@@ -177,11 +180,22 @@ def leftovers(pool: Path) -> Iterator[Finding]:
     """Leases and temporary files of processes that have ended."""
     for file in stale_files(pool):
         text = f"'{file}' is the lease of a process that has ended; repair removes it"
-        yield Finding("leftover", text, partial(remove, file, pool))
-    for file in sorted(pool.rglob(".*.tmp")):
-        if _left_behind(file):
+        mend = partial(_remove_if, is_abandoned, file, pool)
+        yield Finding("leftover", text, mend)
+    inside = os.walk(pool)  # unlike a glob, it bears folders that vanish meanwhile
+    entries = (Path(folder, name) for folder, *some in inside for name in sum(some, []))
+    for file in sorted(entry for entry in entries if entry.suffix == ".tmp"):
+        of_sweep = file.parent == pool / SWEEPS  # a folder that was not renamed yet
+        if (file.is_file() or of_sweep) and _left_behind(file):
             text = f"'{file}' was left behind by a killed process; repair removes it"
-            yield Finding("leftover", text, partial(remove, file, pool))
+            yield Finding(
+                "leftover", text, partial(_remove_if, _left_behind, file, pool)
+            )
+
+
+def _remove_if(still: Callable[[Path], bool], file: Path, pool: Path) -> None:
+    if still(file):
+        remove(file, pool)
 
 
 def _left_behind(file: Path) -> bool:
@@ -189,8 +203,11 @@ def _left_behind(file: Path) -> bool:
 
     The limit is `STALE_SECONDS` if that process has ended, else `OLD_SECONDS`.
     """
-    number = re.fullmatch(r"\..*?\.(\d+)(\.[0-9a-f]{8})?\.tmp", file.name)
-    if number is None:
+    own = TEMPORARY.fullmatch(file.name)
+    if own is None:
         return False
-    age = time.time() - file.stat().st_mtime
-    return age > (OLD_SECONDS if lives(int(number[1])) else STALE_SECONDS)
+    try:
+        age = time.time() - file.lstat().st_mtime
+    except FileNotFoundError:  # its process has just renamed it
+        return False
+    return age > (OLD_SECONDS if lives(int(own["pid"])) else STALE_SECONDS)

@@ -1,5 +1,6 @@
 """Problems of run directories: damage, unfinished attempts, duplicates."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,14 @@ def named_run_id(run: RunDir) -> str:
         return run_id_in(run.path.name)
 
 
-def rank_of(run: RunDir) -> tuple[bool, str]:
-    """Sort key: if a run has several directories, the one with the largest counts."""
-    return by_rank(row_of(run))
+def rank_of(run: RunDir) -> tuple[bool, str, bool]:
+    """Sort key: if a run has several directories, the one with the largest counts.
+
+    Of two equal ones it is the one with the name that a launch gives.
+    """
+    row = row_of(run)
+    named = run.path.name == f"{row.facts['name']}-{row.run_id}"
+    return *by_rank(row), named
 
 
 def _aside(run: RunDir, pool: Path, why: str, still: Callable[[], object]) -> None:
@@ -47,6 +53,8 @@ def attempts(run: RunDir, pool: Path) -> Iterator[Finding]:
     """What a killed launch left behind in a run that is intact."""
     attempt = run.path / NEXT
     if not attempt.is_dir():
+        if os.path.lexists(attempt):
+            yield moved_aside(attempt, pool, f"'{attempt}' is not a folder")
         return
     # The run was found intact, so files that are missing from the folder of a sealed
     # attempt have already been moved to their places.

@@ -9,7 +9,7 @@ between, nothing is lost: the next `begin_run` or `settle` moves the remaining f
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import xarray as xr
 
 from rnnjax.store import plain_yaml
 from rnnjax.store.atomic import (
+    TEMPORARY,
     make_folder,
     no_link,
     sync,
@@ -38,6 +39,7 @@ from rnnjax.store.rundir import (
     BEST,
     CONFIG,
     FILES,
+    HYDRA,
     MANIFEST,
     METRICS,
     NEXT,
@@ -81,7 +83,8 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
         for file in (MANIFEST, *RESULTS):
             (run.path / file).unlink(missing_ok=True)
         for leftover in run.path.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+            if TEMPORARY.fullmatch(leftover.name) and not leftover.is_dir():
+                leftover.unlink(missing_ok=True)
         text = plain_yaml.dump(dict(config))
         # Losing these files does no harm: a run without a result is computed again.
         write_text(run.path / CONFIG, text, durable=False)
@@ -93,16 +96,26 @@ def begin_run(path: Path, config: Mapping[str, Any], manifest: Manifest) -> RunD
 
 def _clear_place(path: Path) -> None:
     """Move anything in the way that is not a run folder or a run file to quarantine."""
-    pool = path.parent
-    if os.path.lexists(path) and not path.is_dir():
-        why = f"'{path}' is not a run folder"
-        warnings.warn(set_aside(path, pool, why), stacklevel=3)
-    for home in (path, path / NEXT):
+    pool, following = path.parent, path / NEXT
+    _clear(path, pool, os.path.isdir, "a run folder")
+    if path.is_symlink():
+        return  # refused where the folder is made
+    _clear(following, pool, os.path.isdir, "a folder")
+    for home in (path,) if following.is_symlink() else (path, following):
+        for name in (SOURCES, HYDRA):
+            _clear(home / name, pool, _is_folder, "a folder")
         for name in (CONFIG, MANIFEST, *RESULTS):
-            file = home / name
-            if os.path.lexists(file) and not file.is_file():
-                why = f"'{file}' is not a regular file"
-                warnings.warn(set_aside(file, pool, why), stacklevel=3)
+            _clear(home / name, pool, os.path.isfile, "a regular file")
+
+
+def _clear(path: Path, pool: Path, fits: Callable[[Path], bool], what: str) -> None:
+    if os.path.lexists(path) and not fits(path):
+        why = f"'{path}' is not {what}"
+        warnings.warn(set_aside(path, pool, why), stacklevel=4)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 @contextmanager
@@ -215,6 +228,7 @@ def settle(run: RunDir) -> None:
         UserError: a file cannot be moved, or its place is taken by a link.
     """
     with writable(run.path), locked(run.path):
+        _clear_place(run.path)
         _settle(run)
 
 

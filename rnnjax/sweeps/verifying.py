@@ -174,8 +174,10 @@ def verify(
     """
     jobs: dict[Path, Job] = {}
     refused: dict[Path, str] = {}
+    before: dict[Path, bytes] = {}
     for run in runs:
         try:
+            before[run.path] = run.manifest_bytes()
             jobs[run.path] = rebuilt(run, run_code)
         except Exception as error:  # raised for its data, or by code of the user
             refused[run.path] = one_line(error)
@@ -186,12 +188,22 @@ def verify(
         if jobs:
             settings = LaunchSettings(out=pool)
             launch([*jobs.values()], settings, "rnnjax verify", progress)
+        for run in runs:
+            if run.path not in refused and _manifest(run) != before[run.path]:
+                refused[run.path] = "it was computed again, or removed, in the meantime"
         return [
             Verdict(run, refused[run.path])
             if run.path in refused
             else _judged(run, RunDir(run_path(pool, NAME, jobs[run.path].run_id)))
             for run in runs
         ]
+
+
+def _manifest(run: RunDir) -> bytes:
+    try:
+        return run.manifest_bytes()
+    except UserError:
+        return b""
 
 
 def rebuilt(run: RunDir, run_code: bool) -> Job:
