@@ -73,7 +73,7 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
                 for path in tmp_path.glob("*-*/manifest.json")
                 if '"status": "done"' in path.read_text()
             ]
-            running = {p.parent.name for p in tmp_path.glob("claims/*/*")}
+            running = {p.parent.name for p in tmp_path.glob("leases/*/*")}
             if sealed and running:
                 cluster.remove_node(node, allow_graceful=False)
                 killed.append((sealed, running))
@@ -100,7 +100,7 @@ def test_a_node_of_a_ray_cluster_dies_in_mid_sweep(tmp_path, alone):
     # Begun again was only what had not been sealed when the node died.
     assert set(again) == set(runs["run_id"]) and not twice & sealed
     assert len(twice) <= 2
-    assert list((tmp_path / "claims").glob("*/*")) == []
+    assert list((tmp_path / "leases").glob("*/*")) == []
 
 
 @pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
