@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from rnnjax.probes.adjoints.decay import transient_of
 from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.report.aggregate import median_of
 from rnnjax.report.build import what_came_out
-from rnnjax.report.flow import read_flow
+from rnnjax.report.flow import lag_table, read_flow
 from rnnjax.report.layout import spread
 from rnnjax.report.runs import tidy
 from rnnjax.report.study import read_study
@@ -259,3 +260,23 @@ def test_a_run_that_exploded_is_not_ranked_among_those_that_vanish(
     lost = study.flow.decays.filter(variant="Elman ReLU", seed=1)
     assert lost["slope"].is_nan().all() and lost["horizon"].is_nan().all()
     assert (lost["exploded"] == 1).all() and (lost["lags"] == 30).all()
+
+
+def test_lags_of_a_walk_that_is_read_at_step_0():
+    """Its lag is the time step itself; examples of two lengths."""
+    norms = np.full((1, 1, 1, 6, 2), np.nan)
+    norms[0, 0, 0, :6, 0] = -np.arange(6.0)
+    norms[0, 0, 0, :4, 1] = -np.arange(4.0)
+    dims = ("train_step", "layer", "array", "time", "example")
+    data = xr.Dataset(
+        {
+            "log10_adjoint": (dims, norms),
+            "last_step": ("example", [5, 3]),
+            "lag_is_time": ("layer", [1]),
+        },
+        {"train_step": [0], "layer": ["layer0.backward"], "array": ["joint"]},
+    )
+    table = lag_table(data)
+    assert table["lag"].to_list() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(table["log10_norm"], -np.arange(6.0))
+    np.testing.assert_allclose(table["log10_ratio"], -np.arange(6.0))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from rnnjax.errors import UserError
 from rnnjax.probes.adjoints.decay import decay, transient_of
-from rnnjax.probes.adjoints.norms import by_lag
+from rnnjax.probes.adjoints.norms import by_lag, lags_forward
 from rnnjax.probes.adjoints.relative import mean_log, relative
 from rnnjax.store.manifest import FINISHED
 from rnnjax.store.rundir import PROBES, RunDir
@@ -159,11 +159,17 @@ def _curves(data: xr.Dataset) -> dict[int, Curve]:
         in_states = in_states.transpose("train_step", "time", "example").to_numpy()
     last = data["last_step"].to_numpy().astype(int)
     measured = np.arange(norms.shape[1])[:, None] <= last[None, :]
+    turned = "lag_is_time" in data and bool(data["lag_is_time"][0])
+
+    def along_lags(rows: np.ndarray) -> np.ndarray:
+        rows, zero = lags_forward(rows.astype(np.float64), last, turned)
+        return by_lag(rows, np.asarray(zero))
+
     found = {}
     for step, values, scaled in zip(
         data["train_step"].to_numpy(), norms, in_states, strict=True
     ):
-        table = by_lag(np.asarray(values, np.float64), last)
+        table = along_lags(values)
         lost = np.any(measured & ~(table < np.inf), axis=0)
         table[:, lost] = np.nan
         with warnings.catch_warnings():
@@ -174,7 +180,7 @@ def _curves(data: xr.Dataset) -> dict[int, Curve]:
             zeros = np.sum(np.isneginf(table), axis=1) / np.maximum(seen, 1)
         share = float(np.sum(lost) / max(np.sum(last >= 0), 1))
         ratio = mean_log(relative(table))
-        units = by_lag(np.asarray(scaled, np.float64), last)
+        units = along_lags(scaled)
         units[:, lost] = np.nan
         left = mean_log(relative(units))
         most = int(last.max(initial=-1)) + 1
