@@ -103,7 +103,7 @@ ADJOINTS = {
         "first lag from which on it stays below; greater than horizon where the "
         "gradient returns",
         "steps",
-        by="adjoints.decay.horizon",
+        by="adjoints.decay.decay",
     ),
     "exact_zeros": Quantity(
         EACH,

@@ -23,8 +23,9 @@ adjoint if the loss is at a single step, in each layer separately). λ_t include
 loss at step t. An adjoint that is exactly zero stays zero. The result is not the
 gradient of any function.
 
-Cutting only redefines the gradient, so every engine supports it, and its derivatives
-are those of the function with the constant. Renormalising is a rule of the reverse
+Cutting only redefines the gradient, so every engine supports it (`masking.entering`
+makes the mask, `step.masked_step` applies it), and its derivatives are those of the
+function with the constant. Renormalising is a rule of the reverse
 scan: other engines do not support it, and second derivatives are not guaranteed.
 """
 
