@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def foreign(made: Path, tmp_path: Path, monkeypatch) -> rnnjax.Run:
     """The run as another process finds it; its code leaves a word when it runs."""
-    monkeypatch.setattr(user_files, "_NAMED", set())
+    monkeypatch.setattr(user_files, "_NAMED", {})
     pool = shutil.copytree(made, tmp_path / "pool")
     (run,) = pool.glob("*-*/manifest.json")
     plant(RunDir(run.parent), tmp_path / "ran")
@@ -285,3 +285,37 @@ def test_every_promise_names_a_test_that_there_is():
     assert len(named) > 15
     for name, is_file in named:
         assert (here / f"{name}.py").exists() if is_file else f"def {name}(" in known
+
+
+NEIGHBOURS = {
+    "by its path": (
+        "import importlib.util\nfrom pathlib import Path\n"
+        "at = Path(__file__).with_name('own_gain.py')\n"
+        "spec = importlib.util.spec_from_file_location('own_gain_1', at)\n"
+        "own = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(own)\n"
+    ),
+    "by the folder": (
+        "import os, sys\nsys.path.insert(0, os.path.dirname(__file__))\n"
+        "import own_gain\n"
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*executes code that no import")
+@pytest.mark.parametrize("how", NEIGHBOURS)
+def test_no_neighbour_of_a_copy_is_executed(tmp_path, monkeypatch, how):
+    """A cell loads a file beside it; a foreign run has another one beside the copy."""
+    file, gain = tmp_path / "cell.py", tmp_path / "own_gain.py"
+    file.write_text(NEIGHBOURS[how] + CELL)
+    gain.write_text("gain = 1.0\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    run = rnnjax.train(
+        f"cell={file}:Leaky", *SIZES, "probe=off", f"out={tmp_path / 'pool'}"
+    )
+    foreign = shutil.copytree(run.path, tmp_path / "theirs" / run.path.name)
+    hostile = foreign / "source" / "own_gain.py"
+    hostile.write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\ngain = 1.0\n")
+    monkeypatch.delitem(sys.modules, "own_gain", raising=False)
+    assert rnnjax.open_run(foreign).model is not None
+    assert not (tmp_path / "executed").exists()
+    monkeypatch.delitem(sys.modules, "own_gain", raising=False)

@@ -463,19 +463,21 @@ class Plain(Cell):
 
 
 def test_a_cell_of_the_users_is_executed_by_permission_only(tmp_path, capsys):
-    """From the copy in the run, whatever the file has become."""
+    """The copy in the run, whatever the file has become, as if in its place."""
     file = tmp_path / "cell.py"
     file.write_text(CELL)
     pool = tmp_path / "pool"
     (run,) = start(pool, jobs(f"cell={file}:Plain"), pack=ANY).runs
     file.unlink()
+    executed = tmp_path / "executed"  # the cell writes it beside itself
+    executed.unlink()
     assert main(["verify", str(run.path)]) == 2
     out = capsys.readouterr().out
     assert "own cell in" in out and "would be executed" in out and "--run-code" in out
-    assert not (run.path / "source" / "executed").exists()
+    assert not executed.exists()
     assert main(["verify", str(run.path), "--run-code"]) == 0
     assert "equal, bit by bit" in capsys.readouterr().out
-    assert (run.path / "source" / "executed").exists()
+    assert executed.exists() and not (run.path / "source" / "executed").exists()
     flip(PARAMS)(run)
     assert main(["verify", str(run.path), "--run-code"]) == 1
     capsys.readouterr()
