@@ -12,7 +12,8 @@ import pytest
 
 from rnnjax.store import leases as leases_module
 from rnnjax.store.fsck import examine, repair
-from rnnjax.store.leases import LEASES, Leases, odd_entries, stale_files
+from rnnjax.store.lease_files import odd_entries, stale_files
+from rnnjax.store.leases import LEASES, Leases
 from rnnjax.store.pool import Pool
 from tests.store_samples import store_run
 
@@ -134,8 +135,8 @@ def test_a_first_look_that_is_long_ago(two, monkeypatch):
     (other.folder / "run" / "0").rename(other.folder / "run" / "1")
     other._held["run"] = other.folder / "run" / "1"
     looks = iter([None])
-    real = leases._latest
-    monkeypatch.setattr(leases, "_latest", lambda f: next(looks, real(f)))
+    real = leases.latest_generation
+    monkeypatch.setattr(leases, "latest_generation", lambda f: next(looks, real(f)))
     assert not one.take("run")
     assert other.holds("run") and not (one.folder / "run" / "0").exists()
 
@@ -211,14 +212,14 @@ def test_a_sign_that_its_owner_removes_meanwhile(tmp_path: Path, monkeypatch):
     """Between the look at the folder and the look at the file."""
     with Leases(tmp_path):
         other = tmp_path / LEASES / "other.sign"
-        real = leases_module._text
+        real = leases_module.sign_text
 
         def late(file: Path) -> str:
             file.unlink(missing_ok=True)
             return real(file)
 
         other.write_text("1 elsewhere\n")
-        monkeypatch.setattr(leases_module, "_text", late)
+        monkeypatch.setattr(leases_module, "sign_text", late)
         with Leases(tmp_path):
             assert not other.exists()
 

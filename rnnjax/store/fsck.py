@@ -9,7 +9,8 @@ from rnnjax.paths import user_path
 from rnnjax.store.checkpoint import PACKS
 from rnnjax.store.findings import Finding
 from rnnjax.store.index import INDEX
-from rnnjax.store.leases import LEASES, leased
+from rnnjax.store.lease_files import leased
+from rnnjax.store.leases import LEASES
 from rnnjax.store.pool import Pool
 from rnnjax.store.pool_findings import checkpoints, index, leftovers, places, sweeps
 from rnnjax.store.quarantine import QUARANTINE, damage

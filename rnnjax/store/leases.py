@@ -14,7 +14,6 @@ import functools
 import os
 import platform
 import re
-import stat
 import threading
 import time
 import uuid
@@ -62,7 +61,7 @@ class Leases:
             for sign in self.folder.glob("*.sign"):
                 # Keep the sign of a merely silent process: it may be suspended.
                 with suppress(FileNotFoundError):  # its owner has just removed it
-                    if sign != self.sign and _gone(_text(sign)):
+                    if sign != self.sign and gone(sign_text(sign)):
                         sign.unlink()
         threading.Thread(target=self._live, daemon=True).start()
         return self
@@ -89,7 +88,7 @@ class Leases:
             UserError: the pool cannot be written.
         """
         folder = no_link(self.folder / run_id, self.folder.parent)
-        latest = _latest(folder)
+        latest = latest_generation(folder)
         if latest is not None and not self._is_stale(folder / str(latest)):
             return run_id in self._held and self.holds(run_id)
         own = folder / str(0 if latest is None else latest + 1)
@@ -105,7 +104,7 @@ class Leases:
                     return False
                 except FileNotFoundError:
                     pass  # a release or a cleanup removed the folder
-        if _latest(folder) != int(own.name):
+        if latest_generation(folder) != int(own.name):
             # Since the check above, another process has taken a newer, live lease.
             own.unlink(missing_ok=True)
             return False
@@ -115,7 +114,7 @@ class Leases:
     def holds(self, run_id: str) -> bool:
         """Whether this process still holds the lease, that is, was not overtaken."""
         own = self._held.get(run_id)
-        return own is not None and _latest(own.parent) == int(own.name)
+        return own is not None and latest_generation(own.parent) == int(own.name)
 
     def release(self, run_id: str) -> None:
         """Release the lease on a run; does nothing if it was not leased."""
@@ -132,9 +131,9 @@ class Leases:
 
     def holder(self, run_id: str) -> str:
         """The process that works on a run, in words; empty if there is none."""
-        latest = _latest(self.folder / run_id)
+        latest = latest_generation(self.folder / run_id)
         try:
-            sign = _text(self.folder / run_id / str(latest))
+            sign = sign_text(self.folder / run_id / str(latest))
         except OSError:
             return ""
         pid, _, where = sign.strip().partition(" ")
@@ -148,11 +147,11 @@ class Leases:
         this process watches by its own clock whether the time of the lease changes.
         """
         try:
-            gone = _gone(_text(lease))
+            ended = gone(sign_text(lease))
             changed = lease.lstat().st_mtime_ns
         except FileNotFoundError:
             return True  # released just now
-        if gone:
+        if ended:
             return True
         self._renew()
         limit = self.stale_seconds
@@ -179,80 +178,7 @@ class Leases:
                 self._renew()
 
 
-def leased(pool: Path) -> set[str]:
-    """Ids of the runs that a process is working on; nothing is written.
-
-    Ages are measured by the clock of this machine; a lease from the future counts too.
-    """
-    folders = (folder for folder in (pool / LEASES).glob("*") if _is_of_run(folder))
-    return {
-        folder.name
-        for folder in folders
-        if (latest := _latest(folder)) is not None and not _old(folder / str(latest))
-    }
-
-
-def stale_files(pool: Path) -> list[Path]:
-    """Leases and sign files of processes that have ended or gone silent."""
-    return sorted(file for file in _entries(pool) if is_abandoned(file))
-
-
-def is_abandoned(file: Path) -> bool:
-    """Whether a lease or sign file is there whose process has ended or gone silent."""
-    return not is_odd(file) and _old(file) and os.path.lexists(file)
-
-
-def odd_entries(pool: Path) -> list[Path]:
-    """Entries among the leases that are not leases: links, folders, other files."""
-    return sorted(entry for entry in _entries(pool) if is_odd(entry))
-
-
-def is_odd(entry: Path) -> bool:
-    """Whether an entry among the leases is there and is not a lease."""
-    mode, in_root = _mode(entry), entry.parent.name == LEASES
-    if stat.S_ISDIR(mode):
-        return not in_root or entry.suffix == ".sign"
-    name = r"[0-9a-f]{32}\.sign" if in_root else GENERATION
-    own = stat.S_ISREG(mode) and re.fullmatch(name, entry.name)
-    return mode != 0 and not own
-
-
-def _entries(pool: Path) -> list[Path]:
-    """Everything in the folder of leases and in its subfolders, one per run."""
-    folder = pool / LEASES
-    if folder.is_symlink() or not folder.is_dir():
-        return []
-    entries = list(folder.iterdir())
-    runs = [entry for entry in entries if _is_of_run(entry)]
-    inside: list[Path] = []
-    for run in runs:
-        with suppress(FileNotFoundError):  # its process has just released it
-            inside += run.iterdir()
-    return [entry for entry in entries if entry not in runs] + inside
-
-
-def _is_of_run(entry: Path) -> bool:
-    return stat.S_ISDIR(_mode(entry)) and entry.suffix != ".sign"
-
-
-def _mode(entry: Path) -> int:
-    """The type of an entry, a link not followed; 0 if it is not there any more."""
-    try:
-        return os.lstat(entry).st_mode
-    except FileNotFoundError:
-        return 0
-
-
-def _old(lease: Path) -> bool:
-    try:
-        if _gone(_text(lease)):
-            return True
-        return time.time() - lease.lstat().st_mtime > STALE_SECONDS
-    except FileNotFoundError:
-        return True
-
-
-def _text(lease: Path) -> str:
+def sign_text(lease: Path) -> str:
     """Content of a lease or sign file; empty, and so no one's, if it is not a file."""
     try:
         return read_file(lease).decode(errors="replace")
@@ -262,7 +188,7 @@ def _text(lease: Path) -> str:
         return ""
 
 
-def _gone(sign: str) -> bool:
+def gone(sign: str) -> bool:
     """Whether a lease or sign belongs to a process of this machine that has ended."""
     pid, _, where = sign.strip().partition(" ")
     return where == _where() and pid.isdecimal() and not lives(int(pid))
@@ -276,7 +202,7 @@ def _generations(folder: Path) -> list[int]:
         return []
 
 
-def _latest(folder: Path) -> int | None:
+def latest_generation(folder: Path) -> int | None:
     return max(_generations(folder), default=None)
 
 

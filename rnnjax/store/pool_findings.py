@@ -12,16 +12,14 @@ from rnnjax.store.atomic import TEMPORARY
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.findings import Finding, moved_aside, remove
 from rnnjax.store.index import INDEX, content_of, read_index, row_of
-from rnnjax.store.leases import (
-    LEASES,
-    STALE_SECONDS,
+from rnnjax.store.lease_files import (
     is_abandoned,
     is_odd,
     leased,
-    lives,
     odd_entries,
     stale_files,
 )
+from rnnjax.store.leases import LEASES, STALE_SECONDS, lives
 from rnnjax.store.manifest import OtherFormat
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import QUARANTINE, set_aside

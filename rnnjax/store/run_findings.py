@@ -10,7 +10,7 @@ from rnnjax.store.atomic import writable
 from rnnjax.store.attempts import discard, is_attempt
 from rnnjax.store.findings import Finding, moved_aside
 from rnnjax.store.index import row_of
-from rnnjax.store.leases import leased
+from rnnjax.store.lease_files import leased
 from rnnjax.store.locks import locked
 from rnnjax.store.pool import by_rank
 from rnnjax.store.quarantine import damage, set_aside

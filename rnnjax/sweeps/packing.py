@@ -12,7 +12,7 @@ from rnnjax.errors import UserError
 from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.environment import deciding
 from rnnjax.store.index import Row
-from rnnjax.store.leases import leased
+from rnnjax.store.lease_files import leased
 from rnnjax.store.manifest import Damaged, Slot
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import set_aside
