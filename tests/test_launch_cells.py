@@ -40,4 +40,4 @@ def test_every_kind_is_trained_and_probed(tmp_path):
         assert np.isfinite(adjoint.isel(time=-1)).all(), cell
         # −∞ where every unit of a ReLU rests, but never undefined.
         assert not np.isnan(adjoint).any(), cell
-        assert any(name.startswith("layer0/") for name in probes.kernel.to_numpy())
+        assert any(name.startswith("layer0/") for name in probes.parameter.to_numpy())
