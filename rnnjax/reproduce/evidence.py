@@ -141,12 +141,12 @@ def mean(values: ArrayLike) -> Estimate:
     n = found.size
     if not n or np.isnan(found).any():
         return Estimate(math.nan, math.nan, math.nan, n)
-    mean = float(found.mean())
+    centre = float(found.mean())
     if n < 2:
-        return Estimate(mean, -math.inf, math.inf, n)
+        return Estimate(centre, -math.inf, math.inf, n)
     spread = np.array([found.std(ddof=1)])
-    low, high = student(np.array([mean]), spread, np.array([n]), LEVEL)
-    return Estimate(mean, float(low[0]), float(high[0]), n)
+    low, high = student(np.array([centre]), spread, np.array([n]), LEVEL)
+    return Estimate(centre, float(low[0]), float(high[0]), n)
 
 
 def _wilson(hits: int, runs: int) -> tuple[float, float]:

@@ -122,7 +122,7 @@ def rate_panels(
 ) -> list[Panel]:
     """For each task a panel with the paper's rate, and one with each network's best.
 
-    `name` is that of the variable along `task`, such as "T"; `top` ends the vertical
+    `name` is what differs between the tasks, such as "T"; `top` ends the vertical
     axis, relative to the baseline.
     """
     views = [(f"rate {paper:g}", results.loss.sel(rate=paper))]

@@ -180,15 +180,26 @@ def leftovers(pool: Path) -> Iterator[Finding]:
         text = f"'{file}' is the lease of a process that has ended; repair removes it"
         mend = partial(_remove_if, is_abandoned, file, pool)
         yield Finding("leftover", text, mend)
-    inside = os.walk(pool)  # unlike a glob, it bears folders that vanish meanwhile
-    entries = (Path(folder, name) for folder, *some in inside for name in sum(some, []))
-    for file in sorted(entry for entry in entries if entry.suffix == ".tmp"):
+    for file in _temporary(pool):
         of_sweep = file.parent == pool / SWEEPS  # a folder that was not renamed yet
         if (file.is_file() or of_sweep) and _left_behind(file):
             text = f"'{file}' was left behind by a killed process; repair removes it"
             yield Finding(
                 "leftover", text, partial(_remove_if, _left_behind, file, pool)
             )
+
+
+def _temporary(pool: Path) -> list[Path]:
+    """Entries of a pool at any depth that are named like temporary files.
+
+    Unlike a glob, `os.walk` passes over a folder that vanishes in the meantime.
+    """
+    return sorted(
+        Path(folder, name)
+        for folder, folders, files in os.walk(pool)
+        for name in (*folders, *files)
+        if TEMPORARY.fullmatch(name)
+    )
 
 
 def _remove_if(still: Callable[[Path], bool], file: Path, pool: Path) -> None:

@@ -64,8 +64,8 @@ def new_sweep(pool: Path, record: SweepRecord) -> Path:
 
     Args:
         pool: the pool in whose `SWEEPS` it is made.
-        record: its name is that of the folder; if another launch has just taken that, a
-            number is added.
+        record: the folder gets its name, with a number added if another launch has
+            just taken that name.
 
     Returns:
         The folder.

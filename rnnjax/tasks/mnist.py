@@ -36,8 +36,8 @@ class Mnist(PixelTask):
 
     Attributes:
         path: folder of the files; None: ``mnist`` in the data folder.
-        permuted: whether pixels are in one fixed random order instead of row by row;
-            the order is that of published results (`pixels.pixel_rows`).
+        permuted: whether pixels are in one fixed random order, the one used in
+            published results (`pixels.pixel_rows`), instead of row by row.
     """
 
     name: ClassVar[str] = "mnist"

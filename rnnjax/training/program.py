@@ -146,7 +146,7 @@ class Program:
     ) -> tuple[Array, Array, Any, Any]:
         """Loss, metric, gradient and gradient of the taps, for the update at `step`.
 
-        The gradient is that of the loss plus the penalty.
+        The gradient includes the penalty.
         """
         batch = self.signature.task.sample(
             key_for(hyper, TRAIN_DATA, step), self.signature.batch, data
