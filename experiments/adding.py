@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, share
-from rnnjax.reproduce.arjovsky import (
+
+from .shared.arjovsky import (
     ACCUMULATOR,
     ADDING_BATCH,
     HELDOUT,
@@ -19,7 +20,7 @@ from rnnjax.reproduce.arjovsky import (
     networks,
     setting_lines,
 )
-from rnnjax.reproduce.learning import (
+from .shared.learning import (
     draw_learning,
     final_loss,
     learning_curves,

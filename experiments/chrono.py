@@ -9,15 +9,16 @@ from matplotlib.figure import Figure as Drawn
 from scipy import stats
 
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median, same
-from rnnjax.reproduce.learning import (
+from rnnjax.sweeps.compose import compose
+from rnnjax.training.build import initial_params
+
+from .shared.learning import (
     NEVER,
     Panel,
     draw_learning,
     learning_curves,
     updates_to,
 )
-from rnnjax.sweeps.compose import compose
-from rnnjax.training.build import initial_params
 
 
 RATE = 1e-3

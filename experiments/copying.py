@@ -4,15 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import PRNGKeyArray
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median
-from rnnjax.reproduce.arjovsky import (
+
+from .shared.arjovsky import (
     ACCUMULATOR,
     HELDOUT,
     RATE,
@@ -22,17 +20,16 @@ from rnnjax.reproduce.arjovsky import (
     networks,
     setting_lines,
 )
-from rnnjax.reproduce.learning import (
+from .shared.learning import (
     draw_learning,
     final_loss,
     learning_curves,
     rate_panels,
     updates_to,
 )
-from rnnjax.tasks.base import Data, TaskSpec
-from rnnjax.tasks.copying import SYMBOLS, Copy
-from rnnjax.types import Batch
 
+
+ONE_HOT = Path(__file__).parent / "shared" / "one_hot_copy.py"
 
 UNITS = {"tanh": 80, "IRNN": 80, "LSTM": 40, "unitary": 128}
 
@@ -66,25 +63,9 @@ PAPER = Settings(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class OneHotCopy(Copy):
-    """Copying memory whose symbols enter as one-hot vectors, as in the paper."""
-
-    def spec(self, data: Data) -> TaskSpec:
-        """As in the copying task, but with vector inputs."""
-        spec = super().spec(data)
-        return dataclasses.replace(spec, vocabulary=None, input_size=SYMBOLS + 2)
-
-    def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:
-        """Fresh sequences."""
-        made = super().sample(key, batch, data)
-        inputs = jax.nn.one_hot(made.inputs, SYMBOLS + 2, dtype=jnp.float32)
-        return dataclasses.replace(made, inputs=inputs)
-
-
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Held-out cross-entropy of every network during training."""
-    task = f"task={__file__}:OneHotCopy" if settings.one_hot else "task=copy"
+    task = f"task={ONE_HOT}:OneHotCopy" if settings.one_hot else "task=copy"
     return learning_curves(
         pool,
         {str(T): (task, f"task.delay={T}") for T in settings.delays},

@@ -19,17 +19,6 @@ from rnnjax.probes.backward.trace import trace
 from rnnjax.report.layout import Size, panels, power_ticks, title
 from rnnjax.report.style import GRID, INK, SERIES, Palette, palette, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median
-from rnnjax.reproduce.arjovsky import (
-    ACCUMULATOR,
-    ADDING_BATCH,
-    RATE,
-    SETUP,
-    TRAINING,
-    concerning,
-    networks,
-    setting_lines,
-    starting,
-)
 from rnnjax.reproduce.training import at_stages
 from rnnjax.sweeps.compose import compose
 from rnnjax.tasks.base import TaskSpec
@@ -42,6 +31,18 @@ from rnnjax.training.build import (
 )
 from rnnjax.training.config import RunConfig
 from rnnjax.types import Batch
+
+from .shared.arjovsky import (
+    ACCUMULATOR,
+    ADDING_BATCH,
+    RATE,
+    SETUP,
+    TRAINING,
+    concerning,
+    networks,
+    setting_lines,
+    starting,
+)
 
 
 _TANH = ("cell=elman", "init=orthogonal")

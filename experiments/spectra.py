@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, same
-from rnnjax.reproduce.learning import (
+
+from .shared.learning import (
     Panel,
     best_rate,
     draw_learning,

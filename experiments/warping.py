@@ -10,7 +10,8 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SOFT, palette, style
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median, same
-from rnnjax.reproduce.learning import final_loss, learning_curves
+
+from .shared.learning import final_loss, learning_curves
 
 
 RATE = 1e-3

@@ -1,5 +1,6 @@
 """What the figures bring along: cells, a task, and how learning curves are read."""
 
+import importlib
 import sys
 
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ import xarray as xr
 from jax import random
 
 from rnnjax.reproduce.catalogue import experiments_folder, find
-from rnnjax.reproduce.learning import NEVER, best_rate, final_loss, updates_to
 from rnnjax.user_code import execute_file
 
 
+CHRONO = sys.modules[find("chrono").run.__module__]
+LEARNING = importlib.import_module("rnnjax.experiments.shared.learning")
 OWN = execute_file(experiments_folder() / "shared" / "cells_and_task.py")
 
 
@@ -64,9 +66,12 @@ def test_learning_curves_are_read_as_they_say():
     nan = np.nan
     loss = curves([[[4, 3, 2], [4, 1, nan]], [[4, 2, 1.5], [4, 3, 0.5]]])
     # a run that diverged is worse than any other, whatever it reached before
-    assert final_loss(loss).to_numpy().tolist() == [[2, np.inf], [1.5, 0.5]]
-    assert best_rate(loss).to_numpy().tolist() == loss[1].to_numpy().tolist()
-    assert updates_to(loss, 2).to_numpy().tolist() == [[NEVER, 20], [30, 30]]
+    assert LEARNING.final_loss(loss).to_numpy().tolist() == [[2, np.inf], [1.5, 0.5]]
+    assert LEARNING.best_rate(loss).to_numpy().tolist() == loss[1].to_numpy().tolist()
+    assert LEARNING.updates_to(loss, 2).to_numpy().tolist() == [
+        [LEARNING.NEVER, 20],
+        [30, 30],
+    ]
 
 
 def goals(**updates) -> xr.Dataset:
@@ -88,11 +93,10 @@ def goals(**updates) -> xr.Dataset:
 
 
 def test_a_ratio_of_updates_keeps_runs_that_did_not_get_there():
-    chrono = sys.modules[find("chrono").run.__module__]
     six = goals(slow=[999] * 6, fast=[20, 20, 25, 40, 50, 50])
-    found = chrono.faster("slow", "fast")(six)
+    found = CHRONO.faster("slow", "fast")(six)
     # the slow ones count as the budget of 100
     assert (found.low, found.high) == (2.0, 5.0)
     # where the fast ones did not get there, nothing is gained
     never = goals(slow=[30] * 6, fast=[999] * 6)
-    assert chrono.faster("slow", "fast")(never).high == 0.0
+    assert CHRONO.faster("slow", "fast")(never).high == 0.0

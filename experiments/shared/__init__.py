@@ -1,1 +1,1 @@
-"""A cell and a task that some figures need, as a user would give them."""
+"""What several figures share, and the cells and tasks that only figures need."""
