@@ -43,6 +43,7 @@ def soak(limit: Limit) -> Outcome:
     looks: list[tuple[int, int, dict[str, int]]] = []
     while (held := child.told()) is not None:
         looks.append(held)
+    del looks[: warm_up // 3]
     ended = child.end()
     tally = Tally()
     if ended.status or len(looks) < 2:
@@ -80,7 +81,10 @@ def calling(
     *,
     tell: Callable[[Any], None],
 ) -> int:
-    """Train, and tell after each third call what the process holds."""
+    """Train, and tell after each third call what the process holds.
+
+    It tells that during the warm-up, too, as somebody waits for a sign of life.
+    """
     import rnnjax
 
     began, seed = time.monotonic(), 0
@@ -91,7 +95,7 @@ def calling(
         run = rnnjax.train(*sizes, *words, f"seed={seed}", out=out)
         if run.manifest.status != "done":
             return 1
-        if call >= warm_up and (call - warm_up) % 3 == 2:
+        if call % 3 == 2:
             gc.collect()
             tell((resident(), descriptors(), threads()))
         if seconds is not None and time.monotonic() - began > seconds:
