@@ -1,4 +1,4 @@
-"""Paths from the user: command line, configuration or environment variable."""
+"""Paths of this package, and paths from the user."""
 
 import errno
 import os
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rnnjax.errors import UserError
 
+
+PACKAGE_FOLDER = Path(__file__).parent
 
 LONGEST_PART = 255
 """Largest number of bytes in the name of a file or folder on common file systems."""
@@ -19,6 +21,15 @@ _NEVER = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 _MAX_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 """Size limit of a file that is read whole; a sparse file may claim any size."""
+
+
+def shipped_folder(name: str) -> Path:
+    """A folder of files that come with the package.
+
+    It lies inside the package, or beside it in a checkout.
+    """
+    inside, beside = PACKAGE_FOLDER / name, PACKAGE_FOLDER.parent / name
+    return inside if inside.is_dir() else beside
 
 
 def user_path(text: str | Path, said: str | None = None) -> Path:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError
 from rnnjax.initializers import INITIALIZERS
+from rnnjax.paths import shipped_folder
 from rnnjax.store.run_id import run_id_of
 from rnnjax.sweeps.compose import compose, compose_sweep, plan
 from rnnjax.sweeps.groups import group_options, top_fields
-from rnnjax.sweeps.hydra_session import config_folder, session
+from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.schema import MISSING, Field, leaves
 from rnnjax.sweeps.user_files import load
@@ -25,8 +26,12 @@ from rnnjax.tasks import TASKS, Copy
 from rnnjax.training.config import RunConfig
 
 
-VARIANTS = sorted(file.stem for file in (config_folder() / "variant").glob("*.yaml"))
-EXPERIMENTS = sorted(f.stem for f in (config_folder() / "experiment").glob("*.yaml"))
+VARIANTS = sorted(
+    file.stem for file in (shipped_folder("conf") / "variant").glob("*.yaml")
+)
+EXPERIMENTS = sorted(
+    f.stem for f in (shipped_folder("conf") / "experiment").glob("*.yaml")
+)
 
 CELL_FILE = """
 from rnnjax.cells.base import Cell
@@ -90,7 +95,9 @@ def test_defaults_are_those_of_the_dataclasses():
         activation="tanh",
     )
     assert options(job, "task") == dataclasses.asdict(TASKS["opinion"]())
-    written = leaves(yaml.safe_load((config_folder() / "config.yaml").read_text()))
+    written = leaves(
+        yaml.safe_load((shipped_folder("conf") / "config.yaml").read_text())
+    )
     stated = {
         key: float(v) if isinstance(v, str) and v[0].isdigit() else v
         for key, v in written.items()
@@ -139,7 +146,7 @@ def test_every_variant_composes_and_says_how_to_use_it():
     jobs = compose_sweep([f"variant={','.join(VARIANTS)}"])
     assert len(jobs) == len(VARIANTS)
     for name in set(VARIANTS) - {"none"}:
-        text = (config_folder() / "variant" / f"{name}.yaml").read_text()
+        text = (shipped_folder("conf") / "variant" / f"{name}.yaml").read_text()
         assert f"rnnjax train variant={name}" in text
     own = {
         name for name, kind in CELLS.items() if kind.__module__.startswith("rnnjax.")
@@ -156,7 +163,7 @@ def test_every_experiment_composes(name, tmp_path):
         overrides.append(f"task.path={file}")
     jobs = compose_sweep([*overrides, "variant=elman_relu,gru_chrono"])
     stated = yaml.safe_load(
-        (config_folder() / "experiment" / f"{name}.yaml").read_text()
+        (shipped_folder("conf") / "experiment" / f"{name}.yaml").read_text()
     )
     for key, values in leaves(stated["sweep"]).items() if "sweep" in stated else ():
         values = values if isinstance(values, list) else [values]

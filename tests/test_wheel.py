@@ -29,7 +29,7 @@ WHERE = """
 import json, sys, hydra_plugins.rnnjax_launcher.packed, rnnjax
 from importlib.metadata import distribution
 from rnnjax.reproduce.catalogue import experiments_folder, figures
-from rnnjax.sweeps.hydra_session import config_folder
+from rnnjax.paths import shipped_folder
 print(json.dumps({
     "path": sys.path,
     "figures": [figure.name for figure in figures()],
@@ -37,7 +37,7 @@ print(json.dumps({
         rnnjax.__file__,
         hydra_plugins.rnnjax_launcher.packed.__file__,
         str(experiments_folder()),
-        str(config_folder()),
+        str(shipped_folder("conf")),
         str(distribution("rnnjax").locate_file("rnnjax")),
     ],
 }))

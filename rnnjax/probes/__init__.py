@@ -11,7 +11,7 @@ from rnnjax.probes.contributions.to_kernels import (
 )
 from rnnjax.probes.dataset import light_to_dataset, to_dataset
 from rnnjax.probes.light import LightNorms, norms, zero_taps
-from rnnjax.probes.measure import Labels, Measurement, kernel_names, labels, measure
+from rnnjax.probes.measure import Labels, Measurement, labels, measure
 
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "by_lag",
     "contribution",
     "decay",
-    "kernel_names",
     "kernels",
     "labels",
     "last_loss_step",

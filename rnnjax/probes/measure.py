@@ -139,13 +139,6 @@ def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(backwards if spec.readout == "last" else [])
 
 
-def kernel_names(
-    model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
-) -> tuple[str, ...]:
-    """The kernels of a model in the order of `Measurement`, such as `layer0/U`."""
-    return labels(model, spec, params, batch).kernels
-
-
 def sigma_max(kernel: Uses) -> Float[Array, ""]:
     """Largest singular value of the effective recurrent kernel, over its gates.
 

@@ -1,13 +1,12 @@
 """Finding the figures: every module of `experiments/` that contains one."""
 
 import importlib
-import importlib.resources
 import sys
 from pathlib import Path
 from types import ModuleType
 
-import rnnjax
 from rnnjax.errors import unknown
+from rnnjax.paths import shipped_folder
 from rnnjax.reproduce.figure import Figure
 
 
@@ -16,10 +15,8 @@ ROOM = "rnnjax.experiments"
 
 
 def experiments_folder() -> Path:
-    """The folder `experiments`: inside the package, or at the root of a checkout."""
-    inside = Path(str(importlib.resources.files(rnnjax) / "experiments"))
-    beside = Path(rnnjax.__file__).parents[1] / "experiments"
-    return inside if inside.is_dir() else beside
+    """The folder of the figures."""
+    return shipped_folder("experiments")
 
 
 def names() -> list[str]:

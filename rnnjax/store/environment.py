@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import rnnjax
+from rnnjax.paths import PACKAGE_FOLDER
 
 
 DECIDING = ("jax", "jaxlib", "flax", "optax")
@@ -68,7 +68,7 @@ class Environment:
 
 def environment() -> Environment:
     """Collect what can be found out; what cannot is left out and never an error."""
-    git = git_state(Path(rnnjax.__file__).parent)
+    git = git_state(PACKAGE_FOLDER)
     return dataclasses.replace(_machine(), git=git)
 
 

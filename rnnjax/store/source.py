@@ -15,8 +15,8 @@ from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
-import rnnjax
 from rnnjax.loaded import check_unchanged
+from rnnjax.paths import PACKAGE_FOLDER
 from rnnjax.store.dynamic_imports import called_imports
 
 
@@ -60,7 +60,7 @@ def source_digest(roots: Iterable[str], folder: Path | None = None) -> str:
     Raises:
         UserError: a file has changed since this process imported rnnjax.
     """
-    return _digest(frozenset(roots), folder or Path(rnnjax.__file__).parent)
+    return _digest(frozenset(roots), folder or PACKAGE_FOLDER)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.resources
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import rnnjax
 from rnnjax.errors import UserError, one_line
-from rnnjax.paths import user_path
+from rnnjax.paths import shipped_folder, user_path
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.quoting import quoted
@@ -29,13 +27,6 @@ from rnnjax.sweeps.yaml_files import check_yaml
 
 YAML_GROUPS = ("variant", "experiment")
 """Groups whose options are files, from this package and from the user."""
-
-
-def config_folder() -> Path:
-    """The configuration folder: inside the package, or at the top of a checkout."""
-    inside = Path(str(importlib.resources.files(rnnjax) / "conf"))
-    beside = Path(rnnjax.__file__).parents[1] / "conf"
-    return inside if inside.is_dir() else beside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +154,7 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
     Raises:
         UserError: the folder does not exist, or a file in it is not safe to read.
     """
-    folders = (config_folder(),)
+    folders = (shipped_folder("conf"),)
     if config_dir is not None:
         own = user_path(config_dir, f"'{config_dir}' is not a folder").resolve()
         if not own.is_dir():

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
-import rnnjax
 from rnnjax.errors import UserError
+from rnnjax.paths import PACKAGE_FOLDER
 from rnnjax.store.dynamic_imports import called_imports
 from rnnjax.store.run_id import digest
 from rnnjax.store.source import imported, parsed
@@ -22,7 +22,7 @@ from rnnjax.sweeps.loaded_code import runs_other_code
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 """Folders of installed packages."""
 
-_OTHERS = sysconfig.get_path("stdlib"), Path(rnnjax.__file__).parent
+_OTHERS = sysconfig.get_path("stdlib"), PACKAGE_FOLDER
 _SEEN: WeakKeyDictionary[ModuleType, str] = WeakKeyDictionary()
 """Digests of the files of imported modules, as far as they were asked for."""
 _AHEAD: dict[str, str] = {}
