@@ -61,7 +61,7 @@ def test_what_is_no_file_is_not_waited_for(
 
 
 def header(array: np.ndarray, shape: Any, descr: str | None = None) -> bytes:
-    """A .npy file whose header announces another shape or type than it has."""
+    """A .npy file whose header declares another shape or type than it has."""
     file = io.BytesIO()
     told = {"descr": descr or array.dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, told)
@@ -87,12 +87,12 @@ INPUTS = np.ones((ROWS, 4), np.int64)
     [
         (
             header(INPUTS, (2**40, 4)),
-            "announces 35184372088832 bytes of data but contains",
+            "declares 35184372088832 bytes of data but contains",
         ),
-        (header(INPUTS, (2**62, 2**62)), "announces .* bytes of data but contains 960"),
-        (header(INPUTS, (ROWS, 4), "<U100000000"), "announces 48000000000 bytes"),
-        (header(INPUTS, (-1, 4)), "announces -32 bytes"),
-        (header(INPUTS, (ROWS, 3)), "announces 720 bytes of data but contains 960"),
+        (header(INPUTS, (2**62, 2**62)), "declares .* bytes of data but contains 960"),
+        (header(INPUTS, (ROWS, 4), "<U100000000"), "declares 48000000000 bytes"),
+        (header(INPUTS, (-1, 4)), "declares -32 bytes"),
+        (header(INPUTS, (ROWS, 3)), "declares 720 bytes of data but contains 960"),
         (header(INPUTS, (ROWS, 4), "|O"), "contains Python objects"),
         (b"\x93NUMPY\x03\x00" + bytes(40), "has unsupported format"),
         (b"\x93NUMPY\x01\x00" + struct.pack("<H", 4) + b"x()\n", "not a readable .npz"),
@@ -108,7 +108,7 @@ def test_a_header_that_does_not_fit(
     def read(*_: Any, **__: Any) -> None:
         raise AssertionError("it was read")
 
-    if "Python" in reason or "announces" in reason:
+    if "Python" in reason or "declares" in reason:
         monkeypatch.setattr(np.lib.format, "read_array", read)
     with pytest.raises(UserError, match=reason) as caught:
         Arrays(path=path).load()
@@ -138,7 +138,7 @@ def test_more_than_memory_is_refused_before_it_is_unpacked(
     )
     zeros = np.zeros((2**16, 8), np.int64)
     path = archive(tmp_path / "a.npz", header(zeros, zeros.shape))
-    with pytest.raises(UserError, match="announces 0.00391 GiB of data, too much"):
+    with pytest.raises(UserError, match="declares 0.00391 GiB of data, too much"):
         Arrays(path=path).load()
     packed = gzip.compress(pictures(2**12))
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(packed)
@@ -146,7 +146,7 @@ def test_more_than_memory_is_refused_before_it_is_unpacked(
         Mnist(path=str(tmp_path)).load()
 
 
-def test_no_more_is_unpacked_than_a_file_announces(tmp_path: Path) -> None:
+def test_no_more_is_unpacked_than_a_file_declares(tmp_path: Path) -> None:
     content = pictures(2) + bytes(2**24)
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
     with pytest.raises(UserError, match="1568 bytes of data but contains more"):

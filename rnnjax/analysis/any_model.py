@@ -70,10 +70,10 @@ def probe(
 
     Returns:
         A data set with dimensions layer, array, time, example, parameter, …; every
-        variable has a definition and units, for example `seen.decay.attrs`. Whatever
-        the sections, `first_nonfinite_step` gives the first step at which a state is
-        not finite: quantities that depend on such a state are NaN, never zero. Save it
-        with ``to_netcdf``, draw it with `rnnjax.report.probe_page.write_page`.
+        variable has a definition and units, for example `seen.decay.attrs`. It always
+        includes `first_nonfinite_step`, the first step at which a state is not finite;
+        quantities that depend on such a state are NaN, never zero. Save it with
+        ``to_netcdf``, draw it with `rnnjax.report.probe_page.write_page`.
 
     Warns:
         UserWarning: part of the gradient bypasses every detected recurrence, or goes

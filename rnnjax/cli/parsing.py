@@ -77,7 +77,9 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     demo = command("demo", "run the main sweep: train -m experiment=main")
     demo.set_defaults(multirun=True)
     look = command(
-        "probe", "measure a network closely: untrained, or a run (run=DIR step=N)"
+        "probe",
+        "analyze the gradient flow of one network: untrained, or that of a run "
+        "(run=DIR, after step=N updates)",
     )
     help = "sweep keys with several values: seed=0,1 'seed=range(5)' 'variant=glob(*)'"
     for one in (train, look):

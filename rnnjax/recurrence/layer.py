@@ -41,8 +41,8 @@ class Recurrent(nn.Module):
             `lax.scan`; also for forward mode), `associative` (all steps of a linear
             recurrence at once) or `newton` (all steps of any recurrence at once), see
             `rnnjax.recurrence.engines`.
-        learn_initial_state: whether the initial state is a parameter. Its initial value
-            is the initial state of the cell (zeros).
+        learn_initial_state: whether the initial state is a parameter. If so,
+            this parameter starts at the cell's own initial state (zeros).
         backprop: how the adjoint is propagated back (`backprop_rules`): `exact`; `cut`
             after `lag` steps; `renormalise` to a constant norm. Forward values do not
             depend on it.

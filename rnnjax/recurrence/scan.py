@@ -72,8 +72,8 @@ def scan(
 
     First and second derivatives equal those of `plain_scan`; taps must be zeros.
     Forward mode is not defined (use `plain_scan`). With `renormalised` the adjoint
-    keeps its norm from step to step, which is not the gradient of any function
-    (`rnnjax.recurrence.backprop_rules`).
+    is rescaled at every step so that its norm stays the same; the result is not the
+    gradient of any function (`rnnjax.recurrence.backprop_rules`).
     """
     return _walk(cell, weights, initial, drive)[0]
 

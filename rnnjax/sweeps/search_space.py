@@ -100,7 +100,10 @@ def space_of(overrides: Sequence[str], config_dir: str | None) -> Space:
         UserError: there is nothing to search, or an override is invalid.
     """
     if any(text.startswith(f"{ZIP}=") for text in overrides):
-        raise UserError("a search does not support zip; give each key its values")
+        raise UserError(
+            "search does not support zip; list the values of each key separately, "
+            "as in cell=lstm,gru lr=1e-3,3e-3"
+        )
     intervals: dict[str, FloatDistribution] = {}
     rest = []
     with session(config_dir) as hydra:

@@ -42,7 +42,7 @@ def read_npz(path: Path, target: str | None) -> dict[str, np.ndarray]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """Read one array; allocates nothing if its header announces more than there is.
+    """Read one array; allocates nothing if its header declares more than there is.
 
     Raises:
         ValueError: header and content do not match, or the array contains objects.
@@ -59,7 +59,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or file.tell() + size != member.file_size:
             raise ValueError(
-                f"'{member.filename}' announces {size} bytes of data but contains "
+                f"'{member.filename}' declares {size} bytes of data but contains "
                 f"{member.file_size - file.tell()}"
             )
     with archive.open(member) as file:

@@ -34,13 +34,13 @@ def read_idx(path: Path, axes: int) -> UInt8[np.ndarray, "..."]:
         raise UserError(f"{path} is not an idx file of bytes with {axes} axes")
     shape = tuple(np.frombuffer(head, ">u4", axes, 4).tolist())
     size = math.prod(shape)
-    if packed:  # unpack only as much as announced, as a file could unpack endlessly
+    if packed:  # unpack only as much as declared, as a file could unpack endlessly
         check_room(path, size)
         content = _unpacked(path, content, start + size + 1)
     if len(content) - start != size:
         more = "more" if packed and len(content) - start > size else None
         raise UserError(
-            f"{path} announces {size} bytes of data but contains "
+            f"{path} declares {size} bytes of data but contains "
             f"{more or len(content) - start}"
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

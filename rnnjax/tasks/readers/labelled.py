@@ -56,7 +56,10 @@ def read_labelled(path: Path, skip_empty: bool = False) -> list[tuple[str, Label
             continue
         if not label:
             form = "a comma" if commas else "a tab"
-            raise UserError(f"{where} has no label (text, {form}, then 0 or 1)")
+            raise UserError(
+                f"{where} has no label; expected text, then {form}, then the label"
+                " (0, 1 or the name of a class)"
+            )
         if len(cells) > 2:
             raise UserError(
                 f"{where} has {len(cells)} columns; put text that contains commas into "

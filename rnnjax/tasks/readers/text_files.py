@@ -64,18 +64,19 @@ def read_text(path: Path) -> str:
 
 
 def check_room(path: Path, size: int) -> None:
-    """Reject a file that announces more data than fits in memory before unpacking it.
+    """Reject a file that declares more data than fits in memory before unpacking it.
 
     Args:
         path: path of the file.
-        size: number of bytes that it announces; tasks need about four times as much.
+        size: unpacked size in bytes, as declared in its header; tasks need about four
+            times as much.
 
     Raises:
         UserError: see above.
     """
     if COPIES * size > free_host_memory():
         raise UserError(
-            f"{path} announces {size / 2**30:.3g} GiB of data, too much for the memory"
+            f"{path} declares {size / 2**30:.3g} GiB of data, too much for the memory"
         )
 
 
