@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import flax.serialization
-import jax
 import polars as pl
 import xarray as xr
 from jaxtyping import Array
 
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError, one_line
+from rnnjax.executables.functions import kept_jit
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.store.manifest import Damaged, Manifest
 from rnnjax.store.rundir import BEST, CONFIG, MANIFEST, PARAMS, PARAMS_AT, RunDir
@@ -249,7 +249,7 @@ class Run:
         )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(kept_jit, static_argnames=("model",))
 def _apply(model: SequenceModel, params: Any, inputs: Array, lengths: Any) -> Array:
     return model.apply({"params": params}, inputs, lengths)  # pyright: ignore[reportReturnType]
 

@@ -15,6 +15,27 @@ MODULE = "rnnjax_user_"
 """Prefix of the names of modules made from a user's files."""
 
 
+_ours = False
+"""Whether nothing but the code of this package decides what is computed."""
+
+
+def begin_command() -> None:
+    """Note that this process was started by the command line, not by a user's code."""
+    global _ours
+    _ours = True
+
+
+def note_user_code() -> None:
+    """Note that this process executes code of the user, which can change anything."""
+    global _ours
+    _ours = False
+
+
+def only_own_code() -> bool:
+    """Whether this process has executed no code of the user so far."""
+    return _ours
+
+
 def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
     """Execute a file as a module of its own.
 
@@ -24,6 +45,7 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
         path: path of the file.
         content: content of the file if it was read before; None: it is read now.
     """
+    note_user_code()
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"{MODULE}{digest}", path)
     if spec is None or spec.loader is None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 import rnnjax
-from rnnjax.devices import processor
+from rnnjax.store.environment import processor
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.verifying import UPDATES

@@ -1,4 +1,4 @@
-"""Compiled programs that outlive a process."""
+"""The folder of compiled programs, and what a process may use of the machine."""
 
 import os
 import subprocess
@@ -11,15 +11,16 @@ import pytest
 from jax.sharding import Mesh
 
 from rnnjax import devices
-from rnnjax.devices import make_private, mend_cache
+from rnnjax.executables.folder import make_private
+from rnnjax.store import environment
+from rnnjax.store.environment import processor
 from rnnjax.training import rehearsal
 
 
 CODE = """
-import sys, jax
-from rnnjax.devices import keep_programs
-keep_programs()
-print(jax.config.jax_compilation_cache_dir)
+from rnnjax.executables import folder
+folder.keep_programs()
+print(folder.current())
 """
 
 
@@ -41,8 +42,7 @@ def test_programs_are_kept_in_a_folder_of_the_user_alone(tmp_path):
     assert found.parent == tmp_path / "rnnjax" and found.is_dir()
     assert found.stat().st_mode & 0o777 == 0o700
     own = {"JAX_COMPILATION_CACHE_DIR": "/else", "XDG_CACHE_HOME": str(tmp_path)}
-    assert folder_of(**own) == "/else"
-    (tmp_path / "file").touch()
+    assert folder_of(**own) == "None"
 
 
 @pytest.mark.parametrize("planted", ["folder", "link", "target"])
@@ -73,24 +73,17 @@ def test_without_a_folder_of_ones_own_no_program_is_kept(tmp_path):
     assert [*tmp_path.rglob("*")] == [tmp_path / "rnnjax"]
 
 
-def test_programs_that_may_be_torn_are_removed(tmp_path):
-    for name in ("a-cache", "a-atime", "b-cache"):
-        (tmp_path / name).write_bytes(b"12345678")
-    mend_cache(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"a-cache", "a-atime"}
-
-
 COMPUTE = """
 import resource, sys, jax, jax.numpy as jnp
-from rnnjax.devices import keep_programs
+from rnnjax.executables.folder import keep_programs
+from rnnjax.executables.functions import kept_jit
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 early, late = sys.argv[1:]
 if early: limit(int(early))
 keep_programs()
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 if late: limit(int(late))
-print(jax.jit(lambda x: (x @ x).sum())(jnp.ones((8, 8))))
+print(kept_jit(lambda x: (x @ x).sum())(jnp.ones((8, 8))))
 """
 
 
@@ -112,23 +105,21 @@ def computed(cache: Path, early: int | None = None, late: int | None = None) -> 
 def test_a_full_disk_costs_the_cache_and_one_warning(tmp_path):
     said = computed(tmp_path, early=5000)
     assert said.count("Warning") == 1, said
-    assert "cannot cache compiled programs" in said and "File too large" in said
-    assert not list(tmp_path.rglob("*-cache"))
+    assert "cannot keep compiled programs" in said and "File too large" in said
+    assert not programs(tmp_path)
 
 
 def test_a_disk_that_fills_meanwhile_leaves_nothing_torn(tmp_path):
     assert computed(tmp_path, late=100) == ""
-    assert list(tmp_path.rglob("*-cache"))
+    assert not programs(tmp_path)
     assert computed(tmp_path) == ""
-    assert all(file.stat().st_size > 100 for file in tmp_path.rglob("*-cache"))
-    assert all(mended_pairs(tmp_path))
+    assert len(programs(tmp_path)) == 1
 
 
-def mended_pairs(cache: Path) -> list[bool]:
-    """For each program, whether the time of its use is noted."""
-    files = {file.name for file in cache.rglob("*")}
-    programs = [name for name in files if name.endswith("-cache")]
-    return [name.replace("-cache", "-atime") in files for name in programs]
+def programs(cache: Path) -> list[Path]:
+    """Every file of a folder of programs but the one about sources."""
+    files = (file for file in cache.rglob("*") if file.is_file())
+    return [file for file in files if file.name != "sources.json"]
 
 
 @pytest.mark.parametrize("place", ["file", "loop", "x" * 300])
@@ -136,13 +127,14 @@ def test_no_folder_for_programs(place, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     said = computed(tmp_path / place)
-    assert said.count("Warning") == 1 and "cannot cache compiled programs" in said
+    assert said.count("Warning") == 1 and "cannot keep compiled programs" in said
 
 
 def test_without_what_linux_alone_has(tmp_path, monkeypatch):
     """No `/proc`, no affinity: all cores, an architecture, unbounded memory."""
     elsewhere = lambda name: tmp_path / name.removeprefix("/")
     monkeypatch.setattr(devices, "Path", elsewhere)
+    monkeypatch.setattr(environment, "Path", elsewhere)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     asked = []
     monkeypatch.setattr(devices, "use_devices", asked.append)
@@ -150,5 +142,5 @@ def test_without_what_linux_alone_has(tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
     devices.use_every_core()
     assert asked == [os.cpu_count()]
-    assert len(devices.processor()) == 8
+    assert len(processor()) == 8
     assert rehearsal.free_memory(Mesh(np.array(jax.devices()), ("runs",))) > 0

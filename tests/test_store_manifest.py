@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnjax.devices import processor
 from rnnjax.errors import UserError
 from rnnjax.store import environment as environments
 from rnnjax.store import sealed_json
-from rnnjax.store.environment import Git, environment, git_state
+from rnnjax.store.environment import Git, environment, git_state, processor
 from rnnjax.store.manifest import Manifest, OtherFormat, Slot
 from tests.store_samples import ENVIRONMENT, manifest_of
 

@@ -14,13 +14,8 @@ import rnnjax
 from rnnjax import loaded
 from rnnjax.errors import UserError
 from rnnjax.store.dynamic_imports import called_imports
-from rnnjax.store.source import (
-    imported,
-    normalised,
-    numeric_modules,
-    parsed,
-    source_digest,
-)
+from rnnjax.store.source import numeric_modules, source_digest
+from rnnjax.store.source_facts import imported, normalised, parsed
 from rnnjax.sweeps.compose import compose
 from rnnjax.sweeps.loaded_code import runs_other_code
 from rnnjax.sweeps.user_imports import own_imports

@@ -26,7 +26,7 @@ def _measured(
     return *both, effective_rank(seen), log10_state_scaled(lagged, valid)
 
 
-_norms = jit_unoptimised(_measured, static_argnames="turned")
+_norms = jit_unoptimised(_measured, static_argnames=("turned",))
 
 
 def adjoints(

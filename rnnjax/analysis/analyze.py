@@ -1,6 +1,7 @@
 """Analyse the gradient flow of a model after its backward passes, by section."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,18 +74,20 @@ def walk_model(
     model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
 ) -> WalkedModel:
     """Forward and backward passes of a `SequenceModel` on a batch of its task."""
-
-    @jit_unoptimised
-    def walk(params: Params, batch: Batch) -> tuple[Trace, Trace]:
-        passed = forward(model, params, batch, spec)
-        total = backward(passed, loss_weights(spec, batch, "total"))
-        if spec.readout == "last":
-            return total, total
-        return backward(passed, loss_weights(spec, batch, "last")), total
-
-    lagged, total = walk(params, batch)
-    last = last_loss_step(spec, batch)
+    lagged, total, last = _walk(model, params, batch, spec)
     return WalkedModel(lagged, total, last, spec.readout == "last")
+
+
+@functools.partial(jit_unoptimised, static_argnames=("model", "spec"))
+def _walk(
+    model: SequenceModel, params: Params, batch: Batch, spec: TaskSpec
+) -> tuple[Trace, Trace, Int[Array, "B"]]:
+    passed = forward(model, params, batch, spec)
+    total = backward(passed, loss_weights(spec, batch, "total"))
+    last = last_loss_step(spec, batch)
+    if spec.readout == "last":
+        return total, total, last
+    return backward(passed, loss_weights(spec, batch, "last")), total, last
 
 
 def analyze(

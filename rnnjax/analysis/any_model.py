@@ -1,6 +1,7 @@
 """Probe a user's own Flax model on one batch, with a single call."""
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from rnnjax.analysis.analyze import (
     analyze,
     check_sections,
 )
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import UNOPTIMISED, record
 from rnnjax.errors import UserError, one_line
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
@@ -124,7 +125,7 @@ def probe(
         every = weights(each)[0]
         return jnp.sum(jnp.where(every > 0, each * every, jnp.zeros_like(each)))
 
-    @jit_unoptimised
+    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
     def untouched(params: Any, inputs: Array) -> tuple[Array, Any]:
         wanted = (0, 1) if vectors else (0,)
         own = jax.value_and_grad(
@@ -132,7 +133,7 @@ def probe(
         )
         return own(params, inputs)
 
-    @jit_unoptimised
+    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
     def walk(params: Any, inputs: Array) -> tuple[Trace, Trace, Any, list[Array]]:
         valid = jnp.arange(steps)[:, None] < known[None]
         options: Any = {"time_major": time_major, "pointwise": pointwise}

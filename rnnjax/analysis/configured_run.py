@@ -1,5 +1,6 @@
 """The analysis of a configured run, at initialisation or with trained parameters."""
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +14,14 @@ from rnnjax.analysis.dynamics import SENTENCES
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
 from rnnjax.errors import UserError, unknown
-from rnnjax.probes.backward.trace import trace
+from rnnjax.models.sequence import SequenceModel
+from rnnjax.probes.backward.trace import Trace, trace
 from rnnjax.probes.contributions.chain_rule import chain_rule
 from rnnjax.probes.contributions.chain_table import ChainRule
+from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.build import build_hyper, build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
+from rnnjax.types import Batch
 
 
 RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
@@ -64,9 +68,7 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
     spec = task.spec(data)
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", 1)
-    seen = jit_unoptimised(
-        lambda params: trace(model, params, batch, spec, lag="last")
-    )(params)
+    seen = _trace(model, params, batch, spec)
     walks = {walk.name: walk for walk in seen.walks}
     if layer not in walks:
         raise unknown("layer", layer, walks)
@@ -78,6 +80,11 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
         return chain_rule(walks[layer], kernel, index, rate=config.lr, words=names)
     except ValueError as error:
         raise UserError(f"weight={weight}: {error}") from None
+
+
+@functools.partial(jit_unoptimised, static_argnames=("model", "spec"))
+def _trace(model: SequenceModel, params: Any, batch: Batch, spec: TaskSpec) -> Trace:
+    return trace(model, params, batch, spec, lag="last")
 
 
 def analyze_run(

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import xarray as xr
 from jax.nn import logsumexp
 
@@ -100,7 +101,7 @@ def contributions(
     found = {**of_kernels, **of_free}
     rows = list(found.values())
     names = rows[0] if rows else ()
-    values = {name: jnp.stack([row[name] for row in rows]) for name in names}
+    values = {name: np.stack([row[name] for row in rows]) for name in names}
     used = optimizer.first_update()
     if used is None:  # its first update has no formula
         values.pop("preconditioned_share", None)

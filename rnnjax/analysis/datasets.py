@@ -8,13 +8,16 @@ import jax
 import numpy as np
 import xarray as xr
 
+from rnnjax.executables.functions import kept_jit
+from rnnjax.probes.tokens.importance import first_sentences
 from rnnjax.quantities import COORDINATES, QUANTITIES
 
 
 # these programs run only once, so optimising the code is not worth it
-jit_unoptimised = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": "0"}
-)
+UNOPTIMISED: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+jit_unoptimised = functools.partial(kept_jit, options=UNOPTIMISED)
+
+some_sentences = jit_unoptimised(first_sentences, static_argnames=("spec", "count"))
 
 
 def record(

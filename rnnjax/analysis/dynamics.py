@@ -27,6 +27,7 @@ SENTENCES = 4
 """Largest number of examples that are measured."""
 
 _jacobians = jit_unoptimised(jacobians)
+_select = jit_unoptimised(select)
 
 
 def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
@@ -39,7 +40,7 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
     size = joint_size(walked.initial)
     length, batch = jax.tree.leaves(walked.states)[0].shape[:2]
     chosen = list(range(min(batch, SENTENCES, sentences)))
-    some = select(walked, chosen)
+    some = _select(walked, np.asarray(chosen))
     steps = np.unique(np.linspace(0, length - 1, STEPS).astype(int))
     whole = size <= WHOLE_SPECTRUM
     modes = size if whole else min(LEADING, size - 1)

@@ -1,5 +1,6 @@
 """What the factors consist of: slopes, weights, gates, and the direct path."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -71,7 +72,7 @@ def factors(lagged: Walk) -> xr.Dataset:
     except ValueError:
         pass  # more than one product: the cell has no such split
     try:
-        kept, share = _direct(lagged)
+        kept, share = jax.device_get(_direct(lagged))
         if np.any((kept != 0) & ~np.isnan(kept)):  # an Elman cell keeps nothing
             values |= {"retention": kept, "log10_direct_share": share}
     except ValueError:

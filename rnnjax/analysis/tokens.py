@@ -1,11 +1,13 @@
 """Word by word: share, saliency, influence and decodability of a task's sentences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised
+from rnnjax.analysis.datasets import jit_unoptimised, some_sentences
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.probes.dataset import Words
@@ -17,8 +19,24 @@ from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
 
+_words = jit_unoptimised(
+    measure_words, static_argnames=("model", "spec", "kernel", "answer")
+)
+
 MAX_SUBSTITUTES = 24
 """Number of substitutes for each word: the whole vocabulary if that is not larger."""
+
+
+@functools.partial(jit_unoptimised, static_argnames=("spec", "sentences"))
+def _substitutes(spec: TaskSpec, sentences: int, batch: Batch) -> jax.Array:
+    """What replaces each word of the first sentences."""
+    key = jax.random.key(0)
+    vocabulary = spec.vocabulary
+    if vocabulary is None:
+        return permuted_substitutes(key, batch, MAX_SUBSTITUTES)[:, :, :sentences]
+    count = min(vocabulary, MAX_SUBSTITUTES)
+    tokens = jax.random.choice(key, vocabulary, (count,), replace=False)
+    return token_substitutes(jnp.sort(tokens), first_sentences(spec, batch, sentences))
 
 
 def tokens(
@@ -41,31 +59,18 @@ def tokens(
     The share is that in the gradient of the first layer's input kernel V, or, if there
     is none, of the first kernel of a recurrence; see `measure_words`.
     """
-    some = first_sentences(spec, batch, sentences)
-    key = jax.random.key(0)
-    if spec.vocabulary is None:
-        instead = permuted_substitutes(key, batch, MAX_SUBSTITUTES)[:, :, :sentences]
-    else:
-        count = min(spec.vocabulary, MAX_SUBSTITUTES)
-        tokens = jax.random.choice(key, spec.vocabulary, (count,), replace=False)
-        instead = token_substitutes(jnp.sort(tokens), some)
+    some = some_sentences(spec, batch, sentences)
+    instead = _substitutes(spec, sentences, batch)
     known = labels(model, spec, params, some).kernels
     own = [name for name in known if name != EMBEDDING] or known
     kernel = "layer0/V" if "layer0/V" in own else own[0]
     answer = "contrast" if spec.loss == "cross_entropy" else 0
-
-    @jit_unoptimised
-    def measured(params: Params, some: Batch, instead: jax.Array):
-        return measure_words(
-            model, params, some, spec, instead, kernel=kernel, answer=answer
-        )
-
     informative = np.asarray(many.informative).mean(axis=1)
     step = int(np.argmax(informative))
     probe = "ridge_classifier" if spec.vocabulary else "ridge"
     memory = word_decodability(model, params, many, step=step, probe=probe)
     data = word_table(
-        measured(params, some, instead),
+        _words(model, params, some, spec, instead, kernel=kernel, answer=answer),
         some,
         kernel=kernel,
         words=names,

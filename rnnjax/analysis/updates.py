@@ -1,5 +1,6 @@
 """One update, step by step: gradients, clipping, truncation, sensitivity."""
 
+import functools
 from typing import Any
 
 import jax
@@ -7,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import jit_unoptimised, record, some_sentences
 from rnnjax.clipping import clip
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import site_names
-from rnnjax.probes.tokens.importance import first_sentences
 from rnnjax.probes.updates.monitor import Updates, monitor
 from rnnjax.probes.updates.sensitivity import Sensitivity, sensitivity
 from rnnjax.probes.updates.truncation import TruncationBias, truncation_bias
@@ -44,26 +44,20 @@ def updates(
     """
     steps = batch.inputs.shape[0]
     lags = np.unique(np.linspace(0, steps, LAGS + 1).astype(int))
-    some = first_sentences(spec, batch, SENSITIVE)
-
-    @jit_unoptimised
-    def measured(params: Params) -> tuple[Updates, TruncationBias, Sensitivity]:
-        def loss(params: Params) -> Any:
-            answers: Any = model.apply({"params": params}, batch.inputs, batch.lengths)
-            return objective(spec, answers, batch)[0]
-
-        gradient = jax.grad(loss)(params)
-        used = clip(clipping, hyper.threshold, gradient)
-        rule = optimizer.transformation(hyper.lr)
-        updates, _ = rule.update(used, rule.init(params), params)
-        bias = truncation_bias(model, params, batch, spec, jnp.asarray(lags))
-        return (
-            monitor(gradient, used, updates, params),
-            bias,
-            sensitivity(model, params, some),
+    some = some_sentences(spec, batch, SENSITIVE)
+    one, bias, sensitive = jax.device_get(
+        _measured(
+            model,
+            params,
+            batch,
+            some,
+            spec,
+            optimizer,
+            clipping,
+            hyper,
+            jnp.asarray(lags),
         )
-
-    one, bias, sensitive = jax.device_get(measured(params))
+    )
     names = parameter_names(model, params)
 
     def row(found: Any) -> np.ndarray:
@@ -82,6 +76,33 @@ def updates(
     }
     labels = {"parameter_array": [*names, "all"], "cut_lag": lags.tolist()}
     return record(values, labels)
+
+
+@functools.partial(
+    jit_unoptimised, static_argnames=("model", "spec", "optimizer", "clipping")
+)
+def _measured(
+    model: SequenceModel,
+    params: Params,
+    batch: Batch,
+    some: Batch,
+    spec: TaskSpec,
+    optimizer: Optimizer,
+    clipping: str,
+    hyper: Hyper,
+    lags: jax.Array,
+) -> tuple[Updates, TruncationBias, Sensitivity]:
+    def loss(params: Params) -> Any:
+        answers: Any = model.apply({"params": params}, batch.inputs, batch.lengths)
+        return objective(spec, answers, batch)[0]
+
+    gradient = jax.grad(loss)(params)
+    used = clip(clipping, hyper.threshold, gradient)
+    rule = optimizer.transformation(hyper.lr)
+    updates, _ = rule.update(used, rule.init(params), params)
+    bias = truncation_bias(model, params, batch, spec, lags)
+    step = monitor(gradient, used, updates, params)
+    return step, bias, sensitivity(model, params, some)
 
 
 def parameter_names(model: SequenceModel, params: Params) -> list[str]:

@@ -116,6 +116,33 @@ def fsck(folder: str, mend: bool) -> int:
     return int(not kinds.keys() <= {"leftover", "note"})
 
 
+def cache(clear: bool) -> int:
+    """Print the size of the folders of compiled programs, or empty them.
+
+    Raises:
+        UserError: a file cannot be removed.
+    """
+    from rnnjax.executables import folder
+    from rnnjax.training.sizes import in_bytes
+
+    kept = folder.contents()
+    if not kept:
+        console().print(
+            f"{folder.cache_folder()}: no compiled programs", soft_wrap=True
+        )
+    for place, files in kept.items():
+        size = sum(file.lstat().st_size for file in files)
+        if clear:
+            folder.remove(files)
+        verb = "removed" if clear else "contains"
+        entries = count(len(files), "entry", "entries")
+        text = f"{place}: {verb} {entries}, {in_bytes(size)}"
+        console().print(text, soft_wrap=True)
+    limit = in_bytes(folder.LIMIT)
+    console().print(f"programs used least recently are removed above {limit}")
+    return 0
+
+
 def search(
     overrides: Sequence[str],
     options: Mapping[str, Any],

@@ -14,6 +14,7 @@ from contextlib import suppress
 from rnnjax import interrupts
 from rnnjax.cli.parsing import LISTS, METHODS, SEARCH_NUMBERS, parsers
 from rnnjax.errors import UserError, did_you_mean, plain_warnings, shown, unknown
+from rnnjax.user_code import begin_command
 
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -66,6 +67,7 @@ def _silence() -> None:
 def program() -> int:
     """The entry point of the process: `main` with signals handled."""
     _open_streams()
+    begin_command()
     with interrupts.watched():
         status = main()
     if interrupts.noted():
@@ -147,6 +149,8 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         return commands.report(chosen.dir)
     if chosen.command == "fsck":
         return commands.fsck(chosen.pool, chosen.repair)
+    if chosen.command == "cache":
+        return commands.cache(chosen.clear)
     if chosen.command == "verify":
         from rnnjax.cli.verifying import verify
 

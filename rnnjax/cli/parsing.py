@@ -26,6 +26,7 @@ examples:
   rnnjax compare runs/3fa9 runs/81c0            show what differs between two runs
   rnnjax fsck runs --repair                     find damaged runs and set them aside
   rnnjax verify runs/3fa9                       run it again and compare all bits
+  rnnjax cache --clear                          remove the kept compiled programs
 
 Settings of runs are KEY=VALUE, options of a command are --flags.
 
@@ -141,4 +142,6 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     check.add_argument("pool", metavar="POOL", help="folder with the run directories")
     help = "move damaged runs to POOL/quarantine, rebuild the index, clean up"
     check.add_argument("--repair", action="store_true", help=help)
+    kept = command("cache", "show how many compiled programs are kept, and where")
+    kept.add_argument("--clear", action="store_true", help="remove all of them")
     return parser, dict(added.choices)

@@ -47,7 +47,8 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     Raises:
         UserError: the input is invalid; nothing has been written.
     """
-    from rnnjax.devices import check_settings, keep_programs
+    from rnnjax.devices import check_settings
+    from rnnjax.executables.folder import keep_programs
 
     check_settings()
     keep_programs()

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.terminal import error_screen
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
+from rnnjax.training.hyper import Hyper
 from rnnjax.training.program import Program, Signature
+from rnnjax.types import Batch
 
 
 def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
@@ -172,13 +174,11 @@ def _trained(run: Run, looks: int, every: int) -> Scores:
 def _untrained(config: RunConfig) -> Scores:
     params, hyper = initial_params(config), build_hyper(config)
     batch = heldout(config.task, config.task_options, "test", config.eval.size)
-    look = _evaluator(signature(config))
-    loss, metric = map(float, look(params, hyper, batch))
+    loss, metric = map(float, _evaluated(signature(config), params, hyper, batch))
     return Scores(config, params, np.array([metric]), loss, metric, 0, False)
 
 
-@functools.cache
-def _evaluator(of: Signature) -> Callable[..., Any]:
-    """A function from parameters, numbers and a batch to loss and metric."""
-    program = Program(of)
-    return jit_unoptimised(lambda *given: program.evaluate(*given)[:2])
+@functools.partial(jit_unoptimised, static_argnames=("of",))
+def _evaluated(of: Signature, params: Any, hyper: Hyper, batch: Batch) -> Any:
+    """Loss and metric."""
+    return Program(of).evaluate(params, hyper, batch)[:2]

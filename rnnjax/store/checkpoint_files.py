@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 
 def keys_of(tree: Any) -> list[str]:
@@ -28,14 +27,20 @@ def leaves_of(tree: Any) -> dict[str, np.ndarray]:
 
 def save_step(folder: Path, leaves: dict[str, np.ndarray]) -> None:
     """Write the leaves of a state with Orbax."""
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), _orbax() as checkpointer:
         checkpointer.save(folder, leaves)
 
 
 def load_step(folder: Path) -> dict[str, np.ndarray]:
     """Read the leaves of a state with Orbax."""
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), _orbax() as checkpointer:
         return checkpointer.restore(folder)
+
+
+def _orbax() -> Any:
+    import orbax.checkpoint as ocp  # takes .3 s, and short runs save no checkpoint
+
+    return ocp.PyTreeCheckpointer()
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Environment:
         matmul_precision: JAX's setting ``jax_default_matmul_precision``; None is JAX's
             default, which on a GPU may round factors to TF32.
         processor: digest of the features of the processor
-            (`rnnjax.devices.processor`), which determine the last bits of a run on a
+            (`processor`), which determine the last bits of a run on a
             CPU; None in older records.
         git: state of the checkout; None for an installed package.
     """
@@ -86,11 +86,9 @@ def deciding() -> dict[str, Any]:
 def _machine() -> Environment:
     import jax
 
-    from rnnjax.devices import processor
-
     devices, decided = jax.devices(), numerics()
     return Environment(
-        versions=_versions(),
+        versions=versions(),
         device=devices[0].device_kind,
         device_count=len(devices),
         cpu_count=os.cpu_count() or 1,
@@ -184,11 +182,21 @@ def _without_filters(folder: Path) -> dict[str, str]:
     return settings
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Versions of Python and of `LIBRARIES`, as far as they are installed."""
+    found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            versions[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
+
+
+def processor() -> str:
+    """Digest of the processor's architecture and features, 8 hexadecimal digits."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    words = [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    text = " ".join([platform.machine(), platform.processor(), *words])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,23 +1,18 @@
 """A digest of the code that determines the numbers of a run.
 
 It covers the modules that the computation of this run imports, so that an edit to one
-cell does not affect runs of other cells. It is computed from their syntax trees without
-docstrings, comments, positions and error messages, so that rewording makes no run
-stale. `rnnjax.sweeps.jobs.Job.source` says which modules it starts from.
+cell does not affect runs of other cells, and ignores prose
+(`rnnjax.store.source_facts`). `rnnjax.sweeps.jobs.Job.source` says which modules it
+starts from. Compiled programs are looked up by such digests, too (`traced_modules`).
 """
 
-import ast
-import contextlib
 import hashlib
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cache
-from importlib.util import resolve_name
 from pathlib import Path
 
-from rnnjax.loaded import check_unchanged
 from rnnjax.paths import PACKAGE_FOLDER
-from rnnjax.store.dynamic_imports import called_imports
+from rnnjax.store.source_facts import facts_of
 
 
 PACKAGE = "rnnjax"
@@ -28,17 +23,17 @@ NUMERIC = frozenset(
 )
 """Modules and packages in `PACKAGE` that affect numbers; others are not followed."""
 
+UNTRACED = frozenset(
+    "cli counting devices errors executables interrupts loaded paths quantities report "
+    "reproduce results store sweeps terminal user_code".split()
+)
+"""Modules and packages in `PACKAGE` with nothing that a compiled program is made of."""
+
 CATALOGUES = frozenset(
     f"rnnjax.{name}"
     for name in "cells penalties probes tasks training.optimizers".split()
 )
 """Packages whose ``__init__`` imports modules only to collect their names."""
-
-PROSE = frozenset(
-    "lineno col_offset end_lineno end_col_offset ctx kind type_comment type_params "
-    "type_ignores".split()
-)
-"""Fields of a syntax tree that are ignored; some of them are new in Python 3.12."""
 
 DIGITS = 12
 
@@ -65,145 +60,64 @@ def source_digest(roots: Iterable[str], folder: Path | None = None) -> str:
 
 @cache
 def _digest(roots: frozenset[str], folder: Path) -> str:
+    return digest_of(numeric_modules(roots, folder))[:DIGITS]
+
+
+def digest_of(modules: Mapping[str, Path]) -> str:
+    """SHA-256 of modules by name and file, from their syntax trees without prose."""
     total = hashlib.sha256()
-    for name, file in sorted(numeric_modules(roots, folder).items()):
-        total.update(f"{name} {_module_digest(file)}\n".encode())
-    return total.hexdigest()[:DIGITS]
+    for name, file in sorted(modules.items()):
+        total.update(f"{name} {facts_of(file).digest}\n".encode())
+    return total.hexdigest()
+
+
+@cache
+def traced_modules(roots: frozenset[str]) -> Mapping[str, Path]:
+    """The modules that a program is traced from: `roots`, and all that they import.
+
+    Unlike for the numbers of a run, everything counts that is not in `UNTRACED`, so
+    that what is new counts.
+    """
+    folder = PACKAGE_FOLDER
+
+    def counts(name: str) -> bool:
+        return name in roots or _is_in(name, UNTRACED) is False
+
+    return _followed(roots, folder, counts)
 
 
 def numeric_modules(roots: Iterable[str], folder: Path) -> dict[str, Path]:
     """The numeric modules among `roots`, and all that they import, with their files."""
+    return _followed(roots, folder, lambda name: _is_in(name, NUMERIC) is True)
+
+
+def _followed(
+    roots: Iterable[str], folder: Path, counts: Callable[[str], bool]
+) -> dict[str, Path]:
     found: dict[str, Path] = {}
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name in CATALOGUES or not _counts(name):
+        if name in CATALOGUES or not counts(name):
             continue
         package, _, entry = name.rpartition(".")
-        if package in CATALOGUES and entry in (known := _catalogue(package, folder)):
-            name = known[entry]
+        if package in CATALOGUES and (catalogue := _file(package, folder)) is not None:
+            name = facts_of(catalogue).names.get(entry, name)
         file = _file(name, folder)
         # without a file it is a function or class; its module is in `waiting` as well
         if name not in found and file is not None:
             found[name] = file
-            waiting += _imports(file)
+            waiting += facts_of(file).imports
     return found
 
 
-def imported(tree: ast.AST, package: str = "") -> list[str]:
-    """Every dotted name that may be an imported module, at any depth of a file.
-
-    Args:
-        tree: the syntax tree of the file.
-        package: the package to which a leading dot refers; if empty, relative imports
-            are ignored.
-
-    >>> imported(ast.parse("from .gates import soft"), "mine.cells")
-    ['mine.cells.gates', 'mine.cells.gates.soft']
-    """
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.level == 0 or package):
-            with contextlib.suppress(ImportError):  # more dots than packages
-                base = resolve_name("." * node.level + (node.module or ""), package)
-                names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return names + called_imports(tree, package)[0]
-
-
-@cache
-def _catalogue(package: str, folder: Path) -> dict[str, str]:
-    """The module from which a catalogue imports each of its names."""
-    file = _file(package, folder)
-    nodes = ast.walk(_tree(file)) if file else ()
-    return {
-        alias.name: node.module
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-
-
-def _counts(name: str) -> bool:
+def _is_in(name: str, parts: Container[str]) -> bool | None:
+    """Whether a module is in one of these parts of `PACKAGE`; None: it is elsewhere."""
     package, _, rest = name.partition(".")
-    return package == PACKAGE and rest.partition(".")[0] in NUMERIC
+    return rest.partition(".")[0] in parts if package == PACKAGE and rest else None
 
 
 def _file(name: str, folder: Path) -> Path | None:
     path = folder.joinpath(*name.split(".")[1:])
     candidates = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in candidates if file.is_file()), None)
-
-
-@cache
-def _imports(file: Path) -> list[str]:
-    return imported(_tree(file))
-
-
-@cache
-def _tree(file: Path) -> ast.Module:
-    check_unchanged(file)
-    return parsed(file.read_bytes())
-
-
-_PARSING = threading.Lock()
-
-
-def parsed(source: bytes) -> ast.Module:
-    """The syntax tree of a source text, parsed by one thread at a time.
-
-    Python 3.11 raises SystemError (its recursion depth counter gets out of step) if two
-    threads parse at the same time.
-    """
-    with _PARSING:
-        return ast.parse(source)
-
-
-@cache
-def _module_digest(file: Path) -> str:
-    text = "".join(normalised(_tree(file)))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def normalised(node: object) -> Iterator[str]:
-    """The text of a syntax tree without the parts that cannot change a number.
-
-    Left out are docstrings and other statements that are only a string, positions, the
-    content of ``raise`` statements, and empty fields.
-    """
-    if isinstance(node, ast.Raise):
-        yield "raise;"
-    elif isinstance(node, ast.JoinedStr):
-        yield "f"
-        # Python 3.12 adds an empty string to some f-strings
-        yield from normalised([x for x in node.values if not _is_empty(x)])
-    elif isinstance(node, ast.AST):
-        yield f"{type(node).__name__}("
-        for name, value in ast.iter_fields(node):
-            if name not in PROSE and value is not None and value != []:
-                yield f"{name}="
-                yield from normalised(value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for entry in node:
-            if not _is_text(entry):
-                yield from normalised(entry)
-        yield "]"
-    else:
-        yield f"{node!r};"
-
-
-def _is_empty(node: object) -> bool:
-    """Whether a node is the constant empty string."""
-    return isinstance(node, ast.Constant) and node.value == ""
-
-
-def _is_text(node: object) -> bool:
-    """Whether a node is a statement that is only a string."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

@@ -27,6 +27,7 @@ from rnnjax.store.rundir import RunDir
 from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import sentence
 from rnnjax.sweeps.jobs import Job
+from rnnjax.user_code import note_user_code
 
 
 KEY = "hydra.callbacks"
@@ -45,6 +46,8 @@ def check_callbacks(callbacks: Mapping[str, Any]) -> None:
     Raises:
         UserError: a callback has no ``_target_``, or it cannot be imported.
     """
+    if callbacks:
+        note_user_code()
     if callbacks and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     for name, node in callbacks.items():

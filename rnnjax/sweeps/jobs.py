@@ -13,12 +13,14 @@ import jax.numpy as jnp
 
 from rnnjax.cells import CELLS
 from rnnjax.errors import UserError, one_line
+from rnnjax.executables.lookup import remembered
 from rnnjax.paths import user_path
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.store.environment import numerics
 from rnnjax.store.run_id import lineage, run_id_of
 from rnnjax.store.rundir import run_path
-from rnnjax.store.source import imported, parsed, source_digest
+from rnnjax.store.source import source_digest
+from rnnjax.store.source_facts import imported, parsed
 from rnnjax.sweeps.grid import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
@@ -215,7 +217,7 @@ def _check_cell(config: RunConfig) -> None:
     try:
         cell = build_cell(config).clone(parent=None, inputs=1)
         layer = Recurrent(cell, engine=model.engine)
-        jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 1, 1)))
+        remembered(lambda: _trace_step(layer), (_trace_step, layer))
     except UserError as error:
         where = where_in(kind, error, "step")
         raise UserError(f"{where}cell={config.cell}: {error}") from None
@@ -225,6 +227,12 @@ def _check_cell(config: RunConfig) -> None:
             f"{where}cell={config.cell} cannot be built: {reason}"
         ) from error
     _CHECKED.add(key)
+
+
+def _trace_step(layer: Recurrent) -> bool:
+    """Trace the parameters and one step of a layer; it raises what is wrong with it."""
+    jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.zeros((1, 1, 1))))
+    return True
 
 
 _CHECKED: set[Hashable] = set()

@@ -15,7 +15,7 @@ from rnnjax.errors import UserError
 from rnnjax.paths import PACKAGE_FOLDER
 from rnnjax.store.dynamic_imports import called_imports
 from rnnjax.store.run_id import digest
-from rnnjax.store.source import imported, parsed
+from rnnjax.store.source_facts import imported, parsed
 from rnnjax.sweeps.loaded_code import runs_other_code
 
 

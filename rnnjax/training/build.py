@@ -1,24 +1,25 @@
 """Build a run's signature, numbers and initial parameters from its configuration."""
 
 import dataclasses
-from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
 
 from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.choice import Choice
 from rnnjax.errors import UserError
+from rnnjax.executables.functions import kept_jit
 from rnnjax.initializers import make_initializer
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
 from rnnjax.training.hyper import Hyper
-from rnnjax.training.program import PARAMS, Signature, key_for
+from rnnjax.training.program import PARAMS, Signature, key_of_seed
 from rnnjax.training.schedules import rate_of
 from rnnjax.types import Batch
 
@@ -42,7 +43,12 @@ def heldout(name: str, options: Options, split: Split, size: int) -> Batch:
 @lru_cache(maxsize=256)
 def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Batch:
     task, data = _load_task(kind, options)
-    return jax.jit(task.heldout, static_argnums=(0, 1))(split, size, dict(data))
+    return _drawn(task, split, size, dict(data))
+
+
+@partial(kept_jit, static_argnames=("task", "split", "size"))
+def _drawn(task: Task, split: Split, size: int, data: Data) -> Batch:
+    return task.heldout(split, size, data)
 
 
 def forget_data() -> None:
@@ -153,16 +159,6 @@ def build_hyper(config: RunConfig) -> Hyper:
     )
 
 
-@cache
-def _initialiser(
-    kind: type[Cell], config: RunConfig, spec: TaskSpec
-) -> Callable[[Any], Any]:
-    del kind  # only part of the cache key, as a user's file may be loaded again
-    # runs once per seed, so optimising the code does not pay
-    quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-    return jax.jit(partial(draw_params, config, spec), compiler_options=quick)
-
-
 def draw_params(config: RunConfig, spec: TaskSpec, key: Any) -> Any:
     """Initial parameters; numbers of the cell and its initialiser may be traced."""
     model = build_model(config, spec)
@@ -192,5 +188,17 @@ def initial_params(config: RunConfig, spec: TaskSpec | None = None) -> Any:
         model=config.model,
     )
     spec = dataclasses.replace(spec, length=1, baseline_loss=0.0)
-    key = key_for(build_hyper(config), PARAMS, 0)
-    return _initialiser(CELLS[config.cell], architecture, spec)(key)
+    return _drawn_params(CELLS[config.cell], architecture, spec, np.uint32(config.seed))
+
+
+# runs once per seed, so optimising the code does not pay
+@partial(
+    kept_jit,
+    static_argnames=("kind", "config", "spec"),
+    options={"xla_backend_optimization_level": "0"},
+)
+def _drawn_params(
+    kind: type[Cell], config: RunConfig, spec: TaskSpec, seed: ArrayLike
+) -> Any:
+    del kind  # decides the program, as a user's file may be loaded again
+    return draw_params(config, spec, key_of_seed(seed, PARAMS, 0))

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from rnnjax.executables.lookup import compiled
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
@@ -89,17 +90,25 @@ class Compiled:
             if key not in self._ready:
                 began = time.perf_counter()
                 arguments = pack.counts, runs, shared
-                lowered = self._lower(name, self.mapped, arguments)
-                if self._on_cpu and self.mapped == "vmap" and _decomposes(lowered):
-                    lowered = self._lower(name, "loop", arguments)
-                options = OPTIONS[name] if self._on_cpu else None
-                self._ready[key] = lowered.compile(options)
+                self._ready[key] = compiled(
+                    lambda: self._lowered(name, arguments),
+                    (_spread, over_runs, self.program, name, self.mapped, self.mesh),
+                    arguments,
+                    OPTIONS[name] if self._on_cpu else None,
+                )
                 self.seconds += time.perf_counter() - began
         return self._ready[key]
 
+    def _lowered(self, name: str, arguments: Any) -> jax.stages.Lowered:
+        lowered = self._lower(name, self.mapped, arguments)
+        if self._on_cpu and self.mapped == "vmap" and _decomposes(lowered):
+            lowered = self._lower(name, "loop", arguments)
+        return lowered
+
     def _lower(self, name: str, how: How, arguments: Any) -> jax.stages.Lowered:
         spread = partial(_spread, getattr(self.program, name))
-        return jax.jit(over_runs(spread, self.mesh, how)).lower(*arguments)
+        mapped = over_runs(spread, self.mesh, how)
+        return jax.jit(mapped, keep_unused=True).lower(*arguments)
 
 
 def _decomposes(lowered: jax.stages.Lowered) -> bool:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from rnnjax.clipping import clip, global_norm
 from rnnjax.models.objective import objective
@@ -72,9 +72,12 @@ class Signature:
 
 def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
     """The random key of a purpose at a step."""
-    return jax.random.fold_in(
-        jax.random.fold_in(jax.random.key(hyper.seed), purpose), step
-    )
+    return key_of_seed(hyper.seed, purpose, step)
+
+
+def key_of_seed(seed: ArrayLike, purpose: int, step: Array | int) -> Array:
+    """`key_for` without the other numbers of the run."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), step)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.executables.lookup import remembered
 from rnnjax.training.program import Signature
 
 
@@ -27,7 +28,14 @@ def param_bytes(signature: Signature) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _bytes(signature: Signature) -> tuple[int, int]:
-    """Bytes of the parameters, and of the optimizer's state.
+    """Bytes of the parameters, and of the optimizer's state."""
+    find = lambda: _traced_bytes(signature)
+    params, kept = remembered(find, (_traced_bytes, signature))
+    return params, kept
+
+
+def _traced_bytes(signature: Signature) -> tuple[int, int]:
+    """`_bytes`, found by tracing.
 
     At most two layers are traced, because all layers above the first are alike.
     """

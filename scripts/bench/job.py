@@ -53,7 +53,7 @@ def _ours(hidden: int) -> float:
             *(f"eval.every={JOB['every']}", f"eval.size={JOB['held_out']}"),
             *(f"model.hidden={hidden}", f"steps={UPDATES}", f"out={folder}/runs"),
         ]
-        apart = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/programs"}
+        apart = os.environ | {"XDG_CACHE_HOME": f"{folder}/cache"}
         began = time.perf_counter()
         subprocess.run(
             [sys.executable, "-m", "rnnjax", *words],

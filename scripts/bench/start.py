@@ -21,7 +21,7 @@ def rows(seconds: float, only: str = "") -> Iterator[dict[str, Any]]:
     """One row for each of help, cold, warm."""
     del seconds
     with tempfile.TemporaryDirectory() as folder:
-        apart = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/programs"}
+        apart = {"XDG_CACHE_HOME": f"{folder}/cache"}
         if only in "help":
             taken = [_seconds(["--help"], {}) for _ in range(TIMES)]
             yield _row("rnnjax --help", statistics.median(taken))

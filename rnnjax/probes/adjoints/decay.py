@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 
 from rnnjax.probes.adjoints.relative import reference_lag
 
@@ -230,7 +230,7 @@ def over_seeds(values: Float[np.ndarray, "seeds"], level: float = LEVEL) -> Inte
         return Interval(mean, float("nan"), float("nan"), known.size)
     return _around(
         float(np.mean(known)),
-        float(stats.sem(known)),
+        float(np.std(known, ddof=1) / np.sqrt(known.size)),
         known.size - 1,
         known.size,
         level,
@@ -240,7 +240,7 @@ def over_seeds(values: Float[np.ndarray, "seeds"], level: float = LEVEL) -> Inte
 def _around(
     mean: float, error: float, freedom: int, seeds: int, level: float = LEVEL
 ) -> Interval:
-    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
+    reach = float(stdtrit(freedom, 0.5 + level / 2)) * error
     return Interval(mean, mean - reach, mean + reach, seeds)
 
 
@@ -251,7 +251,7 @@ def _fit(lags: np.ndarray, steps: np.ndarray) -> tuple[Interval, Interval]:
     unknown = Interval(float("nan"), float("nan"), float("nan"), 0)
     if lags.size < 4:
         return unknown, unknown
-    # stats.linregress computes errors from 1 − r², which cancels for an exact law
+    # scipy.stats.linregress computes errors from 1 − r², which cancels for an exact law
     table = np.stack([np.ones(lags.size), np.log10((lags + 1) / lags)], axis=1)
     found = np.linalg.lstsq(table, steps, rcond=None)[0]
     freedom = lags.size - 2

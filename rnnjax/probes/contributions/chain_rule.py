@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.errors import unknown
+from rnnjax.executables.functions import kept_jit
 from rnnjax.probes.backward.walk import Use, Walk, Walked, in_order
 from rnnjax.probes.contributions.chain_table import ChainRule
 from rnnjax.probes.dynamics.jacobian import jacobians
@@ -126,9 +127,9 @@ def chain_rule(
     )
 
 
-_jacobians = jax.jit(jacobians)
-_preactivations = jax.jit(preactivations)
-_two_factors = jax.jit(two_factors)
+_jacobians = kept_jit(jacobians)
+_preactivations = kept_jit(preactivations)
+_two_factors = kept_jit(two_factors)
 
 
 def _spectral_norm(matrices: np.ndarray) -> np.ndarray:

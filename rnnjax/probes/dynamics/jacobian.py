@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Complex, Float
 from scipy.sparse import linalg as sparse
 
+from rnnjax.executables.functions import kept_jit
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.probes.dynamics.graded_product import GradedProduct, double
 from rnnjax.probes.dynamics.joint_state import (
@@ -230,9 +231,9 @@ def leading_singular_values(
     return out
 
 
-_jacobians = jax.jit(jacobians)
-_push = jax.jit(push)
-_pull = jax.jit(pull)
+_jacobians = kept_jit(jacobians)
+_push = kept_jit(push)
+_pull = kept_jit(pull)
 
 
 def _lanczos(walked: Walked, state: Array, drive: Drive, k: int) -> np.ndarray:

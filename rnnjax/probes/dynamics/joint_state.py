@@ -10,8 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.recurrence.flat_state import join, split
@@ -47,9 +46,9 @@ def at_steps(drive: Drive, steps: Any) -> Drive:
     return jax.tree.map(lambda x: x[steps], drive)
 
 
-def select(walked: Walked, examples: Int[np.ndarray, "b"] | list[int]) -> Walked:
+def select(walked: Walked, examples: Int[ArrayLike, "b"] | list[int]) -> Walked:
     """The same walk restricted to some examples."""
-    which = np.asarray(examples)
+    which = jnp.asarray(examples)
     later = lambda tree: jax.tree.map(lambda x: x[:, which], tree)
     return walked.replace(  # type: ignore[attr-defined]
         initial=jax.tree.map(lambda x: x[which], walked.initial),

@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy.special import logsumexp
 
+from rnnjax.executables.functions import kept_jit
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.probes.dynamics.graded_product import GradedProduct, double
 from rnnjax.probes.dynamics.jacobian import jacobians
@@ -130,7 +131,7 @@ def factors(
         s = int(np.flatnonzero(real).max(initial=-1))
     if not -1 <= t <= s < length:
         raise ValueError(f"t = {t}, s = {s} do not satisfy −1 ≤ t ≤ s < {length}")
-    found = _jacobians(select(walked, [example]), np.arange(t + 1, s + 1))
+    found = _jacobians_of(walked, np.array([example]), np.arange(t + 1, s + 1))
     return np.asarray(found)[:, 0]
 
 
@@ -145,7 +146,9 @@ def propagator(
     return propagator_spectrum(factors(walked, example, t, s))
 
 
-_jacobians = jax.jit(jacobians)
+@kept_jit
+def _jacobians_of(walked: Walked, example: Any, steps: Any) -> Array:
+    return jacobians(select(walked, example), steps)
 
 
 def _summary(logs: np.ndarray) -> PropagatorSpectrum:

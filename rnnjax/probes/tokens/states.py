@@ -1,11 +1,13 @@
 """States of many sentences on the host, to which linear probes are fitted."""
 
+import functools
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
+from rnnjax.executables.functions import kept_jit
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import JOINT, state_names
 from rnnjax.types import Batch, Params
@@ -34,15 +36,6 @@ def collect_states(
     Raises:
         ValueError: there is no such array.
     """
-
-    @jax.jit
-    def run(params: Params, inputs: Any, lengths: Any) -> Any:
-        bound = model.bind({"params": params})
-        x = bound.encode(inputs)
-        for number in range(layer):
-            x, _ = bound.run_layer(number, bound.between(x), lengths)
-        return bound.run_layer(layer, bound.between(x), lengths)[1][backwards]
-
     count = batch.lengths.shape[0]
     width = min(chunk, count)
     parts = []
@@ -50,7 +43,8 @@ def collect_states(
         # all chunks have one shape, hence one compilation: the last one starts earlier
         first = min(start, count - width)
         some = slice(first, first + width)
-        seen = run(params, batch.inputs[:, some], batch.lengths[some])
+        examples = batch.inputs[:, some], batch.lengths[some]
+        seen = _states(model, layer, params, *examples)[backwards]
         names = state_names(seen)[1:]
         if array not in (JOINT, *names):
             raise ValueError(f"no state array {array!r}; known: joint, {names}")
@@ -59,6 +53,18 @@ def collect_states(
         joined = np.concatenate([real for x in kept for real in _reals(x)], -1)
         parts.append(joined[:, start - first :])
     return np.concatenate(parts, axis=1)
+
+
+@functools.partial(kept_jit, static_argnames=("model", "layer"))
+def _states(
+    model: SequenceModel, layer: int, params: Params, inputs: Any, lengths: Any
+) -> Any:
+    """States of a layer, in both of its directions if it has two."""
+    bound = model.bind({"params": params})
+    x = bound.encode(inputs)
+    for number in range(layer):
+        x, _ = bound.run_layer(number, bound.between(x), lengths)
+    return bound.run_layer(layer, bound.between(x), lengths)[1]
 
 
 def _reals(x: np.ndarray) -> list[np.ndarray]:

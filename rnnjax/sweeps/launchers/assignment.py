@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rnnjax.devices import keep_programs, use_devices
+from rnnjax.devices import use_devices
 from rnnjax.errors import UserError
+from rnnjax.executables.folder import keep_programs
 from rnnjax.store.index import Row
 from rnnjax.sweeps.job_data import check_loaded
 from rnnjax.sweeps.jobs import Job

@@ -1,0 +1,98 @@
+"""Functions that are compiled like those of `jax.jit`, and kept."""
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from rnnjax.executables import folder
+from rnnjax.executables.lookup import Options, compiled, settings
+
+
+class KeptFunction:
+    """A function whose compiled programs outlive the process; see `kept_jit`."""
+
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        static_argnames: Sequence[str] = (),
+        options: Options = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.options = function, options
+        self.static = frozenset(static_argnames)
+        self.signature = inspect.signature(function)
+        self._jitted = jax.jit(
+            function,
+            static_argnames=tuple(static_argnames),
+            compiler_options=dict(options) if options else None,
+        )
+        self._ready: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+        self._locks: dict[Any, threading.Lock] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bound = self.signature.bind(*args, **kwargs)
+        static = {k: v for k, v in bound.arguments.items() if k in self.static}
+        rest = {k: v for k, v in bound.arguments.items() if k not in self.static}
+        leaves, structure = jax.tree.flatten(rest)
+        if folder.current() is None or any(isinstance(x, Tracer) for x in leaves):
+            return self._jitted(*args, **kwargs)
+        shapes = tuple(_shape(x) for x in leaves)
+        known = tuple(static.items()), structure, shapes, settings()
+        with self._lock:
+            lock = self._locks.setdefault(known, threading.Lock())
+        with lock:
+            if known not in self._ready:
+                self._ready[known] = self._compiled(static, rest)
+        return self._ready[known](rest)
+
+    def _compiled(self, static: dict[str, Any], rest: Any) -> Callable[..., Any]:
+
+        def run(rest: dict[str, Any]) -> Any:
+            return self.function(**static, **rest)
+
+        run.__name__ = self.__name__  # for profiles
+
+        return compiled(
+            lambda: jax.jit(run, keep_unused=True).lower(rest),
+            (self.function, static),
+            (rest,),
+            self.options,
+            lambda: jax.tree.structure(jax.eval_shape(run, rest)),
+        )
+
+
+def kept_jit(
+    function: Callable[..., Any] | None = None,
+    *,
+    static_argnames: Sequence[str] = (),
+    options: Options = None,
+) -> Any:
+    """Compile a function as `jax.jit` does, and keep its programs on disk.
+
+    Everything that decides what is traced must be an argument: the function may use no
+    variable of a function around it.
+
+    Args:
+        function: a function of a module; None: for use as a decorator.
+        static_argnames: names of arguments that are part of the program.
+        options: XLA's options.
+    """
+    if function is None:
+        return functools.partial(
+            kept_jit, static_argnames=static_argnames, options=options
+        )
+    return KeptFunction(function, static_argnames, options)
+
+
+def _shape(x: Any) -> Any:
+    weak = getattr(x, "weak_type", isinstance(x, int | float | complex))
+    return jnp.shape(x), str(jnp.result_type(x)), weak, getattr(x, "sharding", None)
