@@ -1,5 +1,6 @@
 """A program that is asked to end saves, says what is kept, and ends within seconds."""
 
+import _thread
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -18,6 +20,7 @@ from rnnjax import interrupts
 from rnnjax.results import load
 from rnnjax.store.checkpoint import COMMIT
 from rnnjax.store.leases import LEASES
+from rnnjax.sweeps import pack_run
 from tests.launch_samples import SIZES, Witness, jobs, params_of, start
 
 
@@ -208,6 +211,25 @@ def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
         assert str(params_of(one)) == str(params_of(other))
         assert one.params_bytes() == other.params_bytes()
         assert one.metrics().equals(other.metrics())
+
+
+def test_runs_that_are_being_sealed_at_an_interrupt_are_sealed(tmp_path, monkeypatch):
+    """The launch waits for them; otherwise it would close what another thread seals."""
+    real, asked = pack_run.seal, iter([_thread.interrupt_main])
+
+    def slow(*given: Any) -> Any:
+        next(asked, bool)()
+        time.sleep(0.5)
+        return real(*given)
+
+    monkeypatch.setattr(pack_run, "seal", slow)
+    planned = jobs("seed=0,1")
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path, planned)
+    monkeypatch.undo()
+    assert [*load(tmp_path).runs["status"]] == ["done", "done"]
+    again = start(tmp_path, planned)
+    assert (again.computed, again.failed) == (0, 0)
 
 
 @pytest.mark.slow

@@ -68,8 +68,9 @@ class PackRun:
         def mine() -> dict[int, Begun]:
             return {i: b for i, b in left.items() if leases.holds(wanted[i].run_id)}
 
+        sealers = ThreadPoolExecutor(SEALERS)
         try:
-            with ThreadPoolExecutor(SEALERS) as sealers:
+            with sealers:
                 noted: list[Future[None]] = []
                 for i, member in list(wanted.items()):
                     if not leases.holds(member.run_id):
@@ -115,6 +116,7 @@ class PackRun:
             for i in ended.keys() - overtaken:
                 del wanted[i]
         except KeyboardInterrupt:
+            sealers.shutdown()  # runs that are being sealed at this moment have ended
             self._close(mine(), status="interrupted")
             self.progress.warn(_kept(pack, len(wanted)))
             raise
