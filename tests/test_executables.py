@@ -36,7 +36,6 @@ from rnnjax.training.optimizers import OPTIMIZERS
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.rehearsal import prepare
 from rnnjax.types import Batch
-from tests.recurrence_samples import rows
 
 
 ROOT = Path(__file__).parents[1]
@@ -523,7 +522,7 @@ TRACED = (
 
 
 @pytest.fixture
-def watched(kept, monkeypatch) -> list[int]:
+def watched(kept: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Watch what is executed while programs are traced; filled with numbers of modules.
 
     A module without which the digest of a program is computed could be edited, and a
@@ -532,7 +531,8 @@ def watched(kept, monkeypatch) -> list[int]:
     from rnnjax.executables import functions
     from rnnjax.training import compiled
 
-    package, programs = str(ROOT / "rnnjax"), []
+    package = str(ROOT / "rnnjax")
+    programs: list[int] = []
 
     def lowered_by(lower: Any, made_from: Any, arguments: Any, *more: Any) -> Any:
         _, modules = lookup.describe(made_from, arguments)
@@ -569,7 +569,11 @@ def tiny(words: Sequence[str]) -> Job:
     return job
 
 
-@pytest.mark.parametrize("words", rows(TRACED, TRACED[:1]), ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words",
+    [TRACED[0], *(pytest.param(words, marks=pytest.mark.slow) for words in TRACED[1:])],
+    ids=lambda words: words[0],
+)
 def test_a_program_of_training_is_made_of_the_modules_in_its_digest(words, watched):
     job = tiny(words)
     prepare(Compiled(job.signature, run_mesh(1), 2), job.config)
