@@ -508,7 +508,7 @@ def test_the_state_of_every_optimizer_has_a_structure_that_can_be_read(name):
 TRACED = (
     ("cell=lstm", "probe=light", "clipping=norm"),
     ("cell=gru", "model.layers=2", "penalty=omega", "model.dropout=.1"),
-    ("cell=mingru", "model.engine=associative", "optimizer=adamw"),
+    ("cell=mingru", "model.engine=associative", "optimizer=adam"),
     ("cell=elman", "model.engine=newton", "task=copy", "task.delay=3"),
     (
         "cell=lru",
