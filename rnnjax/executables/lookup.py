@@ -187,10 +187,11 @@ def hlo_key(
     if folder.current() is None or not _may_keep():
         return None, False
     try:
-        lapack = check_portable(lowered)
+        hlo = lowered.as_text()
+        lapack = check_portable(hlo)
         result = written_or_traced(jax.tree.structure(lowered.out_info))
         around = _circumstances(arguments, options)
-        return _digest(hlo=lowered.as_text(), result=result, **around), lapack
+        return _digest(hlo=hlo, result=result, **around), lapack
     except Undescribed:
         return None, False
 

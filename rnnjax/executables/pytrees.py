@@ -5,7 +5,7 @@ no class that JAX does not know as a node of a pytree.
 """
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jax.tree_util import PyTreeDef, default_registry
@@ -34,19 +34,17 @@ def written(tree: Structure) -> Any:
     >>> text[:2], read(text)
     (['builtins:dict', ['U', 'V']], PyTreeDef({'U': *, 'V': (*, None)}))
     """
-    node = tree.node_data()
-    if node is None:
-        return LEAF
-    kind, data = node
-    if kind is type(None):
-        return None
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    keys = None if data is None else list(data)
-    if not all(isinstance(key, str) for key in keys or ()):
-        raise Undescribed(f"a node {name} with the data {data}")
-    if kind.__module__.partition(".")[0] not in PACKAGES or "<" in name:
-        raise Undescribed(f"a node {name}")
-    return [name, keys, [written(child) for child in tree.children()]]
+
+    def node(kind: type, data: Any) -> tuple[str, list[str] | None]:
+        name = f"{kind.__module__}:{kind.__qualname__}"
+        keys = None if data is None else list(data)
+        if not all(isinstance(key, str) for key in keys or ()):
+            raise Undescribed(f"a node {name} with the data {data}")
+        if kind.__module__.partition(".")[0] not in PACKAGES or "<" in name:
+            raise Undescribed(f"a node {name}")
+        return name, keys
+
+    return _folded(tree, node)
 
 
 def described(tree: Structure, description: Description) -> Any:
@@ -57,14 +55,18 @@ def described(tree: Structure, description: Description) -> Any:
     Raises:
         Undescribed: a node has data without a description.
     """
-    node = tree.node_data()
-    if node is None:
+    of = description.of
+    return _folded(tree, lambda kind, data: (of(kind), of(data)))
+
+
+def _folded(tree: Structure, node: Callable[[type, Any], tuple[Any, Any]]) -> Any:
+    """For each node of a structure what `node` says of it, and its children."""
+    found = tree.node_data()
+    if found is None:
         return LEAF
-    kind, data = node
-    if kind is type(None):
+    if found[0] is type(None):
         return None
-    children = [described(child, description) for child in tree.children()]
-    return [description.of(kind), description.of(data), children]
+    return [*node(*found), [_folded(child, node) for child in tree.children()]]
 
 
 def read(text: Any) -> Structure:
