@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from rnnjax.executables.lookup import compiled
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import lags_forward, log10_norms
 from rnnjax.probes.adjoints.relative import relative
@@ -106,10 +107,12 @@ def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]
     mesh = run_mesh()
     task, size = (frame.task, frame.task_options), frame.probe.batch
     batch = heldout(*task, "validation", size)
-    whole = over_runs(partial(_point, frame, signature_of(configs[0])), mesh)
+    signature = signature_of(configs[0])
+    whole = over_runs(partial(_point, frame, signature), mesh)
     level: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    program = jax.jit(whole, compiler_options=level if on_cpu else None)
+    options = level if on_cpu else None
+    program = None
     slots, number = CAPACITY * mesh.devices.size, partial(jnp.asarray, dtype=float)
     for first in range(0, len(configs), slots):
         some = configs[first : first + slots]
@@ -117,7 +120,14 @@ def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]
         runs = pack.stack(
             [(build_hyper(one), jax.tree.map(number, _numbers(one))) for one in some]
         )
-        yield from pack.unstack(program(pack.counts, runs, pack.share(batch)))
+        given = pack.counts, runs, pack.share(batch)
+        program = program or compiled(
+            lambda given=given: jax.jit(whole, keep_unused=True).lower(*given),
+            (over_runs, _point, frame, signature, mesh),
+            given,
+            options,
+        )
+        yield from pack.unstack(program(*given))
 
 
 def _point(frame: RunConfig, signature: Any, run: Any, batch: Batch) -> Point:
