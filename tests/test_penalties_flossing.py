@@ -14,7 +14,8 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.penalties import Flossing, NoPenalty
 from rnnjax.penalties.flossing import SETTLE, flossing
 from rnnjax.training.build import build_hyper, build_task, initial_params, signature
-from rnnjax.training.program import TRAIN_DATA, Program, key_for
+from rnnjax.training.keys import TRAIN_DATA, key_for
+from rnnjax.training.program import Program
 from tests.launch_samples import jobs
 from tests.recurrence_samples import quick_jit
 from tests.training_samples import tiny

@@ -17,13 +17,8 @@ from rnnjax.tasks.base import TaskSpec
 from rnnjax.training import evaluation
 from rnnjax.training.build import build_hyper, initial_params, signature
 from rnnjax.training.history import by_length
-from rnnjax.training.program import (
-    DROPOUT,
-    PARAMS,
-    TRAIN_DATA,
-    Program,
-    key_for,
-)
+from rnnjax.training.keys import DROPOUT, PARAMS, TRAIN_DATA, key_for
+from rnnjax.training.program import Program
 from rnnjax.training.shards import take_examples
 from rnnjax.types import Batch
 from tests.training_samples import differing, tiny, train

@@ -27,10 +27,10 @@ from rnnjax.training.config import (
     RunConfig,
 )
 from rnnjax.training.hyper import Hyper
+from rnnjax.training.keys import TRAIN_DATA, key_for
 from rnnjax.training.optimizers import SGD as PlainSGD
 from rnnjax.training.optimizers import Adam, Momentum, RMSProp
 from rnnjax.training.pack import run_mesh
-from rnnjax.training.program import TRAIN_DATA, key_for
 from tests.recurrence_samples import rows
 from tests.training_samples import CAPACITY, differing, tiny, train, trained, training
 

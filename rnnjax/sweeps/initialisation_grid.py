@@ -32,8 +32,9 @@ from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.training.build import build_hyper, draw_params, heldout
 from rnnjax.training.build import signature as signature_of
 from rnnjax.training.config import RunConfig, options
+from rnnjax.training.keys import PARAMS, key_for
 from rnnjax.training.pack import Pack, over_runs, run_mesh
-from rnnjax.training.program import PARAMS, Program, key_for
+from rnnjax.training.program import Program
 from rnnjax.types import Batch
 
 

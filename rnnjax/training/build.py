@@ -19,7 +19,8 @@ from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import Options, RunConfig
 from rnnjax.training.hyper import Hyper
-from rnnjax.training.program import PARAMS, Signature, key_of_seed
+from rnnjax.training.keys import PARAMS, key_of_seed
+from rnnjax.training.program import Signature
 from rnnjax.training.schedules import rate_of
 from rnnjax.types import Batch
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnjax.training.flat import Form
 from rnnjax.training.shards import SHARDS
 
 
@@ -66,22 +66,25 @@ def over_runs(
     """
 
     def on_device(counts: Any, runs: Any, shared: Any) -> Any:
-        def at(i: Any) -> Any:
-            return jax.tree.map(
-                lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False), runs
-            )
+        form = Form.of(runs, leading=1)
+        rows = form.join(runs)
+        once = jax.jit(run, inline=True)  # so that it is traced only once
 
-        shapes = jax.eval_shape(lambda: run(at(0), shared))
+        def at(i: Any) -> Any:
+            row = lambda x: lax.dynamic_index_in_dim(x, i, keepdims=False)
+            return form.split(jax.tree.map(row, rows))
+
+        result = Form.of(jax.eval_shape(lambda: once(at(0), shared)))
         capacity = jax.tree.leaves(runs)[0].shape[0]
-        out = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
 
         def body(i: Any, out: Any) -> Any:
-            result = run(at(i), shared)
-            return jax.tree.map(
-                lambda o, r: lax.dynamic_update_index_in_dim(o, r, i, 0), out, result
-            )
+            made = result.join(once(at(i), shared))
+            put = lambda o, r: lax.dynamic_update_index_in_dim(o, r, i, 0)
+            return jax.tree.map(put, out, made)
 
-        return lax.fori_loop(0, counts[0], body, out)
+        return result.split(
+            lax.fori_loop(0, counts[0], body, result.vectors((capacity,)))
+        )
 
     def side_by_side(counts: Any, runs: Any, shared: Any) -> Any:
         return jax.vmap(lambda one: run(one, shared))(runs)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from rnnjax.clipping import clip, global_norm
 from rnnjax.models.objective import objective
@@ -24,7 +24,9 @@ from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates.monitor import update_ratio
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.evaluation import evaluate
+from rnnjax.training.flat import Form
 from rnnjax.training.hyper import Hyper
+from rnnjax.training.keys import DROPOUT, TRAIN_DATA, key_for
 from rnnjax.training.optimizers import Optimizer
 from rnnjax.training.schedules import factor
 from rnnjax.training.shards import (
@@ -36,10 +38,6 @@ from rnnjax.training.shards import (
 )
 from rnnjax.training.state import Meter, TrainState, Until, empty_meter
 from rnnjax.types import Batch
-
-
-PARAMS, TRAIN_DATA, DROPOUT = 0, 1, 2
-"""Purposes for which random keys are made."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,16 +66,6 @@ class Signature:
     shards: int
     ride: bool
     sentences: int
-
-
-def key_for(hyper: Hyper, purpose: int, step: Array | int) -> Array:
-    """The random key of a purpose at a step."""
-    return key_of_seed(hyper.seed, purpose, step)
-
-
-def key_of_seed(seed: ArrayLike, purpose: int, step: Array | int) -> Array:
-    """`key_for` without the other numbers of the run."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), purpose), step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +123,30 @@ class Program:
             state.meter,
         )
 
+        form = Form.of(state.params)
+
         def going(state: TrainState) -> Array:
             return (state.step < until.stop) & state.alive
 
-        return lax.while_loop(
+        out = lax.while_loop(
             going,
-            lambda s: self._update(s, hyper, until, data),
-            dataclasses.replace(state, meter=fresh),
+            lambda s: self._update(s, form, hyper, until, data),
+            dataclasses.replace(
+                state,
+                params=form.join(state.params),
+                opt_state=self._joined(form, state.opt_state),
+                meter=fresh,
+            ),
         )
+        return dataclasses.replace(
+            out,
+            params=form.split(out.params),
+            opt_state=form.split_within(out.opt_state),
+        )
+
+    def _joined(self, form: Form, opt_state: Any) -> Any:
+        rule = self.signature.optimizer
+        return form.join_within(opt_state) if rule.elementwise else opt_state
 
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
@@ -222,18 +226,30 @@ class Program:
             sums = pull(model, params, batch.lengths, entered, gradients[1])
         return loss, metric, gradients[0], gradients[1] if sig.ride else (), sums
 
-    def _update(
-        self, state: TrainState, hyper: Hyper, until: Until, data: Data
-    ) -> TrainState:
-        sig = self.signature
-        loss, metric, gradient, tapped = self._gradient(
-            state.params, hyper, state.step, data
-        )
-        norm = global_norm(gradient)
-        used = clip(sig.clipping, hyper.threshold, gradient)
+    def _changes(
+        self, form: Form, hyper: Hyper, state: TrainState, gradient: Any
+    ) -> tuple[Any, Any]:
+        """What the optimizer adds to the parameters, and its new state."""
         now = hyper.lr * factor(hyper.rate, state.step)
         rule = self.optimizer(hyper).transformation(now)
-        updates, opt_state = rule.update(used, state.opt_state, state.params)
+        if self.signature.optimizer.elementwise:
+            return rule.update(gradient, state.opt_state, state.params)
+        trees = form.split(gradient), state.opt_state, form.split(state.params)
+        updates, opt_state = rule.update(*trees)
+        return form.join(updates), opt_state
+
+    def _update(
+        self, state: TrainState, form: Form, hyper: Hyper, until: Until, data: Data
+    ) -> TrainState:
+        """One update of a state whose parameters are vectors."""
+        sig = self.signature
+        loss, metric, gradient, tapped = self._gradient(
+            form.split(state.params), hyper, state.step, data
+        )
+        gradient = form.join(gradient)
+        norm = global_norm(gradient)
+        used = clip(sig.clipping, hyper.threshold, gradient)
+        updates, opt_state = self._changes(form, hyper, state, used)
         params = optax.apply_updates(state.params, updates)
         finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]
         sound = jnp.stack([*finite, jnp.isfinite(loss), loss <= hyper.loss_bound]).all()

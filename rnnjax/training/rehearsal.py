@@ -20,9 +20,10 @@ from rnnjax.training.build import build_hyper, build_task, draw_params
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.config import RunConfig
 from rnnjax.training.hyper import Hyper
+from rnnjax.training.keys import PARAMS, key_for
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import Pack
-from rnnjax.training.program import PARAMS, Program, Signature, key_for
+from rnnjax.training.program import Program, Signature
 from rnnjax.training.state import TrainState, Until
 from rnnjax.types import Batch
 

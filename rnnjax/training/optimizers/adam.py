@@ -22,6 +22,7 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
+    elementwise: ClassVar[bool] = True
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8

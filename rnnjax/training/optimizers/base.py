@@ -15,9 +15,15 @@ class Optimizer(Choice):
     """An update rule; the learning rate η is an argument, everything else is a field.
 
     In the formulas g = ∂L/∂w.
+
+    Attributes:
+        elementwise: whether the change of an entry depends on that entry's gradients,
+            its value and the number of updates alone, not on its array. The rule is
+            then computed for all arrays as one vector.
     """
 
     group: ClassVar[str] = "optimizer"
+    elementwise: ClassVar[bool] = False
 
     def transformation(self, lr: Any) -> optax.GradientTransformation:
         """The rule as an optax transformation; `lr` and the `numbers` may be traced.

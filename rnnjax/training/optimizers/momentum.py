@@ -15,6 +15,7 @@ class Momentum(Optimizer):
     """v ← momentum v + g, w ← w − η v"""
 
     name: ClassVar[str] = "momentum"
+    elementwise: ClassVar[bool] = True
     momentum: float = 0.9
 
     def transformation(self, lr: Any) -> optax.GradientTransformation:

@@ -25,6 +25,7 @@ class RMSProp(Optimizer):
     """
 
     name: ClassVar[str] = "rmsprop"
+    elementwise: ClassVar[bool] = True
     decay: float = 0.9
     eps: float = 1e-8
     eps_in_sqrt: bool = True

@@ -15,6 +15,7 @@ class SGD(Optimizer):
     """w ← w − η g with g = ∂L/∂w"""
 
     name: ClassVar[str] = "sgd"
+    elementwise: ClassVar[bool] = True
 
     def transformation(self, lr: Any) -> optax.GradientTransformation:
         return optax.scale_by_learning_rate(lr)
