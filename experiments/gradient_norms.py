@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.analysis.datasets import jit_unoptimised
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.norms import log10_norms
 from rnnjax.probes.backward.trace import trace
 from rnnjax.report.layout import Size, panels, power_ticks, title

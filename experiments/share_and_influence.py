@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
-from rnnjax.analysis.datasets import jit_unoptimised
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.to_kernels import kernels, sentence_shares
 from rnnjax.probes.tokens.influence import influence, token_substitutes

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure as Drawn
 
 from rnnjax.activations import ACTIVATIONS
-from rnnjax.analysis.datasets import jit_unoptimised
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.backward.trace import forward
 from rnnjax.probes.factors.slopes import (
     BINS,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.cli.main import main
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.probes.measure import measure

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import by_lag, lags_forward, log10_norms, state_names
 from rnnjax.probes.adjoints.relative import (

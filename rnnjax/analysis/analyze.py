@@ -11,10 +11,11 @@ from jaxtyping import Array, Int
 
 from rnnjax.analysis.adjoints import adjoints
 from rnnjax.analysis.contributions import contributions
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
 from rnnjax.analysis.dynamics import SENTENCES, dynamics
 from rnnjax.analysis.factors import factors
 from rnnjax.errors import UserError, did_you_mean
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import state_names
 from rnnjax.probes.backward.trace import (

@@ -22,8 +22,9 @@ from rnnjax.analysis.analyze import (
     analyze,
     check_sections,
 )
-from rnnjax.analysis.datasets import UNOPTIMISED, record
+from rnnjax.analysis.datasets import record
 from rnnjax.errors import UserError, one_line
+from rnnjax.executables.options import ONCE
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
     past_recurrences,
@@ -125,7 +126,7 @@ def probe(
         every = weights(each)[0]
         return jnp.sum(jnp.where(every > 0, each * every, jnp.zeros_like(each)))
 
-    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
+    @functools.partial(jax.jit, compiler_options=dict(ONCE))
     def untouched(params: Any, inputs: Array) -> tuple[Array, Any]:
         wanted = (0, 1) if vectors else (0,)
         own = jax.value_and_grad(
@@ -133,7 +134,7 @@ def probe(
         )
         return own(params, inputs)
 
-    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
+    @functools.partial(jax.jit, compiler_options=dict(ONCE))
     def walk(params: Any, inputs: Array) -> tuple[Trace, Trace, Any, list[Array]]:
         valid = jnp.arange(steps)[:, None] < known[None]
         options: Any = {"time_major": time_major, "pointwise": pointwise}

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
-from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.analysis.dynamics import SENTENCES
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
 from rnnjax.errors import UserError, unknown
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import Trace, trace
 from rnnjax.probes.contributions.chain_rule import chain_rule

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 from jax.nn import logsumexp
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import Trace
 from rnnjax.probes.contributions.first_update import SIGN, FirstUpdate

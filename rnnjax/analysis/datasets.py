@@ -1,6 +1,5 @@
 """Data sets of quantities, with their axes, definitions and units."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,14 +7,10 @@ import jax
 import numpy as np
 import xarray as xr
 
-from rnnjax.executables.functions import kept_jit
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.tokens.importance import first_sentences
 from rnnjax.quantities import COORDINATES, QUANTITIES
 
-
-# these programs run only once, so optimising the code is not worth it
-UNOPTIMISED: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-jit_unoptimised = functools.partial(kept_jit, options=UNOPTIMISED)
 
 some_sentences = jit_unoptimised(first_sentences, static_argnames=("spec", "count"))
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
 from rnnjax.analysis.stationary import stationary
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.probes.dynamics.jacobian import jacobians, leading_singular_values, spectrum
 from rnnjax.probes.dynamics.joint_state import joint_size, select

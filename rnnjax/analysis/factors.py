@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.backward.walk import Walk
 from rnnjax.probes.factors.direct_path import (
     direct_path,

@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float, Int
 
-from rnnjax.analysis.datasets import jit_unoptimised, record
+from rnnjax.analysis.datasets import record
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.backward.walk import Walked, walk_forward
 from rnnjax.probes.dynamics.joint_state import joint_size
 from rnnjax.probes.dynamics.lyapunov import Lyapunov, kaplan_yorke, lyapunov

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, some_sentences
+from rnnjax.analysis.datasets import some_sentences
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import EMBEDDING
 from rnnjax.probes.dataset import Words

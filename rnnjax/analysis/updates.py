@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from rnnjax.analysis.datasets import jit_unoptimised, record, some_sentences
+from rnnjax.analysis.datasets import record, some_sentences
 from rnnjax.clipping import clip
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import site_names

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from rnnjax.executables import folder
-from rnnjax.executables.lookup import Options, compiled, settings
+from rnnjax.executables.lookup import compiled, settings
+from rnnjax.executables.options import ONCE, Options
 
 
 class KeptFunction:
@@ -23,7 +24,7 @@ class KeptFunction:
         self,
         function: Callable[..., Any],
         static_argnames: Sequence[str] = (),
-        options: Options = None,
+        options: Options | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.options = function, options
@@ -74,7 +75,7 @@ def kept_jit(
     function: Callable[..., Any] | None = None,
     *,
     static_argnames: Sequence[str] = (),
-    options: Options = None,
+    options: Options | None = None,
 ) -> Any:
     """Compile a function as `jax.jit` does, and keep its programs on disk.
 
@@ -91,6 +92,10 @@ def kept_jit(
             kept_jit, static_argnames=static_argnames, options=options
         )
     return KeptFunction(function, static_argnames, options)
+
+
+jit_unoptimised = functools.partial(kept_jit, options=ONCE)
+"""`kept_jit` for a program that runs a few times, so that compiling is its cost."""
 
 
 def _shape(x: Any) -> Any:

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from rnnjax.errors import UserError
 from rnnjax.executables import folder, pytrees
 from rnnjax.executables.description import Description, Undescribed, sharding
+from rnnjax.executables.options import Options
 from rnnjax.executables.pytrees import Structure
 from rnnjax.executables.stored import (
     check_portable,
@@ -35,8 +36,6 @@ from rnnjax.store.environment import processor, versions
 from rnnjax.store.source import digest_of, traced_modules
 from rnnjax.user_code import only_own_code
 
-
-Options = Mapping[str, str | bool] | None
 
 IRRELEVANT = (
     "jax_compilation_cache",
@@ -59,7 +58,7 @@ def compiled(
     lower: Callable[[], jax.stages.Lowered],
     made_from: Sequence[Any],
     arguments: Sequence[Any],
-    options: Options = None,
+    options: Options | None = None,
     structure: Callable[[], Structure] | None = None,
 ) -> Callable[..., Any]:
     """A program, loaded from the folder of programs or else compiled, and kept there.
@@ -121,7 +120,7 @@ def _loaded(
 
 
 def key_of(
-    made_from: Sequence[Any], arguments: Sequence[Any], options: Options = None
+    made_from: Sequence[Any], arguments: Sequence[Any], options: Options | None = None
 ) -> str | None:
     """The digest under which a program is named; None if it must be traced first.
 
@@ -176,7 +175,7 @@ def _is_newer_than_its_code(file: Path) -> bool:
 
 
 def hlo_key(
-    lowered: jax.stages.Lowered, arguments: Sequence[Any], options: Options
+    lowered: jax.stages.Lowered, arguments: Sequence[Any], options: Options | None
 ) -> tuple[str | None, bool]:
     """The digest under which a program is kept, and whether it calls LAPACK.
 
@@ -244,7 +243,7 @@ def _digest(**record: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _circumstances(arguments: Sequence[Any], options: Options) -> dict[str, Any]:
+def _circumstances(arguments: Sequence[Any], options: Options | None) -> dict[str, Any]:
     return {
         "arguments": [_argument(x) for x in jax.tree.leaves(arguments)],
         "options": sorted((options or {}).items()),

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax.analysis.datasets import jit_unoptimised
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.run import Run, open_run
 from rnnjax.sweeps.compose import compose_sweep, plan
 from rnnjax.sweeps.launch import launch

@@ -19,6 +19,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from rnnjax.executables.lookup import compiled
+from rnnjax.executables.options import OFTEN
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import lags_forward, log10_norms
 from rnnjax.probes.adjoints.relative import relative
@@ -110,9 +111,8 @@ def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]
     batch = heldout(*task, "validation", size)
     signature = signature_of(configs[0])
     whole = over_runs(partial(_point, frame, signature), mesh)
-    level: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
     on_cpu = mesh.devices.flat[0].platform == "cpu"
-    options = level if on_cpu else None
+    options = OFTEN if on_cpu else None
     program = None
     slots, number = CAPACITY * mesh.devices.size, partial(jnp.asarray, dtype=float)
     for first in range(0, len(configs), slots):

@@ -12,7 +12,7 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.choice import Choice
 from rnnjax.errors import UserError
-from rnnjax.executables.functions import kept_jit
+from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.initializers import make_initializer
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS
@@ -47,7 +47,7 @@ def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Bat
     return _drawn(task, split, size, dict(data))
 
 
-@partial(kept_jit, static_argnames=("task", "split", "size"))
+@partial(jit_unoptimised, static_argnames=("task", "split", "size"))
 def _drawn(task: Task, split: Split, size: int, data: Data) -> Batch:
     return task.heldout(split, size, data)
 
@@ -192,12 +192,7 @@ def initial_params(config: RunConfig, spec: TaskSpec | None = None) -> Any:
     return _drawn_params(CELLS[config.cell], architecture, spec, np.uint32(config.seed))
 
 
-# runs once per seed, so optimising the code does not pay
-@partial(
-    kept_jit,
-    static_argnames=("kind", "config", "spec"),
-    options={"xla_backend_optimization_level": "0"},
-)
+@partial(jit_unoptimised, static_argnames=("kind", "config", "spec"))
 def _drawn_params(
     kind: type[Cell], config: RunConfig, spec: TaskSpec, seed: ArrayLike
 ) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from rnnjax.executables import options
 from rnnjax.executables.lookup import compiled
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
@@ -17,12 +18,12 @@ from rnnjax.training.shards import SHARDS
 from rnnjax.types import Batch
 
 
-OPTIONS: dict[str, dict[str, str | bool]] = {
-    name: {"xla_backend_optimization_level": level}
-    for name, level in {"chunk": "1", "evaluate": "1", "probe": "0"}.items()
+OPTIONS = {
+    "chunk": options.OFTEN,
+    "evaluate": options.SOMETIMES,
+    "probe": options.ONCE,
 }
-"""XLA's options on a CPU, by function. Code of level 1 runs as fast here as level 3 and
-compiles faster; a probe runs only a few times, so level 0 pays."""
+"""XLA's options on a CPU, by function."""
 
 
 @dataclasses.dataclass
