@@ -3,17 +3,20 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 
 # Before jax is imported, and inherited by the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "agg")
-# Compilation is most of the cost of these tests. Training programs, whose bits are
-# tested, choose their own level.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-)
+# Compilation is most of the cost of these tests, so XLA optimises nothing and makes
+# kernels in its older way, as long as there is one. The programs of updates, whose bits
+# are tested, have options of their own.
+FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+if version("jax") < "0.11":
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *FLAGS])
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
