@@ -1,6 +1,7 @@
 """The ground that every test stands on: two CPU devices and no silent broadcasting."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,7 +14,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Compilation is most of the cost of these tests, so XLA optimises nothing and makes
 # kernels in its older way, as long as there is one. The programs of updates, whose bits
 # are tested, have options of their own.
-FLAGS = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+FLAGS = [
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_parallel_codegen_split_count=1",
+]
 if version("jax") < "0.11":
     FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([*os.environ.get("XLA_FLAGS", "").split(), *FLAGS])
@@ -101,6 +105,29 @@ def own_registries() -> Iterator[None]:
 def _own_registries() -> Iterator[None]:
     with own_registries():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_programs() -> Iterator[None]:
+    """Drop compiled programs while Linux still allows more mappings of memory.
+
+    It allows 65 530 of them to a process. A program takes some 15, and XLA ends the
+    process when it gets no more.
+    """
+    yield
+    now = time.monotonic()
+    if now - _LOOKED[0] > 20:
+        _LOOKED[0] = now
+        maps = Path("/proc/self/maps")
+        if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+            from tests import training_samples
+
+            training_samples.forget_programs()
+            jax.clear_caches()
+
+
+_LOOKED = [0.0]
+"""When the mappings were counted last, which takes some milliseconds."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -64,6 +64,11 @@ def compiled(
     return _PROGRAMS.setdefault(key, Compiled(*key))
 
 
+def forget_programs() -> None:
+    """Drop the programs, so that the memory of those in use by no test is free."""
+    _PROGRAMS.clear()
+
+
 def training(
     configs: Sequence[RunConfig],
     saving: Saving | None = None,

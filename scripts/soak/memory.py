@@ -1,10 +1,13 @@
-"""`rnnjax.train` again and again in one process: memory, descriptors, threads stay.
+"""`rnnjax.train` again and again in one process: what it holds stays the same.
+
+That is memory, its mappings, descriptors and threads.
 
 After a warm-up three configurations take turns, each time with another seed, so that
 every call trains. What the process holds is looked at after each round of three.
 """
 
 import contextlib
+import dataclasses
 import gc
 import os
 import statistics
@@ -34,13 +37,23 @@ CONFIGURATIONS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """What a process holds: bytes, mappings, open files, and threads by name."""
+
+    memory: int
+    mappings: int
+    descriptors: int
+    threads: dict[str, int]
+
+
 def soak(limit: Limit) -> Outcome:
     """Call `rnnjax.train`, `CALLS` times after the warm-up."""
     calls = max(9, round(CALLS * limit.share))
     warm_up = max(6, round(WARM_UP * limit.share))
     until = None if limit.seconds is None else limit.seconds
     child = Child(limit.home, calling, limit.home / "runs", warm_up, calls, until)
-    looks: list[tuple[int, int, dict[str, int]]] = []
+    looks: list[Held] = []
     while (held := child.told()) is not None:
         looks.append(held)
     del looks[: warm_up // 3]
@@ -52,13 +65,17 @@ def soak(limit: Limit) -> Outcome:
         return Outcome(text, tuple(tally.wrong))
     size = max(1, len(looks) // 8)
     first, last = looks[:size], looks[-size:]
-    before, after = (
-        statistics.median(one[0] for one in part) for part in (first, last)
-    )
-    growth = after / before - 1
-    if growth > GROWTH and limit.share == 1:
-        tally.fault("memory", f"{growth:+.1%}, from {before / 2**20:.0f} MiB")
-    (_, files, threads), (_, files_left, threads_left) = looks[0], looks[-1]
+    size_of, growth = {}, {}
+    for name in ("memory", "mappings"):
+        before, after = (
+            statistics.median(getattr(one, name) for one in part)
+            for part in (first, last)
+        )
+        size_of[name], growth[name] = before, after / before - 1
+        if growth[name] > GROWTH and limit.share == 1:
+            tally.fault(name, f"{growth[name]:+.1%}, from {before:.0f}")
+    files, files_left = looks[0].descriptors, looks[-1].descriptors
+    threads, threads_left = looks[0].threads, looks[-1].threads
     if files_left > files:
         tally.fault("descriptors", f"{files} became {files_left}")
     few, many = (sum(one.values()) for one in (threads, threads_left))
@@ -67,8 +84,9 @@ def soak(limit: Limit) -> Outcome:
         tally.fault("threads", f"{few} became {many}: {new}")
     summary = (
         f"memory: {3 * len(looks)} calls of rnnjax.train after {warm_up}, "
-        f"{before / 2**20:.0f} MiB and {growth:+.1%}, descriptors {files} to "
-        f"{files_left}, threads {few} to {many}"
+        f"{size_of['memory'] / 2**20:.0f} MiB and {growth['memory']:+.1%}, "
+        f"{size_of['mappings']:.0f} mappings and {growth['mappings']:+.1%}, "
+        f"descriptors {files} to {files_left}, threads {few} to {many}"
     )
     return Outcome(summary, tuple(tally.wrong))
 
@@ -97,7 +115,7 @@ def calling(
             return 1
         if call % 3 == 2:
             gc.collect()
-            tell((resident(), descriptors(), threads()))
+            tell(Held(resident(), mappings(), descriptors(), threads()))
         if seconds is not None and time.monotonic() - began > seconds:
             break
     return 0
@@ -107,6 +125,11 @@ def resident() -> int:
     """Bytes of memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def mappings() -> int:
+    """Mappings of memory; Linux allows a process 65 530, a program takes some 15."""
+    return Path("/proc/self/maps").read_bytes().count(b"\n")
 
 
 def descriptors() -> int:
