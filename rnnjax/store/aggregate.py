@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
+import scipy
 from jaxtyping import Float
-from scipy.special import ndtri, stdtrit
 
 
 COUNT = "runs"
@@ -109,7 +109,8 @@ def student(
         confidence: probability that the interval covers the true mean.
     """
     free = np.maximum(n - 1.0, 1.0)
-    half = stdtrit(free, (1 + confidence) / 2) * deviation / np.sqrt(free + 1)
+    quantile = scipy.special.stdtrit(free, (1 + confidence) / 2)
+    half = quantile * deviation / np.sqrt(free + 1)
     half = np.where(n > 1, half, np.nan)
     return mean - half, mean + half
 
@@ -124,7 +125,7 @@ def wilson(
         n: number of trials; the interval is NaN where it is 0.
         confidence: probability that the interval covers the true share.
     """
-    z = ndtri((1 + confidence) / 2)
+    z = scipy.special.ndtri((1 + confidence) / 2)
     size = np.where(n > 0, n, np.nan)
     middle = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     spread = np.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))

@@ -18,8 +18,8 @@ import dataclasses
 from typing import Literal
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.special import stdtrit
 
 from rnnjax.probes.adjoints.relative import reference_lag
 
@@ -240,7 +240,7 @@ def over_seeds(values: Float[np.ndarray, "seeds"], level: float = LEVEL) -> Inte
 def _around(
     mean: float, error: float, freedom: int, seeds: int, level: float = LEVEL
 ) -> Interval:
-    reach = float(stdtrit(freedom, 0.5 + level / 2)) * error
+    reach = float(scipy.special.stdtrit(freedom, 0.5 + level / 2)) * error
     return Interval(mean, mean - reach, mean + reach, seeds)
 
 

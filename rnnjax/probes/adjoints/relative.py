@@ -9,8 +9,8 @@ the loss (the c of an LSTM, whose output is h).
 """
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.special import logsumexp
 
 
 REFERENCE_LAGS = 6
@@ -80,7 +80,8 @@ def log_root_mean_square(
     measured = ~np.isnan(norms)
     squares = np.where(measured, 2 * np.log(10.0) * norms, -np.inf)
     number = np.sum(measured, axis=1)
-    mean = logsumexp(squares, axis=1) - np.log(np.maximum(number, 1))
+    mean = scipy.special.logsumexp(squares, axis=1)
+    mean = mean - np.log(np.maximum(number, 1))
     return np.where(number > 0, 0.5 * mean / np.log(10.0), np.nan)
 
 

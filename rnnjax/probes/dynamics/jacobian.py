@@ -12,10 +12,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
+import scipy
 from jax import lax
 from jaxtyping import Array, Bool, Complex, Float
-from scipy.sparse import linalg as sparse
 
 from rnnjax.executables.functions import kept_jit
 from rnnjax.probes.backward.walk import Walked
@@ -248,7 +247,8 @@ def _lanczos(walked: Walked, state: Array, drive: Drive, k: int) -> np.ndarray:
 
         return apply
 
-    make: Any = sparse.LinearOperator
+    solvers = scipy.sparse.linalg
+    make: Any = solvers.LinearOperator
     operator = make((n, n), through(_push), through(_pull), dtype=dtype)
     start = np.random.default_rng(0).standard_normal(n).astype(dtype)
     seen = operator.matvec(start)
@@ -256,5 +256,5 @@ def _lanczos(walked: Walked, state: Array, drive: Drive, k: int) -> np.ndarray:
         return np.full(k, np.nan)
     if not np.any(seen):  # J is zero; ARPACK fails on a start vector in the null space
         return np.zeros(k)
-    values: Any = sparse.svds(operator, k=k, v0=start, return_singular_vectors=False)
+    values: Any = solvers.svds(operator, k=k, v0=start, return_singular_vectors=False)
     return np.sort(np.asarray(values, np.float64))[::-1]

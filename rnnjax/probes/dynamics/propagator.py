@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy
 from jaxtyping import Array, Float
-from scipy.special import logsumexp
 
 from rnnjax.executables.functions import kept_jit
 from rnnjax.probes.backward.walk import Walked
@@ -46,7 +46,7 @@ class PropagatorSpectrum:
     def log_typical_gain(self) -> float:
         """ln(‖P‖_F / √N): the root mean square growth of a random direction."""
         logs = self.log_singular_values
-        return float(0.5 * (logsumexp(2 * logs) - np.log(logs.size)))
+        return float(0.5 * (scipy.special.logsumexp(2 * logs) - np.log(logs.size)))
 
 
 def log_singular_values(matrices: Any) -> Float[np.ndarray, "N"]:
