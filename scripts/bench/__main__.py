@@ -3,7 +3,8 @@
 Each benchmark prints one table, a row at a time, and adds it to `bench.json` in the
 folder `--out` with a description of the machine; `bench.txt` holds the tables of the
 last command, and figures lie beside it. `--only lstm-1000` takes the rows of that name.
-Nothing else should run meanwhile.
+`--against FILE` prints below each row its ratios to the same row of an earlier
+`bench.json`. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="a row, about")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--against", type=Path, help="an earlier bench.json")
     given = parser.parse_args()
     unknown = set(given.names) - set(every)
     if unknown:
@@ -67,6 +69,7 @@ def main() -> None:
     use_every_core()
     about = machine()
     given.out.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads(given.against.read_text()) if given.against else {}
     report = Report(given.out, about)
     report.line(" | ".join(f"{k}: {v}" for k, v in about.items()))
     for name in given.names or BENCHMARKS:
@@ -77,6 +80,9 @@ def main() -> None:
                 report.line("  ".join(row))
             cells_of = (f"{_text(v):>{len(k)}}" for k, v in row.items())
             report.line("  ".join(cells_of))
+            if given.against:
+                known = earlier.get(name, {}).get("rows", [])
+                report.line("  ".join(_against(row, known)))
             rows.append(row)
         if name in DRAW and len(rows) > 1:
             report.line(f"drawn: {DRAW[name](rows, given.out)}")
@@ -102,6 +108,20 @@ class Report:
         known[name] = {"machine": self.about, "rows": rows}
         self.json.write_text(json.dumps(known, indent=1))
         self.text.write_text("\n".join(self.lines) + "\n")
+
+
+def _against(row: dict[str, Any], known: list[dict[str, Any]]) -> list[str]:
+    """The ratio of each number to that of the earlier row with the same texts."""
+    texts = {k: v for k, v in row.items() if isinstance(v, str)}
+    same = [one for one in known if texts.items() <= one.items()]
+    old = same[0] if same else {}
+
+    def ratio(key: str) -> str:
+        new, before = row[key], old.get(key)
+        numbers = isinstance(new, int | float) and isinstance(before, int | float)
+        return f"×{new / before:.2f}" if numbers and before else ""
+
+    return [f"{ratio(key):>{len(key)}}" for key in row]
 
 
 def _text(value: Any) -> str:

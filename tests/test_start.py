@@ -1,0 +1,83 @@
+"""What a first run costs, counted and not timed: modules, programs, and their size."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+
+LATE = {
+    *("matplotlib", "optuna", "orbax", "plotly", "scipy.special"),
+    *("seaborn", "sklearn", "tensorboard", "torch", "wandb"),
+}
+"""Modules that take long to import, and that an update does not need."""
+
+PROGRAMS = 20
+"""Programs that XLA compiles for a run, with those of single operations."""
+
+LINES = {"chunk": 1983, "evaluate": 732, "probe": 5407}
+"""Lines of the StableHLO of each program of an LSTM."""
+
+GROWTH = 1.1
+
+SCRIPT = """
+import json, sys, jax
+from rnnjax.cli.main import main
+from rnnjax.training.compiled import Compiled
+
+seen = {"modules": None, "programs": 0, "lines": {}}
+lowered = Compiled._lowered
+
+def watched(self, name, arguments):
+    if seen["modules"] is None:
+        seen["modules"] = sorted(sys.modules)
+    made = lowered(self, name, arguments)
+    seen["lines"][name] = made.as_text().count("\\n")
+    return made
+
+def count(event, seconds, **rest):
+    seen["programs"] += event == "/jax/core/compile/backend_compile_duration"
+
+Compiled._lowered = watched
+jax.monitoring.register_event_duration_secs_listener(count)
+status = main(sys.argv[1:])
+print(json.dumps(seen))
+sys.exit(status)
+"""
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process notices that has nothing kept from another one."""
+    home = tmp_path_factory.mktemp("home")
+    words = "train cell=lstm steps=2 eval.size=20 eval.every=2".split()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMP")}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *words, f"out={home / 'runs'}"],
+        env=environment | {"XDG_CACHE_HOME": str(home)},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_is_imported_before_the_first_program(seen: dict[str, Any]) -> None:
+    loaded = set(seen["modules"])
+    assert not loaded & LATE
+    assert "jax" in loaded and "rnnjax.training.loop" in loaded
+
+
+@pytest.mark.skipif(jax.__version_info__[:2] != (0, 10), reason="counted with jax 0.10")
+def test_programs_become_neither_more_nor_larger(seen: dict[str, Any]) -> None:
+    """By at most a tenth; if they shrink, the record is to be lowered."""
+    assert 0.7 * PROGRAMS < seen["programs"] < GROWTH * PROGRAMS
+    assert seen["lines"].keys() == LINES.keys()
+    for name, lines in seen["lines"].items():
+        assert 0.7 * LINES[name] < lines < GROWTH * LINES[name], name
