@@ -133,6 +133,10 @@ def file_digest(path: str | Path) -> str:
 
 def _canonical(value: Any) -> Any:
     """The value in canonical form: whole floats as integers, tuples as lists."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(
@@ -141,10 +145,6 @@ def _canonical(value: Any) -> Any:
         return {key: _canonical(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(entry) for entry in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
     raise TypeError(
         f"a configuration may contain plain scalars only, not {type(value).__name__}"
     )

@@ -136,8 +136,11 @@ class RunDir:
                 return file in manifest.files
         return self._exists(file)
 
-    def check(self) -> None:
+    def check(self) -> Manifest:
         """Compare all files of a finished run with their digests.
+
+        Returns:
+            The manifest.
 
         Raises:
             Damaged: a file is missing or was changed.
@@ -149,6 +152,7 @@ class RunDir:
             if manifest.is_finished and kind in manifest.digests:
                 source = self.source(kind).relative_to(self.path).as_posix()
                 self._checked(source, manifest.digests[kind])
+        return manifest
 
     def _exists(self, name: str) -> bool:
         return (self.path / name).is_file()

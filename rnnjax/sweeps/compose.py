@@ -19,7 +19,7 @@ from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Composed, Session, session
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
-from rnnjax.sweeps.resolve import resolve
+from rnnjax.sweeps.resolve import Frame, resolve
 from rnnjax.sweeps.settings import LaunchSettings
 
 
@@ -94,6 +94,7 @@ def plan(
         grid.check_count(sum(map(grid.size, sweeps)), limit)
         points = [point for axes in sweeps for point in grid.product(axes)]
         composed: dict[tuple[tuple[str, str], ...], Composed] = {}
+        frames: dict[tuple[tuple[str, str], ...], Frame] = {}
         jobs: dict[Any, Job] = {}
         settings = None
         for point in points:
@@ -102,8 +103,8 @@ def plan(
             if key not in composed:
                 composed[key] = hydra.compose(choices, own, rest)
                 _check_hydra(composed[key].hydra, composed)
-            entries = point.entries(hydra)
-            resolved = resolve(composed[key], entries, hydra.options)
+                frames[key] = Frame.of(composed[key], hydra.options)
+            resolved = resolve(frames[key], point.entries(hydra))
             job = make_job(resolved, point, composed[key].hydra, len(jobs))
             jobs.setdefault(job.key, job)
             differ = settings is not None and resolved.settings != settings

@@ -112,9 +112,10 @@ def record_sweep(
     created = now()
     stamp = created[:19].replace(":", "").replace("-", "")
     name = settings.name or "sweep"
-    groups: dict[str, tuple[str, ...]] = {}
+    labelled: dict[str, list[str]] = {}
     for one in jobs:
-        groups[one.label] = (*groups.get(one.label, ()), one.run_id)
+        labelled.setdefault(one.label, []).append(one.run_id)
+    groups = {label: tuple(run_ids) for label, run_ids in labelled.items()}
     runs = tuple(one.run_id for one in jobs)
     record = SweepRecord(f"{name}-{stamp}", command, created, runs, pool.path, groups)
     return new_sweep(pool.path, record)

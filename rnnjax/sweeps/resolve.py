@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import pickle
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -54,36 +55,79 @@ class Resolved:
     settings: LaunchSettings
 
 
-def resolve(
-    composed: Composed,
-    entries: Mapping[str, Any],
-    groups: Mapping[str, Mapping[str, Option]],
-) -> Resolved:
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What the jobs with the same choices share.
+
+    Attributes:
+        composed: the configuration as Hydra composes it.
+        groups: the options of all groups.
+        fields: the fields by key, those of the chosen options among them.
+        selectors: the keys that hold the choices of the groups, such as `cell.name`.
+        checked: the values of all fields without entries of a job, in a tree, pickled;
+            None if they cannot be checked alone: a value is missing, or refers to
+            another one.
+    """
+
+    composed: Composed
+    groups: Mapping[str, Mapping[str, Option]]
+    fields: Mapping[str, Field]
+    selectors: Set[str]
+    checked: bytes | None = None
+
+    @classmethod
+    def of(
+        cls, composed: Composed, groups: Mapping[str, Mapping[str, Option]]
+    ) -> "Frame":
+        """The frame of a composed configuration."""
+        fields = _fields(composed, groups)
+        found = cls(composed, groups, fields, _selectors(groups))
+        if not _interpolations(composed.tree):
+            with suppress(UserError):  # each job says what is wrong
+                tree = found.tree({})
+                return dataclasses.replace(found, checked=pickle.dumps(tree))
+        return found
+
+    def tree(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+        """The tree of checked values, with `entries`; errors are those of `resolve`."""
+        for key in entries:
+            if key not in self.fields:
+                raise self.unknown(key)
+        if self.checked is not None and not _interpolations(entries):
+            tree = pickle.loads(self.checked)
+            for key, value in entries.items():
+                _set(tree, key, self.fields[key].check(value))
+            return tree
+        tree = copy.deepcopy(self.composed.tree)
+        tree.pop("sweep", None)
+        for key, value in entries.items():
+            _set(tree, key, value)
+        flat = leaves(_interpolated(tree))
+        for key in flat:
+            if key not in self.fields and key not in self.selectors:
+                raise self.unknown(key)
+        for key, field in self.fields.items():
+            _set(tree, key, field.check(flat.get(key, field.default)))
+        return tree
+
+    def unknown(self, key: str) -> UserError:
+        """The error for a key that is not among the fields."""
+        return _unknown(key, self.fields, self.composed, self.groups)
+
+
+def resolve(frame: Frame, entries: Mapping[str, Any]) -> Resolved:
     """The composed configuration with `entries`, by dotted name, set and checked.
 
     Raises:
         UserError: a key is unknown, a value does not fit, or an interpolation refers
             to a key that does not exist.
     """
-    tree = copy.deepcopy(composed.tree)
-    tree.pop("sweep", None)
-    fields = _fields(composed, groups)
-    selectors = _selectors(groups)
-    for key, value in entries.items():
-        if key not in fields:
-            raise _unknown(key, fields, composed, groups)
-        _set(tree, key, value)
-    flat = leaves(_interpolated(tree))
-    for key in flat:
-        if key not in fields and key not in selectors:
-            raise _unknown(key, fields, composed, groups)
+    tree = frame.tree(entries)
     if entries.get("activation") is not None and "cell.activation" in entries:
         raise UserError(
             "activation and cell.activation set the same thing; give only one"
         )
-    for key, field in fields.items():
-        _set(tree, key, field.check(flat.get(key, field.default)))
-    return Resolved(tree, composed.choices, _settings(tree))
+    return Resolved(tree, frame.composed.choices, _settings(tree))
 
 
 def _fields(
@@ -132,8 +176,12 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[last] = value
 
 
+def _interpolations(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: text for key, text in leaves(tree).items() if "${" in as_text(text)}
+
+
 def _interpolated(tree: dict[str, Any]) -> dict[str, Any]:
-    found = {key: text for key, text in leaves(tree).items() if "${" in as_text(text)}
+    found = _interpolations(tree)
     if not found:
         return tree
     for key, text in found.items():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from flax.serialization import msgpack_restore, msgpack_serialize
@@ -55,7 +56,8 @@ def whole_rows(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
     wanted = [row for run_id, row in rows.items() if run_id in asked]
     with ThreadPoolExecutor(READERS) as readers:
         folders = [RunDir(pool.path / row.folder) for row in wanted]
-        found = readers.map(damage, folders, [row.is_finished for row in wanted])
+        check = partial(damage, parse=False)
+        found = readers.map(check, folders, [row.is_finished for row in wanted])
         lost = {row.run_id for row, why in zip(wanted, found, strict=True) if why}
     return {run_id: row for run_id, row in rows.items() if run_id not in lost}
 
