@@ -213,6 +213,7 @@ def test_a_pack_is_saved_where_it_was_asked_to_end(tmp_path, monkeypatch):
         assert one.metrics().equals(other.metrics())
 
 
+@pytest.mark.filterwarnings("ignore:interrupted")
 def test_runs_that_are_being_sealed_at_an_interrupt_are_sealed(tmp_path, monkeypatch):
     """The launch waits for them; otherwise it would close what another thread seals."""
     real, asked = pack_run.seal, iter([_thread.interrupt_main])

@@ -203,6 +203,7 @@ def test_a_resumed_run_that_is_interrupted_goes_on(pool, tmp_path):
     assert [everything(run) for run in short] == before
 
 
+@pytest.mark.filterwarnings("ignore:interrupted")
 @pytest.mark.parametrize(
     ("probe", "overrides"),
     [("off", []), ("full", ["lr=0.3", "eval.every=4"]), ("light", ["steps=10"])],
@@ -478,6 +479,7 @@ def test_what_is_in_the_place_of_a_run_is_set_aside(pool, block):
     assert len(list((pool / QUARANTINE).iterdir())) == 1
 
 
+@pytest.mark.filterwarnings("ignore:1 run failed")
 def test_a_command_whose_only_folder_cannot_be_made_ends_with_1(pool):
     planned = jobs("seed=0")
     pool.mkdir()

@@ -28,6 +28,11 @@ def jobs(*overrides: str, **options: Any) -> Any:
     return launch_samples.jobs("eval.every=3", *overrides, **options)
 
 
+# what the user is told, which most of these tests do not read
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is missing or damaged", "ignore:left out"
+)
+
 Damage = Callable[[Path, Path], object]
 """Of a pool, and the folder of one of its runs."""
 

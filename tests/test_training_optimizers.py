@@ -108,7 +108,7 @@ def test_numbers_are_inputs_of_one_program() -> None:
 def test_a_number_that_is_an_input_has_the_effect_of_a_constant() -> None:
     (loose,) = train(tiny(optimizer=OPTIMIZERS["adamw"](weight_decay=0.0)))  # pyright: ignore
     (tight,) = train(tiny(optimizer=OPTIMIZERS["adamw"](weight_decay=1.0)))  # pyright: ignore
-    size = lambda outcome: optax.global_norm(outcome.params)
+    size = lambda outcome: optax.tree.norm(outcome.params)
     assert size(tight) < size(loose)
 
 
