@@ -9,7 +9,7 @@ from rnnjax.report.explosion import explosion
 from rnnjax.report.grids import Grid, plain
 from rnnjax.report.probe_figures import INSTRUMENTS
 from rnnjax.report.probe_summary import legend, summary
-from rnnjax.report.style import fill, save_figure
+from rnnjax.report.style import fill, save_svg
 from rnnjax.store.atomic import make_folder, write_text
 
 
@@ -71,10 +71,10 @@ def write_page(
         source = training if one.during_training and training is not None else data
         figure = one.draw(source)
         if figure is None:
-            for kind in ("png", "svg"):  # of an earlier page
-                (folder / FIGURES / f"{one.name}.{kind}").unlink(missing_ok=True)
+            # of an earlier page
+            (folder / FIGURES / f"{one.name}.svg").unlink(missing_ok=True)
             continue
-        svg = save_figure(figure, one.name, folder / FIGURES)
+        svg = save_svg(figure, one.name, folder / FIGURES)
         figures.append((one, one.say(source), svg, figure.get_figwidth() > HALF))
     text = fill(
         "probe.html",

@@ -161,15 +161,22 @@ def save(drawing: Drawing, folder: Path) -> str:
 
 def save_figure(figure: Figure, name: str, folder: Path) -> str:
     """Write PNG and SVG alone; otherwise as `save`."""
+    element, raster = save_svg(figure, name, folder), io.BytesIO()
+    with style(name):
+        figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
+        write_bytes(folder / f"{name}.png", raster.getvalue())
+    return element
+
+
+def save_svg(figure: Figure, name: str, folder: Path) -> str:
+    """Write SVG alone; otherwise as `save`."""
     FigureCanvasAgg(figure)
     _write_powers_plainly(figure)
-    vector, raster = io.BytesIO(), io.BytesIO()
+    vector = io.BytesIO()
     with style(name):
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(vector, format="svg", metadata=metadata)
         write_bytes(folder / f"{name}.svg", vector.getvalue())
-        figure.savefig(raster, format="png", dpi=160, metadata={"Software": None})
-        write_bytes(folder / f"{name}.png", raster.getvalue())
     return inline(vector.getvalue().decode(), name)
 
 
