@@ -374,6 +374,7 @@ def test_mistakes(tmp_path, monkeypatch):
         _ = rnnjax.trian  # pyright: ignore
 
 
+@pytest.mark.filterwarnings("ignore:1 run failed")
 def test_a_run_that_fails_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = TASK + "    def sample(self, key, batch, data):\n        return 1 / 0\n"

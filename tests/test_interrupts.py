@@ -225,8 +225,13 @@ def test_runs_that_are_being_sealed_at_an_interrupt_are_sealed(tmp_path, monkeyp
 
     monkeypatch.setattr(pack_run, "seal", slow)
     planned = jobs("seed=0,1")
-    with pytest.raises(KeyboardInterrupt):
-        start(tmp_path, planned)
+    # a shell starts commands in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start(tmp_path, planned)
+    finally:
+        signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     assert [*load(tmp_path).runs["status"]] == ["done", "done"]
     again = start(tmp_path, planned)

@@ -25,6 +25,9 @@ from rnnjax.probes.backward.trace import backward, open_up
 from rnnjax.recurrence.layer import Recurrent
 
 
+# the models ask for double precision, which some of the tests leave off
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64")
+
 SIZE, LENGTH, WIDTH = 2, 6, 3
 LENGTHS = jnp.asarray([4, 6])
 KIND: Any = {"param_dtype": jnp.float64}

@@ -227,6 +227,7 @@ def no_run(folder: Path) -> Path:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.filterwarnings("ignore:.*lacks 1 of the 2 runs")
 def test_what_is_not_there_is_left_out(
     make: Callable[[Path], Path], figures: set[str], text: str, tmp_path: Path
 ) -> None:

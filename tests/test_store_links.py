@@ -97,6 +97,7 @@ def sealed_again(run: RunDir) -> Path:
 
 
 @pytest.mark.parametrize("put", [settle, lambda run: mend(Pool(run.path.parent))])
+@pytest.mark.filterwarnings("ignore:.*is not a folder; moved")
 def test_a_later_result_brings_no_other_file_along(
     pool: Pool, theirs: Path, put: Callable[[RunDir], object]
 ):

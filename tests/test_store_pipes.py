@@ -38,7 +38,9 @@ COMMANDS = (
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore:left out of the pool")
+@pytest.mark.filterwarnings(
+    "ignore:left out of the pool", "ignore:.*is missing or damaged"
+)
 def test_each_file_of_a_pool(
     name: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

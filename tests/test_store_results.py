@@ -43,6 +43,7 @@ def pool(folder: Path) -> Results:
     return results.load(folder / "pool")
 
 
+@pytest.mark.filterwarnings("ignore:.*lacks 1 of the 3 runs")
 def test_what_can_be_loaded(folder: Path, pool: Results):
     assert pool.runs["cell.name"].to_list() == ["lstm", "gru", "lstm", "rnn"]
     sweep = results.load(folder / "sweeps" / "two")

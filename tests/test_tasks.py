@@ -98,6 +98,7 @@ def test_every_task_has_a_case_and_its_name() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore:.*too few examples")
 def test_batch_keeps_the_contract(case: str, task_of: Callable[[str], Task]) -> None:
     task = task_of(case)
     data = task.load()
@@ -139,6 +140,7 @@ def test_batch_keeps_the_contract(case: str, task_of: Callable[[str], Task]) -> 
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore:.*too few examples")
 def test_examples_follow_from_task_and_key(
     case: str, task_of: Callable[[str], Task]
 ) -> None:
@@ -156,6 +158,7 @@ def test_examples_follow_from_task_and_key(
 
 
 @pytest.mark.parametrize("case", DATA_SETS)
+@pytest.mark.filterwarnings("ignore:.*too few examples")
 def test_splits_are_apart_and_complete(
     case: str, task_of: Callable[[str], Task], folder: Path
 ) -> None:

@@ -200,6 +200,7 @@ def test_arrays_choose_the_loss_by_the_targets(tmp_path: Path) -> None:
     assert spec.baseline == pytest.approx(np.mean((training - training.mean()) ** 2))
 
 
+@pytest.mark.filterwarnings("ignore:.*too few examples")
 def test_csv_floats_are_vectors(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     rows = [f"{i}.5,{i},{i % 2}" for i in range(10)]

@@ -209,6 +209,7 @@ def test_words_that_training_never_saw_are_said(tmp_path: Path) -> None:
         Reviews(path=str(path)).load()
 
 
+@pytest.mark.filterwarnings("ignore:.*do not occur in the training part")
 def test_unknown_words_and_sentences_without_words(tmp_path: Path) -> None:
     lines = [f"good thing{i}\t{i % 2}" for i in range(19)] + ["10/10\t1"]
     task = Reviews(path=str(write(tmp_path, "a.txt", "\n".join(lines))))
@@ -268,6 +269,7 @@ def test_length_cuts_the_end_of_a_sentence(corpus: Path) -> None:
     assert (tokens[row, 10:] >= 2).all() and (tokens[row, 10:] < FIRST_WORD).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*do not occur in the training part")
 def test_baseline_is_the_majority_of_the_training_split(tmp_path: Path) -> None:
     lines = [f"word{i}\t{int(i % 4 == 0)}" for i in range(40)]
     task = Reviews(path=str(write(tmp_path, "a.txt", "\n".join(lines))))

@@ -162,7 +162,7 @@ def _beyond(
     off = {}
     for name, x in known.items():
         at = finite[name]
-        size, gap = (np.linalg.norm(y[at]) for y in (x, mine[name] - x))
+        size, gap = np.linalg.norm(x[at]), np.linalg.norm(mine[name][at] - x[at])
         if name == LOSS and np.isfinite(mine[name]) and not np.isfinite(x):
             gap = np.inf  # the model's loss is not finite, but the probe's is
         allowed = np.sqrt(eps) * size + 10 * eps * whole + floor
