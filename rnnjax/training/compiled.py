@@ -1,10 +1,8 @@
 """The functions of a signature, compiled for a mesh."""
 
-import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -32,9 +30,8 @@ OPTIONS = {
 class Compiled:
     """Chunk, evaluation and probe of one signature over the slots of a mesh.
 
-    Functions are compiled ahead of time at their first use, several at once if several
-    threads ask; `seconds` is the time during which at least one was being compiled. If
-    `how` is None, the mapping that suits the devices is used.
+    Functions are compiled ahead of time at their first use; `seconds` is the total
+    compile time. If `how` is None, the mapping that suits the devices is used.
     """
 
     signature: Signature
@@ -43,9 +40,7 @@ class Compiled:
     how: How | None = None
     seconds: float = 0.0
     _ready: dict[str, Any] = dataclasses.field(default_factory=dict)
-    _locks: dict[str, threading.Lock] = dataclasses.field(default_factory=dict)
-    _begun: list[float] = dataclasses.field(default_factory=list)
-    _counting: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     @property
     def program(self) -> Program:
@@ -92,38 +87,18 @@ class Compiled:
     def prepare(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
         """The compiled function `name` for these shapes; compiles it if necessary."""
         key = f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"
-        with self._locks.setdefault(key, threading.Lock()):
+        with self._lock:
             if key not in self._ready:
+                began = time.perf_counter()
                 arguments = pack.counts, runs, shared
-                with self._counted():
-                    self._ready[key] = compiled(
-                        lambda: self._lowered(name, arguments),
-                        (
-                            _spread,
-                            over_runs,
-                            self.program,
-                            name,
-                            self.mapped,
-                            self.mesh,
-                        ),
-                        arguments,
-                        OPTIONS[name] if self._on_cpu else None,
-                    )
+                self._ready[key] = compiled(
+                    lambda: self._lowered(name, arguments),
+                    (_spread, over_runs, self.program, name, self.mapped, self.mesh),
+                    arguments,
+                    OPTIONS[name] if self._on_cpu else None,
+                )
+                self.seconds += time.perf_counter() - began
         return self._ready[key]
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Add the time inside to `seconds`, once for all threads that are inside."""
-        with self._counting:
-            self._begun.append(time.perf_counter())
-        try:
-            yield
-        finally:
-            with self._counting:
-                first = self._begun[0]
-                self._begun.pop()
-                if not self._begun:
-                    self.seconds += time.perf_counter() - first
 
     def _lowered(self, name: str, arguments: Any) -> jax.stages.Lowered:
         lowered = self._lower(name, self.mapped, arguments)

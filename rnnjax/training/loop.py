@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -109,12 +108,10 @@ class PackTraining:
         """Compile what the pack will need; may be called from another thread."""
         runs = (self.state, self.hyper, self.pack.stack(self._until(0, 1)))
         pair = (self.state.params, self.hyper)
-        needed = [("chunk", runs, self.data), ("evaluate", pair, self.validation)]
+        self.compiled.prepare("chunk", self.pack, runs, self.data)
+        self.compiled.prepare("evaluate", self.pack, pair, self.validation)
         if self.configs[0].probe.preset == "full":
-            needed.append(("probe", pair, self.probe_batch))
-        prepare = lambda one: self.compiled.prepare(one[0], self.pack, *one[1:])
-        with ThreadPoolExecutor(len(needed)) as threads:  # XLA compiles beside Python
-            list(threads.map(prepare, needed))
+            self.compiled.prepare("probe", self.pack, pair, self.probe_batch)
 
     def run(self, progress: Progress | None = None) -> list[Outcome]:
         """Train to the end; one outcome per run, in the order of the configurations.
