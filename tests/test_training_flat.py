@@ -1,6 +1,7 @@
 """Parameters as vectors: nothing is lost, and no update changes its meaning."""
 
-from typing import Any
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import pytest
 from jax import lax
 
 from rnnjax.training.flat import Form, Vectors
-from rnnjax.training.optimizers import OPTIMIZERS
+from rnnjax.training.optimizers import OPTIMIZERS, Adam
+from rnnjax.training.optimizers.of_optax import matrices
 from tests.training_samples import tiny, train
 
 
@@ -110,8 +112,36 @@ def test_a_rule_that_looks_at_arrays_sees_them() -> None:
     """lamb scales the step of each array to its norm: it errs if it sees a vector."""
     kind = OPTIMIZERS["lamb"]
     assert not kind.elementwise
-    wrong = type("wrong", (kind,), {"elementwise": True})
+    own = {"elementwise": True, "transformation": kind.transformation}
+    wrong = type("wrong", (kind,), own)
     (right,) = train(tiny(optimizer=kind(), lr=0.01))
     (other,) = train(tiny(optimizer=wrong(), lr=0.01))
     apart = jax.tree.map(lambda x, y: np.abs(x - y).max(), right.params, other.params)
     assert max(jax.tree.leaves(apart)) > 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Decayed(Adam):
+    """A rule of a user's, which sees arrays though that of its base does not."""
+
+    def transformation(self, lr: Any) -> optax.GradientTransformation:
+        return optax.adamw(lr, weight_decay=10.0, mask=matrices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Half(Adam):
+    """An elementwise rule whose state has another dtype than the parameters."""
+
+    elementwise: ClassVar[bool] = True
+
+    def transformation(self, lr: Any) -> optax.GradientTransformation:
+        return optax.adam(lr, mu_dtype=jnp.bfloat16)
+
+
+@pytest.mark.parametrize("kind", [Decayed, Half])
+def test_a_rule_of_a_users_is_what_it_is_for_arrays(kind: type[Adam]) -> None:
+    plain = type("plain", (kind,), {"elementwise": False})
+    (one,) = train(tiny(optimizer=kind(), lr=0.01))
+    (other,) = train(tiny(optimizer=plain(), lr=0.01))
+    assert_same(one.params, other.params)
+    assert (kind is Half) == kind.is_elementwise() and Adam.is_elementwise()

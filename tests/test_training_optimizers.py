@@ -25,6 +25,9 @@ from tests.training_samples import compiled, tiny, train
 OPTAX = [name for name, kind in OPTIMIZERS.items() if issubclass(kind, OptaxOptimizer)]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.optimistic_adam. is deprecated")
+
+
 @pytest.fixture(autouse=True)
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that are compiled once for all tests of this process."""

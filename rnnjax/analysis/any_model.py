@@ -24,7 +24,6 @@ from rnnjax.analysis.analyze import (
 )
 from rnnjax.analysis.datasets import record
 from rnnjax.errors import UserError, one_line
-from rnnjax.executables.options import ONCE
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
     past_recurrences,
@@ -32,6 +31,7 @@ from rnnjax.probes.backward.parameter_gradient import (
 from rnnjax.probes.backward.trace import Trace, backward, open_up
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.training.optimizers import Optimizer
+from rnnjax.xla_options import ONCE
 
 
 def probe(

@@ -4,6 +4,5 @@
 - `pytrees`, `stored`: a compiled program as bytes, without pickle, and back;
 - `folder`: the files, and how many of them are kept;
 - `lookup`: the keys of a program, and the program itself, loaded or compiled;
-- `options`: XLA's options, by how often a program runs;
 - `functions`: functions that are compiled like those of `jax.jit`, and kept.
 """

@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from rnnjax.executables import folder
 from rnnjax.executables.lookup import compiled, settings
-from rnnjax.executables.options import ONCE, Options
+from rnnjax.xla_options import ONCE, Options
 
 
 class KeptFunction:

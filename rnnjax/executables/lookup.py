@@ -24,7 +24,6 @@ import jax.numpy as jnp
 from rnnjax.errors import UserError
 from rnnjax.executables import folder, pytrees
 from rnnjax.executables.description import Description, Undescribed, sharding
-from rnnjax.executables.options import Options
 from rnnjax.executables.pytrees import Structure
 from rnnjax.executables.stored import (
     check_portable,
@@ -35,6 +34,7 @@ from rnnjax.executables.stored import (
 from rnnjax.store.environment import processor, versions
 from rnnjax.store.source import digest_of, traced_modules
 from rnnjax.user_code import only_own_code
+from rnnjax.xla_options import Options
 
 
 IRRELEVANT = (

@@ -19,7 +19,7 @@ PACKAGE = "rnnjax"
 
 NUMERIC = frozenset(
     "activations cells checks choice clipping initializers models penalties probes "
-    "recurrence registry tasks training types".split()
+    "recurrence registry tasks training types xla_options".split()
 )
 """Modules and packages in `PACKAGE` that affect numbers; others are not followed."""
 

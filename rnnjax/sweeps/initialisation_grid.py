@@ -19,7 +19,6 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from rnnjax.executables.lookup import compiled
-from rnnjax.executables.options import OFTEN
 from rnnjax.probes.adjoints.decay import decay
 from rnnjax.probes.adjoints.norms import lags_forward, log10_norms
 from rnnjax.probes.adjoints.relative import relative
@@ -37,6 +36,7 @@ from rnnjax.training.keys import PARAMS, key_for
 from rnnjax.training.pack import Pack, over_runs, run_mesh
 from rnnjax.training.program import Program
 from rnnjax.types import Batch
+from rnnjax.xla_options import OFTEN
 
 
 CAPACITY = 128

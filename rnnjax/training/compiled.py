@@ -9,19 +9,19 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from rnnjax.executables import options
 from rnnjax.executables.lookup import compiled
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
 from rnnjax.training.shards import SHARDS
 from rnnjax.types import Batch
+from rnnjax.xla_options import OFTEN, ONCE, SOMETIMES
 
 
 OPTIONS = {
-    "chunk": options.OFTEN,
-    "evaluate": options.SOMETIMES,
-    "probe": options.ONCE,
+    "chunk": OFTEN,
+    "evaluate": SOMETIMES,
+    "probe": ONCE,
 }
 """XLA's options on a CPU, by function."""
 

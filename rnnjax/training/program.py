@@ -7,6 +7,7 @@ data.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -117,12 +118,8 @@ class Program:
         self, state: TrainState, hyper: Hyper, until: Until, data: Data
     ) -> TrainState:
         """Updates until `until.stop`, or until the run diverges."""
-        fresh = jax.tree.map(
-            lambda new, old: jnp.where(until.fresh, new, old),
-            empty_meter(),
-            state.meter,
-        )
-
+        choose = lambda new, old: jnp.where(until.fresh, new, old)
+        fresh = jax.tree.map(choose, empty_meter(), state.meter)
         form = Form.of(state.params)
 
         def going(state: TrainState) -> Array:
@@ -134,7 +131,7 @@ class Program:
             dataclasses.replace(
                 state,
                 params=form.join(state.params),
-                opt_state=self._joined(form, state.opt_state),
+                opt_state=self._joined(form, hyper, state.opt_state),
                 meter=fresh,
             ),
         )
@@ -144,9 +141,11 @@ class Program:
             opt_state=form.split_within(out.opt_state),
         )
 
-    def _joined(self, form: Form, opt_state: Any) -> Any:
-        rule = self.signature.optimizer
-        return form.join_within(opt_state) if rule.elementwise else opt_state
+    def _joined(self, form: Form, hyper: Hyper, opt_state: Any) -> Any:
+        """The state of the optimizer with vectors for arrays, if it can be so."""
+        joined = form.join_within(opt_state)
+        optimizer = self.optimizer(hyper)
+        return joined if _takes_vectors(optimizer, form, hyper, joined) else opt_state
 
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
@@ -231,8 +230,9 @@ class Program:
     ) -> tuple[Any, Any]:
         """What the optimizer adds to the parameters, and its new state."""
         now = hyper.lr * factor(hyper.rate, state.step)
-        rule = self.optimizer(hyper).transformation(now)
-        if self.signature.optimizer.elementwise:
+        optimizer = self.optimizer(hyper)
+        rule = optimizer.transformation(now)
+        if _takes_vectors(optimizer, form, hyper, state.opt_state):
             return rule.update(gradient, state.opt_state, state.params)
         trees = form.split(gradient), state.opt_state, form.split(state.params)
         updates, opt_state = rule.update(*trees)
@@ -253,7 +253,6 @@ class Program:
         params = optax.apply_updates(state.params, updates)
         finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]
         sound = jnp.stack([*finite, jnp.isfinite(loss), loss <= hyper.loss_bound]).all()
-        riding = state.step == until.ride_at
         meter = Meter(
             state.meter.count + 1,
             state.meter.loss + loss,
@@ -269,11 +268,10 @@ class Program:
             # norms need a pass over all cotangents, so compute them only on demand
             norms = lambda tapped, _: light.norms(self.model(hyper), tapped)
             keep_ride = lambda _, ride: ride
+            riding = state.step == until.ride_at
             ride = lax.cond(riding, norms, keep_ride, tapped, state.ride)
 
-        def keep(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, old)
-
+        keep = partial(jax.tree.map, lambda a, b: jnp.where(sound, a, b))
         return TrainState(
             params=keep(params, state.params),
             opt_state=keep(opt_state, state.opt_state),
@@ -294,3 +292,11 @@ class Program:
         """Make the full probe's measurement on a held-out batch."""
         sig = self.signature
         return measure(self.model(hyper), sig.spec, params, batch, sig.sentences)
+
+
+def _takes_vectors(optimizer: Optimizer, form: Form, hyper: Hyper, state: Any) -> bool:
+    """Whether a state is that of an elementwise rule for vectors of parameters."""
+    if not optimizer.is_elementwise():
+        return False
+    made = jax.eval_shape(optimizer.transformation(hyper.lr).init, form.vectors())
+    return Form.of(made) == Form.of(state)

@@ -19,7 +19,8 @@ class Optimizer(Choice):
     Attributes:
         elementwise: whether the change of an entry depends on that entry's gradients,
             its value and the number of updates alone, not on its array. The rule is
-            then computed for all arrays as one vector.
+            then computed for all arrays as one vector. A subclass with a
+            `transformation` of its own has to say so again.
     """
 
     group: ClassVar[str] = "optimizer"
@@ -32,6 +33,12 @@ class Optimizer(Choice):
         bitwise identical to optax's own optimizers (`inject_hyperparams` is not).
         """
         raise NotImplementedError
+
+    @classmethod
+    def is_elementwise(cls) -> bool:
+        """What the class says that defines `transformation`."""
+        owner = next(kind for kind in cls.__mro__ if "transformation" in vars(kind))
+        return bool(vars(owner).get("elementwise", False)) and cls.elementwise
 
     def first_update(self) -> FirstUpdate | None:
         """The factor by which the first update multiplies each gradient entry.

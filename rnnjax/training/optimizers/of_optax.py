@@ -20,10 +20,9 @@ from rnnjax.errors import UserError, one_line
 from rnnjax.training.optimizers.base import OPTIMIZERS, Optimizer
 
 
-LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "optimistic_adam", "polyak_sgd", "rprop"})
-"""lbfgs, noisy_sgd and polyak_sgd also need loss values or random numbers. rprop reads
-the learning rate only once, so that a schedule would have no effect. optimistic_adam is
-deprecated in favour of optimistic_adam_v2."""
+LEFT_OUT = frozenset({"lbfgs", "noisy_sgd", "polyak_sgd", "rprop"})
+"""The first three also need loss values or random numbers. rprop reads the learning
+rate only once, so that a schedule would have no effect."""
 
 PARTS = "_", "scale_by_"
 """Prefixes of optax names to skip: private or deprecated functions, and the building
@@ -46,6 +45,7 @@ FORMULAS = {
     "nadam": "adam with Nesterov's momentum; Dozat 2016",
     "nadamw": "adamw with Nesterov's momentum; Dozat 2016",
     "novograd": "adam with one v per array; Ginsburg et al. 2019",
+    "optimistic_adam": "adam with a look-ahead step; Daskalakis et al. 2018",
     "optimistic_adam_v2": "adam with a look-ahead step; Daskalakis et al. 2018",
     "optimistic_gradient_descent": "w ← w − η ((alpha + beta) g_k − beta g_{k−1})",
     "radam": "adam, rectified while v̂ is uncertain; Liu et al. 2020",
