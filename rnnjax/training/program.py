@@ -229,9 +229,8 @@ class Program:
         self, form: Form, hyper: Hyper, state: TrainState, gradient: Any
     ) -> tuple[Any, Any]:
         """What the optimizer adds to the parameters, and its new state."""
-        now = hyper.lr * factor(hyper.rate, state.step)
         optimizer = self.optimizer(hyper)
-        rule = optimizer.transformation(now)
+        rule = optimizer.transformation(hyper.lr * factor(hyper.rate, state.step))
         if _takes_vectors(optimizer, form, hyper, state.opt_state):
             return rule.update(gradient, state.opt_state, state.params)
         trees = form.split(gradient), state.opt_state, form.split(state.params)
@@ -267,9 +266,8 @@ class Program:
         if sig.ride:
             # norms need a pass over all cotangents, so compute them only on demand
             norms = lambda tapped, _: light.norms(self.model(hyper), tapped)
-            keep_ride = lambda _, ride: ride
             riding = state.step == until.ride_at
-            ride = lax.cond(riding, norms, keep_ride, tapped, state.ride)
+            ride = lax.cond(riding, norms, lambda _, ride: ride, tapped, state.ride)
 
         keep = partial(jax.tree.map, lambda a, b: jnp.where(sound, a, b))
         return TrainState(
