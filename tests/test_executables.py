@@ -178,7 +178,7 @@ def damaged(good: bytes, how: str) -> bytes:
     return {
         "cut": good[: len(good) // 2],
         "flip": good[:-9] + bytes([good[-9] ^ 1]) + good[-8:],
-        "seal": b"0" + good[1:],
+        "seal": bytes([good[0] ^ 1]) + good[1:],
         "empty": b"",
         "foreign": b"\x80\x04cos\nsystem\n",
         "version": good.replace(b"executable 1", b"executable 9"),
