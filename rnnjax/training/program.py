@@ -293,7 +293,7 @@ class Program:
 
 
 def _takes_vectors(optimizer: Optimizer, form: Form, hyper: Hyper, state: Any) -> bool:
-    """Whether a state is that of an elementwise rule for vectors of parameters."""
+    """Whether the rule is elementwise and `state` is what it keeps for vectors."""
     if not optimizer.is_elementwise():
         return False
     made = jax.eval_shape(optimizer.transformation(hyper.lr).init, form.vectors())
