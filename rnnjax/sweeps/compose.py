@@ -16,7 +16,7 @@ from rnnjax.sweeps.axes import parse_axes
 from rnnjax.sweeps.grid import ZIP, Axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
 from rnnjax.sweeps.hydra_node import HydraNode
-from rnnjax.sweeps.hydra_session import Composed, Session, session
+from rnnjax.sweeps.hydra_session import Session, session
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
 from rnnjax.sweeps.resolve import Frame, resolve
@@ -93,19 +93,18 @@ def plan(
         ]
         grid.check_count(sum(map(grid.size, sweeps)), limit)
         points = [point for axes in sweeps for point in grid.product(axes)]
-        composed: dict[tuple[tuple[str, str], ...], Composed] = {}
         frames: dict[tuple[tuple[str, str], ...], Frame] = {}
         jobs: dict[Any, Job] = {}
         settings = None
         for point in points:
             choices = point.choices(hydra)
             key = tuple(sorted(choices.items()))
-            if key not in composed:
-                composed[key] = hydra.compose(choices, own, rest)
-                _check_hydra(composed[key].hydra, composed)
-                frames[key] = Frame.of(composed[key], hydra.options)
+            if key not in frames:
+                composed = hydra.compose(choices, own, rest)
+                frames[key] = Frame.of(composed, hydra.options)
+                _check_hydra(composed.hydra, frames)
             resolved = resolve(frames[key], point.entries(hydra))
-            job = make_job(resolved, point, composed[key].hydra, len(jobs))
+            job = make_job(resolved, point, frames[key].composed.hydra, len(jobs))
             jobs.setdefault(job.key, job)
             differ = settings is not None and resolved.settings != settings
             if (differ or len(jobs) > 1) and not multirun:
@@ -144,8 +143,10 @@ def _with_experiment(name: str, given: Axes, hydra: Session, limit: int) -> Axes
     return axes | dict(given) | {"experiment": (name,)}
 
 
-def _check_hydra(node: HydraNode, known: Mapping[Any, Composed]) -> None:
-    if any(other.hydra.callbacks != node.callbacks for other in known.values()):
+def _check_hydra(node: HydraNode, known: Mapping[Any, Frame]) -> None:
+    if any(
+        other.composed.hydra.callbacks != node.callbacks for other in known.values()
+    ):
         raise UserError(
             "hydra.callbacks apply to a whole sweep and cannot differ between its jobs"
         )
