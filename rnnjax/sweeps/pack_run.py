@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Set
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,10 @@ class PackRun:
         def mine() -> dict[int, Begun]:
             return {i: b for i, b in left.items() if leases.holds(wanted[i].run_id)}
 
-        sealers = ThreadPoolExecutor(SEALERS)
+        noted: list[Future[None]] = []
+        sealing: dict[int, Future[RunDir]] = {}
         try:
-            with sealers:
-                noted: list[Future[None]] = []
+            with ThreadPoolExecutor(SEALERS) as sealers:
                 for i, member in list(wanted.items()):
                     if not leases.holds(member.run_id):
                         raise Overtaken
@@ -90,12 +90,9 @@ class PackRun:
                 slots = slots_of(training)
                 for one in noted:
                     one.result()
-                sealing = {
-                    i: sealers.submit(
-                        seal, *begun, wanted[i], outcomes[i], slots[i], self.keep
-                    )
-                    for i, begun in mine().items()
-                }
+                for i, begun in mine().items():
+                    given = wanted[i], outcomes[i], slots[i], self.keep
+                    sealing[i] = sealers.submit(seal, *begun, *given)
             for i, done in sealing.items():
                 if not done.exception():
                     del left[i]
@@ -116,7 +113,10 @@ class PackRun:
             for i in ended.keys() - overtaken:
                 del wanted[i]
         except KeyboardInterrupt:
-            sealers.shutdown()  # runs that are being sealed at this moment have ended
+            # runs that are being sealed at this moment end first (Python 3.11 takes a
+            # thread for ended if the interrupt came while it was being joined)
+            handed: list[Future[Any]] = [*noted, *sealing.values()]
+            wait(handed)
             self._close(mine(), status="interrupted")
             self.progress.warn(_kept(pack, len(wanted)))
             raise
