@@ -11,8 +11,9 @@ from jax import lax
 from rnnjax.recurrence.piped import piped_scan
 
 
-def body(constants, carry, now):
-    gates, value, flag = now
+def body(constants, carry, now, spent):
+    value, flag = now
+    (gates,) = spent
     a, b = jnp.split(gates, 2, axis=-1)
     state, total = carry
     state = jnp.where(flag, jnp.tanh(a) * state + b @ constants, state) + value
@@ -31,7 +32,7 @@ def inputs(steps):
 
 
 def total(scan, constants, carry, gates, value, flags):
-    (last, sums), (every, a) = scan(constants, carry, (gates, value, flags))
+    (last, sums), (every, a) = scan(constants, carry, (value, flags), (gates,))
     return sums * jnp.vdot(last, last) + jnp.sum(jnp.sin(every)) + jnp.sum(a * a)
 
 
@@ -40,8 +41,9 @@ def total(scan, constants, carry, gates, value, flags):
 def test_values_and_derivatives_are_those_of_lax_scan(steps, reverse, x64):
     constants, carry, (gates, value, flags) = inputs(steps)
 
-    def plain(constants, carry, inputs):
-        return lax.scan(partial(body, constants), carry, inputs, reverse=reverse)
+    def plain(constants, carry, inputs, spent):
+        step = lambda carry, now: body(constants, carry, *now)
+        return lax.scan(step, carry, (inputs, spent), reverse=reverse)
 
     ours = partial(total, partial(piped_scan, body, reverse))
     reference = partial(total, plain)
@@ -60,3 +62,20 @@ def test_values_and_derivatives_are_those_of_lax_scan(steps, reverse, x64):
     )
     for one, other in zip(call(ours), call(reference), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_arrays_that_are_written_in_place_keep_their_values_elsewhere(x64):
+    constants, carry, (gates, value, flags) = inputs(5)
+
+    def twofold(constants, carry, now, spent):
+        carry, (state, a) = body(constants, carry, now, spent)
+        return carry, (state, 2.0 * spent[0])
+
+    @jax.jit
+    def doubled(gates):
+        out = piped_scan(twofold, False, constants, carry, (value, flags), (gates,))
+        return out[1][1], gates
+
+    double, same = doubled(gates)
+    np.testing.assert_array_equal(double, 2.0 * gates)
+    np.testing.assert_array_equal(same, gates)

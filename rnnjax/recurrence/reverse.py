@@ -7,6 +7,7 @@ matrix product each after the loop; no array of shape (T, n, n) is ever formed. 
 `exponents` the adjoint is carried as mantissa × 2^k and cannot underflow.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ from rnnjax.recurrence.functional import (
 from rnnjax.recurrence.piped import piped_scan
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.recurrence.step import Drive, before, first, masked_step
+from rnnjax.recurrence.sums import Known, without_summed
 from rnnjax.types import State, Trajectory
 
 
@@ -97,7 +99,7 @@ def reverse_scan(
     exponents: Array | None = None,
     adjoints: bool = False,
     renormalised: bool = False,
-    known: Mapping[str, Array] | None = None,
+    known: Known | None = None,
 ) -> Backward:
     """Back-propagate through time from the cotangents of the states.
 
@@ -113,7 +115,7 @@ def reverse_scan(
         adjoints: also stack ∂L/∂h_t (always done with exponents).
         renormalised: apply the rule `renormalise` of `backprop_rules`; not with
             exponents.
-        known: outputs of seams ``(T, B, ·)`` by site, which are then not recomputed.
+        known: outputs of seams, which are then not recomputed.
 
     Returns:
         The stacked cotangents; kernels' gradients come from `kernel_gradients`.
@@ -124,10 +126,14 @@ def reverse_scan(
     carry_exponents = exponents is not None
     adjoints = adjoints or carry_exponents
 
-    def back(fixed: Any, carry: Any, now: Any) -> tuple[Any, Any]:
+    def back(fixed: Any, carry: Any, now: Any, spent: Any) -> tuple[Any, Any]:
         split, kernels, transposed, initial = fixed
         later, at_start, gradient = carry
-        direct, previous, drive_t, known_t = now
+        direct, previous, masks = now
+        known_t, values = spent
+        outputs = None if known_t is None else known_t.outputs
+        values = without_summed(values, known_t)
+        drive_t = dataclasses.replace(masks, values=values)
         if carry_exponents:
             total = scaled.normalise(scaled.add(later, direct))
             adjoint, k = total.mantissa, total.exponent
@@ -136,21 +142,14 @@ def reverse_scan(
 
         def local(pointwise: Any, start: State, state: State, values: Any, taps: Any):
             joined = split.join(pointwise, kernels)
-            entering = drive_t.replace(values=values)
+            entering = dataclasses.replace(drive_t, values=values)
             return masked_step(
-                cell, joined, start, state, entering, taps, known_t, transposed
+                cell, joined, start, state, entering, taps, outputs, transposed
             )
 
         zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
-        new, vjp, used = jax.vjp(
-            local,
-            split.pointwise,
-            initial,
-            previous,
-            drive_t.values,
-            zeros,
-            has_aux=True,
-        )
+        primals = split.pointwise, initial, previous, drive_t.values, zeros
+        new, vjp, used = jax.vjp(local, *primals, has_aux=True)
         d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
         if carry_exponents:
             back, met = (d_start, d_state), (d_values, deltas)
@@ -189,7 +188,8 @@ def reverse_scan(
         True,
         (split, weights.kernels, transposed_kernels(weights, seams), initial),
         (nothing, nothing, zero_gradient),
-        (direct, previous, drive, known),
+        (direct, previous, dataclasses.replace(drive, values=None)),
+        (known, drive.values),
     )
     adjoint, k, d_values, deltas, values = once.restored(stacked, previous)
     if carry_exponents:

@@ -1,5 +1,6 @@
 """Run a recurrence over time: the forward scan, with its gradient by reverse scan."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from rnnjax.recurrence.functional import Weights, step_seams, with_kernels
 from rnnjax.recurrence.piped import piped_scan
 from rnnjax.recurrence.reverse import kernel_gradients, reverse_scan
 from rnnjax.recurrence.step import Drive, first, masked_step
+from rnnjax.recurrence.sums import Known, find_sums, known_outputs
 from rnnjax.types import State, Trajectory
 
 
@@ -80,17 +82,28 @@ def scan(
 
 def _walk(
     cell: Cell, weights: Weights, initial: State, drive: Drive, keep: bool = False
-) -> tuple[Trajectory, dict[str, Array]]:
-    """The states and, if `keep`, the results of the matrix products of every step."""
+) -> tuple[Trajectory, Known]:
+    """The states and, if `keep`, what the reverse scan need not compute again."""
+    sums = find_sums(cell, weights, initial, first(drive.values)) if keep else {}
+    leaves, treedef = jax.tree.flatten(drive.values)
+    summed = {i: leaves[i] for i in sums.values()}
+    others = {i: x for i, x in enumerate(leaves) if i not in summed}
 
-    def forward(fixed: Any, state: State, drive_t: Any) -> tuple[State, Any]:
+    def forward(fixed: Any, state: State, now: Any, summed: Any) -> tuple[State, Any]:
         weights, initial = fixed
+        masks, others = now
+        every = sorted((others | summed).items())
+        values = treedef.unflatten([x for _, x in every])
+        drive_t = dataclasses.replace(masks, values=values)
         state, seams = masked_step(cell, weights, initial, state, drive_t)
-        # elementwise products are cheaper to recompute than to store
-        products = {s: x.output for s, x in seams.items() if x.form != "diagonal"}
-        return state, (state, products if keep else {})
+        outputs = known_outputs(seams, sums, values) if keep else {}
+        return state, (state, outputs)
 
-    return piped_scan(forward, False, (weights, initial), initial, drive)[1]
+    entering = dataclasses.replace(drive, values=None), others
+    _, (states, outputs) = piped_scan(
+        forward, False, (weights, initial), initial, entering, summed
+    )
+    return states, Known(outputs, tuple(sums.items()))
 
 
 def _forward(
@@ -101,14 +114,14 @@ def _forward(
     taps: Taps,
     renormalised: bool,
 ) -> tuple[Trajectory, Any]:
-    states, products = _walk(cell, weights, initial, drive, keep=True)
-    return states, (weights, initial, drive, taps, states, products)
+    states, known = _walk(cell, weights, initial, drive, keep=True)
+    return states, (weights, initial, drive, taps, states, known)
 
 
 def _backward(
     cell: Cell, renormalised: bool, residuals: Any, cotangent: Trajectory
 ) -> tuple[Any, ...]:
-    weights, initial, drive, taps, states, products = residuals
+    weights, initial, drive, taps, states, known = residuals
     back = reverse_scan(
         cell,
         weights,
@@ -118,7 +131,7 @@ def _backward(
         cotangent,
         adjoints=taps.states is not None,
         renormalised=renormalised,
-        known=products,
+        known=known,
     )
     seams = step_seams(cell, weights, initial, first(drive.values))
     listed = with_kernels(weights, seams)
