@@ -3,9 +3,11 @@
 import functools
 import json
 import os
+import py_compile
 import subprocess
 import sys
 import textwrap
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -426,6 +428,29 @@ def test_a_source_that_is_newer_than_its_compiled_code_names_nothing(kept, monke
     assert base() is None
 
 
+def test_only_compiled_code_that_python_uses_can_be_older_than_its_source(tmp_path):
+    source = tmp_path / "one.py"
+    source.write_text("x = 1\n")
+    assert not lookup._is_newer_than_its_code(source)  # nothing is compiled
+    compiled = Path(py_compile.compile(str(source), doraise=True) or "")
+    second = int(time.time()) * 10**9
+    times = lambda file, ns: os.utime(file, ns=(ns, ns))
+    times(source, second)
+    py_compile.compile(str(source), doraise=True)
+    times(compiled, second + 10**8)
+    assert not lookup._is_newer_than_its_code(source)
+    times(source, second + 2 * 10**8)  # another text of the same length and second
+    assert lookup._is_newer_than_its_code(source)
+    times(source, second + 2 * 10**9)  # Python compiles it again
+    assert not lookup._is_newer_than_its_code(source)
+    times(source, second + 2 * 10**8)
+    source.write_text("x = 123\n")
+    times(source, second + 2 * 10**8)
+    assert not lookup._is_newer_than_its_code(source)
+    compiled.write_bytes(b"short")
+    assert not lookup._is_newer_than_its_code(source)
+
+
 def test_flags_of_xla_that_cannot_be_told_keep_nothing(kept, monkeypatch):
     assert lookup._may_keep()
     for flags in ("--xla_late=1", "/file/of/flags"):
@@ -497,6 +522,7 @@ def _state_of(config: RunConfig) -> Any:
     return zeros(state), zeros(hyper)
 
 
+@pytest.mark.filterwarnings("ignore:.optimistic_adam. is deprecated")
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_the_state_of_every_optimizer_has_a_structure_that_can_be_read(name):
     rule = OPTIMIZERS[name]().transformation(1e-3)

@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import os
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -164,13 +165,19 @@ def describe(
 
 
 def _is_newer_than_its_code(file: Path) -> bool:
-    """Whether a source file was changed after Python compiled it.
+    """Whether a source file was changed after Python compiled the code that it uses.
 
-    Python itself compares times in whole seconds, and may go on with the older code.
+    Python uses a compiled file that records the size of the source and its time in
+    whole seconds, or that records no time. It ignores any other.
     """
-    with suppress(OSError):
-        compiled_at = os.stat(cache_from_source(str(file))).st_mtime_ns
-        return os.stat(file).st_mtime_ns >= compiled_at
+    with suppress(OSError, struct.error):
+        compiled = Path(cache_from_source(str(file)))
+        source, written = file.stat(), compiled.stat().st_mtime_ns
+        with compiled.open("rb") as stream:
+            _, timeless, *recorded = struct.unpack("<4s3I", stream.read(16))
+        now = [x % 2**32 for x in (int(source.st_mtime), source.st_size)]
+        used = timeless or recorded == now
+        return bool(used) and source.st_mtime_ns >= written
     return False
 
 
