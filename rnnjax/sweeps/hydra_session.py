@@ -1,7 +1,9 @@
 """The interface to Hydra: the configuration folder, and composing configurations."""
 
 import contextlib
+import copy
 import dataclasses
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,10 @@ YAML_GROUPS = ("variant", "experiment")
 """Groups whose options are files, from this package and from the user."""
 
 
+Choices = dict[str, str | None]
+"""The chosen option of each group."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Composed:
     """A composed configuration; interpolations are not resolved yet.
@@ -40,7 +46,7 @@ class Composed:
     """
 
     tree: dict[str, Any]
-    choices: dict[str, str | None]
+    choices: Choices
     hydra: HydraNode = HydraNode()
 
 
@@ -117,9 +123,10 @@ class Session:
         users = [f"file://{folder}" for folder in self.folders[:-1]]
         overrides += [*own, f"hydra.searchpath={quoted(users)}"]
         try:
-            config = compose("config", overrides, return_hydra_config=True)
-            chosen = dict(config.hydra.runtime.choices)
-            tree = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+            if users or own:  # which may name files anywhere
+                chosen, tree = _composed(overrides)
+            else:
+                chosen, tree = self._remembered(overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(sentence(error)) from None
         except Exception as error:  # from Hydra, if a file has unexpected content
@@ -130,15 +137,39 @@ class Session:
             raise UserError(
                 f"cannot compose {what}: {said or one_line(error)}"
             ) from error
-        assert isinstance(tree, dict)
         node = tree.pop("hydra")
         # We choose the launcher with a group of ours, not with Hydra's own default.
         node["launcher"] = {"name": chosen["launcher"]}
         node["runtime"]["choices"]["hydra/launcher"] = chosen["launcher"]
         node["overrides"]["task"] = list(rest)
         kept = {group: chosen.get(group) for group in self.groups}
-        tree = {str(key): value for key, value in tree.items()}
         return Composed(tree, kept, HydraNode(node))
+
+    def _remembered(self, overrides: Sequence[str]) -> tuple[Choices, dict[str, Any]]:
+        """`_composed`, once in a process for everything that decides the result."""
+        files = sorted(self.folders[-1].rglob("*.yaml"))
+        contents = tuple((file, file.read_bytes()) for file in files)
+        key = tuple(overrides), _text(self.options), contents, os.getcwd()
+        if key not in _KNOWN:
+            if len(_KNOWN) == MOST:
+                del _KNOWN[next(iter(_KNOWN))]
+            _KNOWN[key] = _composed(overrides)
+        return copy.deepcopy(_KNOWN[key])
+
+
+MOST = 32
+"""Compositions that a process remembers; each takes some 200 ms and 100 KB."""
+
+_KNOWN: dict[Any, tuple[Choices, dict[str, Any]]] = {}
+
+
+def _composed(overrides: Sequence[str]) -> tuple[Choices, dict[str, Any]]:
+    """The chosen option of each group, and the whole configuration as plain values."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    tree = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(tree, dict)
+    chosen = dict(config.hydra.runtime.choices)
+    return chosen, {str(key): value for key, value in tree.items()}
 
 
 _ALONE = threading.RLock()
@@ -182,11 +213,29 @@ def session(config_dir: str | Path | None = None) -> Iterator[Session]:
                     store.repo[group] = entries
 
 
-def _store(options: Mapping[str, Mapping[str, Option]]) -> None:
-    store = ConfigStore.instance()
-    for group, entries in options.items():
-        for name, option in entries.items():
-            store.store(group=group, name=name, node=option.node, provider="rnnjax")
+Options = Mapping[str, Mapping[str, Option]]
+"""Generated options by group and name."""
+
+
+def _store(options: Options) -> None:
+    """Tell Hydra of the generated options; it checks each, so this is done once."""
+    store, text = ConfigStore.instance(), _text(options)
+    if _STORED.get("text") != text:
+        for group, entries in options.items():
+            for name, option in entries.items():
+                store.store(group=group, name=name, node=option.node, provider="rnnjax")
+        _STORED.update(text=text, groups={g: dict(store.repo[g]) for g in options})
+    store.repo.update({g: dict(nodes) for g, nodes in _STORED["groups"].items()})
+
+
+_STORED: dict[str, Any] = {}
+"""The options that Hydra was told of last, as text and as its own nodes by group."""
+
+
+def _text(options: Options) -> str:
+    """The options as text, in which 1, 1.0 and True differ."""
+    nodes = {g: {n: x.node for n, x in named.items()} for g, named in options.items()}
+    return repr(nodes)
 
 
 def sentence(error: Exception) -> str:
