@@ -62,7 +62,7 @@ FEW = ["eval.every=12", "log_every=6"]
 SCENES = {
     "a sweep": Scene(
         lambda pool: [sweep(pool, *OFF, *FEW, seeds=1)],
-        lambda pool: sweep(pool, *OFF, *FEW, seeds=3),
+        lambda pool: sweep(pool, *OFF, *FEW, seeds=2),
     ),
     "other probes": Scene(
         lambda pool: [sweep(pool, *OFF, *FEW, seeds=1)],
@@ -82,7 +82,7 @@ SCENES = {
         lambda pool: ["runs", str(pool), "--csv", f"{pool}/out.csv"],
     ),
     "a repair": Scene(
-        lambda pool: [sweep(pool, *OFF, *FEW, seeds=3)],
+        lambda pool: [sweep(pool, *OFF, *FEW, seeds=2)],
         lambda pool: ["fsck", str(pool), "--repair"],
         hurt,
     ),

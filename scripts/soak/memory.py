@@ -22,7 +22,7 @@ from scripts.soak.part import Limit, Outcome, Tally
 from scripts.soak.samples import FULL, LIGHT, OFF, SIZES
 
 
-CALLS = 200
+CALLS = 120
 
 WARM_UP = 75
 """Calls before the first look, 25 of each configuration: JAX's caches are full then."""
