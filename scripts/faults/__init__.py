@@ -1,0 +1,1 @@
+"""Do the tests notice faults? See `python -m scripts.faults --help`."""
