@@ -158,7 +158,7 @@ class Session:
 
 
 MOST = 32
-"""Compositions that a process remembers; each takes some 200 ms and 100 KB."""
+"""Compositions that a process remembers; each takes .1 s or more, and some 100 KB."""
 
 _KNOWN: dict[Any, tuple[Choices, dict[str, Any]]] = {}
 
