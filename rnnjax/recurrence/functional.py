@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.extend.core import Literal
+from jax.extend.core import Jaxpr, Literal, Var
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell, Seam
@@ -118,6 +118,12 @@ def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
     return seams
 
 
+def variables_read(jaxpr: Jaxpr) -> list[Var]:
+    """The variables that equations and results read, one entry for each use."""
+    read = [var for eqn in jaxpr.eqns for var in eqn.invars] + list(jaxpr.outvars)
+    return [var for var in read if not isinstance(var, Literal)]
+
+
 def transposed_kernels(weights: Weights, seams: Seams) -> dict[str, Array]:
     """The transposed kernels of the dense seams, for the backward pass."""
     dense = {seam.kernel for seam in seams.values() if seam.form == "dense"}
@@ -161,10 +167,7 @@ def split_weights(cell: Cell, weights: Weights, state: State, drive: Any) -> Spl
         return call(cell, Weights(params, kernels, numeric), "step", state, drive)[0]
 
     closed = jax.make_jaxpr(run)(*abstract((leaves, weights.kernels, state, drive)))
-    jaxpr = closed.jaxpr
-    read = {
-        var for eqn in jaxpr.eqns for var in eqn.invars if not isinstance(var, Literal)
-    } | {var for var in jaxpr.outvars if not isinstance(var, Literal)}
+    jaxpr, read = closed.jaxpr, set(variables_read(closed.jaxpr))
     used = [var in read for var in jaxpr.invars[: len(leaves)]]
     return Split(
         pointwise=[x for x, u in zip(leaves, used, strict=True) if u],

@@ -15,7 +15,14 @@ from jax.extend.core import Literal
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
-from rnnjax.recurrence.functional import Seams, Weights, abstract, call, step_seams
+from rnnjax.recurrence.functional import (
+    Seams,
+    Weights,
+    abstract,
+    call,
+    step_seams,
+    variables_read,
+)
 from rnnjax.types import State
 
 
@@ -61,8 +68,7 @@ def find_sums(cell: Cell, weights: Weights, state: State, drive: Any) -> Sums:
 
     inputs = abstract((products, leaves, weights, state))
     jaxpr = jax.make_jaxpr(run)(*inputs).jaxpr
-    read = [var for eqn in jaxpr.eqns for var in eqn.invars] + list(jaxpr.outvars)
-    uses = Counter(var for var in read if not isinstance(var, Literal))
+    uses = Counter(variables_read(jaxpr))
     entering = [*sorted(products), *range(len(leaves))]
     once = {
         var: name

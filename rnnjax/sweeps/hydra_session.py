@@ -218,7 +218,11 @@ Options = Mapping[str, Mapping[str, Option]]
 
 
 def _store(options: Options) -> None:
-    """Tell Hydra of the generated options; it checks each, so this is done once."""
+    """Put the generated options into Hydra's store.
+
+    Hydra checks each of them. The checked nodes are reused while the options stay the
+    same.
+    """
     store, text = ConfigStore.instance(), _text(options)
     if _STORED.get("text") != text:
         for group, entries in options.items():
@@ -229,7 +233,7 @@ def _store(options: Options) -> None:
 
 
 _STORED: dict[str, Any] = {}
-"""The options that Hydra was told of last, as text and as its own nodes by group."""
+"""The last options as text, and the nodes that Hydra made of them, by group."""
 
 
 def _text(options: Options) -> str:
