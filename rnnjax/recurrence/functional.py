@@ -1,7 +1,8 @@
 """A cell as pure functions of its weights, which a scan can differentiate."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from rnnjax.types import State
 
 
 Seams = Mapping[str, Seam]
+Find = TypeVar("Find", bound=Callable[..., Any])
 
 
 @struct.dataclass
@@ -110,6 +112,30 @@ def abstract(tree: Any) -> Any:
     )
 
 
+def by_shapes(find: Find) -> Find:
+    """Remember what `find(cell, …)` finds in a cell for arguments of these shapes.
+
+    A step is traced for this, and one program asks several times. A cell that cannot
+    be hashed, like one that holds another module's variables, is traced each time.
+    """
+
+    @lru_cache(maxsize=256)
+    def found(cell: Cell, treedef: Any, shapes: tuple[Any, ...]) -> Any:
+        return find(cell, *treedef.unflatten(shapes))
+
+    @wraps(find)
+    def asked(cell: Cell, *arguments: Any) -> Any:
+        shapes, treedef = jax.tree.flatten(abstract(arguments))
+        try:
+            hash(cell)
+        except TypeError:
+            return find(cell, *treedef.unflatten(shapes))
+        return found(cell, treedef, tuple(shapes))
+
+    return cast(Find, asked)
+
+
+@by_shapes
 def step_seams(cell: Cell, weights: Weights, state: State, drive: Any) -> Seams:
     """The seams of one step as shapes, found without computing anything."""
     _, seams = jax.eval_shape(
@@ -159,18 +185,27 @@ class Split:
 
 
 def split_weights(cell: Cell, weights: Weights, state: State, drive: Any) -> Split:
-    """Find the leaves that a step reads outside its seams, by tracing it once."""
+    """Split the weights; `weights` lists the kernels of all seams."""
+    leaves, treedef = jax.tree.flatten((weights.params, weights.numeric))
+    used = _leaves_read(cell, weights, state, drive)
+    return Split(
+        pointwise=[x for x, u in zip(leaves, used, strict=True) if u],
+        rest=[None if u else x for x, u in zip(leaves, used, strict=True)],
+        treedef=treedef,
+    )
+
+
+@by_shapes
+def _leaves_read(
+    cell: Cell, weights: Weights, state: State, drive: Any
+) -> tuple[bool, ...]:
+    """Which leaves of (params, numeric) a step reads outside its seams."""
     leaves, treedef = jax.tree.flatten((weights.params, weights.numeric))
 
     def run(leaves: list[Any], kernels: Any, state: State, drive: Any) -> State:
         params, numeric = jax.tree.unflatten(treedef, leaves)
         return call(cell, Weights(params, kernels, numeric), "step", state, drive)[0]
 
-    closed = jax.make_jaxpr(run)(*abstract((leaves, weights.kernels, state, drive)))
-    jaxpr, read = closed.jaxpr, set(variables_read(closed.jaxpr))
-    used = [var in read for var in jaxpr.invars[: len(leaves)]]
-    return Split(
-        pointwise=[x for x, u in zip(leaves, used, strict=True) if u],
-        rest=[None if u else x for x, u in zip(leaves, used, strict=True)],
-        treedef=treedef,
-    )
+    jaxpr = jax.make_jaxpr(run)(leaves, weights.kernels, state, drive).jaxpr
+    read = set(variables_read(jaxpr))
+    return tuple(var in read for var in jaxpr.invars[: len(leaves)])

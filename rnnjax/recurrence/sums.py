@@ -18,7 +18,7 @@ from rnnjax.cells.base import Cell
 from rnnjax.recurrence.functional import (
     Seams,
     Weights,
-    abstract,
+    by_shapes,
     call,
     step_seams,
     variables_read,
@@ -44,6 +44,7 @@ class Known:
     sums: tuple[tuple[str, int], ...] = struct.field(pytree_node=False)
 
 
+@by_shapes
 def find_sums(cell: Cell, weights: Weights, state: State, drive: Any) -> Sums:
     """Find these seams by tracing a step once.
 
@@ -66,8 +67,7 @@ def find_sums(cell: Cell, weights: Weights, state: State, drive: Any) -> Sums:
         values = treedef.unflatten(leaves)
         return call(cell, weights, "step", state, values, held=products)[0]
 
-    inputs = abstract((products, leaves, weights, state))
-    jaxpr = jax.make_jaxpr(run)(*inputs).jaxpr
+    jaxpr = jax.make_jaxpr(run)(products, leaves, weights, state).jaxpr
     uses = Counter(variables_read(jaxpr))
     entering = [*sorted(products), *range(len(leaves))]
     once = {
