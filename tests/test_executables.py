@@ -582,10 +582,11 @@ def watched(kept: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def of_pack(*given: Any) -> Any:
         with monkeypatch.context() as patch:  # nothing is compiled
             patch.setattr(jax.stages.Lowered, "compile", lambda *options: None)
-            return lowered_by(*given)
+            made = lowered_by(*given)
+            return lambda: made
 
     monkeypatch.setattr(functions, "compiled", lowered_by)
-    monkeypatch.setattr(compiled, "compiled", of_pack)
+    monkeypatch.setattr(compiled, "found_or_lowered", of_pack)
     return programs
 
 

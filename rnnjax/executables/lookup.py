@@ -73,13 +73,29 @@ def compiled(
         structure: finds the structure of the result by tracing, for results whose
             structure holds more than names.
     """
+    return found_or_lowered(lower, made_from, arguments, options, structure)()
+
+
+def found_or_lowered(
+    lower: Callable[[], jax.stages.Lowered],
+    made_from: Sequence[Any],
+    arguments: Sequence[Any],
+    options: Options | None = None,
+    structure: Callable[[], Structure] | None = None,
+) -> Callable[[], Callable[..., Any]]:
+    """`compiled` without what XLA does, which the result does when it is called.
+
+    That may happen in any thread whose JAX has the same `settings`.
+    """
     name = key_of(made_from, arguments, options) if _may_keep() else None
-    program = None
     if name is not None and (known := folder.load(name)) is not None:
         program = _loaded(known.decode(errors="replace"), structure)
-    if program is None:
-        lowered = lower()
-        key, lapack = hlo_key(lowered, arguments, options)
+        if program is not None:
+            return lambda: program
+    lowered = lower()
+    key, lapack = hlo_key(lowered, arguments, options)
+
+    def finish() -> Callable[..., Any]:
         program = _loaded(key, structure)
         if program is None:
             program = lowered.compile(dict(options) if options else None)
@@ -88,7 +104,9 @@ def compiled(
                     folder.keep(key, to_bytes(program, lapack))
         if name is not None and key is not None:
             folder.keep(name, key.encode())
-    return program
+        return program
+
+    return finish
 
 
 def remembered(

@@ -27,7 +27,7 @@ from rnnjax.sweeps.packing import JobPack, Slots, make_packs, pack_of
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.reuse import continued, held, with_starts
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.training.compiled import Compiled
+from rnnjax.training.compiled import Compiled, programs_for
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.program import Signature
@@ -188,7 +188,7 @@ class Worker:
     def _make_ready(self, leases: Leases, pack: JobPack) -> PackTraining:
         first = pack.members[0].signature
         key = first, *self.slots.places(pack.members)
-        fresh = Compiled(*key, self.settings.pack.how)
+        fresh = programs_for(*key, self.settings.pack.how)
         compiled = self.programs.setdefault(key, fresh)
 
         def check() -> None:

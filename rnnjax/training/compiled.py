@@ -3,13 +3,17 @@
 import dataclasses
 import threading
 import time
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from rnnjax.executables.lookup import compiled
+from rnnjax.executables.description import Description, Undescribed
+from rnnjax.executables.lookup import found_or_lowered, settings
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
@@ -24,6 +28,9 @@ OPTIONS = {
     "probe": ONCE,
 }
 """XLA's options on a CPU, by function."""
+
+Wanted = tuple[str, Any, Any]
+"""The name of a function, stacked runs, and the arrays that they share."""
 
 
 @dataclasses.dataclass
@@ -86,19 +93,46 @@ class Compiled:
 
     def prepare(self, name: str, pack: Pack, runs: Any, shared: Any) -> Any:
         """The compiled function `name` for these shapes; compiles it if necessary."""
-        key = f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"
+        (ready,) = self.prepare_all(pack, [(name, runs, shared)])
+        return ready
+
+    def prepare_all(self, pack: Pack, wanted: Sequence[Wanted]) -> list[Any]:
+        """Several compiled functions, each given by its name, runs and shared arrays.
+
+        They are traced in this thread, where JAX's settings are those of the caller;
+        XLA compiles one while the next is traced.
+        """
+        keys = [
+            f"{name}:{jax.tree.structure(shared)}:{_shapes(shared)}"
+            for name, _, shared in wanted
+        ]
         with self._lock:
-            if key not in self._ready:
+            pairs = zip(keys, wanted, strict=True)
+            missing = {key: one for key, one in pairs if key not in self._ready}
+            if missing:
                 began = time.perf_counter()
-                arguments = pack.counts, runs, shared
-                self._ready[key] = compiled(
-                    lambda: self._lowered(name, arguments),
-                    (_spread, over_runs, self.program, name, self.mapped, self.mesh),
-                    arguments,
-                    OPTIONS[name] if self._on_cpu else None,
-                )
+                self._ready.update(self._compiled(pack, missing))
                 self.seconds += time.perf_counter() - began
-        return self._ready[key]
+        return [self._ready[key] for key in keys]
+
+    def _compiled(self, pack: Pack, missing: Mapping[str, Wanted]) -> dict[str, Any]:
+        begun: dict[str, Callable[[], Any]] = {}
+        with ThreadPoolExecutor(len(missing)) as threads:
+            elsewhere = (
+                len(missing) > 1 and threads.submit(settings).result() == settings()
+            )
+            for key, (name, runs, shared) in missing.items():
+                finish = self._found_or_lowered(name, (pack.counts, runs, shared))
+                begun[key] = threads.submit(finish).result if elsewhere else finish
+            return {key: result() for key, result in begun.items()}
+
+    def _found_or_lowered(self, name: str, arguments: Any) -> Callable[[], Any]:
+        return found_or_lowered(
+            lambda: self._lowered(name, arguments),
+            (_spread, over_runs, self.program, name, self.mapped, self.mesh),
+            arguments,
+            OPTIONS[name] if self._on_cpu else None,
+        )
 
     def _lowered(self, name: str, arguments: Any) -> jax.stages.Lowered:
         lowered = self._lower(name, self.mapped, arguments)
@@ -110,6 +144,37 @@ class Compiled:
         spread = partial(_spread, getattr(self.program, name))
         mapped = over_runs(spread, self.mesh, how)
         return jax.jit(mapped, keep_unused=True).lower(*arguments)
+
+
+def programs_for(
+    signature: Signature, mesh: Mesh, capacity: int, how: How | None = None
+) -> Compiled:
+    """A new `Compiled` with the programs that this process already has for it.
+
+    As with `jax.jit`, a program is traced once. Code of the user, which may depend on
+    anything, is traced again.
+    """
+    with suppress(Undescribed):
+        Description().of(signature)
+        known = _known(signature, mesh, capacity, how, settings())
+        return dataclasses.replace(known, seconds=0.0)
+    return Compiled(signature, mesh, capacity, how)
+
+
+@lru_cache(maxsize=16)
+def _known(
+    signature: Signature,
+    mesh: Mesh,
+    capacity: int,
+    how: How | None,
+    settings: tuple[str, ...],
+) -> Compiled:
+    return Compiled(signature, mesh, capacity, how)
+
+
+def forget_programs() -> None:
+    """Clear what `programs_for` remembers."""
+    _known.cache_clear()
 
 
 def _decomposes(lowered: jax.stages.Lowered) -> bool:

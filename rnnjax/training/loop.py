@@ -108,10 +108,10 @@ class PackTraining:
         """Compile what the pack will need; may be called from another thread."""
         runs = (self.state, self.hyper, self.pack.stack(self._until(0, 1)))
         pair = (self.state.params, self.hyper)
-        self.compiled.prepare("chunk", self.pack, runs, self.data)
-        self.compiled.prepare("evaluate", self.pack, pair, self.validation)
+        needed = [("chunk", runs, self.data), ("evaluate", pair, self.validation)]
         if self.configs[0].probe.preset == "full":
-            self.compiled.prepare("probe", self.pack, pair, self.probe_batch)
+            needed.append(("probe", pair, self.probe_batch))
+        self.compiled.prepare_all(self.pack, needed)
 
     def run(self, progress: Progress | None = None) -> list[Outcome]:
         """Train to the end; one outcome per run, in the order of the configurations.
