@@ -1,9 +1,7 @@
 """``python -m rnnjax`` is the command `rnnjax`."""
 
-import sys
-
-from rnnjax.cli.main import program
+from rnnjax.cli.main import process
 
 
 if __name__ == "__main__":
-    sys.exit(program())
+    process()

@@ -1,5 +1,6 @@
 """The ground that every test stands on: two CPU devices and no silent broadcasting."""
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 
+# As in the command: tracing makes many objects that stay.
+gc.set_threshold(50_000, 20, 50)
 # Before jax is imported, and inherited by the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -120,9 +123,11 @@ def _few_programs() -> Iterator[None]:
         _LOOKED[0] = now
         maps = Path("/proc/self/maps")
         if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+            from rnnjax.training import compiled
             from tests import training_samples
 
             training_samples.forget_programs()
+            compiled.forget_programs()
             jax.clear_caches()
 
 

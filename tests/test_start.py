@@ -4,11 +4,20 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+
+import rnnjax
+from rnnjax.training.build import signature
+from rnnjax.training.compiled import Compiled
+from rnnjax.training.loop import PackTraining
+from rnnjax.training.pack import run_mesh
+from tests.training_samples import CAPACITY, tiny
 
 
 LATE = {
@@ -28,7 +37,11 @@ GROWTH = 1.1
 SCRIPT = """
 import json, sys, jax
 from rnnjax.cli.main import main
+from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
+from rnnjax.training.loop import PackTraining
+from rnnjax.training.pack import run_mesh
+from tests.training_samples import CAPACITY, tiny
 
 seen = {"modules": None, "programs": 0, "lines": {}}
 lowered = Compiled._lowered
@@ -81,3 +94,66 @@ def test_programs_become_neither_more_nor_larger(seen: dict[str, Any]) -> None:
     assert seen["lines"].keys() == LINES.keys()
     for name, lines in seen["lines"].items():
         assert 0.7 * LINES[name] < lines < GROWTH * LINES[name], name
+
+
+def test_a_second_training_of_a_process_traces_nothing(tmp_path, monkeypatch) -> None:
+    traced: list[str] = []
+    lower = Compiled._lowered
+
+    def lowered(self: Compiled, name: str, arguments: Any) -> jax.stages.Lowered:
+        traced.append(name)
+        return lower(self, name, arguments)
+
+    monkeypatch.setattr(Compiled, "_lowered", lowered)
+    small = ["steps=2", "eval.size=20", "model.hidden=7", f"out={tmp_path}"]
+    rnnjax.train(*small, "seed=1")
+    assert sorted(traced) == ["chunk", "evaluate", "probe"]
+    second = rnnjax.train(*small, "seed=2")
+    assert len(traced) == 3
+    assert second.manifest.compile_seconds < 0.5
+    rnnjax.train(*small, "model.hidden=8")
+    assert len(traced) == 6
+
+
+def test_xla_compiles_for_the_settings_of_the_caller(monkeypatch) -> None:
+    """A setting that holds in one thread alone keeps XLA in that thread."""
+    threads: set[int] = set()
+    compile = jax.stages.Lowered.compile
+
+    def compiled(self: jax.stages.Lowered, *options: Any) -> Any:
+        threads.add(threading.get_ident())
+        return compile(self, *options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compiled)
+    own, seen = threading.get_ident(), []
+    for context in (nullcontext(), jax.default_matmul_precision("highest")):
+        threads.clear()
+        run = tiny()
+        fresh = Compiled(signature(run), run_mesh(), CAPACITY)
+        with context:
+            PackTraining(fresh, [run]).warm()
+        seen.append(own in threads)
+    assert seen == [False, True]
+
+
+PROCESS = """
+import atexit
+from rnnjax.cli import main
+
+def finished():
+    print("finished")
+
+def run(arguments=None):
+    atexit.register(finished)
+    print("ran")
+    return 3
+
+main.main = run
+main.process()
+"""
+
+
+def test_a_process_ends_after_its_handlers_with_its_status() -> None:
+    words = [sys.executable, "-c", PROCESS]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (3, ["ran", "finished"])

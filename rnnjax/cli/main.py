@@ -4,12 +4,15 @@ Slow imports are delayed until a command needs them, so that help appears at onc
 """
 
 import argparse
+import atexit
 import errno
+import gc
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 from rnnjax import interrupts
 from rnnjax.cli.parsing import LISTS, METHODS, SEARCH_NUMBERS, parsers
@@ -64,17 +67,42 @@ def _silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def process() -> NoReturn:
+    """The process of the command `rnnjax`: `program`, and an end at once.
+
+    Python would first take apart all that was imported, which takes half a second. The
+    handlers of `atexit` have run by then, as the first that is registered runs last.
+    """
+    ended: list[int] = []
+    atexit.register(_end, ended)
+    ended.append(program())
+    sys.exit(ended[0])
+
+
+def _end(ended: Sequence[int]) -> None:
+    if ended:
+        _flush()
+        os._exit(ended[0])
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+
+
 def program() -> int:
-    """The entry point of the process: `main` with signals handled."""
+    """`main` with signals handled, once for a process; returns the exit status."""
+    # Imports and tracing make many objects that stay, through which Python would search
+    # for garbage again and again.
+    gc.set_threshold(50_000, 20, 50)
     _open_streams()
     begin_command()
     with interrupts.watched():
         status = main()
     if interrupts.noted():
         # A normal exit would wait for threads that are still compiling.
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
+        _flush()
         os._exit(status)
     return status
 
