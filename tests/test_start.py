@@ -110,7 +110,7 @@ def test_a_second_training_of_a_process_traces_nothing(tmp_path, monkeypatch) ->
     assert sorted(traced) == ["chunk", "evaluate", "probe"]
     second = rnnjax.train(*small, "seed=2")
     assert len(traced) == 3
-    assert second.manifest.compile_seconds < 0.5
+    assert second.manifest.compile_seconds == 0
     rnnjax.train(*small, "model.hidden=8")
     assert len(traced) == 6
 

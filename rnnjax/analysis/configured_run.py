@@ -18,6 +18,7 @@ from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import Trace, trace
 from rnnjax.probes.contributions.chain_rule import chain_rule
 from rnnjax.probes.contributions.chain_table import ChainRule
+from rnnjax.probes.contributions.to_kernels import kernels
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.build import build_hyper, build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
@@ -99,16 +100,20 @@ def analyze_run(
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
     general = [name for name in sections if name in SECTIONS]
-    opened = walk_model(model, params, batch, spec)
     sentences = config.probe.sentences
-    made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
+    begun = []
     if "updates" in sections:
         rules = config.optimizer, config.clipping.name
-        made.append(updates(model, params, batch, spec, *rules, build_hyper(config)))
+        begun.append(updates(model, params, batch, spec, *rules, build_hyper(config)))
+    opened = walk_model(model, params, batch, spec)
     if "tokens" in sections and sentences:
         many = heldout(config.task, config.task_options, "validation", MANY)
         names = task.words if spec.vocabulary is not None else None
-        made.append(tokens(model, params, batch, many, spec, sentences, names))
+        found = [kernel.name for kernel in kernels(opened.total)]
+        some = batch, many, spec, sentences, names, found
+        begun.append(tokens(model, params, *some))
+    made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
+    made += [data_set() for data_set in begun]
     data = xr.merge(made)
     if "loss" in data:
         data["loss"].attrs["without_memory"] = spec.baseline_loss

@@ -1,6 +1,7 @@
 """One update, step by step: gradients, clipping, truncation, sensitivity."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import xarray as xr
 
 from rnnjax.analysis.datasets import record, some_sentences
 from rnnjax.clipping import clip
-from rnnjax.executables.functions import jit_unoptimised
+from rnnjax.executables.functions import begun, jit_unoptimised
 from rnnjax.models.objective import objective
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import site_names
@@ -38,28 +39,28 @@ def updates(
     optimizer: Optimizer,
     clipping: str,
     hyper: Hyper,
-) -> xr.Dataset:
+) -> Callable[[], xr.Dataset]:
     """Properties of the first update from these parameters.
 
-    `parameter_array` is the name of an array, or `all` for all of them together.
+    `parameter_array` is the name of an array, or `all` for all of them together. The
+    measurement begins at once, see `begun`; the result is a function that returns the
+    data set.
     """
     steps = batch.inputs.shape[0]
     lags = np.unique(np.linspace(0, steps, LAGS + 1).astype(int))
     some = some_sentences(spec, batch, SENSITIVE)
-    one, bias, sensitive = jax.device_get(
-        _measured(
-            model,
-            params,
-            batch,
-            some,
-            spec,
-            optimizer,
-            clipping,
-            hyper,
-            jnp.asarray(lags),
-        )
-    )
-    names = parameter_names(model, params)
+    rules = spec, optimizer, clipping, hyper
+    found = begun(_measured, model, params, batch, some, *rules, jnp.asarray(lags))
+    names = [*parameter_names(model, params), "all"]
+    return lambda: _data_set(jax.device_get(found()), names, lags)
+
+
+def _data_set(
+    found: tuple[Updates, TruncationBias, Sensitivity],
+    names: list[str],
+    lags: np.ndarray,
+) -> xr.Dataset:
+    one, bias, sensitive = found
 
     def row(found: Any) -> np.ndarray:
         return np.array([*jax.tree.leaves(found.arrays), found.joint], float)
@@ -75,7 +76,7 @@ def updates(
         "truncation_bias": np.stack([*jax.tree.leaves(bias.arrays), bias.joint], -1),
         "sensitivity": np.array([*joint, sum(joint)], float),
     }
-    labels = {"parameter_array": [*names, "all"], "cut_lag": lags.tolist()}
+    labels = {"parameter_array": names, "cut_lag": lags.tolist()}
     return record(values, labels)
 
 

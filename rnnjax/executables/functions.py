@@ -4,6 +4,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -96,6 +97,23 @@ def kept_jit(
 
 jit_unoptimised = functools.partial(kept_jit, options=ONCE)
 """`kept_jit` for a program that runs a few times, so that compiling is its cost."""
+
+
+def begun(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a compiled function in another thread, which compiles beside the caller.
+
+    Where JAX has settings of its own in the thread of the caller, it is called there,
+    when the result is asked for.
+
+    Returns:
+        a function without arguments that returns the result, or raises.
+    """
+    if _BESIDE.submit(settings).result() == settings():
+        return _BESIDE.submit(function, *args, **kwargs).result
+    return functools.partial(function, *args, **kwargs)
+
+
+_BESIDE = ThreadPoolExecutor(1)
 
 
 def _shape(x: Any) -> Any:

@@ -127,7 +127,7 @@ def by_shapes(find: Find) -> Find:
     def asked(cell: Cell, *arguments: Any) -> Any:
         shapes, treedef = jax.tree.flatten(abstract(arguments))
         try:
-            hash(cell)
+            hash(cast(Any, cell))
         except TypeError:
             return find(cell, *treedef.unflatten(shapes))
         return found(cell, treedef, tuple(shapes))
