@@ -82,7 +82,10 @@ class RunDir:
             Damaged: it cannot be read.
             OtherFormat: it was written in another format version.
         """
-        return self.manifest_of(self.manifest_bytes())
+        return self._manifest(self.later_manifest())
+
+    def _manifest(self, later: bytes | None) -> Manifest:
+        return self.manifest_of(later or _read(self.path / MANIFEST, self.path))
 
     def manifest_bytes(self) -> bytes:
         """The text of the manifest.
@@ -145,13 +148,14 @@ class RunDir:
         Raises:
             Damaged: a file is missing or was changed.
         """
-        manifest = self.manifest()
+        later = self.later_manifest()
+        manifest = self._manifest(later)
         for name, known in manifest.files.items():
-            self._checked(name, known)
+            self._checked(name, known, later)
         for kind in ("cell", "task"):
             if manifest.is_finished and kind in manifest.digests:
                 source = self.source(kind).relative_to(self.path).as_posix()
-                self._checked(source, manifest.digests[kind])
+                self._checked(source, manifest.digests[kind], later)
         return manifest
 
     def _exists(self, name: str) -> bool:
@@ -167,17 +171,24 @@ class RunDir:
             raise Damaged(f"'{file}' cannot be read: {said}") from error
 
     def _bytes(self, name: str) -> bytes:
+        def content() -> bytes:
+            later = self.later_manifest()
+            return self._checked(name, self._manifest(later).files.get(name), later)
+
         try:
-            return self._checked(name, self.manifest().files.get(name))
+            return content()
         except Damaged:
             # Try again: a later attempt may have replaced the run between the reads.
-            return self._checked(name, self.manifest().files.get(name))
+            return content()
 
-    def _checked(self, name: str, known: str | None) -> bytes:
-        """The content of a file, which must match the digest if one is given."""
+    def _checked(self, name: str, known: str | None, later: bytes | None) -> bytes:
+        """The content of a file, which must match the digest if one is given.
+
+        It may still be that of a later attempt, if there is a manifest of one.
+        """
         file = self.path / name
         moved = self.path / NEXT / name
-        if self.later_manifest() and moved.is_file():
+        if later and moved.is_file():
             file = moved
         try:
             content = _read(file, self.path)

@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from flax.serialization import msgpack_restore, msgpack_serialize
@@ -22,7 +22,12 @@ from rnnjax.training.resume_state import ResumeState
 
 
 READERS = 4
-"""Number of runs that are checked at the same time."""
+"""Number of runs that are checked at the same time where reading has to wait."""
+
+FIRST, WAITS = 50, 1e-3
+"""So many runs are checked one after the other. If one takes longer than this many
+seconds, reading waits for a disk or a network; else threads would only be in each
+other's way (.17 ms a run without them, .46 ms with four)."""
 
 
 def without_twins(jobs: Sequence[Job]) -> list[Job]:
@@ -54,12 +59,19 @@ def whole_rows(pool: Pool, jobs: Sequence[Job]) -> dict[str, Row]:
     asked = {one.run_id for one in jobs}
     rows = {row.run_id: row for row in pool.mend()}
     wanted = [row for run_id, row in rows.items() if run_id in asked]
+
+    def is_lost(row: Row) -> bool:
+        run = RunDir(pool.path / row.folder)
+        return damage(run, row.is_finished, parse=False) is not None
+
+    began = time.perf_counter()
+    lost = [is_lost(row) for row in wanted[:FIRST]]
+    waits = time.perf_counter() - began > WAITS * len(lost)
     with ThreadPoolExecutor(READERS) as readers:
-        folders = [RunDir(pool.path / row.folder) for row in wanted]
-        check = partial(damage, parse=False)
-        found = readers.map(check, folders, [row.is_finished for row in wanted])
-        lost = {row.run_id for row, why in zip(wanted, found, strict=True) if why}
-    return {run_id: row for run_id, row in rows.items() if run_id not in lost}
+        each = readers.map if waits else map
+        lost.extend(each(is_lost, wanted[FIRST:]))
+    gone = {row.run_id for row, one in zip(wanted, lost, strict=True) if one}
+    return {run_id: row for run_id, row in rows.items() if run_id not in gone}
 
 
 def held(rows: Mapping[str, Row], jobs: Sequence[Job]) -> tuple[set[str], set[str]]:
