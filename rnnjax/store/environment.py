@@ -1,10 +1,12 @@
 """Where a run was computed: versions, device, flags, and the git state of the code."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,7 @@ def _machine() -> Environment:
 
     devices, decided = jax.devices(), numerics()
     return Environment(
-        versions=versions(),
+        versions=dict(versions()),
         device=devices[0].device_kind,
         device_count=len(devices),
         cpu_count=os.cpu_count() or 1,
@@ -182,7 +184,8 @@ def _without_filters(folder: Path) -> dict[str, str]:
     return settings
 
 
-def versions() -> dict[str, str]:
+@functools.cache
+def versions() -> Mapping[str, str]:
     """Versions of Python and of `LIBRARIES`, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -193,6 +196,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def processor() -> str:
     """Digest of the processor's architecture and features, 8 hexadecimal digits."""
     info = Path("/proc/cpuinfo")

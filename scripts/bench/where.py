@@ -7,12 +7,14 @@ seconds by part.
 """
 
 import json
+import os
 import sys
 import threading
 import time
 from collections import defaultdict
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 
 EVERY = 0.005
@@ -95,7 +97,7 @@ def _part_of(frame: FrameType | None) -> str:
     return ours
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run the command under the watch, and write what was seen."""
     file, words = Path(sys.argv[1]), sys.argv[2:]
     watch = Watch()
@@ -107,8 +109,10 @@ def main() -> int:
     watch.ended.set()
     watch.join()
     file.write_text(json.dumps(watch.seconds))
-    return status
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)  # as the command does
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
