@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import jax
 
 
 def machine() -> dict[str, str]:
-    """Processor, cores, device, versions."""
+    """Processor, cores, device, versions, date."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
@@ -23,5 +24,6 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "flax": version("flax"),
+        "date": time.strftime("%Y-%m-%d"),
         "load": " ".join(f"{x:.2f}" for x in os.getloadavg()),
     }
