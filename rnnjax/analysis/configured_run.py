@@ -10,6 +10,7 @@ import xarray as xr
 
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
 from rnnjax.analysis.dynamics import SENTENCES
+from rnnjax.analysis.signal import EXAMPLES, signals
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
 from rnnjax.errors import UserError, unknown
@@ -26,6 +27,9 @@ from rnnjax.types import Batch
 
 
 RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
+"""What the page of a probe shows."""
+
+ALL_SECTIONS = (*RUN_SECTIONS, "signal")
 
 MANY = 600
 """Number of held-out examples to which the linear probe of the memory is fitted."""
@@ -93,7 +97,7 @@ def analyze_run(
 ) -> xr.Dataset:
     """Every quantity of a run's model with these parameters, on held-out examples.
 
-    `config.probe` sets their number; `sections` are some of `RUN_SECTIONS`.
+    `config.probe` sets their number; `sections` are some of `ALL_SECTIONS`.
     """
     task, data = build_task(config.task, config.task_options)
     spec = task.spec(data)
@@ -112,6 +116,10 @@ def analyze_run(
         found = [kernel.name for kernel in kernels(opened.total)]
         some = batch, many, spec, sentences, names, found
         begun.append(tokens(model, params, *some))
+    if "signal" in sections:
+        several = heldout(config.task, config.task_options, "validation", EXAMPLES)
+        budget = config.batch, config.steps
+        begun.append(signals(model, params, several, spec, opened.turned, *budget))
     made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     made += [data_set() for data_set in begun]
     data = xr.merge(made)

@@ -40,8 +40,9 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
         overrides: for a network at initialisation, the overrides of one training run;
             for the parameters of a run, ``run=DIR``, optionally ``step=N``, and
             ``run_code=true`` if the cell or task comes from a file. Both also accept
-            ``sections=adjoints,factors``, and ``weight=V[0,0]`` for the chain rule of
-            one weight. At initialisation, ``probe=light`` means ``sections=adjoints``.
+            ``sections=adjoints,factors`` (``all``: those of the page and `signal`),
+            and ``weight=V[0,0]`` for the chain rule of one weight. At initialisation,
+            ``probe=light`` means ``sections=adjoints``.
         config_dir: see `rnnjax.sweeps.compose.plan`, here and below.
 
     Raises:
@@ -108,7 +109,7 @@ def _parse(
     overrides: Sequence[str],
 ) -> tuple[dict[str, str], tuple[str, ...], list[str]]:
     """The command's own keys, the sections to compute, and the remaining overrides."""
-    from rnnjax.analysis.configured_run import RUN_SECTIONS, parse_weight
+    from rnnjax.analysis.configured_run import ALL_SECTIONS, RUN_SECTIONS, parse_weight
 
     own: dict[str, str] = {}
     rest = []
@@ -120,11 +121,12 @@ def _parse(
             rest.append(word)
     sections = RUN_SECTIONS
     if "sections" in own:
-        sections = tuple(own["sections"].split(","))
+        asked = own["sections"].split(",")
+        sections = ALL_SECTIONS if asked == ["all"] else tuple(asked)
     elif "probe=light" in rest:
         sections = ("adjoints",)
     for name in sections:
-        check_choice("sections", name, RUN_SECTIONS)
+        check_choice("sections", name, (*ALL_SECTIONS, "all"))
     if own.get("run_code", "false").lower() not in ("true", "false"):
         raise UserError(f"run_code={own['run_code']} must be true or false")
     if "run_code" in own and "run" not in own:

@@ -12,6 +12,7 @@ from rnnjax.quantities.dynamics import DYNAMICS
 from rnnjax.quantities.factors import FACTORS
 from rnnjax.quantities.initialisation import INITIALISATION
 from rnnjax.quantities.quantity import COORDINATES, Quantity
+from rnnjax.quantities.signal import SIGNAL
 from rnnjax.quantities.tokens import TOKENS
 from rnnjax.quantities.updates import UPDATES
 
@@ -24,6 +25,7 @@ SUBJECTS = {
     "dynamics": DYNAMICS,
     "updates": UPDATES,
     "tokens": TOKENS,
+    "signal": SIGNAL,
     "initialisation": INITIALISATION,
 }
 """The quantities by subject."""

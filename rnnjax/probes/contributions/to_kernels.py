@@ -192,18 +192,22 @@ def sum_products(products: Sequence[Product], weight: Array) -> Scaled:
     return scaled.normalise(Scaled(sum(parts[1:], parts[0]), top))
 
 
-def _align(product: Product, total: Scaled) -> Float[Array, "T B"]:
-    """⟨v δᵀ, G⟩ of each step and example, in units of 4^(exponent of G)."""
-    value, delta, g = product.value, product.delta, jnp.conj(total.mantissa)
+def through(product: Product, direction: Array) -> Array:
+    """v D̄ for a direction D of the shape of the kernel: ⟨v δᵀ, D⟩ = Re v D̄ · δ."""
+    value, d = product.value, jnp.conj(direction)
     with jax.default_matmul_precision("highest"):
         if product.form == "rows":
-            through = g[value]
-        elif product.form == "diagonal":
-            through = value * g[None, None]
-        elif product.form == "block":
-            blocks = jnp.reshape(value, value.shape[:2] + g.shape[:2])
-            through = jnp.reshape(jnp.einsum("tbgi,gij->tbgj", blocks, g), delta.shape)
-        else:
-            through = value @ g
-    dots = jnp.sum(through * delta, axis=-1).real
+            return d[value]
+        if product.form == "diagonal":
+            return value * jnp.reshape(d, (1,) * (value.ndim - 1) + d.shape)
+        if product.form == "block":
+            blocks = jnp.reshape(value, value.shape[:-1] + d.shape[:2])
+            found = jnp.einsum("...gi,gij->...gj", blocks, d)
+            return jnp.reshape(found, product.delta.shape)
+        return value @ d
+
+
+def _align(product: Product, total: Scaled) -> Float[Array, "T B"]:
+    """⟨v δᵀ, G⟩ of each step and example, in units of 4^(exponent of G)."""
+    dots = jnp.sum(through(product, total.mantissa) * product.delta, axis=-1).real
     return scaled.shift(dots, product.exponent - total.exponent)

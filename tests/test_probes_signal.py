@@ -1,0 +1,264 @@
+"""Signal, offset and noise of contributions, beside explicit per-example gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.analysis.configured_run import analyze_run
+from rnnjax.models.objective import per_example
+from rnnjax.probes.backward.trace import backward, forward, loss_weights
+from rnnjax.probes.backward.walk import Use
+from rnnjax.probes.contributions.pairs import PairSums, group_sizes, pair_sums
+from rnnjax.probes.contributions.signal import joined, signal
+from rnnjax.probes.contributions.to_kernels import Uses, kernels
+from rnnjax.recurrence.scaled import Scaled
+from rnnjax.sweeps.compose import compose
+from rnnjax.training.build import build_model, build_task, heldout, initial_params
+
+
+STEPS, SIZE = 5, 10
+
+
+def use(
+    form: Any, complex_: bool = False, seed: int = 0
+) -> tuple[Use, tuple[int, ...]]:
+    """A use of a kernel with random values and cotangents, and the kernel's shape."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> np.ndarray:
+        x = rng.standard_normal(shape)
+        return x + 1j * rng.standard_normal(shape) if complex_ else x
+
+    exponent = rng.integers(-40, 3, (STEPS, SIZE)).astype(np.int32)
+    shape = {"dense": (4, 6), "block": (2, 2, 3), "diagonal": (6,), "rows": (7, 6)}
+    value = draw(STEPS, SIZE, 6 if form == "diagonal" else 4)
+    if form == "rows":
+        value = rng.integers(0, 7, (STEPS, SIZE))
+    delta = Scaled(jnp.asarray(draw(STEPS, SIZE, 6)), jnp.asarray(exponent))
+    return Use(jnp.asarray(value), delta, "K", form, True), shape[form]
+
+
+def explicit(uses: tuple[Use, ...], weight: np.ndarray) -> np.ndarray:
+    """G_{t,b} ``(T, B, parameters)`` in double precision, from the definition."""
+    total = np.zeros((STEPS, SIZE, *weight.shape), complex)
+    for one in uses:
+        v = np.asarray(one.value)
+        d = (
+            np.asarray(one.delta.mantissa)
+            * np.exp2(np.asarray(one.delta.exponent, float))[..., None]
+        )
+        for t in range(STEPS):
+            for b in range(SIZE):
+                if one.form == "rows":
+                    total[t, b, v[t, b]] += d[t, b]
+                elif one.form == "diagonal":
+                    total[t, b] += v[t, b] * d[t, b]
+                elif one.form == "block":
+                    x, y = v[t, b].reshape(2, 2), d[t, b].reshape(2, 3)
+                    total[t, b] += np.einsum("gi,gj->gij", x, y)
+                else:
+                    total[t, b] += np.outer(v[t, b], d[t, b])
+    return total.reshape(STEPS, SIZE, -1)
+
+
+CASES = [
+    ("dense", False, False),
+    ("dense", True, True),
+    ("dense", True, False),
+    ("block", False, False),
+    ("block", True, False),
+    ("diagonal", False, False),
+    ("diagonal", True, False),
+    ("rows", False, False),
+]
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one use", "two uses"])
+@pytest.mark.parametrize(("form", "data", "kernel"), CASES)
+def test_sums_over_pairs_equal_those_of_explicit_gradients(
+    form, data, kernel, count, x64
+):
+    made = [use(form, data, seed) for seed in range(count)]
+    uses, shape = tuple(one for one, _ in made), made[0][1]
+    weight = np.zeros(shape, complex if kernel else float)
+    found = pair_sums(Uses(jnp.asarray(weight), uses, "layer0/K"), groups=3)
+    g = explicit(uses, weight)
+    real, imaginary = np.real(g), np.imag(g)
+    g = np.concatenate([real, imaginary], -1) if kernel else real
+    groups = np.stack([g[:, k::3].sum(1) for k in range(3)], 1)
+    step = np.exp2(np.asarray(found.step_exponent, float))
+    top = np.exp2(float(found.exponent))
+    whole, each = groups.sum(0), g.sum(0)
+    own = [(g[:, k::3] ** 2).sum((1, 2)) for k in range(3)]
+    along = [(g[:, k::3] * each[None, k::3]).sum((1, 2)) for k in range(3)]
+    known = {
+        "at_step": np.einsum("tkp,tlp->tkl", groups, groups) / step[:, None, None] ** 2,
+        "with_whole": np.einsum("tkp,lp->tkl", groups, whole)
+        / step[:, None, None]
+        / top,
+        "own_at_step": np.stack(own, -1) / step[:, None] ** 2,
+        "own_with_whole": np.stack(along, -1) / step[:, None] / top,
+    }
+    for name, expected in known.items():
+        np.testing.assert_allclose(
+            getattr(found, name), expected, rtol=1e-11, atol=1e-12, err_msg=name
+        )
+
+
+def sums_of(g: np.ndarray, groups: int = 16) -> PairSums:
+    """`PairSums` of contributions ``(T, B, parameters)`` to a diagonal kernel."""
+    value = jnp.ones(g.shape)
+    zero = jnp.zeros(g.shape[:2], jnp.int32)
+    one = Use(value, Scaled(jnp.asarray(g), zero), "K", "diagonal", True)
+    return pair_sums(Uses(jnp.zeros(g.shape[-1]), (one,), "K"), groups)
+
+
+MEANS = np.array([[0.3, 0.0, 0.4], [0.0, 0.0, 0.0], [-0.5, 1.0, 0.0]])
+SPREAD = np.array([1.0, 2.0, 0.5])
+
+
+def gaussian(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Contributions of three steps with known means and independent noise."""
+    noise = rng.standard_normal((3, size, 3)) * SPREAD[:, None, None]
+    return MEANS[:, None] + noise
+
+
+def test_a_gaussian_case_has_the_known_answer(x64):
+    size, batch = 20_000, 50
+    rng = np.random.default_rng(0)
+    null = rng.standard_normal((3, size, 3)) * SPREAD[:, None, None]
+    found = signal(sums_of(gaussian(rng, size)), [sums_of(null)], size, batch)
+    whole = MEANS.sum(0)
+    share = MEANS @ whole / (whole @ whole)
+    assert np.allclose(found.signal_share[:, 0], share, atol=0.03)
+    noise = 3 * SPREAD**2
+    own = np.log10(noise[[0, 2]] / (MEANS[[0, 2]] ** 2).sum(1))
+    update = np.log10(noise.sum() / (MEANS[[0, 2]] ** 2).sum(1))
+    assert np.allclose(found.log10_examples[[0, 2], 0], own, atol=0.05)
+    assert np.allclose(found.log10_examples_in_update[[0, 2], 0], update, atol=0.05)
+    # a step without a mean: no upper end, and a lower end that the sample can see
+    assert np.isinf(found.log10_examples[1, 2]) and found.log10_examples[1, 1] > 3
+    total = whole @ whole + noise.sum() / batch
+    parts = np.stack([MEANS @ whole, np.zeros(3), noise / batch], -1) / total
+    assert np.allclose(found.update_share, parts, atol=0.02)
+    assert np.isclose(found.update_share.sum(), 1)
+    assert found.resolution > 20
+
+
+def test_estimates_have_no_bias(x64):
+    """Over 1 000 samples of 8 examples, whose plain squares would be far too large."""
+    rng = np.random.default_rng(1)
+    make = jax.jit(lambda g: sums_of(g, 8))
+    rows = []
+    for _ in range(1000):
+        p = make(gaussian(rng, 8))
+        pairs = np.sum(p.at_step, (1, 2)) - np.sum(p.own_at_step, 1)
+        rows.append(pairs / 56 * 4.0 ** np.asarray(p.step_exponent))
+    mean, error = np.mean(rows, 0), np.std(rows, 0) / np.sqrt(1000)
+    assert np.all(np.abs(mean - (MEANS**2).sum(1)) < 4 * error)
+    assert np.all((SPREAD**2 * 3 / 8)[1:2] > 10 * error[1:2])  # the bias of the square
+
+
+def test_intervals_cover_the_truth(x64):
+    rng, hits = np.random.default_rng(2), np.zeros((2, 2))
+    whole = MEANS.sum(0)
+    share = (MEANS @ whole / (whole @ whole))[[0, 2]]
+    own = np.log10(3 * SPREAD**2 / np.maximum((MEANS**2).sum(1), 1e-9))[[0, 2]]
+    make = jax.jit(sums_of)
+    null = make(np.zeros((3, 320, 3)))
+    for _ in range(200):
+        found = signal(make(gaussian(rng, 320)), [null], 320, 32)
+        for row, (truth, bounds) in enumerate(
+            ((share, found.signal_share), (own, found.log10_examples))
+        ):
+            low, high = bounds[[0, 2], 1], bounds[[0, 2], 2]
+            hits[row] += (low <= truth) & (truth <= high)
+    assert np.all(hits >= 180) and np.all(hits <= 200), hits
+
+
+def test_a_signal_that_is_not_there_is_unresolved(x64):
+    rng = np.random.default_rng(3)
+    noise = [sums_of(rng.standard_normal((3, 64, 3))) for _ in range(2)]
+    found = signal(noise[0], noise[1:], 64, 32)
+    assert found.resolution < 2 and np.isnan(found.signal_share).all()
+
+
+def test_several_parameters_as_one(x64):
+    rng = np.random.default_rng(4)
+    g = rng.standard_normal((3, 20, 6))
+    parts = [sums_of(g[..., :2] * 1e-3), sums_of(g[..., 2:])]
+    whole = sums_of(np.concatenate([g[..., :2] * 1e-3, g[..., 2:]], -1))
+    for a, b in zip(
+        jax.tree.leaves(joined(parts)), jax.tree.leaves(whole), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_groups():
+    assert group_sizes(3) == [1, 1, 1]
+    assert sum(group_sizes(517)) == 517
+
+
+@pytest.mark.parametrize(
+    ("cell", "task", "model"),
+    [
+        ("lstm", ["task=opinion", "task.distance=5"], []),
+        ("elman", ["task=opinion", "task.distance=5", "task.form=next_word"], []),
+        ("gru", ["task=adding", "task.length=6"], ["model.bidirectional=true"]),
+        ("indrnn", ["task=copy", "task.delay=2"], []),
+    ],
+)
+def test_sums_over_steps_are_those_of_the_gradients_of_examples(cell, task, model, x64):
+    """Of `jax.grad` of the loss of each example alone."""
+    words = [f"cell={cell}", *task, *model, "model.hidden=4", "model.embedding=3"]
+    config = compose(*words).config
+    made, data = build_task(config.task, config.task_options)
+    spec, size = made.spec(data), 9
+    network, params = build_model(config, spec), initial_params(config)
+    batch = heldout(config.task, config.task_options, "validation", size)
+    weights = loss_weights(spec, batch, "total")
+    seen = backward(forward(network, params, batch, spec), weights)
+
+    def of_example(params: Any, one: jax.Array) -> jax.Array:
+        answers: Any = network.apply({"params": params}, batch.inputs, batch.lengths)
+        losses = per_example(spec, answers, batch)[0]
+        return jnp.sum((losses * weights)[..., one])
+
+    each = jax.vmap(jax.grad(of_example), (None, 0))(params, jnp.arange(size))
+    flat = {
+        "/".join(str(key.key) for key in path): np.asarray(x).reshape(size, -1)
+        for path, x in jax.tree_util.tree_leaves_with_path(each)
+    }
+    compared = 0
+    for kernel in kernels(seen):
+        layer, _, name = kernel.name.rpartition("/")
+        place = f"{LAYERS.get(layer, layer)}/cell/{name}" if layer else None
+        if place not in flat or kernel.weight.size != flat[place].shape[1]:
+            continue
+        g, sums = flat[place], pair_sums(kernel)
+        scale = np.exp2(np.asarray(sums.step_exponent, float) + float(sums.exponent))
+        every = (np.sum(sums.with_whole, (1, 2)) * scale).sum()
+        own = (np.sum(sums.own_with_whole, 1) * scale).sum()
+        np.testing.assert_allclose(every, np.sum(g.sum(0) ** 2), rtol=1e-8)
+        np.testing.assert_allclose(own, np.sum(g**2), rtol=1e-8)
+        compared += 1
+    assert compared >= 2
+
+
+LAYERS = {"layer0": "stack_0_0", "layer0.backward": "stack_0_1"}
+
+
+@pytest.mark.parametrize("form", ["sentiment", "next_word"])
+def test_the_first_word_alone_carries_the_signal(form, tmp_path, monkeypatch):
+    words = ["cell=lstm", "task.distance=4", f"task.form={form}", "model.hidden=8"]
+    config = compose(*words).config
+    data = analyze_run(config, initial_params(config), ["signal"])
+    assert data.sizes["bound"] == data.sizes["part"] == 3
+    assert np.allclose(data["update_share"].sum(("lag", "part")), 1)
+    if form == "sentiment":
+        needed = data["log10_examples"].sel(parameter="layer0/V", bound="estimate")
+        assert np.argmin(needed.values) == 3
+        assert data["budget_horizon"].sel(parameter="layer0/V").item() == 3
