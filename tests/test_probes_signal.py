@@ -259,6 +259,6 @@ def test_the_first_word_alone_carries_the_signal(form, tmp_path, monkeypatch):
     assert data.sizes["bound"] == data.sizes["part"] == 3
     assert np.allclose(data["update_share"].sum(("lag", "part")), 1)
     if form == "sentiment":
-        needed = data["log10_examples"].sel(parameter="layer0/V", bound="estimate")
+        needed = data["log10_examples"].sel(kernel="layer0/V", bound="estimate")
         assert np.argmin(needed.values) == 3
-        assert data["budget_horizon"].sel(parameter="layer0/V").item() == 3
+        assert data["budget_horizon"].sel(kernel="layer0/V").item() == 3

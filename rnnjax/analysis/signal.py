@@ -118,11 +118,14 @@ def signals(
             [budget_horizon(row, budget) for row in needed]
         )
         coordinates = {
-            "parameter": list(every[0]),
+            "kernel": list(every[0]),
             "bound": ["estimate", "low", "high"],
             "part": ["signal", "offset", "noise"],
         }
-        return record(values, coordinates)
+        data = record(values, coordinates)
+        data["budget_horizon"].attrs["examples"] = size * updates
+        data["log10_examples"].attrs["examples"] = examples
+        return data
 
     examples = batch.lengths.shape[0]
     return data_set

@@ -15,6 +15,7 @@ COORDINATES = {
     "parameter": "parameter or effective kernel, as layer/name",
     "parameter_array": "array of the model's parameters, or all of them",
     "bound": "estimate, and the ends of its 95 % interval",
+    "kernel": "effective kernel, as layer/name, or all of them",
     "part": "signal, offset and noise in a gradient",
     "activation": "call of an activation within the cell",
     "gate": "gate of the cell",

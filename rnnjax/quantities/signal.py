@@ -4,7 +4,7 @@ from rnnjax.quantities.quantity import Quantity
 
 
 BY = "contributions.signal.signal"
-BOTH = ("parameter", "lag", "bound")
+BOTH = ("kernel", "lag", "bound")
 
 SIGNAL = {
     "signal_share": Quantity(
@@ -15,7 +15,7 @@ SIGNAL = {
         by=BY,
     ),
     "update_share": Quantity(
-        ("parameter", "lag", "part"),
+        ("kernel", "lag", "part"),
         "expected share in <G_t, G> / |G|^2 of a training batch: of what differs from "
         "permuted labels (signal), of what does not (offset), and of what averages out "
         "over examples (noise); sums to 1 over lags and parts",
@@ -37,12 +37,12 @@ SIGNAL = {
         by=BY,
     ),
     "resolution": Quantity(
-        ("parameter",),
+        ("kernel",),
         "|E G|^2 less the same with permuted labels, over its standard error",
         by=BY,
     ),
     "budget_horizon": Quantity(
-        ("parameter",),
+        ("kernel",),
         "the farthest lag at which the mean of G_t exceeds the noise of the whole "
         "gradient within batch x updates examples, by the upper end of its interval; "
         "NaN: at none",
