@@ -7,6 +7,7 @@ import pytest
 from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell, split_gates
 from rnnjax.recurrence.functional import call, make_weights
+from rnnjax.recurrence.layer import Recurrent
 from rnnjax.recurrence.sums import find_sums
 
 
@@ -67,3 +68,32 @@ def test_any_other_use_of_the_product_or_of_the_drive_is_left_alone(use):
 def test_sums_of_common_cells(name, found):
     """A GRU multiplies a part of its product; that of Elman is as narrow as h."""
     assert sums_of(CELLS[name](inputs=2, features=4)) == found
+
+
+ON = {"there": False}
+
+
+class Switched(Cell):
+    """A user's cell, whose step depends on something that changes."""
+
+    def setup(self):
+        self.kernel("U", self.features, self.features, "orthogonal")
+        self.kernel("W", self.features, self.features, "orthogonal")
+
+    def step(self, h, drive):
+        more = self.recur("W", h) if ON["there"] else 0.0
+        return jnp.tanh(drive + self.recur("U", h) + more)
+
+
+@pytest.mark.parametrize("there", [False, True, False])
+def test_a_cell_of_a_users_is_traced_each_time(there, monkeypatch):
+    monkeypatch.setitem(ON, "there", there)
+    cell = Switched(inputs=4, features=4)
+    x = jax.random.normal(jax.random.key(0), (3, 2, 4))
+    found = []
+    for engine in ("scan", "plain"):
+        layer = Recurrent(cell, engine=engine)
+        params = layer.init(jax.random.key(1), x)
+        found.append(jax.grad(lambda p, own=layer: own.apply(p, x)[0].sum())(params))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        assert jnp.allclose(a, b, rtol=1e-4, atol=1e-6)
