@@ -13,6 +13,8 @@ import jax
 import pytest
 
 import rnnjax
+from rnnjax.activations import ACTIVATIONS
+from rnnjax.cells.elman import Elman
 from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
 from rnnjax.training.loop import PackTraining
@@ -113,6 +115,14 @@ def test_a_second_training_of_a_process_traces_nothing(tmp_path, monkeypatch) ->
     assert second.manifest.compile_seconds == 0
     rnnjax.train(*small, "model.hidden=8")
     assert len(traced) == 6
+    # what a name stands for was replaced: as somebody may do in a notebook
+    monkeypatch.setitem(ACTIVATIONS._entries, "tanh", ACTIVATIONS["relu"])
+    rnnjax.train(*small, "seed=3")
+    assert len(traced) == 9
+    step = Elman.step
+    monkeypatch.setattr(Elman, "step", lambda cell, h, drive: step(cell, h, drive / 2))
+    rnnjax.train(*small, "seed=4")
+    assert len(traced) == 12
 
 
 def test_xla_compiles_for_the_settings_of_the_caller(monkeypatch) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from rnnjax.executables.description import Description, Undescribed
-from rnnjax.executables.lookup import found_or_lowered, settings
+from rnnjax.errors import UserError
+from rnnjax.executables.description import Undescribed
+from rnnjax.executables.identity import Held
+from rnnjax.executables.lookup import describe, found_or_lowered, settings
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
@@ -151,12 +153,12 @@ def programs_for(
 ) -> Compiled:
     """A new `Compiled` with the programs that this process already has for it.
 
-    As with `jax.jit`, a program is traced once. Code of the user, which may depend on
-    anything, is traced again.
+    Code of the user, which may depend on anything, is traced again; so is our own where
+    a function, class, method or registered activation has been replaced.
     """
-    with suppress(Undescribed):
-        Description().of(signature)
-        known = _known(signature, mesh, capacity, how, settings())
+    with suppress(Undescribed, UserError):
+        _, modules = describe((_spread, over_runs, Program(signature)), ())
+        known = _known(signature, mesh, capacity, how, settings(), Held(modules))
         return dataclasses.replace(known, seconds=0.0)
     return Compiled(signature, mesh, capacity, how)
 
@@ -168,6 +170,7 @@ def _known(
     capacity: int,
     how: How | None,
     settings: tuple[str, ...],
+    held: Held,
 ) -> Compiled:
     return Compiled(signature, mesh, capacity, how)
 
