@@ -1,5 +1,6 @@
 """Signal, offset and noise of contributions, beside explicit per-example gradients."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,16 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnjax.analysis import configured_run
 from rnnjax.analysis.configured_run import analyze_run
+from rnnjax.errors import UserError
 from rnnjax.models.objective import per_example
 from rnnjax.probes.backward.trace import backward, forward, loss_weights
 from rnnjax.probes.backward.walk import Use
+from rnnjax.probes.contributions.labels import parted_losses
 from rnnjax.probes.contributions.pairs import PairSums, group_sizes, pair_sums
-from rnnjax.probes.contributions.signal import joined, signal
+from rnnjax.probes.contributions.signal import Parts, joined, signal
 from rnnjax.probes.contributions.to_kernels import Uses, kernels
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import build_model, build_task, heldout, initial_params
+from rnnjax.types import Batch
 
 
 STEPS, SIZE = 5, 10
@@ -108,12 +113,18 @@ def test_sums_over_pairs_equal_those_of_explicit_gradients(
         )
 
 
-def sums_of(g: np.ndarray, groups: int = 16) -> PairSums:
+def sums_of(g: Any, groups: int = 16) -> PairSums:
     """`PairSums` of contributions ``(T, B, parameters)`` to a diagonal kernel."""
     value = jnp.ones(g.shape)
     zero = jnp.zeros(g.shape[:2], jnp.int32)
     one = Use(value, Scaled(jnp.asarray(g), zero), "K", "diagonal", True)
     return pair_sums(Uses(jnp.zeros(g.shape[-1]), (one,), "K"), groups)
+
+
+def parts_of(signal: np.ndarray, offset: Any = 0.0) -> Parts:
+    """`Parts` of contributions that the label adds, and of others."""
+    rest = jnp.broadcast_to(jnp.asarray(offset), signal.shape)
+    return Parts(sums_of(signal + rest), sums_of(signal), sums_of(rest))
 
 
 MEANS = np.array([[0.3, 0.0, 0.4], [0.0, 0.0, 0.0], [-0.5, 1.0, 0.0]])
@@ -129,8 +140,7 @@ def gaussian(rng: np.random.Generator, size: int) -> np.ndarray:
 def test_a_gaussian_case_has_the_known_answer(x64):
     size, batch = 20_000, 50
     rng = np.random.default_rng(0)
-    null = rng.standard_normal((3, size, 3)) * SPREAD[:, None, None]
-    found = signal(sums_of(gaussian(rng, size)), [sums_of(null)], size, batch)
+    found = signal(parts_of(gaussian(rng, size)), size, batch)
     whole = MEANS.sum(0)
     share = MEANS @ whole / (whole @ whole)
     assert np.allclose(found.signal_share[:, 0], share, atol=0.03)
@@ -167,10 +177,9 @@ def test_intervals_cover_the_truth(x64):
     whole = MEANS.sum(0)
     share = (MEANS @ whole / (whole @ whole))[[0, 2]]
     own = np.log10(3 * SPREAD**2 / np.maximum((MEANS**2).sum(1), 1e-9))[[0, 2]]
-    make = jax.jit(sums_of)
-    null = make(np.zeros((3, 320, 3)))
+    make = jax.jit(parts_of)
     for _ in range(200):
-        found = signal(make(gaussian(rng, 320)), [null], 320, 32)
+        found = signal(make(gaussian(rng, 320)), 320, 32)
         for row, (truth, bounds) in enumerate(
             ((share, found.signal_share), (own, found.log10_examples))
         ):
@@ -181,9 +190,50 @@ def test_intervals_cover_the_truth(x64):
 
 def test_a_signal_that_is_not_there_is_unresolved(x64):
     rng = np.random.default_rng(3)
-    noise = [sums_of(rng.standard_normal((3, 64, 3))) for _ in range(2)]
-    found = signal(noise[0], noise[1:], 64, 32)
+    found = signal(parts_of(rng.standard_normal((3, 64, 3))), 64, 32)
     assert found.resolution < 2 and np.isnan(found.signal_share).all()
+
+
+@pytest.mark.parametrize("times", [-1.0, -0.5, 0.5])
+def test_an_offset_that_pulls_against_the_signal_hides_nothing(times, x64):
+    """At −1 the mean gradient is zero, as at a minimum of the loss."""
+    rng = np.random.default_rng(6)
+    found = signal(parts_of(gaussian(rng, 2000), times * MEANS[:, None]), 2000, 32)
+    own = np.log10(3 * SPREAD**2 / np.maximum((MEANS**2).sum(1), 1e-9))[[0, 2]]
+    assert np.allclose(found.log10_examples[[0, 2], 0], own, atol=0.15)
+    assert found.resolution > 5 and np.isclose(found.update_share.sum(), 1)
+    of_signal, of_offset, _ = found.update_share.sum(0)
+    if times != -1.0:
+        assert np.isclose(of_offset, times * of_signal, atol=0.1 * abs(of_signal))
+    else:
+        assert abs(of_signal) < 0.25 and abs(of_offset) < 0.25
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("readout", ["last", "every"])
+def test_the_parts_of_a_loss_have_its_gradient(loss, readout, x64):
+    made, data = build_task("opinion", (("distance", 4), ("form", "next_word")))
+    spec = dataclasses.replace(
+        made.spec(data), loss=loss, readout=readout, output_size=3
+    )
+    rng, shape = np.random.default_rng(7), (6,) if readout == "last" else (4, 6)
+    targets = rng.integers(0, 3, shape)
+    if loss == "squared_error":
+        targets = rng.standard_normal((*shape, 3))
+    mask = jnp.ones((4, 6)).at[:2, :3].set(0)
+    lengths = jnp.full(6, 4, jnp.int32)
+    batch = Batch(jnp.zeros((4, 6)), jnp.asarray(targets), mask, lengths, mask > 0)
+    answers = jnp.asarray(rng.standard_normal((*shape, 3)))
+    counted = mask if readout == "every" else jnp.ones(6)
+
+    def gradient(losses: Any) -> jax.Array:
+        return jax.grad(lambda x: jnp.sum(losses(x) * counted))(answers)
+
+    label, rest = parted_losses(spec, batch)
+    whole = gradient(lambda x: per_example(spec, x, batch)[0])
+    np.testing.assert_allclose(gradient(label) + gradient(rest), whole, atol=1e-12)
+    apart = gradient(label) * counted[..., None]
+    np.testing.assert_allclose(jnp.sum(apart, axis=-2), 0, atol=1e-12)
 
 
 def test_several_parameters_as_one(x64):
@@ -262,3 +312,10 @@ def test_the_first_word_alone_carries_the_signal(form, tmp_path, monkeypatch):
         needed = data["log10_examples"].sel(kernel="layer0/V", bound="estimate")
         assert np.argmin(needed.values) == 3
         assert data["budget_horizon"].sel(kernel="layer0/V").item() == 3
+
+
+def test_too_few_examples_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(configured_run, "EXAMPLES", 3)
+    config = compose("cell=elman", "task=adding", "task.length=4").config
+    with pytest.raises(UserError, match="at least 8 held-out examples .* has 3"):
+        analyze_run(config, initial_params(config), ["signal"])

@@ -8,17 +8,23 @@ small to change anything (*vanished*), or it can be added to the noise of other 
 McCandlish et al. 2018 ("An empirical model of large-batch training"); here it is found
 for each step.
 
-All means are estimated without bias from pairs of different examples (`PairSums`). The
-part that does not depend on the label is measured with permuted labels and subtracted.
-Errors are those of the jackknife that leaves out one group of examples at a time.
+The contributions are linear in the targets: G_{t,b} = S_{t,b} + O_{t,b}, where O has
+the mean target of all examples in place of the example's own (the mean of G over
+permuted labels) and S is what its own label adds (`labels`). E S is the *signal*; E O,
+the *offset*, fits the mean of the output. At a minimum of the loss the two cancel.
+
+All means are estimated from pairs of different examples (`PairSums`), so the noise of
+an example with itself does not enter. Errors are those of the jackknife that leaves
+out one group of examples at a time.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import struct
 from jaxtyping import Float
 from scipy.stats import t as student
 
@@ -33,20 +39,18 @@ LEVEL = 0.95
 class Signal:
     """The signal of every step in the gradient of one parameter.
 
-    *Signal* is what differs from the same network under permuted labels, *offset* what
-    remains under them (it fits the mean of the output), *noise* what averages out.
-
     Attributes:
-        signal_share: ⟨E G_t, E G⟩ / ‖E G‖² less the same under permuted labels, which
-            sums to 1; estimate, and ends of the 95 % interval. NaN if `resolution` is
-            less than 2.
+        signal_share: ⟨E S_t, E S⟩ / ‖E S‖², which sums to 1; estimate, and ends of the
+            95 % interval. NaN if `resolution` is less than 2.
         update_share: expected shares of signal, offset and noise of each step in
-            ⟨G_t, G⟩ / ‖G‖² for a batch of the given size. All entries sum to 1.
-        log10_examples: log10 of N* = tr Cov(G_t) / ‖E G_t‖², the examples from which
-            on the mean of G_t exceeds its own noise.
-        log10_examples_in_update: log10 of tr Cov(G) / ‖E G_t‖², the examples from which
+            ⟨G_t, G⟩ / ‖G‖² for a batch of the given size: (⟨E S_t, E G⟩ + ⟨E G_t,
+            E S⟩) / 2, the same with O, and Cov(G_t, G) / batch, over E ‖G‖². All
+            entries sum to 1; negative where signal and offset pull against each other.
+        log10_examples: log10 of N* = tr Cov(G_t) / ‖E S_t‖², the examples from which on
+            the signal of a step exceeds the noise of the same step.
+        log10_examples_in_update: log10 of tr Cov(G) / ‖E S_t‖², the examples from which
             on it exceeds the noise of the whole gradient.
-        resolution: ‖E G‖² over its standard error.
+        resolution: ‖E S‖² over its standard error.
     """
 
     signal_share: Float[np.ndarray, "T 3"]
@@ -56,28 +60,33 @@ class Signal:
     resolution: float
 
 
-def signal(
-    found: PairSums, permuted: Sequence[PairSums], examples: int, batch: int
-) -> Signal:
-    """Estimate signal, offset and noise of every step.
+@struct.dataclass
+class Parts:
+    """`PairSums` of G, S and O for one parameter."""
+
+    whole: PairSums
+    signal: PairSums
+    offset: PairSums
+
+
+def signal(found: Parts, examples: int, batch: int) -> Signal:
+    """Estimate signal, offset and noise of every step; needs at least three examples.
 
     Args:
         found: inner products of the contributions to a parameter.
-        permuted: the same with the labels permuted among the examples, once or more.
         examples: number of examples.
         batch: size of the batch for `update_share`.
     """
-    found, *permuted = [
-        jax.tree.map(lambda x: np.asarray(x, float), one) for one in (found, *permuted)
-    ]
-    sizes = np.asarray(group_sizes(examples, found.at_step.shape[-1]), float)
+    found = jax.tree.map(lambda x: np.asarray(x, float), found)
+    units = found.whole
+    sizes = np.asarray(group_sizes(examples, units.at_step.shape[-1]), float)
     every = np.ones(len(sizes), bool)
-    whole = _estimates(found, permuted, sizes, every, batch)
+    whole = _estimates(found, sizes, every, batch)
     parts = []
     for k in range(len(sizes)):
         rest = every.copy()
         rest[k] = False
-        parts.append(_estimates(found, permuted, sizes, rest, batch))
+        parts.append(_estimates(found, sizes, rest, batch))
     error = {
         name: _jackknife(np.stack([part[name] for part in parts])) for name in whole
     }
@@ -95,7 +104,7 @@ def signal(
         update_share=np.stack([whole[n] for n in ("signal", "offset", "noise")], -1),
         log10_examples=_log10_inverse(bounds("ratio")),
         log10_examples_in_update=_log10_inverse(bounds("ratio_in_update"))
-        - np.log10(4.0) * (found.step_exponent - found.exponent)[:, None],
+        - np.log10(4.0) * (units.step_exponent - units.exponent)[:, None],
         resolution=resolution,
     )
 
@@ -126,43 +135,49 @@ def joined(parts: Sequence[PairSums]) -> PairSums:
 
 
 def _estimates(
-    found: PairSums,
-    permuted: Sequence[PairSums],
-    sizes: np.ndarray,
-    keep: np.ndarray,
-    batch: int,
+    found: Parts, sizes: np.ndarray, keep: np.ndarray, batch: int
 ) -> dict[str, Any]:
     """The quantities of `Signal` from the examples of some groups."""
-    pairs = [_moments(p, found, sizes, keep) for p in permuted]
-    at_step, with_whole, own_at_step, own_with_whole = _moments(
-        found, found, sizes, keep
+    whole, signal, offset = (
+        _moments(part, found.whole, sizes, keep)
+        for part in (found.whole, found.signal, found.offset)
     )
-    offset_at_step = np.mean([p[0] for p in pairs], axis=0)
-    offset = np.mean([p[1] for p in pairs], axis=0)
-    signal = with_whole - offset
-    noise = own_with_whole - with_whole
+    both, noise = whole.with_mean, whole.with_own - whole.with_mean
+    # ⟨a_t, a + o⟩ + ⟨a_t + o_t, a⟩ = ⟨a_t + o_t, a + o⟩ + ⟨a_t, a⟩ − ⟨o_t, o⟩
+    apart = signal.with_mean - offset.with_mean
     with np.errstate(divide="ignore", invalid="ignore"):
-        whole = np.sum(with_whole + noise / batch)
-        label = at_step - offset_at_step
+        total = np.sum(both + noise / batch)
         return {
-            "total": np.sum(signal),
-            "signal_share": signal / np.sum(signal),
-            "signal": signal / whole,
-            "offset": offset / whole,
-            "noise": noise / batch / whole,
-            "ratio": label / (own_at_step - at_step),
-            "ratio_in_update": label / np.sum(noise),
+            "total": np.sum(signal.with_mean),
+            "signal_share": signal.with_mean / np.sum(signal.with_mean),
+            "signal": (both + apart) / 2 / total,
+            "offset": (both - apart) / 2 / total,
+            "noise": noise / batch / total,
+            "ratio": signal.mean_square / (whole.square - whole.mean_square),
+            "ratio_in_update": signal.mean_square / np.sum(noise),
         }
+
+
+class Moments(NamedTuple):
+    """Estimates ``(T,)``, for contributions C_t and their sum C.
+
+    Attributes:
+        mean_square: ‖E C_t‖², in units of 4^(exponent of the step).
+        with_mean: ⟨E C_t, E C⟩, in units of 4^(exponent).
+        square: E ‖C_t‖².
+        with_own: E ⟨C_t, C⟩.
+    """
+
+    mean_square: Any
+    with_mean: Any
+    square: Any
+    with_own: Any
 
 
 def _moments(
     of: PairSums, units: PairSums, sizes: np.ndarray, keep: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """‖E G_t‖², ⟨E G_t, E G⟩, E ‖G_t‖² and E ⟨G_t, G⟩ over some groups.
-
-    The first and third in units of 4^(step exponents of `units`), the others in units
-    of 4^(its exponent).
-    """
+) -> Moments:
+    """`Moments` over some groups, with the exponents of `units`."""
     n = sizes[keep].sum()
     step = _power(of.step_exponent, units.step_exponent)
     whole = _power(of.step_exponent, units.exponent)
@@ -172,7 +187,7 @@ def _moments(
     every_step = _between(of.at_step, keep) * step**2
     every_whole = _between(of.with_whole, keep) * whole
     pairs = n * (n - 1)
-    return (
+    return Moments(
         (every_step - own_step) / pairs,
         (every_whole - own_whole) / pairs,
         own_step / n,
@@ -226,5 +241,5 @@ def budget_horizon(
     >>> budget_horizon(ends, 1e3)
     1.0
     """
-    within = np.flatnonzero(log10_examples_in_update[:, 2] <= np.log10(budget))
+    within = np.flatnonzero(log10_examples_in_update[:, 2] <= np.log10(max(budget, 1)))
     return float(within[-1]) if len(within) else float("nan")
