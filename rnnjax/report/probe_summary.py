@@ -218,7 +218,11 @@ def examples_text(log10: np.ndarray) -> str:
     '100 [50, 200]'
     >>> examples_text(np.array([np.inf, 3.0, np.inf]))
     'more than 1000'
+    >>> examples_text(np.array([-2.0, -2.1, -1.9]))
+    'less than 1'
     """
+    if log10[2] < 0:
+        return "less than 1"
     estimate, low, high = (brief(10.0**x) if x < np.inf else "∞" for x in log10)
     if log10[2] == np.inf:
         return f"more than {low}"
