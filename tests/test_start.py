@@ -39,11 +39,7 @@ GROWTH = 1.1
 SCRIPT = """
 import json, sys, jax
 from rnnjax.cli.main import main
-from rnnjax.training.build import signature
 from rnnjax.training.compiled import Compiled
-from rnnjax.training.loop import PackTraining
-from rnnjax.training.pack import run_mesh
-from tests.training_samples import CAPACITY, tiny
 
 seen = {"modules": None, "programs": 0, "lines": {}}
 lowered = Compiled._lowered
