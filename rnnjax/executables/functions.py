@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from rnnjax.executables import folder
-from rnnjax.executables.lookup import compiled, settings
+from rnnjax.executables.lookup import compiled
+from rnnjax.executables.settings import settings
 from rnnjax.xla_options import ONCE, Options
 
 

@@ -26,6 +26,7 @@ from rnnjax.errors import UserError
 from rnnjax.executables import folder, pytrees
 from rnnjax.executables.description import Description, Undescribed, sharding
 from rnnjax.executables.pytrees import Structure
+from rnnjax.executables.settings import settings
 from rnnjax.executables.stored import (
     check_portable,
     from_bytes,
@@ -37,19 +38,6 @@ from rnnjax.store.source import digest_of, traced_modules
 from rnnjax.user_code import only_own_code
 from rnnjax.xla_options import Options
 
-
-IRRELEVANT = (
-    "jax_compilation_cache",
-    "jax_debug_log",
-    "jax_dump",
-    "jax_enable_compilation_cache",
-    "jax_explain",
-    "jax_log",
-    "jax_num_cpu_devices",
-    "jax_persistent_cache",
-    "jax_traceback",
-)
-"""How the names of those settings of JAX begin that change no program."""
 
 VARIABLES = "FLAX_", "JAX_", "LIBTPU_", "TF_", "XLA_"
 """How the names of environment variables begin that may change a program."""
@@ -285,18 +273,6 @@ def _argument(x: Any) -> list[Any]:
     weak = bool(getattr(x, "weak_type", isinstance(x, int | float | complex)))
     where = None if place is None else sharding(place)
     return [list(jnp.shape(x)), str(kind), weak, where]
-
-
-def settings() -> tuple[str, ...]:
-    """The settings of JAX that can change a program, as they are in this thread."""
-    config: Any = jax.config
-    return tuple(f"{name}={getattr(config, name, None)}" for name in _relevant())
-
-
-@cache
-def _relevant() -> tuple[str, ...]:
-    config: Any = jax.config
-    return tuple(name for name in config.values if not name.startswith(IRRELEVANT))
 
 
 @cache

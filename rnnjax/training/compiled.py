@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from rnnjax.errors import UserError
 from rnnjax.executables.description import Undescribed
 from rnnjax.executables.identity import Held
-from rnnjax.executables.lookup import describe, found_or_lowered, settings
+from rnnjax.executables.lookup import describe, found_or_lowered
+from rnnjax.executables.settings import settings
 from rnnjax.tasks.base import Data
 from rnnjax.training.pack import How, Pack, how_for, over_runs
 from rnnjax.training.program import Program, Signature
