@@ -22,6 +22,7 @@ from rnnjax.probes.contributions.spread import (
     signal_to_noise,
 )
 from rnnjax.probes.contributions.to_kernels import (
+    Uses,
     contribution,
     first_update_share,
     kernels,
@@ -35,6 +36,13 @@ from rnnjax.probes.contributions.to_other_parameters import (
 from rnnjax.training.optimizers import Optimizer
 
 
+def kernel_by_lag(kernel: Uses, last: jax.Array, turned: tuple[str, ...]) -> Uses:
+    """The uses of a kernel by lag, from step 0 in the walks named in `turned`."""
+    back = kernel.name.rpartition("/")[0] in turned
+    uses, zero = lags_forward(kernel.uses, last, back)
+    return by_lag(dataclasses.replace(kernel, uses=uses), zero)
+
+
 @functools.partial(jit_unoptimised, static_argnames=("rule", "turned"))
 def _kernels(
     seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
@@ -42,9 +50,6 @@ def _kernels(
     found = {}
     for kernel in kernels(seen):
         part = contribution(kernel)
-        back = kernel.name.rpartition("/")[0] in turned
-        uses, zero = lags_forward(kernel.uses, last, back)
-        lagged = dataclasses.replace(kernel, uses=uses)
         found[kernel.name] = {
             "log10_contribution": part.log10_norm,
             "norm_share": part.norm_share,
@@ -53,7 +58,7 @@ def _kernels(
             "k90": held_by_last(part.norm_share),
             "log10_gradient": part.log10_gradient,
             "cancellation": cancellation(kernel),
-            "signal_to_noise": signal_to_noise(by_lag(lagged, zero)),
+            "signal_to_noise": signal_to_noise(kernel_by_lag(kernel, last, turned)),
         }
     return found
 

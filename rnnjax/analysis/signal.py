@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import xarray as xr
 
+from rnnjax.analysis.contributions import kernel_by_lag
 from rnnjax.analysis.datasets import record
 from rnnjax.errors import UserError
 from rnnjax.executables.functions import begun, jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import (
     backward,
     forward,
@@ -23,7 +23,6 @@ from rnnjax.probes.backward.trace import (
 from rnnjax.probes.contributions.labels import Losses, parted_losses
 from rnnjax.probes.contributions.pairs import PairSums, pair_sums
 from rnnjax.probes.contributions.signal import Parts, budget_horizon, joined, signal
-from rnnjax.probes.contributions.spread import by_lag
 from rnnjax.probes.contributions.to_kernels import kernels
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
@@ -55,10 +54,7 @@ def _parts(
     def of(losses: Losses) -> dict[str, PairSums]:
         found, other = {}, dataclasses.replace(passed, losses=losses)
         for kernel in kernels(backward(other, weights)):
-            back = kernel.name.rpartition("/")[0] in turned
-            uses, zero = lags_forward(kernel.uses, last, back)
-            lagged = by_lag(dataclasses.replace(kernel, uses=uses), zero)
-            found[kernel.name] = pair_sums(lagged)
+            found[kernel.name] = pair_sums(kernel_by_lag(kernel, last, turned))
         return found
 
     label, rest = parted_losses(spec, batch)

@@ -1,8 +1,8 @@
 """What an update learns from: signal, offset and noise of every step's contribution.
 
 G_{t,b} is the contribution of step t of example b, G_b = Σ_t G_{t,b}, and E, Cov are
-over examples b. Large contributions whose sign is that of noise average out over
-examples; small ones add up if the label depends on them. A step's gradient can be too
+over examples b. Large contributions of random sign average out over examples; small
+ones add up if the label depends on them. A step's gradient can be too
 small to change anything (*vanished*), or it can be added to the noise of other steps
 (*drowned*). The ratio tr Cov / ‖E‖² of a whole gradient is the simple noise scale of
 McCandlish et al. 2018 ("An empirical model of large-batch training"); here it is found
