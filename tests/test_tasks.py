@@ -133,6 +133,7 @@ def test_batch_keeps_the_contract(case: str, task_of: Callable[[str], Task]) -> 
     valid = step < lengths
     assert lengths.dtype == np.int32 and mask.dtype == np.float32
     assert 1 <= lengths.min() and lengths.max() <= steps
+    assert spec.ragged or lengths.min() == steps
     assert np.array_equal(mask, valid if every else step == lengths - 1)
     informative = np.asarray(batch.informative)
     assert informative.dtype == bool and informative.shape == (steps, BATCH)

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnjax.errors import UserError
 from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS, Adding
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training import evaluation
-from rnnjax.training.build import build_hyper, initial_params, signature
+from rnnjax.training.build import build_hyper, heldout, initial_params, signature
 from rnnjax.training.history import by_length
 from rnnjax.training.keys import DROPOUT, PARAMS, TRAIN_DATA, key_for
 from rnnjax.training.program import Program
@@ -78,6 +79,39 @@ def test_every_purpose_and_step_has_a_key_of_its_own():
         for step in (0, 1, 2, 10**9)
     ]
     assert len(set(keys)) == len(keys)
+
+
+# -- lengths -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortened(Adding):
+    """Adding whose examples end early, though its spec says that none does."""
+
+    length: int = 5
+
+    def sample(self, key: Any, batch: int, data: Any) -> Batch:
+        drawn = super().sample(key, batch, data)
+        return dataclasses.replace(drawn, lengths=drawn.lengths - 1)
+
+
+def test_a_task_with_shorter_examples_than_it_says_is_refused(monkeypatch):
+    monkeypatch.setitem(TASKS._entries, "shortened", Shortened)
+    with pytest.raises(UserError, match="fewer than 5 steps.*ragged=False"):
+        heldout("shortened", (), "test", 3)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_masks_of_examples_of_one_length_change_nothing(cell, x64):
+    run = tiny(cell)
+    made, found = signature(run), []
+    for ragged in (True, False):
+        spec = dataclasses.replace(made.spec, ragged=ragged)
+        program = Program(dataclasses.replace(made, spec=spec))
+        gradient = jax.jit(program._gradient)
+        found.append(gradient(initial_params(run), build_hyper(run), 3, {}))
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
 
 
 # -- evaluation --------------------------------------------------------------------

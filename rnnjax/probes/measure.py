@@ -116,8 +116,13 @@ def measure(
 def labels(
     model: SequenceModel, spec: TaskSpec, params: Params, batch: Batch
 ) -> Labels:
-    """The labels of the result of `measure`, found without computing anything."""
-    arguments = params, batch
+    """The labels of the result of `measure`, found without computing anything.
+
+    They are the same for every length and baseline, so a step is traced for all of them
+    once.
+    """
+    spec = dataclasses.replace(spec, length=1, baseline=0.0, baseline_loss=0.0)
+    arguments = params, _one_step(spec, batch)
     find = lambda: dataclasses.asdict(_labels(model, spec, *arguments))
     found = remembered(find, (_labels, model, spec), arguments)
     return Labels(**{key: tuple(names) for key, names in found.items()})
@@ -136,6 +141,14 @@ def _labels(
         arrays=state_names(whole.walks[0].states),
         kernels=tuple(kernel.name for kernel in found),
     )
+
+
+def _one_step(spec: TaskSpec, batch: Batch) -> Batch:
+    """The shapes of a batch whose examples have one step."""
+    first = lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+    timed = ["inputs", "mask", "informative"]
+    timed += ["targets"] if spec.readout == "every" else []
+    return batch.replace(**{name: first(getattr(batch, name)) for name in timed})
 
 
 def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:

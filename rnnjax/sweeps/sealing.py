@@ -14,7 +14,7 @@ from rnnjax.store.rundir import RunDir
 from rnnjax.store.writing import finish_run
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.reuse import wrap
-from rnnjax.training.build import build_model, build_task, heldout
+from rnnjax.training.build import build_task, heldout
 from rnnjax.training.history import Outcome
 
 
@@ -63,7 +63,7 @@ def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
     if config.probe.preset == "light":
         return light_to_dataset(outcome.measurements)
     batch = heldout(config.task, config.task_options, "validation", config.probe.batch)
-    model = build_model(config, spec)
+    model = job.signature.model  # names do not depend on its numbers
     task, _ = build_task(config.task, config.task_options)
     names = labels(model, spec, outcome.params, batch)
     return to_dataset(

@@ -49,6 +49,7 @@ class Adding(Task):
             baseline=1 / 6,
             baseline_loss=1 / 6,
             solved=1 / 60,
+            ragged=False,
         )
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:

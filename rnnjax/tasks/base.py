@@ -54,6 +54,8 @@ class TaskSpec:
             perfect one; None: `solved` is fixed.
         classes: names of the classes in the order of the outputs; None: the classes are
             numbered.
+        ragged: whether examples may have fewer than `length` steps. If not, training
+            computes no masks.
     """
 
     length: int
@@ -70,6 +72,7 @@ class TaskSpec:
     constant: float | None = None
     way: float | None = None
     classes: tuple[str, ...] | None = None
+    ragged: bool = True
 
     def is_solved(self, value: float) -> bool:
         """Whether a value of the metric reaches `solved` and beats `constant`."""

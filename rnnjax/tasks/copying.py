@@ -57,6 +57,7 @@ class Copy(Task):
             baseline=1 / SYMBOLS,
             baseline_loss=RECALLED * math.log(SYMBOLS) / steps,
             solved=0.99,
+            ragged=False,
             scored=RECALLED,
         )
 

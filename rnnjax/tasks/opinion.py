@@ -104,6 +104,7 @@ class Opinion(Task):
             baseline=0.5,
             baseline_loss=predicted if every else math.log(2),
             solved=0.95,
+            ragged=False,
             scored=1 if every else None,
         )
 

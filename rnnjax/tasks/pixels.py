@@ -61,6 +61,7 @@ class PixelTask(IndexedTask):
             baseline=float(shares.max()),
             baseline_loss=entropy(shares),
             solved=self.solved_from,
+            ragged=False,
             constant=best_constant("accuracy", labels[np.asarray(data["test"])]),
         )
 

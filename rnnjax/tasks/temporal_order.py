@@ -82,6 +82,7 @@ class TemporalOrder(Task):
             baseline=1 / classes,
             baseline_loss=math.log(classes),
             solved=0.99,
+            ragged=False,
         )
 
     def sample(self, key: PRNGKeyArray, batch: int, data: Data) -> Batch:

@@ -106,6 +106,7 @@ class Text(Task):
             baseline=float(shares.max()),
             baseline_loss=entropy(shares),
             solved=max(bigram, float(shares.max())),
+            ragged=False,
             constant=best_constant("accuracy", test[1:]),
         )
 

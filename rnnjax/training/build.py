@@ -44,7 +44,13 @@ def heldout(name: str, options: Options, split: Split, size: int) -> Batch:
 @lru_cache(maxsize=256)
 def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Batch:
     task, data = _load_task(kind, options)
-    return _drawn(task, split, size, dict(data))
+    batch, spec = _drawn(task, split, size, dict(data)), task.spec(data)
+    if not spec.ragged and (np.asarray(batch.lengths) < spec.length).any():
+        raise UserError(
+            f"task {task.name} has examples of fewer than {spec.length} steps, but its "
+            "spec says ragged=False"
+        )
+    return batch
 
 
 @partial(jit_unoptimised, static_argnames=("task", "split", "size"))

@@ -195,11 +195,10 @@ class Program:
         tapping = sig.ride or penalised
 
         def loss_of(params: Any, taps: Any) -> tuple[Array, tuple[Array, Any]]:
-            variables = (
-                {"params": params, "taps": taps} if tapping else {"params": params}
-            )
+            variables = {"params": params} | ({"taps": taps} if tapping else {})
             rngs = {"dropout": key} if model.dropout else {}
-            entering = variables, batch.inputs, batch.lengths
+            ends = batch.lengths if sig.spec.ragged else None
+            entering = variables, batch.inputs, ends
             answers: Any
             entered: Any = {}
             if penalised:
