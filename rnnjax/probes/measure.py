@@ -148,7 +148,9 @@ def _one_step(spec: TaskSpec, batch: Batch) -> Batch:
     first = lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
     timed = ["inputs", "mask", "informative"]
     timed += ["targets"] if spec.readout == "every" else []
-    return batch.replace(**{name: first(getattr(batch, name)) for name in timed})
+    return dataclasses.replace(
+        batch, **{name: first(getattr(batch, name)) for name in timed}
+    )
 
 
 def turned_layers(spec: TaskSpec, layers: Sequence[str]) -> tuple[str, ...]:
