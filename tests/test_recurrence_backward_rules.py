@@ -212,10 +212,11 @@ def test_an_adjoint_of_zero_stays_zero():
     zero = jnp.zeros((3, 2), jnp.float32)
     entering = jnp.array([[3.0, 4.0], [2e-38, 0.0], [0.0, 0.0]])
     leaving = {"a": zero, "b": jnp.array([[0.0, 0.0], [0.0, 1e-30], [0.0, 0.0]])}
-    found = jax.jit(renormalise)(leaving, {"a": entering, "b": zero})
+    found, log2 = jax.jit(renormalise)(leaving, {"a": entering, "b": zero})
     np.testing.assert_array_equal(found["a"], zero)
     expected = [[0, 0], [0, 2e-38], [0, 0]]
     np.testing.assert_allclose(found["b"], expected, rtol=1e-5)
+    np.testing.assert_allclose(log2, [0, np.log2(2e-38 / 1e-30), 0], rtol=1e-5)
 
 
 def test_a_dead_network_has_a_gradient_of_numbers():

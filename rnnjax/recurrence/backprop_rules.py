@@ -23,38 +23,53 @@ adjoint if the loss is at a single step, in each layer separately). λ_t include
 loss at step t. An adjoint that is exactly zero stays zero. The result is not the
 gradient of any function.
 
+``sham``: the control for `renormalise`. Up to step t that rule has multiplied the exact
+adjoint of an example by a factor a_t (which grows towards the first step where the
+gradient vanishes). Here the adjoint of step t is multiplied by a_π(t), with a random
+permutation π of the valid steps that is drawn anew for each update: the same factors
+act, but not on the steps that need them. The adjoints λ̃_t = a_π(t) λ_t include the loss
+at step t. Factors above 2^`LARGEST` count as that. It costs a second reverse scan.
+
 Cutting only redefines the gradient, so every engine supports it (`masking.entering`
 makes the mask, `step.masked_step` applies it), and its derivatives are those of the
-function with the constant. Renormalising is a rule of the reverse
-scan: other engines do not support it, and second derivatives are not guaranteed.
+function with the constant. Renormalising and its control are rules of the reverse
+scan: other engines do not support them, and second derivatives are not guaranteed.
 """
 
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.recurrence import scaled
 from rnnjax.types import State
 
 
-Backprop = Literal["exact", "cut", "renormalise"]
+Backprop = Literal["exact", "cut", "renormalise", "sham"]
+
+LARGEST = 60.0
+"""log2 of the largest factor of `sham`, which float32 can hold and divide by."""
+
+SHAM = "sham"
+"""The random numbers of Flax from which the permutation is drawn."""
 
 
-def check_backprop(rule: str, lag: Any, engine: str) -> None:
-    """Raise a `UserError` unless rule, lag and engine are compatible."""
+def check_backprop(rule: str, lag: Any, engine: str, remat: Any = None) -> None:
+    """Raise a `UserError` unless rule, lag, engine and remat are compatible."""
     rules = get_args(Backprop)
     if rule not in rules:
         raise UserError(f"backprop={rule} is unknown; {did_you_mean(rule, rules)}")
     if (rule == "cut") != (lag is not None):
         needs = "needs a lag" if lag is None else "takes no lag; it belongs to cut"
         raise UserError(f"backprop={rule} {needs}")
-    if rule == "renormalise" and engine != "scan":
+    if rule in ("renormalise", SHAM) and engine != "scan":
         raise UserError(
-            "backprop=renormalise works only in the reverse scan; use engine=scan"
+            f"backprop={rule} works only in the reverse scan; use engine=scan"
         )
+    if rule == SHAM and remat is not None:
+        raise UserError(f"backprop=sham does not support remat={remat}")
 
 
 def cut_before(
@@ -76,12 +91,15 @@ def cut_before(
     return jnp.arange(steps, dtype=last.dtype)[:, None] == place[None, :]
 
 
-def renormalise(leaving: State, entering: State) -> State:
+def renormalise(leaving: State, entering: State) -> tuple[State, Float[Array, "B"]]:
     """`leaving` rescaled to the norm of `entering`, per example over all arrays.
 
     Arrays are ``(B, n)``. Where `leaving` is exactly zero it stays zero. Both are first
     scaled near 1 by a power of two, so that norms do not overflow or underflow unless
     the arrays themselves do.
+
+    Returns:
+        the rescaled arrays, and log2 of the factor, 0 where `leaving` is zero.
     """
     small, reference = scaled.lift(leaving, 1), scaled.lift(entering, 1)
     squares = _squares(small.mantissa)
@@ -94,7 +112,32 @@ def renormalise(leaving: State, entering: State) -> State:
         return (x * scale).astype(x.dtype)
 
     mantissa = jax.tree.map(one, small.mantissa)
-    return scaled.shift(mantissa, reference.exponent)
+    apart = (reference.exponent - small.exponent).astype(factor.dtype)
+    log2 = jnp.log2(jnp.where(factor > 0, factor, 1.0)) + apart
+    return scaled.shift(mantissa, reference.exponent), jnp.where(factor > 0, log2, 0.0)
+
+
+def shuffled_order(
+    key: Any, steps: int, valid: Bool[Array, "T B"] | None
+) -> Int[Array, "T B"] | Int[Array, "T 1"]:
+    """A random permutation π of the steps, and of the valid ones among themselves."""
+    draws = jax.random.uniform(key, (steps, 1))
+    if valid is None:
+        return jnp.argsort(draws, axis=0)
+    places = jnp.argsort(jnp.where(valid, draws, 2.0), axis=0)  # the valid ones first
+    rank = jnp.cumsum(valid, axis=0) - 1
+    chosen = jnp.take_along_axis(places, jnp.maximum(rank, 0), axis=0)
+    return jnp.where(valid, chosen, jnp.arange(steps)[:, None])
+
+
+def sham_weights(
+    log2_factors: Float[Array, "T B"],
+    order: Int[Array, "T B"] | Int[Array, "T 1"],
+) -> Float[Array, "T B"]:
+    """a_π(t) / a_t, by which `sham` multiplies the renormalised adjoints."""
+    bounded = jnp.clip(log2_factors, -LARGEST, LARGEST)
+    order = jnp.broadcast_to(order, bounded.shape)
+    return jnp.exp2(jnp.take_along_axis(bounded, order, axis=0) - bounded)
 
 
 def _squares(tree: State) -> Array:

@@ -25,6 +25,7 @@ from typing import Any
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.associative import Associative, check_linear
+from rnnjax.recurrence.backprop_rules import Backprop
 from rnnjax.recurrence.functional import Weights
 from rnnjax.recurrence.newton import Newton
 from rnnjax.recurrence.parallel import parallel_scan
@@ -39,11 +40,11 @@ class Settings:
     """Options that a layer passes to its engine, which ignores those of other engines.
 
     Attributes:
-        renormalised: the adjoint keeps its norm from step to step; `scan` only.
+        backprop: the rule of `backprop_rules`; `scan` only.
         newton: tolerance and maximum number of iterations of `newton`.
     """
 
-    renormalised: bool = False
+    backprop: Backprop = "exact"
     newton: Newton = Newton()
 
 
@@ -66,7 +67,7 @@ def by_scan(
     taps: Taps,
 ) -> Trajectory:
     """The forward loop and the reverse scan."""
-    return scan(cell, weights, initial, drive, taps, settings.renormalised)
+    return scan(cell, weights, initial, drive, taps, settings.backprop)
 
 
 @ENGINES.register("plain")

@@ -1,5 +1,6 @@
 """A recurrent layer: a cell run over a sequence, as a `flax.linen` module."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,12 @@ from jaxtyping import Array, Bool, Float, Inexact
 
 from rnnjax.cells.base import Cell
 from rnnjax.errors import UserError
-from rnnjax.recurrence.backprop_rules import Backprop, check_backprop
+from rnnjax.recurrence.backprop_rules import (
+    SHAM,
+    Backprop,
+    check_backprop,
+    shuffled_order,
+)
 from rnnjax.recurrence.engines import ENGINES, Settings
 from rnnjax.recurrence.functional import Weights, make_weights
 from rnnjax.recurrence.masking import (
@@ -44,8 +50,9 @@ class Recurrent(nn.Module):
         learn_initial_state: whether the initial state is a parameter. If so,
             this parameter starts at the cell's own initial state (zeros).
         backprop: how the adjoint is propagated back (`backprop_rules`): `exact`; `cut`
-            after `lag` steps; `renormalise` to a constant norm. Forward values do not
-            depend on it.
+            after `lag` steps; `renormalise` to a constant norm; `sham`, the control for
+            that, whose gradient needs random numbers ``rngs={"sham": key}``. Forward
+            values do not depend on it.
         lag: K of `cut`, a number or a traced scalar; None otherwise.
         newton: tolerance and maximum number of iterations of the engine `newton`.
         remat: number of steps in a chunk, or `sqrt`: the backward pass recomputes each
@@ -97,7 +104,7 @@ class Recurrent(nn.Module):
                 compatible, or `lengths` or `resets` do not match the input.
         """
         check_masks(x, lengths, resets)
-        check_backprop(self.backprop, self.lag, self.engine)
+        check_backprop(self.backprop, self.lag, self.engine, self.remat)
         check_remat(self.remat)
         initial = initial_state
         if initial is None:
@@ -110,8 +117,7 @@ class Recurrent(nn.Module):
             taps = Taps(
                 self.get_variable("taps", "states"), self.get_variable("taps", "seams")
             )
-        renormalised = self.backprop == "renormalise"
-        engine, settings = ENGINES[self.engine], Settings(renormalised, self.newton)
+        engine, settings = ENGINES[self.engine], Settings(self.backprop, self.newton)
 
         def run(state: State, drive: Drive, taps: Taps) -> Trajectory:
             if self.remat is not None and resets is not None:
@@ -122,10 +128,12 @@ class Recurrent(nn.Module):
         masks = lengths, resets, self.backwards, self.lag
         if self.remat is None:
             drive = make_drive(static, weights, x, *masks)
+            if self.backprop == SHAM:
+                drive = self._with_order(drive)
             states = run(initial, drive, taps)
             found = finish(static, weights, drive, states, self.backwards)
             return at_end(found, lengths, self.backwards) if last else found
-        if renormalised and resets is not None:
+        if self.backprop == "renormalise" and resets is not None:
             raise UserError("backprop=renormalise with remat does not support resets")
         raw = entering(x, *masks)
         at = end_place(x, lengths, self.backwards) if last else None
@@ -139,6 +147,14 @@ class Recurrent(nn.Module):
         end = Drive(at_end(read, lengths, self.backwards), some)
         end = read_in(static, weights, end)
         return read_out(static, weights, end, states), states
+
+    def _with_order(self, drive: Drive) -> Drive:
+        """The drive with a random permutation of its steps, if a key is there."""
+        if not self.has_rng(SHAM):
+            return drive
+        steps = jax.tree.leaves(drive.values)[0].shape[0]
+        order = shuffled_order(self.make_rng(SHAM), steps, drive.valid)
+        return dataclasses.replace(drive, order=order)
 
     def weights(self) -> tuple[Cell, Weights]:
         """The static cell and its weights (parameters are created on first use)."""

@@ -51,6 +51,8 @@ class Backward:
             with exponents, since examples then have different scales).
         exponent: ``(T, B)`` exponents of `adjoint`, `drive` and `deltas`, or None.
         initial_exponent: ``(B,)`` exponents of `initial`, or None.
+        log2_factors: ``(T, B)``, the logarithm of what renormalising has multiplied the
+            adjoint of each step by; None if it is exact.
     """
 
     adjoint: Trajectory
@@ -61,6 +63,7 @@ class Backward:
     pointwise: Any
     exponent: Array | None = None
     initial_exponent: Array | None = None
+    log2_factors: Array | None = None
 
 
 class Once:
@@ -99,6 +102,7 @@ def reverse_scan(
     exponents: Array | None = None,
     adjoints: bool = False,
     renormalised: bool = False,
+    weights_of_steps: Array | None = None,
     known: Known | None = None,
 ) -> Backward:
     """Back-propagate through time from the cotangents of the states.
@@ -115,6 +119,8 @@ def reverse_scan(
         adjoints: also stack ∂L/∂h_t (always done with exponents).
         renormalised: apply the rule `renormalise` of `backprop_rules`; not with
             exponents.
+        weights_of_steps: ``(T, B)``; with `renormalised`, what the adjoint of each step
+            is then multiplied by in the results of that step.
         known: outputs of seams, which are then not recomputed.
 
     Returns:
@@ -128,8 +134,8 @@ def reverse_scan(
 
     def back(fixed: Any, carry: Any, now: Any, spent: Any) -> tuple[Any, Any]:
         split, kernels, transposed, initial = fixed
-        later, at_start, gradient = carry
-        direct, previous, masks = now
+        later, at_start, gradient, factor = carry
+        direct, previous, masks, weight = now
         known_t, values = spent
         outputs = None if known_t is None else known_t.outputs
         values = without_summed(values, known_t)
@@ -150,13 +156,20 @@ def reverse_scan(
         zeros = {s: jnp.zeros(x.output.shape, x.output.dtype) for s, x in seams.items()}
         primals = split.pointwise, initial, previous, drive_t.values, zeros
         new, vjp, used = jax.vjp(local, *primals, has_aux=True)
-        d_point, d_start, d_state, d_values, deltas = vjp(adjoint)
+        seen = adjoint if weight is None else times(adjoint, weight)
+        d_point, d_start, d_state, d_values, deltas = vjp(seen)
         if carry_exponents:
             back, met = (d_start, d_state), (d_values, deltas)
             back, met = scaled.around(adjoint, new, drive_t.valid, back, met)
             (d_start, d_state), (d_values, deltas) = back, met
+        reached = factor
         if renormalised:
-            d_state, d_start = (renormalise(d, adjoint) for d in (d_state, d_start))
+            if weight is not None:
+                d_state = times(d_state, 1 / weight)
+            (d_state, grown), (d_start, _) = (
+                renormalise(d, to) for d, to in ((d_state, adjoint), (d_start, seen))
+            )
+            factor = factor + grown
         # The rounding of complex products depends on how XLA fuses them. The barrier
         # keeps it the same whether or not a probe reads δ.
         deltas = {
@@ -164,34 +177,37 @@ def reverse_scan(
             for site, d in deltas.items()
         }
         met = {site: seam.value for site, seam in used.items()}
-        out = once((adjoint if adjoints else None, k, d_values, deltas, met), previous)
+        shown = seen if adjoints else None, k, reached if renormalised else None
+        out = once((*shown, d_values, deltas, met), previous)
         if k is not None:
             d_state = scaled.normalise(Scaled(d_state, k))
             if drive.reset is not None:
                 at_start = scaled.add(at_start, scaled.normalise(Scaled(d_start, k)))
-            return (d_state, at_start, gradient), out
+            return (d_state, at_start, gradient, factor), out
         if drive.reset is not None:
             at_start = jax.tree.map(jnp.add, at_start, d_start)
         gradient = jax.tree.map(jnp.add, gradient, d_point)
-        return (d_state, at_start, gradient), out
+        return (d_state, at_start, gradient, factor), out
 
+    batch = jax.tree.leaves(initial)[0].shape[0]
     nothing: Any = jax.tree.map(jnp.zeros_like, initial)
     direct: Any = cotangent
     if carry_exponents:
-        batch = jax.tree.leaves(initial)[0].shape[0]
         nothing = Scaled(nothing, jnp.full((batch,), scaled.NO_EXPONENT, jnp.int32))
         direct = scaled.normalise(Scaled(cotangent, exponents))
     previous, once = before(initial, states), Once()
     zero_gradient = jax.tree.map(jnp.zeros_like, split.pointwise)
-    (at_front, at_start, gradient), stacked = piped_scan(
+    masks = dataclasses.replace(drive, values=None, order=None)
+    none_yet = jnp.zeros((batch,)) if renormalised else None
+    (at_front, at_start, gradient, _), stacked = piped_scan(
         back,
         True,
         (split, weights.kernels, transposed_kernels(weights, seams), initial),
-        (nothing, nothing, zero_gradient),
-        (direct, previous, dataclasses.replace(drive, values=None)),
+        (nothing, nothing, zero_gradient, none_yet),
+        (direct, previous, masks, weights_of_steps),
         (known, drive.values),
     )
-    adjoint, k, d_values, deltas, values = once.restored(stacked, previous)
+    adjoint, k, factors, d_values, deltas, values = once.restored(stacked, previous)
     if carry_exponents:
         front = scaled.add(at_front, at_start)
         return Backward(
@@ -199,7 +215,25 @@ def reverse_scan(
         )
     initial_cotangent = jax.tree.map(jnp.add, at_front, at_start)
     pointwise = split.gradient(gradient)
-    return Backward(adjoint, d_values, deltas, values, initial_cotangent, pointwise)
+    return Backward(
+        adjoint,
+        d_values,
+        deltas,
+        values,
+        initial_cotangent,
+        pointwise,
+        log2_factors=factors,
+    )
+
+
+def times(tree: Any, weight: Array) -> Any:
+    """Every array ``(B, …)`` times a weight ``(B,)``."""
+
+    def one(x: Array) -> Array:
+        along = jnp.reshape(weight, weight.shape + (1,) * (x.ndim - 1))
+        return (x * along).astype(x.dtype)
+
+    return jax.tree.map(one, tree)
 
 
 def kernel_gradients(

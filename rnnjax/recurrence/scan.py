@@ -12,6 +12,8 @@ from jax import lax
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
+from rnnjax.errors import UserError
+from rnnjax.recurrence.backprop_rules import SHAM, Backprop, sham_weights
 from rnnjax.recurrence.functional import Weights, step_seams, with_kernels
 from rnnjax.recurrence.piped import piped_scan
 from rnnjax.recurrence.reverse import kernel_gradients, reverse_scan
@@ -68,14 +70,14 @@ def scan(
     initial: State,
     drive: Drive,
     taps: Taps,
-    renormalised: bool = False,
+    backprop: Backprop = "exact",
 ) -> Trajectory:
     """`plain_scan` with the explicit reverse scan as its gradient.
 
     First and second derivatives equal those of `plain_scan`; taps must be zeros.
-    Forward mode is not defined (use `plain_scan`). With `renormalised` the adjoint
-    is rescaled at every step so that its norm stays the same; the result is not the
-    gradient of any function (`rnnjax.recurrence.backprop_rules`).
+    Forward mode is not defined (use `plain_scan`). With the rules `renormalise` and
+    `sham` of `rnnjax.recurrence.backprop_rules` the result is not the gradient of any
+    function.
     """
     return _walk(cell, weights, initial, drive)[0]
 
@@ -112,27 +114,27 @@ def _forward(
     initial: State,
     drive: Drive,
     taps: Taps,
-    renormalised: bool,
+    backprop: Backprop,
 ) -> tuple[Trajectory, Any]:
     states, known = _walk(cell, weights, initial, drive, keep=True)
     return states, (weights, initial, drive, taps, states, known)
 
 
 def _backward(
-    cell: Cell, renormalised: bool, residuals: Any, cotangent: Trajectory
+    cell: Cell, backprop: Backprop, residuals: Any, cotangent: Trajectory
 ) -> tuple[Any, ...]:
     weights, initial, drive, taps, states, known = residuals
-    back = reverse_scan(
-        cell,
-        weights,
-        initial,
-        drive,
-        states,
-        cotangent,
-        adjoints=taps.states is not None,
-        renormalised=renormalised,
-        known=known,
-    )
+    walked = cell, weights, initial, drive, states, cotangent
+    renormalised = backprop in ("renormalise", SHAM)
+    walk_back = partial(reverse_scan, *walked, renormalised=renormalised, known=known)
+    of_steps = None
+    if backprop == SHAM:
+        if drive.order is None:
+            raise UserError("the gradient of backprop=sham needs rngs={'sham': key}")
+        factors = walk_back().log2_factors
+        assert factors is not None
+        of_steps = sham_weights(factors, drive.order)
+    back = walk_back(adjoints=taps.states is not None, weights_of_steps=of_steps)
     seams = step_seams(cell, weights, initial, first(drive.values))
     listed = with_kernels(weights, seams)
     kernels = kernel_gradients(listed, seams, back)
@@ -143,14 +145,14 @@ def _backward(
             derived[name] = gradient
         else:
             params = {**params, name: params[name] + gradient}
-    masks = (_no_gradient(x) for x in (drive.valid, drive.reset, drive.cut))
-    d_drive = Drive(back.drive, *masks)
+    masks = drive.valid, drive.reset, drive.cut, drive.order
+    d_drive = Drive(back.drive, *map(_no_gradient, masks))
     d_taps = Taps(back.adjoint, None if taps.seams is None else dict(back.deltas))
     return Weights(params, derived, numeric), back.initial, d_drive, d_taps
 
 
 def _no_gradient(mask: Array | None) -> Any:
-    """The cotangent of a boolean array, whose tangent space is empty."""
+    """The cotangent of truth values or integers, whose tangent space is empty."""
     if mask is None:
         return None
     return np.zeros(mask.shape, jax.dtypes.float0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from rnnjax.cells.base import Cell
 from rnnjax.recurrence.functional import Seams, Weights, call
@@ -23,12 +23,15 @@ class Drive:
         reset: ``(T, B)`` or None; where True the state is reset before the step.
         cut: ``(T, B)`` or None; where True the state before the step is treated as a
             constant in differentiation.
+        order: ``(T, B)``, ``(T, 1)`` or None: the permutation of the steps of the rule
+            `sham` (`backprop_rules`).
     """
 
     values: Any
     valid: Bool[Array, "T B"] | None = None
     reset: Bool[Array, "T B"] | None = None
     cut: Bool[Array, "T B"] | None = None
+    order: Int[Array, "T B"] | Int[Array, "T 1"] | None = None
 
 
 def choose(where: Array | None, a: Any, b: Any) -> Any:

@@ -87,6 +87,7 @@ _CHOICES: dict[str, dict[str, tuple[str, str]]] = {
         "exact": ("", "full back-propagation through time"),
         "cut": ("lag", "no gradient beyond this lag (truncated)"),
         "renormalise": ("", "keep the norm of the adjoint constant at each step"),
+        "sham": ("", "its control: the same factors, at other steps"),
     },
     "probe": {
         "off": ("", "measure nothing"),

@@ -199,7 +199,8 @@ class RunConfig:
         check_range("loss_bound", self.loss_bound, 0.0)
         for choice in (self.optimizer, self.penalty, self.lr_schedule):
             choice.check()
-        check_backprop(self.backprop.name, self.backprop.lag, self.model.engine)
+        rule, model = self.backprop, self.model
+        check_backprop(rule.name, rule.lag, model.engine, model.remat)
 
     @property
     def probe_steps(self) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from rnnjax.penalties import Penalty
 from rnnjax.probes import light
 from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates.monitor import update_ratio
+from rnnjax.recurrence.backprop_rules import SHAM
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.training.evaluation import evaluate
 from rnnjax.training.flat import Form
@@ -197,6 +198,8 @@ class Program:
         def loss_of(params: Any, taps: Any) -> tuple[Array, tuple[Array, Any]]:
             variables = {"params": params} | ({"taps": taps} if tapping else {})
             rngs = {"dropout": key} if model.dropout else {}
+            if model.backprop == SHAM:
+                rngs[SHAM] = key
             ends = batch.lengths if sig.spec.ragged else None
             entering = variables, batch.inputs, ends
             answers: Any
