@@ -100,6 +100,9 @@ def test_a_rule_is_part_of_what_a_run_is():
         (["backprop=cut", "backprop.lag=1.5"], "backprop.lag=1.5 must be a whole"),
         (["backprop.lag=3"], "unknown key 'backprop.lag' with backprop=exact"),
         (["backprop=renormalize"], "did you mean renormalise?"),
+        (["backprop=sham", "model.remat=4"], "does not support remat=4"),
+        (["pairs=true", "task=copy"], "examples of task copy have no twins"),
+        (["pairs=true", "batch=7"], "pairs=true needs an even batch"),
     ],
 )
 def test_a_rule_that_is_wrong_is_a_sentence(overrides, sentence):

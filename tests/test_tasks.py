@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnjax.errors import UserError
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.base import compiled_sample
+from rnnjax.tasks.twins import training_batch
+from rnnjax.training.shards import take_examples
 from rnnjax.types import Batch
 
 
@@ -245,3 +248,50 @@ def test_stated_baselines() -> None:
     for name, (baseline, loss) in stated.items():
         spec = TASKS[name]().spec({})
         assert (spec.baseline, spec.baseline_loss) == pytest.approx((baseline, loss))
+
+
+@pytest.mark.parametrize(
+    "case", ["opinion", "opinion next word", "adding", "temporal order"]
+)
+def test_a_twin_differs_in_the_deciding_input_and_the_target(
+    case: str, task_of: Callable[[str], Task]
+) -> None:
+    task = task_of(case)
+    data = task.load()
+    spec = task.spec(data)
+    key = jax.random.key(3)
+    batch = training_batch(task, spec, key, 2 * BATCH, data, pairs=True)
+    ones = task.sample(key, BATCH, data)
+    assert same(ones, take_examples(spec, batch, jnp.arange(BATCH)))
+    others = take_examples(spec, batch, BATCH + jnp.arange(BATCH))
+    assert same(ones, task.twins(others)) or case == "adding"
+    changed = np.not_equal(np.asarray(ones.inputs), np.asarray(others.inputs))
+    changed = changed if spec.vocabulary else changed.any(-1)
+    first = np.argmax(np.asarray(ones.informative), axis=0)
+    assert (changed.sum(axis=0) == 1).all()
+    assert changed[first, np.arange(BATCH)].all()
+    for name in ("mask", "lengths", "informative"):
+        assert np.array_equal(getattr(ones, name), getattr(others, name))
+    answers = np.asarray(others.targets)
+    if case == "adding":
+        marked, values = np.moveaxis(np.asarray(others.inputs), -1, 0)[::-1]
+        np.testing.assert_allclose(answers[:, 0], (marked * values).sum(0), rtol=1e-6)
+        assert same_values(ones, task.twins(others))
+    elif case == "temporal order":
+        assert (abs(answers - np.asarray(ones.targets)) == 4).all()
+    elif case == "opinion":
+        assert (answers == 1 - np.asarray(ones.targets)).all()
+        opinion = np.asarray(others.inputs)[first, np.arange(BATCH)]
+        words = task.words(opinion)
+        positive = "good great excellent wonderful lovely superb delicious fantastic"
+        assert ((answers == 1) == np.isin(words, positive.split())).all()
+    else:
+        verdict = np.asarray(others.targets)
+        assert np.array_equal(verdict[:-1], np.asarray(others.inputs)[1:])
+        assert (verdict[-1] != np.asarray(ones.targets)[-1]).all()
+
+
+def same_values(one: Batch, other: Batch) -> bool:
+    """Whether two batches are equal up to rounding."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.allclose(a, b, atol=1e-6) for a, b in pairs)

@@ -21,6 +21,7 @@ COSMETIC = frozenset(
 IMPLIED = {
     "backprop": {"name": "exact"},
     "lr_schedule": {"name": "constant", "warmup": 0},
+    "pairs": False,
     "penalty": {"name": "none"},
 }
 """Top-level keys that are left out of the hash at these values, which have the same

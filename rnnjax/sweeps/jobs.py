@@ -29,6 +29,7 @@ from rnnjax.sweeps.schema import as_text, leaves, plain
 from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile, loaded_files
 from rnnjax.tasks import TASKS, Task
+from rnnjax.tasks.twins import check_twins
 from rnnjax.training.build import build_cell, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Signature
@@ -162,6 +163,8 @@ def make_job(resolved: Resolved, point: Point, hydra: HydraNode, number: int) ->
         tree["task"]["path"] = os.path.abspath(user_path(path))
     config = run_config(tree)
     _check_cell(config)
+    if config.pairs:
+        check_twins(type(task))
     files = loaded_files(config.cell, config.task)
     if files:
         tree["paths"] = {file.kind: file.reference for file in files}

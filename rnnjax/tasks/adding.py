@@ -69,3 +69,14 @@ class Adding(Task):
             lengths=lengths,
             informative=marked,
         )
+
+    def twins(self, batch: Batch) -> Batch:
+        """The sequences with 1 − v in the place of the first marked number v."""
+        first = jnp.argmax(batch.informative, axis=0)
+        columns = jnp.arange(batch.inputs.shape[1])
+        value = batch.inputs[first, columns, 0]
+        return dataclasses.replace(
+            batch,
+            inputs=batch.inputs.at[first, columns, 0].set(1 - value),
+            targets=batch.targets + (1 - 2 * value)[:, None],
+        )

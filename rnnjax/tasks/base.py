@@ -160,6 +160,13 @@ class Task:
         key = jax.random.fold_in(jax.random.key(20_261_122), purpose)
         return compiled_sample(self, key, size, data)
 
+    def twins(self, batch: Batch) -> Batch:
+        """The same examples with the deciding input exchanged, and their targets.
+
+        Optional, for `pairs=true` (`rnnjax.tasks.twins`). A pure function.
+        """
+        raise NotImplementedError
+
     def references(self) -> dict[str, float]:
         """Test results of simpler methods on the same data, by name."""
         return {}

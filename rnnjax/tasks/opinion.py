@@ -135,6 +135,17 @@ class Opinion(Task):
         informative = jnp.zeros(shape, bool).at[place].set(True)
         return Batch(words, targets, mask, lengths, informative)
 
+    def twins(self, batch: Batch) -> Batch:
+        """The sentences with the deciding word of the other opinion."""
+        place, first = self.steps - self.distance, FIRST["negative"]
+        other = (batch.inputs[place] - first + CHOICES) % (2 * CHOICES) + first
+        words = batch.inputs.at[place].set(other)
+        if self.form != "next_word":
+            return dataclasses.replace(batch, inputs=words, targets=1 - batch.targets)
+        verdict = 2 * FIRST_VERDICT + 1 - batch.targets[-1:]
+        targets = jnp.concatenate([words[1:], verdict])
+        return dataclasses.replace(batch, inputs=words, targets=targets)
+
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
         """See `Task.heldout`; if there are few sentences, the splits are disjoint."""
         kept = of_part(split, data) if self._is_small else data

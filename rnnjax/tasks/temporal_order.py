@@ -120,6 +120,17 @@ class TemporalOrder(Task):
             informative=jnp.zeros(tokens.shape, bool).at[places, columns].set(True),
         )
 
+    def twins(self, batch: Batch) -> Batch:
+        """The sequences with the other symbol in the first of the deciding places."""
+        first = jnp.argmax(batch.informative, axis=0)
+        columns = jnp.arange(batch.inputs.shape[1])
+        bit = batch.inputs[first, columns] - SYMBOL
+        return dataclasses.replace(
+            batch,
+            inputs=batch.inputs.at[first, columns].set(SYMBOL + 1 - bit),
+            targets=batch.targets + (1 - 2 * bit) * 2 ** (self.symbols - 1),
+        )
+
     def heldout(self, split: Split, size: int, data: Data) -> Batch:
         """See `Task.heldout`; if there are few sequences, the splits are disjoint."""
         kept = of_part(split, data) if self._is_small else data

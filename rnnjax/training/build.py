@@ -134,6 +134,7 @@ def signature(config: RunConfig) -> Signature:
         clipping=config.clipping.name,
         penalty=config.penalty.static(),
         batch=config.batch,
+        pairs=config.pairs,
         shards=config.shards,
         ride=config.probe.preset == "light",
         sentences=config.probe.sentences,

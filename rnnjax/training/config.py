@@ -155,6 +155,7 @@ class RunConfig:
         optimizer: the update rule.
         lr: learning rate η, `lr_schedule` how it changes over the updates.
         batch: examples per update.
+        pairs: whether half of the batch are the twins of the other half.
         shards: number of equal parts into which the batch is split; a run that is not
             packed with others computes each part on a core of its own.
         steps: number of updates.
@@ -179,6 +180,7 @@ class RunConfig:
     lr: float = 1e-3
     lr_schedule: Schedule = Constant()
     batch: int = 32
+    pairs: bool = False
     shards: int = 1
     steps: int = 2000
     seed: int = 0
@@ -193,6 +195,8 @@ class RunConfig:
             raise UserError(
                 f"shards={self.shards} does not divide batch={self.batch} evenly"
             )
+        if self.pairs and self.batch % 2:
+            raise UserError(f"pairs=true needs an even batch, not batch={self.batch}")
         check_range("steps", self.steps, 0, 10**9)
         check_range("seed", self.seed, 0, 2**32 - 1)
         check_range("log_every", self.log_every, 1)

@@ -14,6 +14,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array
 
+from rnnjax.training.hyper import Hyper
+from rnnjax.training.optimizers import Optimizer
+
 
 @struct.dataclass
 class Vectors:
@@ -90,3 +93,11 @@ class Form:
         return jax.tree.map(
             lambda x: self.split(x) if joined(x) else x, tree, is_leaf=joined
         )
+
+
+def takes_vectors(optimizer: Optimizer, form: Form, hyper: Hyper, state: Any) -> bool:
+    """Whether the rule is elementwise and `state` is what it keeps for vectors."""
+    if not optimizer.is_elementwise():
+        return False
+    made = jax.eval_shape(optimizer.transformation(hyper.lr).init, form.vectors())
+    return Form.of(made) == Form.of(state)

@@ -25,8 +25,9 @@ from rnnjax.probes.measure import Measurement, measure
 from rnnjax.probes.updates.monitor import update_ratio
 from rnnjax.recurrence.backprop_rules import SHAM
 from rnnjax.tasks.base import Data, Task, TaskSpec
+from rnnjax.tasks.twins import training_batch
 from rnnjax.training.evaluation import evaluate
-from rnnjax.training.flat import Form
+from rnnjax.training.flat import Form, takes_vectors
 from rnnjax.training.hyper import Hyper
 from rnnjax.training.keys import DROPOUT, TRAIN_DATA, key_for
 from rnnjax.training.optimizers import Optimizer
@@ -53,6 +54,7 @@ class Signature:
         optimizer, penalty: the rules with default numbers.
         clipping: the kind of clipping.
         batch: examples per update.
+        pairs: whether half of the batch are the twins of the other half.
         shards: number of equal parts of the batch.
         ride: whether a light probe is computed in the backward pass.
         sentences: number of examples whose shares a full probe stores individually.
@@ -65,6 +67,7 @@ class Signature:
     clipping: str
     penalty: Penalty
     batch: int
+    pairs: bool
     shards: int
     ride: bool
     sentences: int
@@ -146,7 +149,7 @@ class Program:
         """The state of the optimizer with vectors for arrays, if it can be so."""
         joined = form.join_within(opt_state)
         optimizer = self.optimizer(hyper)
-        return joined if _takes_vectors(optimizer, form, hyper, joined) else opt_state
+        return joined if takes_vectors(optimizer, form, hyper, joined) else opt_state
 
     def _gradient(
         self, params: Any, hyper: Hyper, step: Any, data: Data
@@ -155,13 +158,12 @@ class Program:
 
         The gradient includes the penalty.
         """
-        batch = self.signature.task.sample(
-            key_for(hyper, TRAIN_DATA, step), self.signature.batch, data
-        )
-        key = key_for(hyper, DROPOUT, step)
+        sig, key = self.signature, key_for(hyper, TRAIN_DATA, step)
+        size, pairs = sig.batch, sig.pairs
+        batch = training_batch(sig.task, sig.spec, key, size, data, pairs)
+        key, model = key_for(hyper, DROPOUT, step), self.model(hyper)
         loss, metric, gradient, tapped, sums = self._shards(params, hyper, key, batch)
-        penalty = self.signature.penalty.with_numbers(hyper.penalty)
-        model = self.model(hyper)
+        penalty = sig.penalty.with_numbers(hyper.penalty)
         gradient = penalty.added(gradient, step, model, params, batch, sums)
         return loss, metric, gradient, tapped
 
@@ -198,8 +200,7 @@ class Program:
         def loss_of(params: Any, taps: Any) -> tuple[Array, tuple[Array, Any]]:
             variables = {"params": params} | ({"taps": taps} if tapping else {})
             rngs = {"dropout": key} if model.dropout else {}
-            if model.backprop == SHAM:
-                rngs[SHAM] = key
+            rngs |= {SHAM: key} if model.backprop == SHAM else {}
             ends = batch.lengths if sig.spec.ragged else None
             entering = variables, batch.inputs, ends
             answers: Any
@@ -233,7 +234,7 @@ class Program:
         """What the optimizer adds to the parameters, and its new state."""
         optimizer = self.optimizer(hyper)
         rule = optimizer.transformation(hyper.lr * factor(hyper.rate, state.step))
-        if _takes_vectors(optimizer, form, hyper, state.opt_state):
+        if takes_vectors(optimizer, form, hyper, state.opt_state):
             return rule.update(gradient, state.opt_state, state.params)
         trees = form.split(gradient), state.opt_state, form.split(state.params)
         updates, opt_state = rule.update(*trees)
@@ -292,11 +293,3 @@ class Program:
         """Make the full probe's measurement on a held-out batch."""
         sig = self.signature
         return measure(self.model(hyper), sig.spec, params, batch, sig.sentences)
-
-
-def _takes_vectors(optimizer: Optimizer, form: Form, hyper: Hyper, state: Any) -> bool:
-    """Whether the rule is elementwise and `state` is what it keeps for vectors."""
-    if not optimizer.is_elementwise():
-        return False
-    made = jax.eval_shape(optimizer.transformation(hyper.lr).init, form.vectors())
-    return Form.of(made) == Form.of(state)
