@@ -14,7 +14,6 @@ import xarray as xr
 from rnnjax.errors import UserError, unknown
 from rnnjax.paths import user_path
 from rnnjax.store import aggregate
-from rnnjax.store.aggregate import Range
 from rnnjax.store.index import INDEX, row_of
 from rnnjax.store.joined import join_probes
 from rnnjax.store.manifest import FINISHED, Damaged
@@ -162,15 +161,7 @@ class Results:
                 raise UserError(f"cannot average column '{name}': not numeric")
         done = self.runs.filter(pl.col("status").is_in(list(FINISHED)))
         wanted = [name for name in wanted if name not in keys]
-        ranges = self._ranges(done, wanted)
-        return aggregate.aggregate(done, keys, wanted, confidence, ranges)
-
-    @staticmethod
-    def _ranges(runs: pl.DataFrame, values: Sequence[str]) -> dict[str, Range | None]:
-        """Bounds of the metrics: 0 to 1 if the metric of every run is an accuracy."""
-        if set(runs["metric"] if "metric" in runs.columns else ()) != {"accuracy"}:
-            return {}
-        return {name: (0.0, 1.0) for name in values if "metric" in name}
+        return aggregate.aggregate(done, keys, wanted, confidence)
 
     def settings(self) -> tuple[str, ...]:
         """Columns that tell groups of repetitions apart: `varying` without the seed."""

@@ -117,7 +117,7 @@ class Run:
 
     @property
     def results(self) -> Mapping[str, Any]:
-        """Final results, such as ``test_metric``."""
+        """Final results, such as ``test_accuracy``."""
         return self.manifest.results
 
     @property

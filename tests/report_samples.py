@@ -122,12 +122,12 @@ def metrics_of(steps: int, final: float, solved: bool, seed: int = 0) -> pl.Data
         {
             "step": step,
             "loss": loss + 0.01 * rng.random(len(step)),
-            "metric": np.clip(level, 0, 1),
+            "accuracy": np.clip(level, 0, 1),
             "grad_norm": 0.1 + 0 * loss,
             "grad_norm_max": 0.2 + 0 * loss,
             "clipped": 0 * loss,
             "validation_loss": np.where(step % 250 == 0, loss, np.nan),
-            "validation_metric": evaluated,
+            "validation_accuracy": evaluated,
         }
     )
 
@@ -153,7 +153,8 @@ def store(
         created="2026-01-01T00:00:00.000+00:00",
     )
     run = begin_run(run_path(pool.path, "sample", key), config, started)
-    ended = started.replace(status=status, results=results or {}, **fields)
+    told = {"metric": "accuracy"} | fields
+    ended = started.replace(status=status, results=results or {}, **told)
     finish_run(run, ended, metrics, probes)
     pool.add(run)
     return key
@@ -217,8 +218,8 @@ def opinion_sweep(
                         "diverged" if diverged else "done",
                         {
                             "test_loss": 0.1,
-                            "test_metric": float("nan") if diverged else final,
-                            "validation_metric": final,
+                            "test_accuracy": float("nan") if diverged else final,
+                            "validation_accuracy": final,
                             "solved": solved and not diverged,
                             "baseline": 0.5,
                         },
@@ -256,13 +257,13 @@ def reviews_sweep(folder: Path, seeds: Sequence[int] = (0, 1)) -> Path:
                 slopes = VARIANTS[variant]["slopes"]
                 data = probes_of(slopes, lengths, (0, 500), seed, sentences=32)
                 results = {
-                    "test_metric": final + 0.01 * seed,
+                    "test_accuracy": final + 0.01 * seed,
                     "solved": final > 0.75,
                     "baseline": 0.5,
                     "reference.bag_of_words": 0.79,
-                    "test_metric.short": final + 0.02,
-                    "test_metric.middle": final,
-                    "test_metric.long": final - 0.06,
+                    "test_accuracy.short": final + 0.02,
+                    "test_accuracy.middle": final,
+                    "test_accuracy.long": final - 0.06,
                     "test_count.short": 120.0,
                     "test_count.middle": 161.0,
                     "test_count.long": 19.0,

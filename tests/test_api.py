@@ -159,7 +159,7 @@ def test_apply_gives_the_metric_that_was_recorded(run: rnnjax.Run):
     batch = task.heldout("test", run.config.eval.size, {})
     answers = run.apply(batch.inputs, batch.lengths)
     accuracy = np.mean(np.argmax(answers, axis=-1) == batch.targets)
-    assert accuracy == pytest.approx(run.results["test_metric"])
+    assert accuracy == pytest.approx(run.results["test_accuracy"])
 
 
 def test_results_of_a_folder(run: rnnjax.Run):

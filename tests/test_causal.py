@@ -38,7 +38,7 @@ def sentences(rule: BackpropConfig, cell: str = "lstm", **changes) -> RunConfig:
 def test_a_word_beyond_the_cut_is_not_learnt():
     lags = (10, 28, 29, 40)
     runs = [sentences(BackpropConfig("cut", lag)) for lag in lags]
-    scores = [float(outcome.results["test_metric"]) for outcome in train(*runs)]  # pyright: ignore
+    scores = [float(outcome.results["test_accuracy"]) for outcome in train(*runs)]  # pyright: ignore
     below, above = scores[:2], scores[2:]
     assert max(below) < 0.65 and min(above) >= 0.95, scores
 
@@ -50,7 +50,7 @@ def test_a_sigmoid_network_learns_from_a_gradient_that_keeps_its_size():
         options = {"activation": "sigmoid"}
         rule = BackpropConfig(name)
         run = sentences(rule, "elman", cell_options=options, lr=3e-3)
-        scores.append(float(train(run)[0].results["test_metric"]))  # pyright: ignore
+        scores.append(float(train(run)[0].results["test_accuracy"]))  # pyright: ignore
     assert scores[0] < 0.65 and scores[1] >= 0.95, scores
 
 

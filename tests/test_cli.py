@@ -264,7 +264,7 @@ def pool(tmp_path: Path) -> Pool:
     """Two cells with two seeds each."""
     pool = Pool(tmp_path / "runs")
     for cell, seed in (("lstm", 0), ("gru", 0), ("lstm", 3), ("gru", 3)):
-        store_run(pool, cell, seed, results={"test_metric": 0.5 + seed / 10})
+        store_run(pool, cell, seed, results={"test_accuracy": 0.5 + seed / 10})
     return pool
 
 
@@ -276,15 +276,15 @@ def shown(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 def test_a_table_of_chosen_runs(pool, capsys):
-    words = ["--where", "cell = 'lstm' and test_metric > .4", "--sort", "seed", "-r"]
+    words = ["--where", "cell = 'lstm' and test_accuracy > .4", "--sort", "seed", "-r"]
     assert main(["runs", str(pool.path), *words]) == 0
     head, *rows = shown(capsys)
     # Where all runs are of one cell, only the seed tells them apart.
-    assert head[2:] == ["cell.name", "seed", "test_metric", "run_seconds"]
+    assert head[2:] == ["cell.name", "seed", "test_accuracy", "run_seconds"]
     assert [row[2:5] for row in rows] == [["lstm", "3", "0.8"], ["lstm", "0", "0.5"]]
     assert main(["runs", str(pool.path), "--by", "cell"]) == 0
     head, *rows = shown(capsys)
-    assert head == ["cell.name", "runs", "test_metric"]
+    assert head == ["cell.name", "runs", "test_accuracy"]
     assert [row[:2] for row in rows] == [["lstm", "2"], ["gru", "2"]]
     assert rows[0][2].startswith("0.65 [") and rows[0][2] == rows[1][2]
     assert main(["runs", str(pool.path), "--by", "seed"]) == 0
@@ -321,7 +321,7 @@ def test_two_runs_are_compared(pool, capsys):
     assert main(["compare", str(one.path), f"{pool.path}/{key[:8]}"]) == 0
     rows = shown(capsys)
     assert ["configuration", "cell.name", "lstm", "gru"] in rows
-    assert ["result", "test_metric", "0.5", "0.5"] in rows
+    assert ["result", "test_accuracy", "0.5", "0.5"] in rows
     assert main(["compare", str(one.path), f"{pool.path}/zz"]) == 2
 
 

@@ -254,19 +254,21 @@ def test_the_best_parameters_are_kept(pool):
     steps = []
     for job, run in zip(planned, runs, strict=True):
         rows = (
-            run.metrics().drop_nulls().filter(pl.col("validation_metric").is_not_nan())
+            run.metrics()
+            .drop_nulls()
+            .filter(pl.col("validation_accuracy").is_not_nan())
         )
         best = rows.filter(
-            pl.col("validation_metric") == rows["validation_metric"].max()
+            pl.col("validation_accuracy") == rows["validation_accuracy"].max()
         )
         found = run.manifest().results
         steps.append(best["step"][0])
         assert found["best_step"] == steps[-1]
-        assert found["best_validation_metric"] == best["validation_metric"][0]
+        assert found["best_validation_accuracy"] == best["validation_accuracy"][0]
         until = dataclasses.replace(job.config, steps=steps[-1])
         (outcome,) = train(until)
         assert differing(open_run(run.path).best_params, outcome.params) == []
-        assert found["best_test_metric"] == outcome.results["test_metric"]
+        assert found["best_test_accuracy"] == outcome.results["test_accuracy"]
         assert run.has(BEST) == (steps[-1] != 12)
     assert len(set(steps)) > 1
 

@@ -34,7 +34,7 @@ def test_every_kind_is_trained_and_probed(tmp_path):
         assert manifest.status == "diverged" or manifest.steps == 20
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(params_of(run))), cell
         assert run.metrics()["step"].to_list() == [10, 20]
-        assert 0 <= manifest.results["test_metric"] <= 1, cell  # pyright: ignore
+        assert 0 <= manifest.results["test_accuracy"] <= 1, cell  # pyright: ignore
         assert probes.train_step.to_numpy().tolist() == [0, manifest.steps]
         adjoint = probes.log10_adjoint.sel(array="joint")
         assert np.isfinite(adjoint.isel(time=-1)).all(), cell

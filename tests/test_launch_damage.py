@@ -63,7 +63,7 @@ def without_index(damage: Damage) -> Damage:
     return both
 
 
-TYPES = b'{"run_id": 3, "schema": 3, "name": 1, "status": "done", "environment": 3}'
+TYPES = b'{"run_id": 3, "schema": 4, "name": 1, "status": "done", "environment": 3}'
 
 RESULTS = ("metrics.parquet", "params.msgpack", "best.msgpack", "state.msgpack")
 
@@ -161,9 +161,9 @@ def test_a_stray_file_among_the_checkpoints_is_left_alone(pool):
 
 LINES = [
     b'{"run_id": 5, "lineage": 1, "folder": 3, "facts": 1, "config": 2, '
-    b'"results": 3, "schema": 3}',
+    b'"results": 3, "schema": 4}',
     b'{"run_id": "z", "lineage": "a", "folder": "q", "facts": [], "config": [], '
-    b'"results": [], "schema": 3}',
+    b'"results": [], "schema": 4}',
     b"7",
     b"\xff\xfe\x00",
 ]

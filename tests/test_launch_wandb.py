@@ -71,6 +71,7 @@ def test_runs_that_were_finished_before_are_copied_from_the_store(tmp_path):
         assert [row["_step"] for row in rows] == stored["step"].to_list()
         losses = {row["_step"]: row.get("loss") for row in rows}
         assert losses == dict(stored.select("step", "loss").iter_rows())
+        assert {"accuracy", "validation_accuracy"} <= rows[-1].keys()
     assert held == {}
 
 

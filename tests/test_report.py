@@ -186,7 +186,7 @@ def of_one_distance(folder: Path) -> Path:
 def without_probes(folder: Path) -> Path:
     pool = Pool(folder / "runs")
     config = config_of("gru", 0, {"name": "opinion", "distance": 4})
-    results = {"test_metric": 0.9, "baseline": 0.5, "solved": False}
+    results = {"test_accuracy": 0.9, "baseline": 0.5, "solved": False}
     key = store_run(pool, config, "done", results, metrics_of(500, 0.9, True))
     record = SweepRecord("one", "rnnjax train", "2026-01-01", (key,), pool.path)
     write_sweep(folder, record)

@@ -15,7 +15,7 @@ from rnnjax import results
 from rnnjax.probes.adjoints.decay import transient_of
 from rnnjax.probes.adjoints.norms import by_lag
 from rnnjax.report.aggregate import median_of
-from rnnjax.report.build import what_came_out
+from rnnjax.report.build import build, what_came_out
 from rnnjax.report.flow import lag_table, read_flow
 from rnnjax.report.layout import spread
 from rnnjax.report.runs import tidy
@@ -104,22 +104,37 @@ def test_labels_of_the_sweep_name_the_lines(tmp_path: Path) -> None:
     assert tidy(found, labels).variants == ["Elman tanh", "Elman ReLU"]
 
 
+BOTH = ("accuracy", "mean_squared_error")
+
+
 @pytest.mark.parametrize(
-    ("task", "metric", "baseline", "solved", "name"),
+    ("recorded", "known", "words"),
     [
-        ("opinion", 0.5, 0.5, False, "accuracy"),
-        ("adding", 0.1, 0.167, False, "error"),
-        ("user.py:Mine", 0.1, 0.167, True, "error"),
-        ("user.py:Mine", 0.9, 0.5, True, "accuracy"),
-        ("user.py:Mine", 0.5, 0.5, False, "test metric"),
+        (BOTH[:1], BOTH[:1], "accuracy"),
+        (BOTH[1:], BOTH[1:], "mean squared error"),
+        (BOTH, BOTH, "accuracy or mean squared error"),
+        (("speed",), (), "test metric"),
     ],
 )
-def test_the_metric_is_named_only_if_it_is_known(
-    task: str, metric: float, baseline: float, solved: bool, name: str, tmp_path: Path
+def test_the_metric_is_what_the_manifests_say(
+    recorded: tuple[str, ...], known: tuple[str, ...], words: str, tmp_path: Path
 ) -> None:
-    final = {"test_metric": metric, "baseline": baseline, "solved": solved}
-    of(plain("elman", "tanh", task={"name": task}), results=final)(tmp_path)
-    assert tidy(results.load(tmp_path)).metric == name
+    pool = Pool(tmp_path)
+    for seed, metric in enumerate(recorded):
+        final = {f"test_{metric}": 0.25, f"validation_{metric}": 0.5, "solved": False}
+        config = plain("elman", "tanh", task={"name": "user.py:Mine"}, seed=seed)
+        rows = {"step": [5, 10], "loss": [2.0, 1.0], f"validation_{metric}": [0.0, 0.5]}
+        store(pool, config, "done", final, pl.DataFrame(rows), metric=metric)
+    runs = tidy(results.load(tmp_path))
+    assert (runs.metrics, runs.metric) == (known, words)
+    assert runs.frame["metric"].to_list() == [0.25] * len(known) or not known
+    build(tmp_path)
+    table = pl.read_csv(tmp_path / "runs.csv")
+    curves = pl.read_csv(tmp_path / "figures" / "training_curves.csv")
+    for name in known:
+        assert table[f"test_{name}"].drop_nulls().to_list() == [0.25]
+        assert curves[f"validation_{name}"].drop_nulls().to_list() == [0.0, 0.5]
+    assert not {"metric", "validation_metric"} & {*table.columns, *curves.columns}
 
 
 @given(st.data())

@@ -72,8 +72,8 @@ def test_a_report_takes_nothing_for_markup(tmp_path, monkeypatch, text):
 
     def failing(*arguments, **fields):
         if "error" in fields:
-            fields["error"] = text
-        return store(*arguments, **fields, metric=text)
+            fields |= {"error": text, "metric": text}
+        return store(*arguments, **fields)
 
     monkeypatch.setattr(report_samples, "store", failing)
     opinion_sweep(folder, (text, "gru"), (4, 60), (0,))

@@ -13,7 +13,6 @@ from rnnjax.report import text, text_flow
 from rnnjax.report.flow import DECAYS, KEYS
 from rnnjax.report.grids import horizon
 from rnnjax.report.naming import score
-from rnnjax.report.runs import Metric
 from rnnjax.report.tables import bounds, decay_at, outcomes, success_bound
 
 
@@ -38,7 +37,7 @@ def run(variant: str, distance: float, metric: float, **other: Any) -> dict[str,
     return start | other
 
 
-def ended(*rows: dict[str, Any], metric: Metric = "accuracy") -> pl.DataFrame:
+def ended(*rows: dict[str, Any], metric: str = "accuracy") -> pl.DataFrame:
     types = {"balanced": pl.Float64}
     table = pl.DataFrame(list(rows), infer_schema_length=None, schema_overrides=types)
     return outcomes(table, metric)
@@ -106,9 +105,11 @@ def test_runs_that_did_not_finish_say_nothing() -> None:
 
 def test_an_error_is_best_when_low() -> None:
     rows = [run("GRU", 50, m, solved=False, seed=s) for s, m in enumerate((0.1, 0.2))]
-    (sentence,) = text.learned(ended(*rows, metric="error"), "length", "error")
+    error = "mean squared error"
+    (sentence,) = text.learned(ended(*rows, metric=error), "length", error)
     assert sentence == (
-        "At length 50, no network solved the task (0 of 2 runs; lowest error 0.1)."
+        "At length 50, no network solved the task (0 of 2 runs; lowest mean squared "
+        "error 0.1)."
     )
 
 
@@ -213,8 +214,8 @@ def lengths(**metrics: float) -> pl.DataFrame:
             "variant": list(metrics),
             "metric": list(metrics.values()),
             "reference.bag_of_words": [0.8] * len(metrics),
-            "test_metric.short": [0.8] * len(metrics),
-            "test_metric.long": [0.7, *[0.9] * (len(metrics) - 1)],
+            "test_accuracy.short": [0.8] * len(metrics),
+            "test_accuracy.long": [0.7, *[0.9] * (len(metrics) - 1)],
         }
     )
 
@@ -225,7 +226,7 @@ def test_references_and_lengths() -> None:
         "Beside a bag of words (accuracy .80) 1 of 2 networks did better at pad 0, by "
         "the median over seeds; the best is GRU (.82)."
     ]
-    (sentence,) = text.references(table, "pad", "error")
+    (sentence,) = text.references(table, "pad", "mean squared error")
     assert "1 of 2 networks did better" in sentence and "LSTM" in sentence
     assert text.references(table, "pad", "test metric") == []
     (sentence,) = text.long_sentences(table, "pad", "accuracy")

@@ -77,20 +77,20 @@ def test_no_interval_leaves_the_range_of_its_value():
         {
             "test_accuracy": [0.99, 0.7],
             "test_loss": [0.1, 0.9],
-            "test_metric": [0.9, 0.2],
+            "validation_accuracy": [0.9, 0.2],
             "best_step": [10, 90],
             "run_seconds": [1.0, 2.0],
-            "test_metric.long": [1.5, 0.1],
+            "test_mean_squared_error.long": [1.5, 0.1],
             "margin": [0.1, 0.2],
         }
     )
     values = frame.columns
-    accuracy = {"test_metric": (0.0, 1.0)}
-    (found,) = aggregate(frame, [], values, ranges=accuracy).to_dicts()
+    (found,) = aggregate(frame, [], values).to_dicts()
     ends = {name: (found[f"{name}.low"], found[f"{name}.high"]) for name in values}
-    assert ends["test_accuracy"] == (0.0, 1.0) == ends["test_metric"]
+    assert ends["test_accuracy"] == (0.0, 1.0) == ends["validation_accuracy"]
     assert ends["test_loss"][0] == 0.0 and ends["test_loss"][1] > 1
-    assert ends["test_metric.long"][0] == 0.0 and ends["test_metric.long"][1] > 1
+    low, high = ends["test_mean_squared_error.long"]
+    assert low == 0.0 and high > 1
     assert ends["best_step"] == ends["run_seconds"] == (None, None)
     assert ends["margin"][0] < 0
     assert found["best_step"] == 50.0
@@ -104,10 +104,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pool")
     for cell in ("lstm", "gru"):
         for seed in range(3):
-            facts = {"metric": "accuracy"} if cell == "lstm" else {}
+            metric = "accuracy" if cell == "lstm" else "mean_squared_error"
             share = 0.5 + seed / 10
-            run = {"test_metric": share, "solved": seed > 0}
-            store_run(Pool(folder), cell, seed, results=run, **facts)
+            run = {f"test_{metric}": share, "solved": seed > 0}
+            store_run(Pool(folder), cell, seed, results=run, metric=metric)
     store_run(Pool(folder), "lstm", 9, status="failed", results={})
     return folder
 
@@ -115,10 +115,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_runs_are_averaged_over_seeds(folder):
     found = results.load(folder).aggregate()
     assert found["cell.name"].to_list() == ["lstm", "gru"]
-    np.testing.assert_allclose(found["test_metric"], [0.6, 0.6])
+    assert found["test_accuracy"].to_list() == [pytest.approx(0.6), None]
+    assert found["test_mean_squared_error"].to_list() == [None, pytest.approx(0.6)]
     assert found["runs"].to_list() == [3, 3]
-    # The metric of other runs is not known to be an accuracy.
-    assert found["accuracy"].to_list() == [pytest.approx(0.6), None]
     (chosen,) = results.load(folder).select("cell = 'gru'").aggregate().to_dicts()
     assert chosen["solved"] == pytest.approx(2 / 3) and chosen["solved.n"] == 3
     by = results.load(folder).aggregate(["cell"], ["solved"], confidence=0.5)

@@ -79,8 +79,8 @@ def test_a_record_of_another_format_is_refused():
     text = manifest_of("ab").to_json()
     older = sealed_json.opened(text)
     del older["schema"]
-    for entries in (older, {**older, "schema": 4}):
-        said = "format (1|4).* reads format 3: move the folder of that run out of the"
+    for entries in (older, {**older, "schema": 5}):
+        said = "format (1|5).* reads format 4: move the folder of that run out of the"
         with pytest.raises(OtherFormat, match=said):
             Manifest.from_json(sealed_json.dumps(entries))
 

@@ -48,11 +48,19 @@ def test_random_points_are_packed_and_averaged_over_seeds(tmp_path):
     for row in table.iter_rows(named=True):
         own = runs.filter(pl.col("run_id").is_in(row["runs"].split()))
         assert own["seed"].to_list() == [0, 1] and set(own["lr"]) == {row["lr"]}
-        mean = np.mean(own["best_validation_metric"].to_numpy())
+        mean = np.mean(own["best_validation_accuracy"].to_numpy())
         assert math.isclose(row["value"], float(mean)) and row["state"] == "done"
     assert table["value"].is_sorted(descending=True)  # an accuracy
     again, idle = found(tmp_path, RATE, "seed=0,1", trials=3, sampler_seed=4)
     assert again.equals(table) and idle.packs == []
+
+
+def test_of_an_error_the_smallest_is_best(tmp_path):
+    words = [*SIZES, "task=adding", "task.length=6", RATE, f"out={tmp_path}"]
+    table = search(words, SearchConfig(trials=3)).trials
+    runs = load(tmp_path).runs
+    assert set(runs["metric"]) == {"mean_squared_error"} and table["value"].is_sorted()
+    assert table["value"][0] == runs["best_validation_mean_squared_error"].min()
 
 
 def test_a_grid_has_all_points_and_what_diverges_comes_last(tmp_path):
@@ -122,8 +130,8 @@ def test_what_cannot_be_searched(tmp_path, words, part):
 
 
 def test_a_number_that_no_run_has(tmp_path):
-    with pytest.raises(UserError, match="did you mean test_metric"):
-        found(tmp_path, RATE, trials=1, objective="test_metrik")
+    with pytest.raises(UserError, match="did you mean test_accuracy"):
+        found(tmp_path, RATE, trials=1, objective="test_acuracy")
 
 
 def test_without_optuna(tmp_path, monkeypatch, capsys):

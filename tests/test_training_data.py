@@ -204,21 +204,21 @@ def test_a_run_is_judged_on_the_test_examples():
     params = jax.tree.map(jnp.asarray, outcome.params)
     loss, metric, _ = direct(model, program.signature.spec, params, batch)
     assert outcome.results["test_loss"] == pytest.approx(float(loss), rel=1e-6)
-    assert outcome.results["test_metric"] == pytest.approx(float(metric), rel=1e-6)
+    assert outcome.results["test_accuracy"] == pytest.approx(float(metric), rel=1e-6)
     assert outcome.results["baseline"] == 0.5 and outcome.results["solved"] is False
     validation = program.signature.task.heldout("validation", config.eval.size, {})
     assert differing(validation.inputs, batch.inputs) != []
     loss, metric, _ = direct(model, program.signature.spec, params, validation)
     last = {name: column[-1] for name, column in outcome.metrics.items()}
     assert last["validation_loss"] == pytest.approx(float(loss), rel=1e-6)
-    assert last["validation_metric"] == outcome.results["validation_metric"]
-    assert last["validation_metric"] == pytest.approx(float(metric), rel=1e-6)
+    assert last["validation_accuracy"] == outcome.results["validation_accuracy"]
+    assert last["validation_accuracy"] == pytest.approx(float(metric), rel=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.floats(0, 1)), min_size=1))
 def test_results_by_length(pairs):
     lengths, scores = (np.array(column) for column in zip(*pairs, strict=True))
-    found = by_length(scores, lengths)
+    found = by_length("accuracy", scores, lengths)
     if lengths.min() == lengths.max():
         assert found == {}
         return
@@ -230,7 +230,7 @@ def test_results_by_length(pairs):
     assert {k for k in found if "count" in k} == {f"test_count.{b}" for b in buckets}
     for name, inside in buckets.items():
         assert found[f"test_count.{name}"] == inside.sum()
-        assert (f"test_metric.{name}" in found) == bool(inside.any())
+        assert (f"test_accuracy.{name}" in found) == bool(inside.any())
         if inside.any():
             mean = np.mean(scores[inside])
-            assert found[f"test_metric.{name}"] == pytest.approx(mean)
+            assert found[f"test_accuracy.{name}"] == pytest.approx(mean)

@@ -15,6 +15,9 @@ from rnnjax.training.schedule import schedule_of
 from tests.training_samples import differing, tiny, train, trained
 
 
+NAMES = [name.format(metric="accuracy") for name in COLUMNS]
+
+
 def config(steps: int, log_every: int, evaluate: int, probe: ProbeConfig) -> RunConfig:
     return RunConfig(
         cell="elman",
@@ -79,15 +82,15 @@ def test_rows_average_over_the_updates_since_the_last_one():
     (joined,) = train(dataclasses.replace(each, log_every=5))
     assert single.metrics["step"].tolist() == list(range(1, 13))
     assert joined.metrics["step"].tolist() == [5, 6, 10, 12]
-    assert set(joined.metrics) == {"step", *COLUMNS}
+    assert set(joined.metrics) == {"step", *NAMES}
     bounds = [(0, 5), (5, 6), (6, 10), (10, 12)]
     for row, (first, last) in enumerate(bounds):
-        for name in ("loss", "metric", "grad_norm", "clipped"):
+        for name in ("loss", "accuracy", "grad_norm", "clipped"):
             mean = np.mean(single.metrics[name][first:last])
             assert joined.metrics[name][row] == pytest.approx(mean, rel=1e-6)
         top = np.max(single.metrics["grad_norm"][first:last])
         assert joined.metrics["grad_norm_max"][row] == pytest.approx(top, rel=1e-6)
-    evaluated = ~np.isnan(joined.metrics["validation_metric"])
+    evaluated = ~np.isnan(joined.metrics["validation_accuracy"])
     assert evaluated.tolist() == [False, True, False, True]
     assert differing(joined.params, single.params) == []
 
@@ -101,11 +104,11 @@ def test_no_update_at_all(probe, measured):
     assert (outcome.status, outcome.steps) == ("done", 0)
     assert differing(outcome.params, initial_params(run)) == []
     assert {name: column.size for name, column in outcome.metrics.items()} == {
-        name: 0 for name in ("step", *COLUMNS)
+        name: 0 for name in ("step", *NAMES)
     }
     assert list(outcome.measurements) == measured
-    assert 0 <= outcome.results["test_metric"] <= 1  # pyright: ignore
-    assert outcome.results["validation_metric"] is None
+    assert 0 <= outcome.results["test_accuracy"] <= 1  # pyright: ignore
+    assert outcome.results["validation_accuracy"] is None
     assert outcome.results["stopped_early"] is False
 
 
@@ -128,10 +131,10 @@ def test_a_solved_run_stops_and_the_others_go_on():
     first, second = train(solving, frozen)
     assert first.status == second.status == "done"
     assert first.results["stopped_early"] and first.results["solved"]
-    assert first.results["validation_metric"] >= 0.95  # pyright: ignore
+    assert first.results["validation_accuracy"] >= 0.95  # pyright: ignore
     assert 0 < first.steps < second.steps == 400 and first.steps % 40 == 0
     assert first.metrics["step"].tolist() == [*range(40, first.steps + 1, 40)]
-    assert np.nanmax(first.metrics["validation_metric"][:-1], initial=0) < 0.95
+    assert np.nanmax(first.metrics["validation_accuracy"][:-1], initial=0) < 0.95
     assert list(first.measurements) == [0, first.steps]
     assert list(second.measurements) == [0, 400]
     assert differing(second.params, initial_params(frozen)) == []

@@ -182,7 +182,7 @@ def torn(run: RunDir) -> None:
 
 def result(run: RunDir) -> None:
     results = run.manifest().results
-    rewrite(run, results=results | {"test_metric": results["test_metric"] + 0.05})  # pyright: ignore[reportOptionalOperand]
+    rewrite(run, results=results | {"test_accuracy": results["test_accuracy"] + 0.05})  # pyright: ignore[reportOptionalOperand]
 
 
 def both(*changes: Change) -> Change:
@@ -255,7 +255,7 @@ SHORT_CASES: dict[str, tuple[Change, str, list[str]]] = {
         "differs",
         ["probes 'log10_adjoint'", "none stored"],
     ),
-    "result": (result, "differs", ["step 12 in results 'test_metric' (0."]),
+    "result": (result, "differs", ["step 12 in results 'test_accuracy' (0."]),
     "several": (
         both(flip(PARAMS), metric(6, "loss", 2)),
         "differs",

@@ -3,7 +3,7 @@
     @hydra.main(version_base="1.3", config_path=None, config_name="config")
     def main(config):
         run = rnnjax.train(f"cell={config.cell}", f"lr={config.lr}")
-        return run.results["test_metric"]
+        return run.results["test_accuracy"]
 
 All jobs are composed before the first one starts. For each job, the task function is
 called and stopped at its first `rnnjax.train`. The runs requested there are trained

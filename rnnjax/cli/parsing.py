@@ -103,7 +103,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     for name, help in SEARCH_NUMBERS.items():
         option = f"--{name.replace('_', '-')}"
         search.add_argument(option, type=int, metavar="N", help=help)
-    help = "result to optimize (best_validation_metric)"
+    help = "result to optimize (best_validation_accuracy or …_mean_squared_error)"
     search.add_argument("--objective", metavar="NAME", help=help)
     listed = command("list", "list what settings can name")
     listed.add_argument("what", metavar="|".join(LISTS))

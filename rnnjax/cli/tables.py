@@ -132,13 +132,11 @@ def _shown(results: "Results") -> "pl.DataFrame":
 
 
 def _ends(results: "Results") -> list[str]:
-    """Results to show; the test metric by its own name (``accuracy``) if known."""
-    hidden = {"baseline", "validation_metric"}
-    named = set(results.runs["metric"].drop_nulls() if "metric" in results.runs else ())
-    if named and not results.runs.filter(results.runs["metric"].is_null()).height:
-        hidden |= {"test_metric"}
+    """Results to show, first the metric of each task on the test examples."""
+    known = set(results.runs["metric"] if "metric" in results.runs else ())
+    hidden = {"baseline", *(f"validation_{name}" for name in known)}
     kept = [name for name in results.result_columns if name not in hidden]
-    return sorted(kept, key=lambda name: name not in named)
+    return sorted(kept, key=lambda name: name.removeprefix("test_") not in known)
 
 
 def _groups(results: "Results", by: Sequence[str]) -> "pl.DataFrame":

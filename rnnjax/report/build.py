@@ -60,7 +60,7 @@ def build(sweep_dir: str | Path) -> Path:
     files = [f"{FIGURES}/{one.name}.{kind}" for one in drawn for kind in kinds]
     names = [REPORT, RUNS, *files]
     owned.begin(names)
-    write_bytes(folder / RUNS, csv_bytes(study.runs.frame.drop("path")))
+    write_bytes(folder / RUNS, csv_bytes(study.runs.frame.drop("path", "metric")))
     figures = [(one, save(one, folder / FIGURES)) for one in drawn]
     page = fill(
         "page.html",

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,7 @@ import polars as pl
 from rnnjax.report.aggregate import median
 from rnnjax.report.conditions import places
 from rnnjax.report.naming import horizon_text, number, score, span, whole
-from rnnjax.report.runs import Runs
+from rnnjax.report.runs import WORDS, Runs
 from rnnjax.report.tables import decay_at, length_table, outcomes, run_table
 
 
@@ -120,7 +121,10 @@ def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
         where = "" if at is None else f" at update {at}"
         return Cell(f"{row['status']}{where}", row["status"])
 
-    metric = lambda value: score(value, runs.is_share)
+    scores = {
+        WORDS[name]: figure(f"test_{name}", partial(score, is_share=name == "accuracy"))
+        for name in runs.metrics
+    }
     return grid(
         "runs",
         run_table(runs.frame, decays),
@@ -130,8 +134,8 @@ def runs_grid(runs: Runs, decays: pl.DataFrame) -> Grid:
             runs.axis_name: figure("distance", whole),
             "setting": text("setting"),
             "seed": figure("seed", whole),
-            runs.metric: figure("metric", metric),
-            "balanced accuracy": figure("balanced", metric),
+            **scores,
+            "balanced accuracy": figure("balanced", score),
             "solved": solved,
             "decay at start": figure("slope", digits(4)),
             "log₁₀‖λ₁‖/‖λ_s‖ at start": figure("first_ratio", digits(1)),
@@ -225,8 +229,10 @@ def length_grid(runs: Runs) -> Grid | None:
     extra: dict[str, Reader] = {}
     for name in table.columns:
         family, _, rest = name.partition(".")
-        if family == "test_metric":
-            extra[rest] = _with_count(name, f"test_count.{rest}", metric)
+        own = family.removeprefix("test_")
+        if own in runs.metrics:
+            head = rest if len(runs.metrics) == 1 else f"{rest} ({WORDS[own]})"
+            extra[head] = _with_count(name, f"test_count.{rest}", metric)
         elif family == "reference":
             extra[rest.replace("_", " ")] = figure(name, metric)
     return grid(

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -15,13 +14,8 @@ from rnnjax.store.sweep_record import SWEEP, SweepRecord, read_sweep
 AXES = ("task.distance", "task.length", "task.pad", "task.delay")
 """What counts as the distance of a task, the first that varies."""
 
-ACCURACY = frozenset(
-    "opinion reviews text digits mnist temporal_order copy copying".split()
-)
-"""Tasks of this package whose metric is an accuracy; of `ERROR`, an error."""
-ERROR = frozenset({"adding"})
-
-Metric = Literal["accuracy", "error", "test metric"]
+WORDS = {"accuracy": "accuracy", "mean_squared_error": "mean squared error"}
+"""What a report calls a metric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,19 +25,24 @@ class Runs:
     Attributes:
         frame: one row per run. `run_id`, `variant` (the line in a figure), `setting`
             (whatever else of the task varies, as text), `distance` (None without an
-            axis), `seed`, `status`, `metric`, `validation`, `baseline`, `solved`,
-            `updates` (made until the task was solved, if known), `steps`,
-            `diverged_at`, `error`, `examples` (of the evaluation), `balanced`
-            (accuracy, where classes are uneven), `cell`,
-            `activation`, `layers`, `compile_seconds`, `run_seconds`, `path`, and as
-            they are the results `reference.…`, `test_metric.…` and `test_count.…`.
+            axis), `seed`, `status`, `metric` (on test examples, whichever it is),
+            `baseline`, `solved`, `updates` (made until the task was solved, if known),
+            `steps`, `diverged_at`, `error`, `examples` (of the evaluation), `balanced`
+            (accuracy, where classes are uneven), `cell`, `activation`, `layers`,
+            `compile_seconds`, `run_seconds`, `path`, and as they are the results
+            `reference.…`, `test_count.…` and those of `metrics`, as `test_accuracy`.
         axis: the configuration key behind `distance`, such as ``task.distance``.
-        metric: what the metric of all runs is; "test metric" where that is not known.
+        metrics: names of the metrics that the manifests of the runs record.
     """
 
     frame: pl.DataFrame
     axis: str | None
-    metric: Metric
+    metrics: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """The metric in words: that of all runs, or all that there are."""
+        return " or ".join(WORDS[name] for name in self.metrics) or "test metric"
 
     @property
     def axis_name(self) -> str:
@@ -95,6 +94,9 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
         label(", ".join(_pairs(row, split))) for row in frame.iter_rows(named=True)
     ]
     distance = runs[axis].cast(pl.Float64) if axis else [None] * len(runs)
+    recorded = set(_column(runs, "metric", pl.String))
+    metrics = tuple(name for name in WORDS if name in recorded)
+    scores = [f"{part}_{name}" for part in ("test", "validation") for name in metrics]
     table = pl.DataFrame(
         {
             "run_id": runs["run_id"],
@@ -103,8 +105,7 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
             "distance": pl.Series(distance, dtype=pl.Float64),
             "seed": _column(runs, "seed", pl.Int64),
             "status": runs["status"],
-            "metric": _column(runs, "test_metric", pl.Float64),
-            "validation": _column(runs, "validation_metric", pl.Float64),
+            **{name: _column(runs, name, pl.Float64) for name in scores},
             "baseline": _column(runs, "baseline", pl.Float64),
             "solved": _column(runs, "solved", pl.Boolean),
             "updates": _updates(runs),
@@ -126,9 +127,10 @@ def tidy(results: Results, groups: Mapping[str, Sequence[str]] | None = None) ->
     extra = [
         runs[name].cast(pl.Float64, strict=False)
         for name in runs.columns
-        if name.startswith(("reference.", "test_metric.", "test_count."))
+        if name.startswith(("reference.", "test_count.", *(f"{s}." for s in scores)))
     ]
-    return Runs(table.with_columns(extra), axis, _metric(runs, table))
+    found = pl.coalesce(*scores[: len(metrics)], pl.lit(None, pl.Float64))
+    return Runs(table.with_columns(found.alias("metric"), *extra), axis, metrics)
 
 
 def _labels(runs: pl.DataFrame, groups: Mapping[str, Sequence[str]]) -> pl.Series:
@@ -207,16 +209,3 @@ def _updates(runs: pl.DataFrame) -> list[int | None]:
     steps = _column(runs, "steps", pl.Int64)
     rows = zip(stops, solved, steps, strict=True)
     return [made if stop and done else None for stop, done, made in rows]
-
-
-def _metric(runs: pl.DataFrame, table: pl.DataFrame) -> Metric:
-    tasks = set(_column(runs, "task.name", pl.String).drop_nulls())
-    if tasks and tasks <= ACCURACY:
-        return "accuracy"
-    if tasks and tasks <= ERROR:
-        return "error"
-    solved = table.filter("solved")
-    above = (solved["metric"] > solved["baseline"]).drop_nulls()
-    if len(above) and above.all():
-        return "accuracy"
-    return "error" if len(above) and not above.any() else "test metric"

@@ -17,7 +17,7 @@ from rnnjax.store.rundir import METRICS, RunDir
 from rnnjax.store.sweep_record import SweepRecord
 
 
-NUMBERS = {"step": pl.Int64, "loss": pl.Float64, "validation_metric": pl.Float64}
+NUMBERS = {"step": pl.Int64, "loss": pl.Float64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +44,19 @@ class Study:
         """Training curves of all finished runs, with the keys of the other tables."""
         kept = [*KEYS, "status", "baseline"]
         schema = {key: self.runs.frame.schema[key] for key in kept}
-        frames = [pl.DataFrame(schema=schema | NUMBERS)]
+        scores = {f"validation_{name}": pl.Float64 for name in self.runs.metrics}
+        numbers = NUMBERS | scores
+        frames = [pl.DataFrame(schema=schema | numbers)]
         for row in self.runs.frame.iter_rows(named=True):
             run = RunDir(Path(row["path"]))
             if row["status"] not in FINISHED or not run.has(METRICS):
                 continue
             table = run.metrics()
-            there = [name for name in NUMBERS if name in table.columns]
+            there = [name for name in numbers if name in table.columns]
             frames.append(
                 table.select(
                     *(pl.lit(row[key], schema[key]).alias(key) for key in kept),
-                    *(pl.col(name).cast(NUMBERS[name]) for name in there),
+                    *(pl.col(name).cast(numbers[name]) for name in there),
                 )
             )
         return pl.concat(frames, how="diagonal")

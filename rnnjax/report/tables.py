@@ -11,7 +11,6 @@ import polars as pl
 
 from rnnjax.probes.adjoints.decay import law_over_seeds
 from rnnjax.report.aggregate import maximum, median_of, minimum
-from rnnjax.report.runs import Metric
 from rnnjax.store.manifest import FINISHED
 
 
@@ -20,7 +19,7 @@ AT_FIRST = ("first_word", "first_ratio", "first_scaled")
 BROKEN = ("diverged", "failed", "interrupted")
 
 
-def outcomes(runs: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+def outcomes(runs: pl.DataFrame, metric: str) -> pl.DataFrame:
     """How the seeds of each variant did in each place.
 
     Returns:
@@ -141,8 +140,8 @@ def length_table(runs: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         `setting`, `distance`, `variant`, `seeds`, `metric`, `baseline`, and medians of
-        every column `reference.…`, `test_metric.…`, `test_count.…` of the runs; empty
-        if there are none of these.
+        every column `reference.…`, `test_count.…` and, such as `test_accuracy.…`, of
+        the metric; empty if there are none of these.
     """
     extra = [name for name in runs.columns if "." in name]
     extra = [name for name in extra if runs[name].is_not_null().any()]

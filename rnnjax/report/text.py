@@ -14,11 +14,11 @@ from rnnjax.counting import count
 from rnnjax.report.aggregate import maximum, median, minimum
 from rnnjax.report.conditions import Condition, farthest, places
 from rnnjax.report.naming import listing, number, score, span, whole
-from rnnjax.report.runs import Metric
+from rnnjax.report.runs import WORDS
 from rnnjax.report.tables import success_bound
 
 
-def learned(outcomes: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
+def learned(outcomes: pl.DataFrame, axis: str, metric: str) -> list[str]:
     """A sentence for each place: which networks solved the task."""
     found = []
     for place in places(outcomes):
@@ -28,7 +28,7 @@ def learned(outcomes: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
     return found
 
 
-def _learned_at(here: pl.DataFrame, where: str, metric: Metric) -> str:
+def _learned_at(here: pl.DataFrame, where: str, metric: str) -> str:
     solved, runs = int(here["solved"].sum()), int(here["seeds"].sum())
     start = f"At {where}, " if where else ""
     best, worst = _ends(here, metric)
@@ -63,20 +63,20 @@ def _learned_at(here: pl.DataFrame, where: str, metric: Metric) -> str:
     )
 
 
-def _ends(here: pl.DataFrame, metric: Metric) -> tuple[str, str]:
+def _ends(here: pl.DataFrame, metric: str) -> tuple[str, str]:
     """The best and the worst value of the metric, in words."""
     share = metric == "accuracy"
     low, high = minimum(here["low"]), maximum(here["high"])
-    if math.isnan(low):
+    if math.isnan(low) or metric not in WORDS.values():
         return "", ""
     ends = (
         f"lowest {metric} {score(low, share)}",
         f"highest {metric} {score(high, share)}",
     )
-    return ends if metric == "error" else (ends[1], ends[0])
+    return ends if metric == WORDS["mean_squared_error"] else (ends[1], ends[0])
 
 
-def _one(row: dict, metric: Metric) -> str:
+def _one(row: dict, metric: str) -> str:
     facts = [f"{row['solved']} of {row['seeds']}"] if row["solved"] else []
     if row["low"] is not None:
         facts.append(span(row["low"], row["high"], metric == "accuracy"))
@@ -216,9 +216,9 @@ def left_out(lost: Sequence[str]) -> list[str]:
     ]
 
 
-def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
+def references(lengths: pl.DataFrame, axis: str, metric: str) -> list[str]:
     """The networks beside each reference that the runs brought along."""
-    if metric == "test metric":
+    if metric not in WORDS.values():
         return []
     found = []
     for name in (n for n in lengths.columns if n.startswith("reference.")):
@@ -226,7 +226,7 @@ def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
             here = place.of(lengths).drop_nulls([name, "metric"])
             if here.is_empty():
                 continue
-            sign = -1.0 if metric == "error" else 1.0
+            sign = -1.0 if metric == WORDS["mean_squared_error"] else 1.0
             level = median(here[name])
             better = here.filter(sign * pl.col("metric") > sign * level)
             best = here.sort(sign * pl.col("metric"), descending=True).row(
@@ -243,9 +243,9 @@ def references(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
     return found
 
 
-def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str]:
+def long_sentences(lengths: pl.DataFrame, axis: str, metric: str) -> list[str]:
     """Long against short sentences."""
-    keys = ["test_metric.short", "test_metric.long"]
+    keys = ["test_accuracy.short", "test_accuracy.long"]
     if metric != "accuracy" or not set(keys) <= set(lengths.columns):
         return []
     found = []
@@ -253,7 +253,7 @@ def long_sentences(lengths: pl.DataFrame, axis: str, metric: Metric) -> list[str
         here = place.of(lengths).drop_nulls(keys)
         if here.is_empty():
             continue
-        gap = here["test_metric.long"] - here["test_metric.short"]
+        gap = here["test_accuracy.long"] - here["test_accuracy.short"]
         worse = int((gap < 0).sum())
         counts = [
             f"{whole(median(here[key]))} {key.rpartition('.')[2]}"

@@ -100,7 +100,7 @@ def at_stages(
         Trained(
             run.config,
             tuple(run.params_at(min(u, run.manifest.steps)) for u in updates),
-            run.results["test_metric"],
+            run.results[f"test_{run.manifest.metric}"],
         )
         for run in runs
     ]
@@ -154,12 +154,12 @@ def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[S
 
 def _trained(run: Run, looks: int, every: int) -> Scores:
     curve = np.full(looks, np.nan)
-    rows = run.metrics.select("step", "validation_metric").drop_nulls().iter_rows()
-    for step, value in rows:
+    manifest = run.manifest
+    table = run.metrics.select("step", f"validation_{manifest.metric}").drop_nulls()
+    for step, value in table.iter_rows():
         if step % every == 0:
             curve[step // every] = value
-    manifest = run.manifest
-    loss, metric = (run.results[key] for key in ("test_loss", "test_metric"))
+    loss, metric = (run.results[f"test_{key}"] for key in ("loss", manifest.metric))
     return Scores(
         config=run.config,
         params=run.params,

@@ -1,7 +1,7 @@
 """Means over repetitions, with confidence intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ def range_of(name: str) -> Range | None:
         return None
     if stem.endswith("accuracy") or stem == "reference":
         return 0.0, 1.0
-    if stem.endswith(("loss", "error", "metric", "baseline")):
+    if stem.endswith(("loss", "error", "baseline")):
         return 0.0, math.inf
     return -math.inf, math.inf
 
@@ -38,7 +38,6 @@ def aggregate(
     by: Sequence[str],
     values: Sequence[str],
     confidence: float = 0.95,
-    ranges: Mapping[str, Range | None] | None = None,
 ) -> pl.DataFrame:
     """Means and intervals of the groups of rows with equal `by`.
 
@@ -47,7 +46,6 @@ def aggregate(
         by: columns whose values define the groups.
         values: numeric or boolean columns.
         confidence: confidence level of the intervals.
-        ranges: ranges of values that differ from those of `range_of`.
 
     Returns:
         One row per group, in the order of the groups' first rows: columns `by`,
@@ -59,7 +57,6 @@ def aggregate(
         values, with Wilson's interval. Interval ends are null for fewer than two
         numbers, and where the range is None.
     """
-    known_ranges = {name: range_of(name) for name in values} | dict(ranges or {})
     known = [
         pl.when(pl.col(name).cast(pl.Float64).is_finite())
         .then(pl.col(name).cast(pl.Float64))
@@ -83,7 +80,7 @@ def aggregate(
             low, high = wilson(middle, n, confidence)
         else:
             low, high = student(middle, groups[f"{name}.std"].to_numpy(), n, confidence)
-            ends = known_ranges[name] or (math.nan, math.nan)
+            ends = range_of(name) or (math.nan, math.nan)
             low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
         bounds = {f"{name}.low": low, f"{name}.high": high}
         columns += [

@@ -12,9 +12,9 @@ from rnnjax.store.environment import Environment, Git
 from rnnjax.store.typed import check_types
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Format version of manifests and indices. Up to version 2 the run id was called
-``identity``."""
+``identity``; up to 3 every task's results were called ``test_metric`` and so on."""
 
 Status = Literal["queued", "running", "done", "diverged", "failed", "interrupted"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -67,7 +67,8 @@ class Manifest:
         run_seconds: this run's share of the wall seconds of its pack's training, in
             proportion to its updates.
         results: final numbers, by name; None where not applicable.
-        metric: the kind of ``test_metric``, such as ``accuracy``.
+        metric: name of the task's metric in results and files: ``accuracy`` stands for
+            ``test_accuracy``, ``validation_accuracy``, ….
         pack: place in the pack; None for a run that was never packed.
         resumed_from: number of updates made by the shorter run of the same lineage from
             which this run resumed; 0 if it did not.

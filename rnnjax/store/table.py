@@ -26,9 +26,7 @@ class Table:
         config: names of the columns that show the configuration. A key that is also a
             fact (``steps``, ``name``) is called ``config.<key>``.
         results: names of the columns that show final numbers; if a name is already
-            taken, the column is called ``result.<name>``. ``test_metric`` also appears
-            under the name of its metric, ``accuracy`` or ``mean_squared_error``, for
-            runs that record it.
+            taken, the column is called ``result.<name>``.
     """
 
     frame: pl.DataFrame
@@ -54,23 +52,8 @@ def table_of(rows: Sequence[Row], pool: Path) -> Table:
     data |= {key: [entry.get(key) for entry in facts] for key in fact_keys}
     for entries, keys in ((config, config_keys), (results, result_keys)):
         data |= {n: [entry.get(key) for entry in entries] for n, key in keys.items()}
-    metrics = _metrics(rows, {*data})
-    data |= metrics
     frame = pl.DataFrame([series_of(name, values) for name, values in data.items()])
-    return Table(frame, tuple(config_keys), (*result_keys, *metrics))
-
-
-def _metrics(rows: Sequence[Row], taken: set[str]) -> dict[str, list[Any]]:
-    """The test metric in one column per kind, as runs may have accuracies or errors."""
-    names = dict.fromkeys(row.facts.get("metric") for row in rows)
-    return {
-        name: [
-            row.results.get("test_metric") if row.facts.get("metric") == name else None
-            for row in rows
-        ]
-        for name in names
-        if name and name not in taken
-    }
+    return Table(frame, tuple(config_keys), tuple(result_keys))
 
 
 def series_of(name: str, values: list[Any]) -> pl.Series:

@@ -20,6 +20,9 @@ NOTE = "rnnjax.json"
 """File in W&B's folder of a run: project and entity and, once the copy is complete, the
 steps and finishing time of the run that was copied."""
 
+SUMMARY = ("status", "diverged_at", "metric")
+"""Fields of the manifest beside the final numbers."""
+
 INIT_SECONDS = 30.0
 """Timeout for W&B's server to answer, unless ``WANDB_INIT_TIMEOUT`` is set."""
 
@@ -67,10 +70,8 @@ def mirror(run: RunDir, place: Place, older: Sequence[Path] = ()) -> Path | None
         for step, row in rows:
             if step >= session.starting_step:
                 session.log(row, step=step)
-        session.summary.update(manifest.results)
-        session.summary.update(
-            {"status": manifest.status, "diverged_at": manifest.diverged_at}
-        )
+        facts = {key: getattr(manifest, key) for key in SUMMARY}
+        session.summary.update(manifest.results | facts)
     write_text(copy / NOTE, json.dumps(wanted), durable=False)
     for folder in replaced:
         shutil.rmtree(folder, ignore_errors=True)

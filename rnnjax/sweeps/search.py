@@ -83,7 +83,9 @@ class Search:
         self.settings = first.settings
         check_count(space.trials(config) * self.seeds, self.settings.max_jobs)
         metric = signature(first.jobs[0].config).spec.metric
-        self.larger = "loss" not in config.objective and metric == "accuracy"
+        chosen = config.objective
+        self.objective = f"best_validation_{metric}" if chosen is None else chosen
+        self.larger = "loss" not in self.objective and metric == "accuracy"
         self.known: list[_Trial] = []
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.RandomSampler(seed=config.sampler_seed)
@@ -172,9 +174,9 @@ class Search:
             manifest = run.manifest()
             if manifest.status != "done":
                 return None
-            if self.config.objective not in manifest.results:
-                raise unknown("objective", self.config.objective, manifest.results)
-            found.append(manifest.results[self.config.objective])
+            if self.objective not in manifest.results:
+                raise unknown("objective", self.objective, manifest.results)
+            found.append(manifest.results[self.objective])
             if found[-1] is None:
                 return None
         value = statistics.fmean(found)

@@ -34,7 +34,8 @@ class SearchConfig:
         points: ``grid``: values per interval, in equal ratios on a log scale.
         factor: ``halving``: each round keeps 1 in `factor` trials.
         rounds: ``halving``: number of rounds; the last one trains for all steps.
-        objective: the result of a run that is optimized.
+        objective: the result of a run that is optimized; by default that of the task's
+            metric, such as ``best_validation_accuracy``.
         sampler_seed: seed for the choice of trials.
     """
 
@@ -43,7 +44,7 @@ class SearchConfig:
     points: int = 5
     factor: int = 3
     rounds: int = 3
-    objective: str = "best_validation_metric"
+    objective: str | None = None
     sampler_seed: int = 0
 
     def __post_init__(self) -> None:

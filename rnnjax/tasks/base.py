@@ -42,7 +42,8 @@ class TaskSpec:
         loss: `cross_entropy` (nats) or `squared_error`, averaged over the steps in the
             mask.
         readout: whether the model answers once, from its last states, or at every step.
-        metric: `accuracy` (higher is better) or `mean_squared_error` (lower is better).
+        metric: `accuracy` (higher is better) or `mean_squared_error` (lower is better);
+            files and tables call it by this name, as in ``test_accuracy``.
         baseline: the metric of the best predictor without memory of earlier steps.
         baseline_loss: the loss of that predictor.
         solved: the value of the metric at which the task counts as solved.

@@ -60,16 +60,16 @@ class Best:
         """The part of `tree` that belongs to one run, without the axis of runs."""
         return jax.tree.map(lambda leaf: np.array(leaf[run]), self.tree())
 
-    def results(self, run: int, test_metric: float) -> dict[str, float | None]:
+    def results(self, run: int, test: float) -> dict[str, float | None]:
         """Final numbers of a run; None if it was never evaluated.
 
         Args:
             run: index of the run in the pack.
-            test_metric: metric on the test examples with the parameters kept here.
+            test: metric on the test examples with the parameters kept here.
         """
-        known = self.step[run] >= 0
+        known, metric = self.step[run] >= 0, self._spec.metric
         return {
             "best_step": int(self.step[run]) if known else None,
-            "best_validation_metric": float(self.metric[run]) if known else None,
-            "best_test_metric": test_metric if known else None,
+            f"best_validation_{metric}": float(self.metric[run]) if known else None,
+            f"best_test_{metric}": test if known else None,
         }

@@ -17,14 +17,15 @@ from rnnjax.types import Batch
 
 COLUMNS = (
     "loss",
-    "metric",
+    "{metric}",
     "grad_norm",
     "grad_norm_max",
     "clipped",
     "update_ratio",
     "validation_loss",
-    "validation_metric",
+    "validation_{metric}",
 )
+"""Columns of the metrics; ``{metric}`` stands for the name of the task's metric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,10 +239,11 @@ def outcomes(
     for i, config in enumerate(configs):
         rows = [row for row in history.rows if row["active"][0, i]]
         table = np.array([row["table"][0, i] for row in rows]).reshape(-1, len(COLUMNS))
-        metrics = {name: table[:, j] for j, name in enumerate(COLUMNS)}
+        names = [name.format(metric=spec.metric) for name in COLUMNS]
+        metrics = {name: table[:, j] for j, name in enumerate(names)}
         metrics = {"step": np.array([int(row["step"][0]) for row in rows])} | metrics
         diverged, ended = int(history.diverged_at[i]), int(history.ended_at[i])
-        validation = metrics["validation_metric"]
+        validation = metrics[f"validation_{spec.metric}"]
         validation = validation[~np.isnan(validation)]
         loss, metric = (float(x) for x in tests[i][:2])
         seen = {
@@ -261,13 +263,15 @@ def outcomes(
                 params=params[i],
                 results={
                     "test_loss": loss,
-                    "test_metric": metric,
-                    "validation_metric": last,
+                    f"test_{spec.metric}": metric,
+                    f"validation_{spec.metric}": last,
                     "solved": spec.is_solved(metric),
                     "baseline": spec.baseline,
                     "stopped_early": diverged < 0 and ended < config.steps,
                 }
-                | by_length(np.asarray(tests[i][2]), np.asarray(test.lengths))
+                | by_length(
+                    spec.metric, np.asarray(tests[i][2]), np.asarray(test.lengths)
+                )
                 | by_class(spec, np.asarray(tests[i][2]), np.asarray(test.targets)),
                 seconds=float(seconds * parts[i]),
                 compile_seconds=compile_seconds,
@@ -276,10 +280,11 @@ def outcomes(
     return found
 
 
-def by_length(scores: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
+def by_length(metric: str, scores: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
     """Metric and count of short, middle and long examples; {} if all have one length.
 
-    >>> by_length(np.array([1.0, 0.0, 1.0]), np.array([3, 4, 30]))["test_metric.short"]
+    >>> found = by_length("accuracy", np.array([1.0, 0.0, 1.0]), np.array([3, 4, 30]))
+    >>> found["test_accuracy.short"]
     0.5
     """
     if lengths.min() == lengths.max():
@@ -290,5 +295,5 @@ def by_length(scores: np.ndarray, lengths: np.ndarray) -> dict[str, float]:
         chosen = scores[buckets.index == i]
         found[f"test_count.{name}"] = chosen.size
         if chosen.size:
-            found[f"test_metric.{name}"] = float(chosen.mean())
+            found[f"test_{metric}.{name}"] = float(chosen.mean())
     return found

@@ -323,7 +323,7 @@ def pool(only: str = "", runs: int = 10_000) -> Iterator[dict[str, Any]]:
         words = ["-m", "rnnjax", "runs", "runs"]
         bench.python(*words)  # files that the system has not read yet
         yield row("rnnjax runs", bench.python(*words), runs)
-        where = ["--where", "cell = 'gru' and test_metric > .5", "--sort", "lr"]
+        where = ["--where", "cell = 'gru' and test_accuracy > .5", "--sort", "lr"]
         yield row("rnnjax runs --where --sort", bench.python(*words, *where), runs)
         yield row("rnnjax runs --by", bench.python(*words, "--by", "cell,lr"), runs)
         began = time.perf_counter()
@@ -350,12 +350,12 @@ def _write(there: Pool, jobs: tuple[Job, ...]) -> None:
                 environment=environment,
                 created=now(),
                 seeds={"seed": job.config.seed},
-                metric="loss",
+                metric="accuracy",
             )
             path = run_path(there.path, job.name, manifest.run_id)
             run = begin_run(path, job.stored, manifest)
             write_folder(run, job.hydra, job.number, job.overrides)
-            results = {"test_metric": (number % 100) / 100, "test_loss": 0.25}
+            results = {"test_accuracy": (number % 100) / 100, "test_loss": 0.25}
             ended = manifest.replace(
                 status="done",
                 finished=now(),

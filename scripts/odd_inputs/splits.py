@@ -24,8 +24,8 @@ def _not_solved(inputs: np.ndarray, targets: Any) -> None:
     """A network that says one class always has solved nothing."""
     path = npz("rare.npz", inputs=inputs, targets=targets)
     run = train("steps=60", "lr=0.05", path=path)
-    metric, solved = run.results["test_metric"], run.results.get("solved")
-    expect(not solved, f"solved with a metric of {metric}")
+    name, solved = f"test_{run.manifest.metric}", run.results.get("solved")
+    expect(not solved, f"solved with a {name} of {run.results[name]}")
 
 
 add("one rare class, in the training split alone", lambda: _not_solved(*_rare(2)))

@@ -99,7 +99,7 @@ COLUMNS = (
         "seed ",
         "results",
         "run_seconds",
-        "test_metric",
+        "test_accuracy",
     ),
 )
 

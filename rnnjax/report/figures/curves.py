@@ -9,12 +9,12 @@ from matplotlib.lines import Line2D
 from rnnjax.report.aggregate import median
 from rnnjax.report.conditions import in_order, left_out, places, some
 from rnnjax.report.layout import Size, gridlines, panels, title
-from rnnjax.report.runs import Metric
+from rnnjax.report.runs import WORDS
 from rnnjax.report.style import SOFT, Drawing, Palette, style
 
 
 def training_curves(
-    metrics: pl.DataFrame, palette: Palette, axis: str, metric: Metric
+    metrics: pl.DataFrame, palette: Palette, axis: str, metric: str
 ) -> Drawing | None:
     """Every run a thin line: training loss above, validation metric below.
 
@@ -28,9 +28,9 @@ def training_curves(
         (key, label)
         for key, label in (
             ("loss", "training loss"),
-            ("validation_metric", f"validation {metric}"),
+            *((f"validation_{m}", f"validation {word}") for m, word in WORDS.items()),
         )
-        if metrics[key].is_finite().any()
+        if key in metrics.columns and metrics[key].is_finite().any()
     ]
     if not rows:
         return None
@@ -78,13 +78,13 @@ def _panel(axes: Axes, metrics: pl.DataFrame, key: str, palette: Palette) -> Non
             linestyle=line.dash,
             linewidth=0.9,
             alpha=0.85,
-            marker="o" if key == "validation_metric" else None,
+            marker=None if key == "loss" else "o",
             markersize=2.2,
         )
         if (run["status"] == "diverged").any() and not known.is_empty():
             axes.plot(known["step"][-1:], known[key][-1:], "x", color=line.colour, ms=5)
-    if key == "validation_metric":
-        level = median(metrics["baseline"])
+    if key != "loss":
+        level = median(metrics.filter(pl.col(key).is_finite())["baseline"])
         if not np.isnan(level):
             axes.axhline(level, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
     else:

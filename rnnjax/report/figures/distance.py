@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from rnnjax.report.aggregate import maximum, minimum
 from rnnjax.report.layout import Size, small_multiples, title
 from rnnjax.report.naming import whole
-from rnnjax.report.runs import Metric
+from rnnjax.report.runs import WORDS
 from rnnjax.report.style import GRID, SOFT, Drawing, Palette, style
 
 
@@ -14,7 +14,7 @@ COLUMNS = 4
 
 
 def metric_against_distance(
-    runs: pl.DataFrame, palette: Palette, axis: str, metric: Metric
+    runs: pl.DataFrame, palette: Palette, axis: str, metric: str
 ) -> Drawing | None:
     """One panel per variant: every seed a dot, a line through the medians."""
     known = runs.filter(pl.col("metric").is_not_nan(), pl.col("distance").is_not_null())
@@ -51,8 +51,9 @@ def metric_against_distance(
         "grey lines: the other networks; dotted: the best predictor without memory."
     )
     data = known.select(
-        *("variant", "setting", "distance", "seed", "status", "metric", "baseline"),
-        "solved",
+        *("variant", "setting", "distance", "seed", "status"),
+        *(name for name in map("test_{}".format, WORDS) if name in known.columns),
+        *("baseline", "solved"),
     )
     name = f"{metric.replace(' ', '_')}_against_{axis}"
     return Drawing(name, f"{metric.capitalize()} against {axis}", caption, figure, data)
@@ -98,7 +99,7 @@ def _panel(axes: Axes, runs: pl.DataFrame, name: str, palette: Palette) -> None:
     )
 
 
-def _limits(known: pl.DataFrame, metric: Metric) -> tuple[float, float]:
+def _limits(known: pl.DataFrame, metric: str) -> tuple[float, float]:
     values = pl.concat([known["metric"], known["baseline"].alias("metric")])
     low, high = minimum(values), maximum(values)
     if metric == "accuracy":
