@@ -19,7 +19,7 @@ from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Session, session
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
-from rnnjax.sweeps.resolve import Frame, resolve
+from rnnjax.sweeps.resolve import Frame
 from rnnjax.sweeps.settings import LaunchSettings
 
 
@@ -97,16 +97,15 @@ def plan(
         jobs: dict[Any, Job] = {}
         settings = None
         for point in points:
-            choices = point.choices(hydra)
+            choices, entries = point.split(hydra.groups)
             key = tuple(sorted(choices.items()))
             if key not in frames:
                 composed = hydra.compose(choices, own, rest)
-                frames[key] = Frame.of(composed, hydra.options)
+                frames[key] = Frame(composed, hydra.options)
                 _check_hydra(composed.hydra, frames)
-            resolved = resolve(frames[key], point.entries(hydra))
-            job = make_job(resolved, point, frames[key].composed.hydra, len(jobs))
+            job, own_settings = make_job(frames[key], entries, point, len(jobs))
             jobs.setdefault(job.key, job)
-            differ = settings is not None and resolved.settings != settings
+            differ = settings is not None and own_settings != settings
             if (differ or len(jobs) > 1) and not multirun:
                 _refuse_sweep(sweeps[0], given)
             if differ:
@@ -116,7 +115,7 @@ def plan(
                     "dry_run apply to a whole sweep and cannot differ between its "
                     f"jobs{hint}"
                 )
-            settings = resolved.settings
+            settings = own_settings
     assert settings is not None
     varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
     return Plan(tuple(jobs.values()), settings, varied)

@@ -14,7 +14,6 @@ from typing import Any
 from rnnjax.checks import check_range
 from rnnjax.devices import free_host_memory
 from rnnjax.errors import UserError
-from rnnjax.sweeps.hydra_session import Session
 from rnnjax.sweeps.quoting import quoted
 from rnnjax.sweeps.schema import Field, as_text, leaves
 from rnnjax.sweeps.settings import LaunchSettings
@@ -59,18 +58,18 @@ class Point:
             for key, value in self.values.items()
         )
 
-    def choices(self, session: Session) -> dict[str, str]:
-        """The values that choose an option of a group, by group."""
-        return {
-            key: str(value)
-            for key, value in self.values.items()
-            if key in session.groups and not isinstance(value, Mapping)
-        }
+    def split(self, groups: Container[str]) -> tuple[dict[str, str], dict[str, Any]]:
+        """The options that the values choose, by group, and all others by dotted name.
 
-    def entries(self, session: Session) -> dict[str, Any]:
-        """The other values by dotted name; a mapping is split into its leaves."""
-        chosen = self.choices(session)
-        return leaves({k: v for k, v in self.values.items() if k not in chosen})
+        A mapping is split into its leaves.
+        """
+        choices, others = {}, {}
+        for key, value in self.values.items():
+            if key in groups and not isinstance(value, Mapping):
+                choices[key] = str(value)
+            else:
+                others[key] = value
+        return choices, leaves(others)
 
 
 def size(axes: Axes) -> int:

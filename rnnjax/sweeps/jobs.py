@@ -24,9 +24,9 @@ from rnnjax.store.source_facts import imported, parsed
 from rnnjax.sweeps.grid import Point
 from rnnjax.sweeps.groups import LENGTH
 from rnnjax.sweeps.hydra_node import HydraNode
-from rnnjax.sweeps.resolve import Resolved, options_of, run_config
+from rnnjax.sweeps.resolve import Frame, options_of, run_config
 from rnnjax.sweeps.schema import as_text, leaves, plain
-from rnnjax.sweeps.settings import LONGEST_NAME, TrackerConfig
+from rnnjax.sweeps.settings import LONGEST_NAME, LaunchSettings, TrackerConfig
 from rnnjax.sweeps.user_files import UserFile, loaded_files
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.twins import check_twins
@@ -149,13 +149,22 @@ class Job:
         return run_path(pool, self.name, self.run_id)
 
 
-def make_job(resolved: Resolved, point: Point, hydra: HydraNode, number: int) -> Job:
-    """The job of a checked configuration; builds its task and its cell as a test.
+def make_job(
+    frame: Frame, entries: Mapping[str, Any], point: Point, number: int
+) -> tuple[Job, LaunchSettings]:
+    """A job, and the settings of its launch; builds its task and its cell as a test.
+
+    Args:
+        frame: what the job shares with others.
+        entries: the values of its own, by dotted name.
+        point: the point of the sweep, which has these and the choices of groups.
+        number: the index of the job.
 
     Raises:
-        UserError: a number is out of range, or the cell lacks a chosen field.
+        UserError: as `Frame.resolve`; a number is out of range, or the cell lacks a
+            chosen field.
     """
-    tree = resolved.tree
+    tree, settings = frame.resolve(entries)
     task = TASKS[tree["task"]["name"]](**options_of(tree["task"]))
     _settle_cell(tree, task)
     if isinstance(path := tree["task"].get("path"), str):
@@ -168,9 +177,10 @@ def make_job(resolved: Resolved, point: Point, hydra: HydraNode, number: int) ->
     files = loaded_files(config.cell, config.task)
     if files:
         tree["paths"] = {file.kind: file.reference for file in files}
-    label = _label(resolved, point)
-    stem = resolved.settings.name or f"{label}-{config.task}"
-    return Job(
+    variant = frame.composed.choices["variant"]
+    label = _label(config.cell if variant in (None, "none") else variant, point)
+    stem = settings.name or f"{label}-{config.task}"
+    job = Job(
         config=config,
         resolved=plain(tree),
         overrides=point.overrides(tree.get("paths", {})),
@@ -178,9 +188,10 @@ def make_job(resolved: Resolved, point: Point, hydra: HydraNode, number: int) ->
         label=label,
         tracker=TrackerConfig(**tree["tracker"]),
         files=files,
-        hydra=hydra,
+        hydra=frame.composed.hydra,
         number=number,
     )
+    return job, settings
 
 
 def _settle_cell(tree: dict[str, Any], task: Task) -> None:
@@ -242,16 +253,10 @@ _CHECKED: set[Hashable] = set()
 """Cells that this process has already checked."""
 
 
-def _label(resolved: Resolved, point: Point) -> str:
-    """The variant, or else the cell, followed by the chosen activation, if any."""
-    variant = resolved.choices["variant"]
-    parts = [resolved.tree["cell"]["name"] if variant in (None, "none") else variant]
-    parts += [
-        as_text(point.values[key])
-        for key in ("activation", "cell.activation")
-        if key in point.values
-    ]
-    return "-".join(map(str, parts))
+def _label(kind: str, point: Point) -> str:
+    """The variant or cell, followed by the chosen activation, if any."""
+    keys = [key for key in ("activation", "cell.activation") if key in point.values]
+    return "-".join([kind, *(as_text(point.values[key]) for key in keys)])
 
 
 def _name(stem: str, point: Point) -> str:

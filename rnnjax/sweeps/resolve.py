@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
+import functools
 import pickle
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
@@ -41,63 +42,77 @@ OLD = {"backprop": {}, "penalty": {"name": "none"}, "lr_schedule": {"name": "con
 
 
 @dataclasses.dataclass(frozen=True)
-class Resolved:
-    """A checked configuration.
-
-    Attributes:
-        tree: nested mappings of plain values, without the settings of the launch.
-        choices: the chosen option of each group.
-        settings: settings of the launch.
-    """
-
-    tree: dict[str, Any]
-    choices: Mapping[str, str | None]
-    settings: LaunchSettings
-
-
-@dataclasses.dataclass(frozen=True)
 class Frame:
     """What the jobs with the same choices share.
 
     Attributes:
         composed: the configuration as Hydra composes it.
         groups: the options of all groups.
-        fields: the fields by key, those of the chosen options among them.
-        selectors: the keys that hold the choices of the groups, such as `cell.name`.
-        checked: the values of all fields without entries of a job, in a tree, pickled;
-            None if they cannot be checked alone: a value is missing, or refers to
-            another one.
     """
 
     composed: Composed
     groups: Mapping[str, Mapping[str, Option]]
-    fields: Mapping[str, Field]
-    selectors: Set[str]
-    checked: bytes | None = None
 
-    @classmethod
-    def of(
-        cls, composed: Composed, groups: Mapping[str, Mapping[str, Option]]
-    ) -> "Frame":
-        """The frame of a composed configuration."""
-        fields = _fields(composed, groups)
-        found = cls(composed, groups, fields, _selectors(groups))
-        if not _interpolations(composed.tree):
-            with suppress(UserError):  # each job says what is wrong
-                tree = found.tree({})
-                return dataclasses.replace(found, checked=pickle.dumps(tree))
+    @functools.cached_property
+    def fields(self) -> dict[str, Field]:
+        """The fields by key, those of the chosen options among them."""
+        found = dict(top_fields())
+        for group, known in self.groups.items():
+            name = self.composed.choices[group]
+            assert name is not None
+            found |= {field.key: field for field in known[name].fields.values()}
         return found
 
-    def tree(self, entries: Mapping[str, Any]) -> dict[str, Any]:
-        """The tree of checked values, with `entries`; errors are those of `resolve`."""
+    @functools.cached_property
+    def selectors(self) -> set[str]:
+        """The keys that hold the choices of the groups, ``cell.name`` and so on."""
+        return {
+            f"{group}.{option.selector[0]}"
+            for group, known in self.groups.items()
+            for option in known.values()
+        }
+
+    @functools.cached_property
+    def checked(self) -> bytes | None:
+        """The values of all fields without entries of a job, in a tree, pickled.
+
+        None if they cannot be checked alone: a value is missing, or refers to another
+        one.
+        """
+        if not _interpolations(self.composed.tree):
+            with suppress(UserError):  # each job says what is wrong
+                return pickle.dumps(self._checked_with({}))
+        return None
+
+    def resolve(
+        self, entries: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], LaunchSettings]:
+        """The configuration of a job with `entries`, by dotted name, set and checked.
+
+        Returns:
+            Nested mappings of plain values; and the settings of the launch, which they
+            do not contain.
+
+        Raises:
+            UserError: a key is unknown, a value does not fit, or an interpolation
+                refers to a key that does not exist.
+        """
         for key in entries:
             if key not in self.fields:
                 raise self.unknown(key)
-        if self.checked is not None and not _interpolations(entries):
+        if self.checked is None or _interpolations(entries):
+            tree = self._checked_with(entries)
+        else:
             tree = pickle.loads(self.checked)
             for key, value in entries.items():
                 _set(tree, key, self.fields[key].check(value))
-            return tree
+        if entries.get("activation") is not None and "cell.activation" in entries:
+            raise UserError(
+                "activation and cell.activation set the same thing; give only one"
+            )
+        return tree, _settings(tree)
+
+    def _checked_with(self, entries: Mapping[str, Any]) -> dict[str, Any]:
         tree = copy.deepcopy(self.composed.tree)
         tree.pop("sweep", None)
         for key, value in entries.items():
@@ -112,61 +127,18 @@ class Frame:
 
     def unknown(self, key: str) -> UserError:
         """The error for a key that is not among the fields."""
-        return _unknown(key, self.fields, self.composed, self.groups)
-
-
-def resolve(frame: Frame, entries: Mapping[str, Any]) -> Resolved:
-    """The composed configuration with `entries`, by dotted name, set and checked.
-
-    Raises:
-        UserError: a key is unknown, a value does not fit, or an interpolation refers
-            to a key that does not exist.
-    """
-    tree = frame.tree(entries)
-    if entries.get("activation") is not None and "cell.activation" in entries:
-        raise UserError(
-            "activation and cell.activation set the same thing; give only one"
-        )
-    return Resolved(tree, frame.composed.choices, _settings(tree))
-
-
-def _fields(
-    composed: Composed, groups: Mapping[str, Mapping[str, Option]]
-) -> dict[str, Field]:
-    found = dict(top_fields())
-    for group, known in groups.items():
-        name = composed.choices[group]
-        assert name is not None
-        found |= {field.key: field for field in known[name].fields.values()}
-    return found
-
-
-def _unknown(
-    key: str,
-    fields: Mapping[str, Field],
-    composed: Composed,
-    groups: Mapping[str, Mapping[str, Option]],
-) -> UserError:
-    group, dot, name = key.partition(".")
-    if not (group in groups and dot):
-        return unknown_key(key, [*fields, *composed.choices])
-    where = f" with {group}={composed.choices[group]}"
-    if key in _selectors(groups):
-        return UserError(f"unknown key '{key}'; did you mean {group}?")
-    owners = [one for one, known in groups[group].items() if name in known.fields]
-    if owners:
-        found = " or ".join(sorted(owners, key=len)[:4])
-        return UserError(f"unknown key '{key}'{where}; it belongs to {group}={found}")
-    return unknown_key(key, fields, where)
-
-
-def _selectors(groups: Mapping[str, Mapping[str, Option]]) -> set[str]:
-    """The keys that hold the choices of the groups, ``cell.name`` and so on."""
-    return {
-        f"{group}.{option.selector[0]}"
-        for group, known in groups.items()
-        for option in known.values()
-    }
+        group, dot, name = key.partition(".")
+        choices = self.composed.choices
+        if not (group in self.groups and dot):
+            return unknown_key(key, [*self.fields, *choices])
+        if key in self.selectors:
+            return UserError(f"unknown key '{key}'; did you mean {group}?")
+        where = f" with {group}={choices[group]}"
+        options = self.groups[group].items()
+        if owners := [one for one, known in options if name in known.fields]:
+            owner = f"{group}={' or '.join(sorted(owners, key=len)[:4])}"
+            return UserError(f"unknown key '{key}'{where}; it belongs to {owner}")
+        return unknown_key(key, self.fields, where)
 
 
 def _set(tree: dict[str, Any], key: str, value: Any) -> None:
