@@ -119,7 +119,7 @@ def test_submitit_runs_an_array_of_packs(name, tmp_path, alone):
 
 def test_a_share_is_queued_again_as_it_is(tmp_path):
     submitit = pytest.importorskip("submitit")
-    from rnnjax.sweeps.launchers.assignment import Assignment
+    from rnnjax.sweeps.assignment import Assignment
     from rnnjax.sweeps.launchers.slurm import Requeued
     from tests.launch_samples import settings
 

@@ -14,9 +14,10 @@ from rnnjax.store.checkpoint import PACKS, PackCheckpoint
 from rnnjax.store.leases import Leases
 from rnnjax.store.pool import Pool
 from rnnjax.sweeps import worker
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.job_data import check_loaded, with_data
-from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.launchers import compute
 from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.packing import clear_leftovers
 from rnnjax.sweeps.progress import PackSize
@@ -122,7 +123,7 @@ def test_what_changed_in_the_queue_is_refused(tmp_path, monkeypatch):
     file.write_text("\n".join(lines).replace("bad film 3\t0", "bad film 3\t1"))
     forget_data()
     with pytest.raises(UserError, match="data of task=reviews has changed"):
-        share.compute()
+        compute(share)
     assert not (tmp_path / "pool").exists()
 
 

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from rnnjax.sweeps import worker
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
+from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.settings import PackConfig
 from rnnjax.training import capacity
 from rnnjax.training.build import signature
@@ -92,8 +95,10 @@ def test_a_decomposition_is_never_batched_on_a_cpu(monkeypatch):
 
 def packs_of(asked: list[Job], config: PackConfig) -> list[int]:
     """Sizes of the packs that a launch would make."""
-    made = worker.Worker(settings(Path("nowhere"), pack=config), "")
-    packs = made.packs(asked, {}, {job.run_id for job in asked})
+    left = frozenset(job.run_id for job in asked)
+    launched = settings(Path("nowhere"), pack=config)
+    whole = Assignment(tuple(asked), {}, left, launched, "")
+    packs = worker.Worker(whole, Progress(), Copies()).packs(asked, left)
     return [len(pack.members) for pack in packs]
 
 

@@ -5,17 +5,12 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rnnjax.devices import use_devices
-from rnnjax.errors import UserError
-from rnnjax.executables.folder import keep_programs
 from rnnjax.store.index import Row
-from rnnjax.sweeps.job_data import check_loaded
+from rnnjax.store.pool import Pool
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import make_packs
-from rnnjax.sweeps.progress import PackSize, Warnings
+from rnnjax.sweeps.progress import PackSize
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.sweeps.user_files import register
-from rnnjax.sweeps.worker import Worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +32,11 @@ class Assignment:
     settings: LaunchSettings
     group: str
     folder: str = dataclasses.field(default_factory=os.getcwd)
+
+    @property
+    def pool(self) -> Pool:
+        """The pool for the runs."""
+        return Pool(Path(self.settings.out))
 
     @property
     def left(self) -> list[Job]:
@@ -79,29 +79,5 @@ class Assignment:
     def shares(self, devices: int) -> list["Assignment"]:
         """One part per pack, for processes that have `devices` devices each."""
         slots = devices * self.settings.pack.places
-        pool = Path(self.settings.out)
-        packs = make_packs(self.left, self.unfinished, pool, lambda _: slots)
+        packs = make_packs(self.left, self.unfinished, self.pool.path, lambda _: slots)
         return [self.share(pack.members, devices) for pack in packs]
-
-    def compute(self) -> int:
-        """Compute this part, in another process; returns the number of failed runs.
-
-        The process has to see the pool under the same path. This may be called again
-        after an interruption: sealed runs are skipped, and a pack resumes from its
-        checkpoint.
-        """
-        keep_programs()
-        use_devices(self.settings.pack.devices or 1)
-        os.chdir(self.folder)
-        for job in self.jobs:
-            for file in job.files:
-                if register(file).digests != file.digests:
-                    raise UserError(
-                        f"'{file.path}' imports a module that has changed since the "
-                        "launch began; launch it again"
-                    )
-        check_loaded(self.jobs)
-        # computed in this process: its code and precision decide the run ids
-        unfinished = {job.run_id for job in self.jobs}
-        worker = Worker(self.settings, self.group, Warnings())
-        return worker.compute(self.jobs, self.rows, unfinished)

@@ -10,12 +10,12 @@ from rnnjax.store.manifest import now
 from rnnjax.store.pool import Pool
 from rnnjax.store.rundir import RunDir
 from rnnjax.store.sweep_record import SweepRecord, new_sweep
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_callbacks import HydraCallbacks
 from rnnjax.sweeps.job_data import check_loaded, with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launchers import launcher_of
-from rnnjax.sweeps.launchers.assignment import Assignment
 from rnnjax.sweeps.packing import clear_leftovers, set_aside_checkpoints
 from rnnjax.sweeps.progress import Progress, Warnings
 from rnnjax.sweeps.resources import check_needs, needs

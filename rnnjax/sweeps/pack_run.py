@@ -1,7 +1,7 @@
 """Run one pack: begin its runs, train them, and seal them or close failed ones."""
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir, run_path
 from rnnjax.store.writing import begin_run, finish_run, owned, write_source
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.hydra_node import write_folder
 from rnnjax.sweeps.jobs import Job
@@ -35,24 +36,21 @@ Begun = tuple[RunDir, Manifest]
 
 @dataclasses.dataclass(frozen=True)
 class PackRun:
-    """Computes the runs of a pack into a pool, for a sweep named `group`.
+    """Computes the packs of an assignment, for whose runs `leases` are held."""
 
-    With `keep`, a run stores the state from which a longer run can resume.
-    """
-
-    pool: Pool
-    group: str
+    assignment: Assignment
+    leases: Leases
     environment: Environment
-    keep: bool
     progress: Progress
     copies: Copies
 
+    @property
+    def pool(self) -> Pool:
+        """The pool for the runs."""
+        return self.assignment.pool
+
     def run(
-        self,
-        pack: JobPack,
-        ready: "Future[PackTraining]",
-        unfinished: Set[str],
-        leases: Leases,
+        self, pack: JobPack, ready: "Future[PackTraining]"
     ) -> tuple[int, list[Job]]:
         """Train a pack, seal its runs and copy them to W&B if requested.
 
@@ -60,6 +58,8 @@ class PackRun:
             The number of runs that failed; and the runs that another process has taken
             over, for which nothing is written.
         """
+        unfinished, leases = self.assignment.unfinished, self.leases
+        keep = self.assignment.settings.checkpoint.keep
         wanted = {i: m for i, m in enumerate(pack.members) if m.run_id in unfinished}
         own = [member.run_id for member in wanted.values()]
         left: dict[int, Begun] = {}
@@ -91,14 +91,14 @@ class PackRun:
                 for one in noted:
                     one.result()
                 for i, begun in mine().items():
-                    given = wanted[i], outcomes[i], slots[i], self.keep
+                    given = wanted[i], outcomes[i], slots[i], keep
                     sealing[i] = sealers.submit(seal, *begun, *given)
             for i, done in sealing.items():
                 if not done.exception():
                     del left[i]
                     tracker = wanted.pop(i).tracker
                     self.pool.add(done.result())
-                    self.copies.add(done.result(), tracker, self.group)
+                    self.copies.add(done.result(), tracker, self.assignment.group)
             for i in left.keys() & sealing.keys():
                 sealing[i].result()  # raises the error of the first of them
         except Overtaken:

@@ -3,11 +3,10 @@
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import islice
-from pathlib import Path
 
 from jax.sharding import Mesh
 
@@ -20,13 +19,13 @@ from rnnjax.store.manifest import Damaged
 from rnnjax.store.pool import Pool
 from rnnjax.store.quarantine import damage, set_aside
 from rnnjax.store.rundir import MANIFEST, RunDir
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.pack_run import PackRun
 from rnnjax.sweeps.packing import JobPack, Slots, make_packs, pack_of
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.sweeps.reuse import continued, held, with_starts
-from rnnjax.sweeps.settings import LaunchSettings
 from rnnjax.training.compiled import Compiled, programs_for
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.pack import run_mesh
@@ -46,74 +45,63 @@ class Worker:
     """One process that computes runs of a sweep into a pool.
 
     Attributes:
-        settings, group: settings of the launch, and the name of the sweep.
+        assignment: the runs.
         progress: notified of every advance.
-        programs: compiled programs, by signature, devices, and places per device.
         copies: makes W&B copies, and collects failures, which are not reported here.
     """
 
-    settings: LaunchSettings
-    group: str
-    progress: Progress = dataclasses.field(default_factory=Progress)
-    programs: dict[tuple[Signature, Mesh, int], Compiled] = dataclasses.field(
-        default_factory=dict
-    )
-    copies: Copies = dataclasses.field(default_factory=Copies)
+    assignment: Assignment
+    progress: Progress
+    copies: Copies
 
     @cached_property
     def pool(self) -> Pool:
         """The pool for the runs."""
-        return Pool(Path(self.settings.out))
+        return self.assignment.pool
 
     @cached_property
     def slots(self) -> Slots:
         """The sizes of packs."""
-        return Slots(run_mesh(self.settings.pack.devices), self.settings.pack)
+        config = self.assignment.settings.pack
+        return Slots(run_mesh(config.devices), config)
 
-    def compute(
-        self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
-    ) -> int:
-        """Compute the unfinished runs in packs; returns the number that failed.
+    @cached_property
+    def programs(self) -> dict[tuple[Signature, Mesh, int], Compiled]:
+        """Compiled programs, by signature, devices, and places per device."""
+        return {}
+
+    def packs(self, jobs: Sequence[Job], unfinished: Set[str]) -> list[JobPack]:
+        """Packs of the unfinished runs among some jobs of the assignment.
 
         The jobs include finished ones, which an interrupted pack may contain.
         """
-        packs = self.packs(jobs, rows, unfinished)
-        return self.compute_packs(packs, unfinished, len(jobs) - len(unfinished))
-
-    def packs(
-        self, jobs: Sequence[Job], rows: Mapping[str, Row], unfinished: Set[str]
-    ) -> list[JobPack]:
-        """The packs that `compute` runs."""
-        started = with_starts(self.pool, jobs, rows, unfinished)
+        started = with_starts(self.pool, jobs, self.assignment.rows, unfinished)
         return make_packs(started, unfinished, self.pool.path, self.slots)
 
-    def compute_packs(
-        self, packs: Sequence[JobPack], unfinished: Set[str], there: int
-    ) -> int:
+    def compute(self, packs: Sequence[JobPack]) -> int:
         """Compute packs; returns the number of runs that failed.
 
         Runs that another process of this pool is working on are skipped at first. If
         that process gives up its lease without finishing a run, it is computed here.
-        `there` is the number of runs that need no work, to be shown.
         """
         firsts = [(pack.members[0], len(pack.members)) for pack in packs]
         sizes = [PackSize(one.schedule.steps, n, one.start) for one, n in firsts]
-        self.progress.begin(sizes, there)
+        self.progress.begin(sizes, self.assignment.done)
         if not packs:
             return 0
         failed, waiting = 0, ""
-        keep, here = self.settings.checkpoint.keep, environment()  # git is slow
-        sealing = PackRun(self.pool, self.group, here, keep, self.progress, self.copies)
         # No `with`, because that would wait until running compilations end.
         workers = ThreadPoolExecutor(AHEAD)
         with Leases(self.pool.path) as leases, closing(leases.close), self.progress:
             make_ready = partial(self._make_ready, leases)
+            told = self.progress, self.copies
+            sealing = PackRun(self.assignment, leases, environment(), *told)
             try:
                 while packs:
                     elsewhere: list[JobPack] = []
-                    mine = self._leased(packs, unfinished, leases, elsewhere)
+                    mine = self._leased(packs, leases, elsewhere)
                     for pack, ready in prefetch(workers, mine, make_ready):
-                        lost, overtaken = sealing.run(pack, ready, unfinished, leases)
+                        lost, overtaken = sealing.run(pack, ready)
                         failed += lost
                         if overtaken:
                             elsewhere.append(pack_of(overtaken, self.pool.path))
@@ -141,7 +129,6 @@ class Worker:
     def _leased(
         self,
         packs: Sequence[JobPack],
-        unfinished: Set[str],
         leases: Leases,
         elsewhere: list[JobPack],
     ) -> Iterator[JobPack]:
@@ -150,7 +137,8 @@ class Worker:
         Packs of the runs that other processes hold are appended to `elsewhere`.
         """
         for pack in packs:
-            wanted = [one for one in pack.members if one.run_id in unfinished]
+            left = self.assignment.unfinished
+            wanted = [one for one in pack.members if one.run_id in left]
             taken = [one for one in wanted if leases.take(one.run_id)]
             there = self._there(taken)
             left = [one for one in taken if one.run_id not in there]
@@ -188,14 +176,14 @@ class Worker:
     def _make_ready(self, leases: Leases, pack: JobPack) -> PackTraining:
         first = pack.members[0].signature
         key = first, *self.slots.places(pack.members)
-        fresh = programs_for(*key, self.settings.pack.how)
+        fresh = programs_for(*key, self.assignment.settings.pack.how)
         compiled = self.programs.setdefault(key, fresh)
 
         def check() -> None:
             if not all(map(leases.holds, pack.run_ids)):
                 raise Overtaken
 
-        every = self.settings.checkpoint.every_seconds
+        every = self.assignment.settings.checkpoint.every_seconds
         saving = Saving(pack.checkpoint, every, check)
         configs = [member.config for member in pack.members]
         start = continued(self.pool, pack)

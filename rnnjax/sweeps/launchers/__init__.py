@@ -6,13 +6,20 @@ and returns the number of failures. All launchers pass runs to
 whichever launcher computes it.
 """
 
+import dataclasses
 import importlib
+import itertools
+import os
 from collections.abc import Callable
 
+from rnnjax.devices import use_devices
 from rnnjax.errors import UserError
+from rnnjax.executables.folder import keep_programs
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
-from rnnjax.sweeps.launchers.assignment import Assignment
-from rnnjax.sweeps.progress import Progress
+from rnnjax.sweeps.job_data import check_loaded
+from rnnjax.sweeps.progress import Progress, Warnings
+from rnnjax.sweeps.user_files import register
 from rnnjax.sweeps.worker import Worker
 
 
@@ -52,16 +59,35 @@ def launcher_of(name: str) -> Launcher:
 
 def packed(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """Compute packs, each spread over the devices; one program per signature."""
-    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
-    return worker.compute(assignment.jobs, assignment.rows, assignment.unfinished)
+    worker = Worker(assignment, progress, copies)
+    return worker.compute(worker.packs(assignment.jobs, assignment.unfinished))
 
 
 def basic(assignment: Assignment, progress: Progress, copies: Copies) -> int:
     """Compute one run after another, in the order of the jobs; programs are shared."""
-    worker = Worker(assignment.settings, assignment.group, progress, copies=copies)
-    packs = [
-        pack
-        for job in assignment.left
-        for pack in worker.packs([job], assignment.rows, {job.run_id})
-    ]
-    return worker.compute_packs(packs, assignment.unfinished, assignment.done)
+    worker = Worker(assignment, progress, copies)
+    packs = (worker.packs([job], {job.run_id}) for job in assignment.left)
+    return worker.compute([*itertools.chain(*packs)])
+
+
+def compute(share: Assignment) -> int:
+    """Compute a share, in another process; returns the number of failed runs.
+
+    The process has to see the pool under the same path. This may be called again after
+    an interruption: sealed runs are skipped, and a pack resumes from its checkpoint.
+    """
+    keep_programs()
+    use_devices(share.settings.pack.devices or 1)
+    os.chdir(share.folder)
+    for job in share.jobs:
+        for file in job.files:
+            if register(file).digests != file.digests:
+                raise UserError(
+                    f"'{file.path}' imports a module that has changed since the launch "
+                    "began; launch it again"
+                )
+    check_loaded(share.jobs)
+    # computed in this process: its code and precision decide the run ids
+    unfinished = frozenset(job.run_id for job in share.jobs)
+    here = dataclasses.replace(share, unfinished=unfinished)
+    return packed(here, Warnings(), Copies())

@@ -15,8 +15,9 @@ from joblib.externals.loky.backend.process import LokyProcess
 from rnnjax import interrupts
 from rnnjax.counting import count
 from rnnjax.errors import plain_warnings
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
-from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.launchers import compute
 from rnnjax.sweeps.progress import Progress
 
 
@@ -126,4 +127,4 @@ def _done(share: Assignment) -> int:
     if interrupts.noted():  # taken from the queue after the launch was interrupted
         raise KeyboardInterrupt
     with plain_warnings(), interrupts.watched((signal.SIGTERM,)):
-        return share.compute()
+        return compute(share)

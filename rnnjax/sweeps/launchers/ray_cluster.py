@@ -4,8 +4,9 @@ import ray as engine  # pyright: ignore[reportMissingImports]
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
-from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.launchers import compute
 from rnnjax.sweeps.progress import Progress
 
 
@@ -44,7 +45,7 @@ def _carry_out(assignment: Assignment, progress: Progress, cpus: int) -> int:
     progress.begin([share.size for share in shares], assignment.done)
     # Each task needs a new worker, as JAX cannot change the number of devices later.
     options = {"num_cpus": cpus, "max_retries": RETRIES, "max_calls": 1}
-    task = engine.remote(**options)(Assignment.compute)
+    task = engine.remote(**options)(compute)
     waiting = {task.remote(share): share for share in shares}
     failed = 0
     with progress:

@@ -7,8 +7,9 @@ import submitit  # pyright: ignore[reportMissingImports]
 
 from rnnjax.counting import count
 from rnnjax.errors import UserError
+from rnnjax.sweeps.assignment import Assignment
 from rnnjax.sweeps.copies import Copies
-from rnnjax.sweeps.launchers.assignment import Assignment
+from rnnjax.sweeps.launchers import compute
 from rnnjax.sweeps.progress import Progress
 
 
@@ -23,7 +24,7 @@ class Requeued(submitit.helpers.Checkpointable):
         self.share = share
 
     def __call__(self) -> int:
-        return self.share.compute()
+        return compute(self.share)
 
 
 def submitit_slurm(assignment: Assignment, progress: Progress, copies: Copies) -> int:
