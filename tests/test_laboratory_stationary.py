@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.analysis.stationary import (
+from rnnjax.analysis.dynamics import (
     DROPPED,
     STEPS,
     _exponents,
@@ -42,7 +42,7 @@ def test_steps_are_drawn_from_the_valid_ones():
     walked, _ = network("tanh", 1.0)
     valid = np.arange(12)[:, None] < np.asarray(BATCH.lengths)
     inputs = np.where(valid[..., None], walked.inputs, np.nan)
-    drawn = random_steps(dataclasses.replace(walked, inputs=inputs), 500, 4, 0)
+    drawn = random_steps(dataclasses.replace(walked, inputs=inputs), 500, 4)
     assert drawn.shape == (500, 4, 3) and not np.isnan(drawn).any()
     rows = {tuple(row) for row in drawn.reshape(-1, 3)}
     assert rows == {tuple(row) for row in inputs[valid]}
@@ -60,7 +60,7 @@ def test_a_chaotic_network_against_numpy():
     walked, cell = network("tanh", 3.0)
     found = stationary(walked)
     U, V, b = (np.asarray(cell[name], np.float64) for name in "UVb")
-    x = random_steps(walked, DROPPED + STEPS, 4, 0).astype(np.float64)
+    x = random_steps(walked, DROPPED + STEPS, 4).astype(np.float64)
     growth = np.zeros((DROPPED + STEPS, 4))
     for chain in range(4):
         h, v = np.zeros(N), np.ones(N) / np.sqrt(N)

@@ -22,10 +22,10 @@ from rnnjax.reproduce import (
     same,
 )
 from rnnjax.reproduce.catalogue import experiments_folder, figures, find, names
+from rnnjax.reproduce.figure import compare
 from rnnjax.reproduce.figure_files import RECORD, RESULTS, FigureFiles
 from rnnjax.reproduce.gallery import PAGE, reasons_text, render
 from rnnjax.reproduce.runner import figure_files, redraw, reproduce
-from rnnjax.reproduce.setting import compare
 
 
 GALLERY = experiments_folder() / "gallery"

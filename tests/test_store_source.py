@@ -17,8 +17,7 @@ from rnnjax.store.dynamic_imports import called_imports
 from rnnjax.store.source import numeric_modules, source_digest
 from rnnjax.store.source_facts import imported, normalised, parsed
 from rnnjax.sweeps.compose import compose
-from rnnjax.sweeps.loaded_code import runs_other_code
-from rnnjax.sweeps.user_imports import own_imports
+from rnnjax.sweeps.user_imports import own_imports, runs_other_code
 
 
 PACKAGE = {

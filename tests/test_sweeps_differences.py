@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnjax.sweeps.differences import Difference, differences, same_bits
-from rnnjax.sweeps.recorded import Place
+from rnnjax.sweeps.differences import Difference, Place, differences, same_bits
 
 
 AT = Place(4, "metrics", "loss")

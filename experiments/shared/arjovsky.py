@@ -9,7 +9,7 @@ Glorot's uniform initialisation, the identity for the IRNN. What differs is in
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rnnjax.reproduce.setting import Setting, same
+from rnnjax.reproduce.figure import Setting, same
 
 
 RATE = 1e-3

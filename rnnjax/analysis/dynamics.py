@@ -1,29 +1,40 @@
-"""The linearised dynamics along the probed examples: Jacobians and propagators."""
+"""The linearised dynamics: Jacobians and propagators along the probed examples.
+
+The Lyapunov exponents are not those along a sentence, but on stationary input.
+"""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float, Int
 
 from rnnjax.analysis.datasets import record
-from rnnjax.analysis.stationary import stationary
 from rnnjax.executables.functions import jit_unoptimised
-from rnnjax.probes.backward.walk import Walked
+from rnnjax.probes.backward.walk import Walked, walk_forward
 from rnnjax.probes.dynamics.jacobian import jacobians, leading_singular_values, spectrum
 from rnnjax.probes.dynamics.joint_state import joint_size, select
+from rnnjax.probes.dynamics.lyapunov import Lyapunov, kaplan_yorke, lyapunov
 from rnnjax.probes.dynamics.propagator import (
     factors,
     propagator_spectrum,
     spectrum_over_lag,
 )
+from rnnjax.probes.dynamics.time_average import time_average
+from rnnjax.quantities.dynamics import CHAINS, DROPPED, STEPS
 
 
 WHOLE_SPECTRUM = 256
 """Largest joint state for which full spectra are computed; above, `LEADING` values."""
 
 LEADING = 8
-STEPS = 12
+"""Number of singular values of a larger state, and of Lyapunov exponents."""
+
+PLACES = 12
+"""Number of steps at which the Jacobian is measured."""
+
 SENTENCES = 4
 """Largest number of examples that are measured."""
 
@@ -42,7 +53,7 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
     length, batch = jax.tree.leaves(walked.states)[0].shape[:2]
     chosen = list(range(min(batch, SENTENCES, sentences)))
     some = _select(walked, np.asarray(chosen))
-    steps = np.unique(np.linspace(0, length - 1, STEPS).astype(int))
+    steps = np.unique(np.linspace(0, length - 1, PLACES).astype(int))
     whole = size <= WHOLE_SPECTRUM
     modes = size if whole else min(LEADING, size - 1)
     values: dict[str, Any] = {}
@@ -52,7 +63,7 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
         products = [factors(some, example) for example in chosen]
         ends = [propagator_spectrum(product) for product in products]
         pairs = [(e, max(len(p), 1)) for e, p in zip(ends, products, strict=True)]
-        lags = np.unique(np.linspace(0, len(products[0]), STEPS + 1).astype(int))
+        lags = np.unique(np.linspace(0, len(products[0]), PLACES + 1).astype(int))
         values |= {
             "singular_value": one.singular_values,
             "eigenvalue_real": np.real(one.eigenvalues),
@@ -72,3 +83,59 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
         values |= {"singular_value": top, "spectral_norm": top[..., 0]}
     names = {"step": steps, "lag_probed": lags}
     return xr.merge([record(values, names), stationary(walked)])
+
+
+@jit_unoptimised
+def _exponents(
+    walked: Walked, x: Float[Array, "T B m"], chosen: Int[Array, "B"]
+) -> Lyapunov:
+    start = jax.tree.map(
+        lambda h: jnp.reshape(h, (-1, *h.shape[2:]))[chosen], walked.states
+    )
+    walk = walk_forward(walked.cell, walked.weights, walked.name, x, start)[0]
+    some = min(LEADING, joint_size(start))
+    return lyapunov(walk, k=some, transient=DROPPED)
+
+
+def stationary(walked: Walked) -> xr.Dataset:
+    """Leading Lyapunov exponents of one recurrence on stationary input.
+
+    A sentence of a few dozen steps is all transient: the state is still moving away
+    from its initial value and the tangents have not aligned with the directions of
+    growth, so an average over it is not a Lyapunov exponent. Here the recurrence is run
+    by itself on inputs drawn at random from those it received, which is a stationary
+    process, for as long as averages need: `DROPPED` + `STEPS` steps with `LEADING`
+    tangents. If its inputs are correlated in time, as in every layer except the first,
+    this is a different process from that in the model.
+    """
+    x = jnp.asarray(random_steps(walked, DROPPED + STEPS, CHAINS))
+    # with a single initial state, all walks would be the same if the input is constant
+    some = np.random.default_rng([0, 1]).choice(_valid(walked), CHAINS)
+    found = _exponents(walked, x, jnp.asarray(some))
+    growth = np.asarray(jax.device_get(found.growth), np.float64)[DROPPED:]
+    averages = [time_average(series) for series in np.moveaxis(growth, -1, 0)]
+    means = np.array([one.mean for one in averages])
+    order = np.argsort(-means)
+    values = {
+        "lyapunov": means[order],
+        "lyapunov_error": np.array([one.error for one in averages])[order],
+        "kaplan_yorke": kaplan_yorke(means, joint_size(walked.initial)),
+    }
+    return record(values)
+
+
+def random_steps(
+    walked: Walked, steps: int, chains: int
+) -> Float[np.ndarray, "steps chains m"]:
+    """Inputs of the recurrence at valid steps, each drawn at random."""
+    inputs = np.asarray(walked.inputs)
+    some = inputs.reshape(-1, inputs.shape[-1])[_valid(walked)]
+    random = np.random.default_rng(0)
+    return some[random.integers(0, len(some), (steps, chains))]
+
+
+def _valid(walked: Walked) -> Int[np.ndarray, "k"]:
+    """Flat indices of the steps that are not padding; examples vary fastest."""
+    shape = np.shape(walked.inputs)[:2]
+    valid = walked.drive.valid
+    return np.flatnonzero(np.ones(shape) if valid is None else np.asarray(valid))

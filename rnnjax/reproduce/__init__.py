@@ -5,8 +5,7 @@ stores the results, draws them and reports which of its claims hold.
 """
 
 from rnnjax.reproduce.evidence import Estimate, difference, mean, median, share
-from rnnjax.reproduce.figure import Claim, Figure, Preset
-from rnnjax.reproduce.setting import Setting, same
+from rnnjax.reproduce.figure import Claim, Figure, Preset, Setting, same
 from rnnjax.reproduce.verdict import Verdict, judge
 
 

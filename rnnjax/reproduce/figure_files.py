@@ -8,7 +8,7 @@ import xarray as xr
 
 from rnnjax.errors import UserError
 from rnnjax.paths import read_file
-from rnnjax.reproduce.setting import Compared
+from rnnjax.reproduce.figure import Compared
 from rnnjax.reproduce.verdict import Verdict
 from rnnjax.store import sealed_json
 from rnnjax.store.atomic import make_folder, write_bytes, write_text

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure as Drawn
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.report.style import INK, SOFT, save_figure, style
-from rnnjax.reproduce.figure import Figure, Preset
+from rnnjax.reproduce.figure import Figure, Preset, compare, in_words
 from rnnjax.reproduce.figure_files import FigureFiles, Record
-from rnnjax.reproduce.setting import compare, in_words
 from rnnjax.reproduce.verdict import judge
 from rnnjax.store import sealed_json
 from rnnjax.store.environment import environment

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.reproduce.evidence import Estimate
-from rnnjax.reproduce.figure import Claim, Figure
-from rnnjax.reproduce.setting import Compared, compare
+from rnnjax.reproduce.figure import Claim, Compared, Figure, compare
 
 
 Outcome = Literal[

@@ -27,12 +27,17 @@ from rnnjax.run import Run
 from rnnjax.store.environment import DECIDING, Environment, numerics
 from rnnjax.store.manifest import Manifest
 from rnnjax.store.rundir import STATE, RunDir, run_path
-from rnnjax.sweeps.differences import Difference, differences
+from rnnjax.sweeps.differences import (
+    Difference,
+    Numbers,
+    differences,
+    files_of,
+    recorded,
+)
 from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
-from rnnjax.sweeps.recorded import Numbers, files_of, recorded
 from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
 from rnnjax.sweeps.user_files import loaded_files
 
