@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, median, share
-from rnnjax.reproduce.training import scores
+from rnnjax.reproduce.training import curves, evaluated, result
 
 
 ELMAN = {
@@ -62,16 +62,17 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         "probe=off",
     ]
     sweeps = [[*NETWORKS[name], *common] for name in settings.networks]
-    runs = scores(pool, settings.updates, settings.every, *sweeps)
+    runs = evaluated(pool, settings.updates, settings.every, *sweeps)
     shape = len(settings.networks), len(settings.distances), len(settings.seeds)
     dims = ("network", "distance", "seed")
-    curve = np.stack([one.curve for one in runs])
-    of = lambda name: np.reshape([getattr(one, name) for one in runs], shape)
+    curve = curves(runs, settings.updates, settings.every)
+    updates = [one.manifest.steps for one in runs]
+    diverged = [one.manifest.status == "diverged" for one in runs]
     return xr.Dataset(
         {
-            "accuracy": (dims, of("metric")),
-            "updates": (dims, of("updates")),
-            "diverged": (dims, of("diverged")),
+            "accuracy": (dims, result(runs, "test_accuracy").reshape(shape)),
+            "updates": (dims, np.reshape(updates, shape)),
+            "diverged": (dims, np.reshape(diverged, shape)),
             "curve": ((*dims, "look"), curve.reshape(*shape, -1)),
         },
         {

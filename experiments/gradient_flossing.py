@@ -30,7 +30,7 @@ from rnnjax.reproduce import (
     median,
     same,
 )
-from rnnjax.reproduce.training import scores
+from rnnjax.reproduce.training import curves, evaluated, result
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
 
@@ -125,14 +125,14 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
     tasks, seeds = len(settings.tasks), len(settings.seeds)
     total = settings.flossing + settings.updates
     first = _overrides(settings, tasks - 1, True)
-    starts = scores(pool, 0, settings.every, first)
-    flossed = scores(pool, settings.flossing, settings.every, first)
+    starts = evaluated(pool, 0, settings.every, first)
+    flossed = evaluated(pool, settings.flossing, settings.every, first)
     points = [(i, arm == "flossed") for i in range(tasks) for arm in ARMS]
     sweeps = [_overrides(settings, *point) for point in points]
-    runs = scores(pool, total, settings.every, *sweeps)
-    curve = np.stack([one.curve for one in runs])
+    runs = evaluated(pool, total, settings.every, *sweeps)
+    curve = curves(runs, total, settings.every)
     looks = curve.shape[1]
-    accuracy = np.array([one.metric for one in runs])
+    accuracy = result(runs, "test_accuracy")
     shape = tasks, len(ARMS), seeds
     last = np.array(runs, object).reshape(shape)[-1]
     spectra = np.full((seeds, len(STAGES), settings.exponents), np.nan)

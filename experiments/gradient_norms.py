@@ -19,7 +19,7 @@ from rnnjax.probes.backward.trace import trace
 from rnnjax.report.layout import Size, panels, power_ticks, title
 from rnnjax.report.style import GRID, INK, SERIES, Palette, palette, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median
-from rnnjax.reproduce.training import at_stages
+from rnnjax.reproduce.training import at_stages, stages
 from rnnjax.sweeps.compose import compose
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.build import (
@@ -101,8 +101,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         own = trained[i * width : (i + 1) * width]
         look = _looker(own[0].config, settings.sequences)
         for k, one in enumerate(own):
-            error[i, k] = one.metric
-            for j, params in enumerate(one.stages):
+            error[i, k] = one.results["test_mean_squared_error"]
+            for j, params in enumerate(stages(one, settings.stages)):
                 norm[i, j, k] = look(params)
         for k, seed in enumerate(settings.starts):
             config = compose(*_overrides(name, settings), f"seed={seed}").config

@@ -16,7 +16,7 @@ from rnnjax.recurrence.layer import Recurrent
 from rnnjax.report.layout import Size, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, Setting, median
-from rnnjax.reproduce.training import scores
+from rnnjax.reproduce.training import curves, evaluated, result
 from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.types import Batch
 
@@ -95,7 +95,7 @@ class SelectiveCopy(Task):
 def run(settings: Settings, pool: Path) -> xr.Dataset:
     """Train every depth, and run one layer step by step and all at once."""
     listed = lambda values: ",".join(map(str, values))
-    runs = scores(
+    runs = evaluated(
         pool,
         settings.updates,
         settings.every,
@@ -115,13 +115,13 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         ],
     )
     shape = len(settings.layers), len(settings.seeds)
-    curve = np.stack([one.curve for one in runs])
+    curve = curves(runs, settings.updates, settings.every)
     looks = curve.shape[1]
-    accuracy = [one.metric for one in runs]
+    accuracy = result(runs, "test_accuracy")
     deviation = [_deviation(settings, seed) for seed in settings.seeds]
     return xr.Dataset(
         {
-            "accuracy": (("layers", "seed"), np.reshape(accuracy, shape)),
+            "accuracy": (("layers", "seed"), accuracy.reshape(shape)),
             "curve": (("layers", "seed", "look"), curve.reshape(*shape, looks)),
             "deviation": ("seed", deviation),
         },

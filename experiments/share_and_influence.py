@@ -15,7 +15,7 @@ from rnnjax.probes.tokens.influence import influence, token_substitutes
 from rnnjax.report.layout import EndLabel, Size, label_ends, panels, title
 from rnnjax.report.style import GRID, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
-from rnnjax.reproduce.training import at_stages
+from rnnjax.reproduce.training import at_stages, stages
 from rnnjax.training.build import build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
 
@@ -60,8 +60,8 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         own = trained[i * width : (i + 1) * width]
         look = _looker(own[0].config, settings)
         for k, one in enumerate(own):
-            accuracy[i, k] = one.metric
-            for j, params in enumerate(one.stages):
+            accuracy[i, k] = one.results["test_accuracy"]
+            for j, params in enumerate(stages(one, (0, settings.steps))):
                 share[i, j, k], changed[i, j, k] = look(params)
     dims = ("variant", "stage", "seed", "time", "sentence")
     return xr.Dataset(

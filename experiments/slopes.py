@@ -18,7 +18,7 @@ from rnnjax.probes.factors.slopes import (
 from rnnjax.report.layout import title
 from rnnjax.report.style import GRID, INK, SERIES, SOFT, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
-from rnnjax.reproduce.training import at_stages
+from rnnjax.reproduce.training import at_stages, stages
 from rnnjax.sweeps.compose import compose_sweep
 from rnnjax.training.build import build_model, build_task, heldout, initial_params
 from rnnjax.training.config import RunConfig
@@ -55,7 +55,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         own = [one for one in trained if _activation(one.config) == phi]
         look = _looker(own[0].config, settings.examples)
         for k, one in enumerate(own):
-            for j, params in enumerate(one.stages):
+            for j, params in enumerate(stages(one, (0, settings.steps))):
                 seen = look(params)
                 for name in _NUMBERS:
                     kept[name][i, j, k] = np.max(getattr(seen, name))

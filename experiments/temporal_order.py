@@ -25,7 +25,7 @@ from rnnjax.reproduce import (
     same,
     share,
 )
-from rnnjax.reproduce.training import scores
+from rnnjax.reproduce.training import curves, evaluated, result
 from rnnjax.tasks.base import Data, TaskSpec
 from rnnjax.tasks.temporal_order import DISTRACTOR, TemporalOrder
 from rnnjax.types import Batch
@@ -93,15 +93,14 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
         itertools.product(settings.variants, settings.inits, settings.methods)
     )
     sweeps = [_overrides(settings, *point) for point in points]
-    runs = scores(pool, settings.updates, settings.every, *sweeps)
+    runs = evaluated(pool, settings.updates, settings.every, *sweeps)
     kinds = settings.variants, settings.inits, settings.methods
     shape = tuple(map(len, (*kinds, settings.lengths, settings.seeds)))
-    curve = np.stack([one.curve for one in runs])
+    curve = curves(runs, settings.updates, settings.every)
     looks = curve.shape[1]
-    loss = np.array([one.loss for one in runs])
-    accuracy = np.array([one.metric for one in runs])
-    updates = np.array([one.updates for one in runs])
-    diverged = np.array([one.diverged for one in runs])
+    loss, accuracy = (result(runs, name) for name in ("test_loss", "test_accuracy"))
+    updates = np.array([one.manifest.steps for one in runs])
+    diverged = np.array([one.manifest.status == "diverged" for one in runs])
     dims = ("variant", "init", "rule", "length", "seed")
     return xr.Dataset(
         {

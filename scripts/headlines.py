@@ -20,7 +20,7 @@ from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.report.probe_summary import summary
 from rnnjax.report.study import read_study
 from rnnjax.report.text_flow import training_effect
-from rnnjax.reproduce.training import at_stages
+from rnnjax.reproduce.training import at_stages, stages
 from rnnjax.store.aggregate import range_of
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import heldout, initial_params
@@ -267,7 +267,8 @@ def trained(pool: Path) -> Row:
         overrides = [f"variant={variant}", "task.distance=16", f"seed={seeds}"]
         change = []
         for one in at_stages(pool, (0, UPDATES), overrides):
-            ends = [walks_of(one.config, params, kind) for params in one.stages]
+            both = stages(one, (0, UPDATES))
+            ends = [walks_of(one.config, params, kind) for params in both]
             change.append(
                 [
                     left(ends[1], scaled)[-1] - left(ends[0], scaled)[-1]

@@ -1,8 +1,5 @@
 """Runs of a figure that trains: the same sweeps as on the command line."""
 
-import dataclasses
-import functools
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +8,11 @@ import numpy as np
 
 from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
-from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.run import Run, open_run
-from rnnjax.sweeps.compose import compose_sweep, plan
+from rnnjax.sweeps.compose import plan
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.terminal import error_screen
-from rnnjax.training.build import build_hyper, heldout, initial_params, signature
-from rnnjax.training.config import RunConfig
-from rnnjax.training.hyper import Hyper
-from rnnjax.training.program import Program, Signature
-from rnnjax.types import Batch
 
 
 def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
@@ -54,28 +45,8 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
     return runs
 
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A network at some stages of its training.
-
-    Attributes:
-        config: configuration of its run.
-        stages: parameters at each of them.
-        metric: on held-out examples, after training; NaN without any.
-    """
-
-    config: RunConfig
-    stages: tuple[Any, ...]
-    metric: float
-
-
-def at_stages(
-    pool: Path, updates: Sequence[int], *sweeps: Sequence[str]
-) -> list[Trained]:
-    """The networks of some sweeps after each of several numbers of updates.
-
-    For stages that a diverged run did not reach, its last finite parameters are used.
-    If all `updates` are 0, nothing is launched.
+def at_stages(pool: Path, updates: Sequence[int], *sweeps: Sequence[str]) -> list[Run]:
+    """Train the jobs of some sweeps, and keep their parameters at some stages.
 
     Args:
         pool: pool of the runs.
@@ -85,52 +56,21 @@ def at_stages(
     Raises:
         UserError: see `sweep`.
     """
-    steps = updates[-1]
-    if steps == 0:
-        configs = [job.config for own in sweeps for job in compose_sweep(own)]
-        starts = [initial_params(config) for config in configs]
-        return [
-            Trained(config, (start,) * len(updates), math.nan)
-            for config, start in zip(configs, starts, strict=True)
-        ]
     looks = ",".join(map(str, updates[:-1]))
-    more = (f"steps={steps}", "probe=full", f"probe.steps=[{looks}]")
-    runs = sweep(pool, *([*own, *more] for own in sweeps))
-    return [
-        Trained(
-            run.config,
-            tuple(run.params_at(min(u, run.manifest.steps)) for u in updates),
-            run.results[f"test_{run.manifest.metric}"],
-        )
-        for run in runs
-    ]
+    more = (f"steps={updates[-1]}", "probe=full", f"probe.steps=[{looks}]")
+    return sweep(pool, *([*own, *more] for own in sweeps))
 
 
-@dataclasses.dataclass(frozen=True)
-class Scores:
-    """A run, seen from outside.
+def stages(run: Run, updates: Sequence[int]) -> list[Any]:
+    """The parameters of a run of `at_stages` after these numbers of updates.
 
-    Attributes:
-        config: configuration of the run.
-        params: final parameters.
-        curve: metric on validation examples after 0, `every`, 2 · `every`, … updates;
-            NaN after the run ended, and at the start of a run that was trained.
-        loss, metric: on test examples at the end.
-        updates: number of updates made.
-        diverged: whether it ended because a number was not finite.
+    For stages that a diverged run did not reach, these are its last finite parameters.
     """
-
-    config: RunConfig
-    params: Any
-    curve: np.ndarray
-    loss: float
-    metric: float
-    updates: int
-    diverged: bool
+    return [run.params_at(min(number, run.manifest.steps)) for number in updates]
 
 
-def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[Scores]:
-    """Train the jobs of some sweeps and evaluate them; without updates, only evaluate.
+def evaluated(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[Run]:
+    """Train the jobs of some sweeps, and evaluate them often.
 
     Args:
         pool: pool of the runs.
@@ -138,47 +78,31 @@ def scores(pool: Path, steps: int, every: int, *sweeps: Sequence[str]) -> list[S
         every: updates between two evaluations.
         sweeps: overrides of each sweep, without steps and evaluation.
 
-    Returns:
-        Scores of each job, in the order of the sweeps and of their jobs.
-
     Raises:
         UserError: see `sweep`.
     """
     often = [f"steps={steps}", f"eval.every={every}", f"log_every={every}"]
-    if steps == 0:
-        jobs = [job for one in sweeps for job in compose_sweep(one)]
-        return [_untrained(job.config) for job in jobs]
-    runs = sweep(pool, *([*one, *often] for one in sweeps))
-    return [_trained(one, steps // every + 1, every) for one in runs]
+    return sweep(pool, *([*one, *often] for one in sweeps))
 
 
-def _trained(run: Run, looks: int, every: int) -> Scores:
-    curve = np.full(looks, np.nan)
-    manifest = run.manifest
-    table = run.metrics.select("step", f"validation_{manifest.metric}").drop_nulls()
-    for step, value in table.iter_rows():
-        if step % every == 0:
-            curve[step // every] = value
-    loss, metric = (run.results[f"test_{key}"] for key in ("loss", manifest.metric))
-    return Scores(
-        config=run.config,
-        params=run.params,
-        curve=curve,
-        loss=math.nan if loss is None else loss,
-        metric=math.nan if metric is None else metric,
-        updates=manifest.steps,
-        diverged=manifest.status == "diverged",
-    )
+def curves(runs: Sequence[Run], steps: int, every: int) -> np.ndarray:
+    """Metric on validation examples after 0, `every`, 2 · `every`, … updates.
+
+    One row for each run of `evaluated`. NaN after the run ended, and at the start of a
+    run that was trained.
+    """
+    found = np.full((len(runs), steps // every + 1), np.nan)
+    for run, curve in zip(runs, found, strict=True):
+        name = run.manifest.metric
+        if steps == 0:  # the best parameters are the initial ones
+            curve[0] = run.results[f"best_validation_{name}"]
+        rows = run.metrics.select("step", f"validation_{name}").drop_nulls()
+        for step, value in rows.iter_rows():
+            if step % every == 0:
+                curve[step // every] = value
+    return found
 
 
-def _untrained(config: RunConfig) -> Scores:
-    params, hyper = initial_params(config), build_hyper(config)
-    batch = heldout(config.task, config.task_options, "test", config.eval.size)
-    loss, metric = map(float, _evaluated(signature(config), params, hyper, batch))
-    return Scores(config, params, np.array([metric]), loss, metric, 0, False)
-
-
-@functools.partial(jit_unoptimised, static_argnames=("of",))
-def _evaluated(of: Signature, params: Any, hyper: Hyper, batch: Batch) -> Any:
-    """Loss and metric."""
-    return Program(of).evaluate(params, hyper, batch)[:2]
+def result(runs: Sequence[Run], name: str) -> np.ndarray:
+    """A final result of each run, such as ``test_accuracy``; NaN if it has none."""
+    return np.array([run.results[name] for run in runs], float)
