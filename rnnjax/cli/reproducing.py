@@ -34,7 +34,7 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
     from rnnjax.reproduce import catalogue
     from rnnjax.reproduce.figure_files import FigureFiles
     from rnnjax.reproduce.gallery import PAGE, render
-    from rnnjax.reproduce.runner import preset_of, redraw
+    from rnnjax.reproduce.runner import figure_files, preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
     from rnnjax.store.atomic import write_text
 
@@ -72,7 +72,8 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
             traceback.print_exc()
             failed += 1
             continue
-        _show(figure, record, out / "gallery" / figure.name / f"{record.preset}.png")
+        picture = figure_files(figure, out).file(record.preset, ".png")
+        _show(figure, record, picture)
     write_text(out / PAGE, render(catalogue.figures(), out))
     return 1 if failed else 0
 

@@ -32,11 +32,11 @@ class Record:
         device: kind of the first device, as named by JAX.
         versions: versions of Python and of the libraries.
         commit: commit of the checkout; None for an installed package.
-        verdicts: one verdict for each claim.
-        compared: the table "paper / here / same?".
         processor_seconds: processor time over all cores, which does not depend on the
             load of the machine.
-        results_digest: SHA-256 of the results file; empty: not known.
+        results_digest: SHA-256 of the results file.
+        verdicts: one verdict for each claim.
+        compared: the table "paper / here / same?".
     """
 
     figure: str
@@ -47,10 +47,10 @@ class Record:
     device: str
     versions: dict[str, str]
     commit: str | None
-    verdicts: tuple[Verdict, ...]
-    processor_seconds: float | None = None
+    processor_seconds: float
+    results_digest: str
+    verdicts: tuple[Verdict, ...] = ()
     compared: tuple[Compared, ...] = ()
-    results_digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

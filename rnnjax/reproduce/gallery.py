@@ -224,10 +224,8 @@ def _row(*cells: str) -> str:
 
 
 def _seconds(record: Record) -> str:
-    text = _time(record.seconds)
-    if record.processor_seconds is not None:
-        text += f" ({_time(record.processor_seconds)} of processor time)"
-    return text
+    worked = _time(record.processor_seconds)
+    return f"{_time(record.seconds)} ({worked} of processor time)"
 
 
 def _time(seconds: float) -> str:

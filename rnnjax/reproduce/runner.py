@@ -69,7 +69,6 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         device=where.device,
         versions=where.versions,
         commit=where.git.commit if where.git else None,
-        verdicts=(),
         processor_seconds=round(worked, 1),
         results_digest=written,
     )
