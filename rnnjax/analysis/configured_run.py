@@ -1,6 +1,5 @@
 """The analysis of a configured run, at initialisation or with trained parameters."""
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,15 +14,12 @@ from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
 from rnnjax.errors import UserError, unknown
 from rnnjax.executables.functions import jit_unoptimised
-from rnnjax.models.sequence import SequenceModel
-from rnnjax.probes.backward.trace import Trace, trace
+from rnnjax.probes.backward.trace import trace
 from rnnjax.probes.contributions.chain_rule import chain_rule
 from rnnjax.probes.contributions.chain_table import ChainRule
 from rnnjax.probes.contributions.to_kernels import kernels
-from rnnjax.tasks.base import TaskSpec
 from rnnjax.training.build import build_hyper, build_model, build_task, heldout
 from rnnjax.training.config import RunConfig
-from rnnjax.types import Batch
 
 
 RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
@@ -33,6 +29,8 @@ ALL_SECTIONS = (*RUN_SECTIONS, "signal")
 
 MANY = 600
 """Number of held-out examples to which the linear probe of the memory is fitted."""
+
+_trace = jit_unoptimised(trace, static_argnames=("model", "spec", "lag"))
 
 
 def parse_weight(text: str) -> tuple[str, str, tuple[int, ...]]:
@@ -73,7 +71,7 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
     spec = task.spec(data)
     model = build_model(config, spec)
     batch = heldout(config.task, config.task_options, "validation", 1)
-    seen = _trace(model, params, batch, spec)
+    seen = _trace(model, params, batch, spec, lag="last")
     walks = {walk.name: walk for walk in seen.walks}
     if layer not in walks:
         raise unknown("layer", layer, walks)
@@ -85,11 +83,6 @@ def write_out(config: RunConfig, params: Any, weight: str) -> ChainRule:
         return chain_rule(walks[layer], kernel, index, rate=config.lr, words=names)
     except ValueError as error:
         raise UserError(f"weight={weight}: {error}") from None
-
-
-@functools.partial(jit_unoptimised, static_argnames=("model", "spec"))
-def _trace(model: SequenceModel, params: Any, batch: Batch, spec: TaskSpec) -> Trace:
-    return trace(model, params, batch, spec, lag="last")
 
 
 def analyze_run(

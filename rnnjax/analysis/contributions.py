@@ -14,6 +14,7 @@ from rnnjax.analysis.datasets import record
 from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.norms import lags_forward
 from rnnjax.probes.backward.trace import Trace
+from rnnjax.probes.contributions import to_other_parameters as others
 from rnnjax.probes.contributions.first_update import SIGN, FirstUpdate
 from rnnjax.probes.contributions.spread import (
     by_lag,
@@ -27,12 +28,6 @@ from rnnjax.probes.contributions.to_kernels import (
     first_update_share,
     kernels,
 )
-from rnnjax.probes.contributions.to_other_parameters import (
-    contributions as contributions_of_others,
-)
-from rnnjax.probes.contributions.to_other_parameters import (
-    signal_to_noise as signal_to_noise_of_free,
-)
 from rnnjax.training.optimizers import Optimizer
 
 
@@ -43,23 +38,32 @@ def kernel_by_lag(kernel: Uses, last: jax.Array, turned: tuple[str, ...]) -> Use
     return by_lag(dataclasses.replace(kernel, uses=uses), zero)
 
 
+def _named(part: Any, preconditioned: Any, cancelled: Any, noise: Any) -> dict:
+    """The quantities of one parameter, by name."""
+    return {
+        "log10_contribution": part.log10_norm,
+        "norm_share": part.norm_share,
+        "signed_share": part.signed_share,
+        "preconditioned_share": preconditioned,
+        "k90": held_by_last(part.norm_share),
+        "log10_gradient": part.log10_gradient,
+        "cancellation": cancelled,
+        "signal_to_noise": noise,
+    }
+
+
 @functools.partial(jit_unoptimised, static_argnames=("rule", "turned"))
 def _kernels(
     seen: Trace, last: jax.Array, rule: FirstUpdate, turned: tuple[str, ...]
 ) -> dict[str, Any]:
     found = {}
     for kernel in kernels(seen):
-        part = contribution(kernel)
-        found[kernel.name] = {
-            "log10_contribution": part.log10_norm,
-            "norm_share": part.norm_share,
-            "signed_share": part.signed_share,
-            "preconditioned_share": first_update_share(kernel, rule),
-            "k90": held_by_last(part.norm_share),
-            "log10_gradient": part.log10_gradient,
-            "cancellation": cancellation(kernel),
-            "signal_to_noise": signal_to_noise(kernel_by_lag(kernel, last, turned)),
-        }
+        found[kernel.name] = _named(
+            contribution(kernel),
+            first_update_share(kernel, rule),
+            cancellation(kernel),
+            signal_to_noise(kernel_by_lag(kernel, last, turned)),
+        )
     return found
 
 
@@ -69,20 +73,11 @@ def _free(
 ) -> dict[str, Any]:
     found = {}
     for walk in seen.walks:
-        noise = signal_to_noise_of_free(walk, last, walk.name in turned)
-        for name, part in contributions_of_others(walk, rule).items():
-            whole = part.log10_gradient
+        noise = others.signal_to_noise(walk, last, walk.name in turned)
+        for name, part in others.contributions(walk, rule).items():
             size = logsumexp(part.log10_norm * jnp.log(10.0)) / jnp.log(10.0)
-            found[name] = {
-                "log10_contribution": part.log10_norm,
-                "norm_share": part.norm_share,
-                "signed_share": part.signed_share,
-                "preconditioned_share": part.first_update_share,
-                "k90": held_by_last(part.norm_share),
-                "log10_gradient": whole,
-                "cancellation": 10.0 ** (whole - size),
-                "signal_to_noise": noise[name],
-            }
+            cancelled = 10.0 ** (part.log10_gradient - size)
+            found[name] = _named(part, part.first_update_share, cancelled, noise[name])
     return found
 
 
@@ -101,14 +96,14 @@ def contributions(
         turned: names of the walks whose lags count from step 0
             (`adjoints.norms.lags_forward`).
     """
-    rule = optimizer.first_update() or SIGN
+    used = optimizer.first_update()
+    rule = used or SIGN
     parts = (take(total, last, rule=rule, turned=turned) for take in (_kernels, _free))
     of_kernels, of_free = jax.device_get(tuple(parts))
     found = {**of_kernels, **of_free}
     rows = list(found.values())
     names = rows[0] if rows else ()
     values = {name: np.stack([row[name] for row in rows]) for name in names}
-    used = optimizer.first_update()
     if used is None:  # its first update has no formula
         values.pop("preconditioned_share", None)
     data = record(values, {"parameter": list(found)})
