@@ -7,6 +7,7 @@ from rnnjax.cells.elman import Elman
 from rnnjax.errors import UserError
 from rnnjax.sweeps import hydra_session
 from rnnjax.sweeps.hydra_session import session
+from rnnjax.sweeps.resolve import Frame
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +31,13 @@ def made(monkeypatch):
 
 def composed(rest=(), config_dir=None, own=(), **choices):
     with session(config_dir) as hydra:
-        return hydra.compose(choices, own, rest)
+        return Frame(*hydra.compose(choices, own, rest), hydra.options)
 
 
 def test_the_same_choices_are_composed_once(made):
     one, other = composed(cell="lstm"), composed(cell="lstm", rest=["lr=1"])
     assert len(made) == 1
-    assert (one.tree, one.choices) == (other.tree, other.choices)
+    assert (one.composed, one.choices) == (other.composed, other.choices)
     assert other.hydra.entries["overrides"]["task"] == ["lr=1"]
     assert one.hydra.entries["overrides"]["task"] == []
     assert composed(cell="gru").choices["cell"] == "gru"
@@ -44,16 +45,16 @@ def test_the_same_choices_are_composed_once(made):
 
 def test_who_changes_a_composition_changes_no_other():
     one = composed(cell="lstm")
-    before = one.tree["cell"].copy()
-    one.tree["cell"]["forget_bias"] = 7.0
-    assert composed(cell="lstm").tree["cell"] == before
+    before = one.composed["cell"].copy()
+    one.composed["cell"]["forget_bias"] = 7.0
+    assert composed(cell="lstm").composed["cell"] == before
 
 
 def test_another_default_of_a_cell_is_seen():
     for default in (1, 1.0, True, 2):
         fields = {"__annotations__": {"own": type(default)}, "own": default}
         CELLS._entries["mine"] = type("Mine", (Elman,), fields)
-        own = composed(cell="mine").tree["cell"]["own"]
+        own = composed(cell="mine").composed["cell"]["own"]
         assert (own, type(own)) == (default, type(default))
 
 
@@ -70,7 +71,7 @@ def test_the_folder_of_the_user_is_read_each_time(tmp_path, made):
     file = tmp_path / "variant" / "own.yaml"
     for rate in (0.1, 0.2):
         file.write_text(f"# @package _global_\nlr: {rate}\n")
-        assert composed(variant="own", config_dir=tmp_path).tree["lr"] == rate
+        assert composed(variant="own", config_dir=tmp_path).composed["lr"] == rate
     assert len(made) == 2
 
 

@@ -162,8 +162,9 @@ def _plain(value: Any, text: str) -> Any:
 
 def _settled(session: Session, key: str, value: Any) -> Any:
     """The checked value of a key; a user's file is loaded, and its class named."""
-    if key in KINDS and reference(value):
-        value = session.load(key, value)
+    if key in KINDS and (place := reference(value)):
+        session.load(key, *place)
+        value = place[1]
     if key in session.groups and value == {}:
         raise UserError(f"{key}={{}} sets nothing; give a name, or keys")
     if key in session.groups and not isinstance(value, Mapping):

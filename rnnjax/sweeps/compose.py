@@ -15,7 +15,6 @@ from rnnjax.sweeps import grid
 from rnnjax.sweeps.axes import parse_axes
 from rnnjax.sweeps.grid import ZIP, Axes
 from rnnjax.sweeps.hydra_callbacks import check_callbacks, split_words
-from rnnjax.sweeps.hydra_node import HydraNode
 from rnnjax.sweeps.hydra_session import Session, session
 from rnnjax.sweeps.jobs import Job, make_job, task_length
 from rnnjax.sweeps.quoting import as_typed, quoted_unless_call
@@ -101,8 +100,7 @@ def plan(
             key = tuple(sorted(choices.items()))
             if key not in frames:
                 composed = hydra.compose(choices, own, rest)
-                frames[key] = Frame(composed, hydra.options)
-                _check_hydra(composed.hydra, frames)
+                frames[key] = Frame(*composed, hydra.options)
             job, own_settings = make_job(frames[key], entries, point, len(jobs))
             jobs.setdefault(job.key, job)
             differ = settings is not None and own_settings != settings
@@ -117,6 +115,12 @@ def plan(
                 )
             settings = own_settings
     assert settings is not None
+    first, *others = [frame.hydra.callbacks for frame in frames.values()]
+    if any(other != first for other in others):
+        raise UserError(
+            "hydra.callbacks apply to a whole sweep and cannot differ between its jobs"
+        )
+    check_callbacks(first)
     varied = tuple(dict.fromkeys(key for point in points for key in point.varied))
     return Plan(tuple(jobs.values()), settings, varied)
 
@@ -125,7 +129,8 @@ def _with_experiment(name: str, given: Axes, hydra: Session, limit: int) -> Axes
     """The axes of an experiment, overridden and extended by those in `given`."""
     if name == "none":
         return given
-    stated: Any = hydra.compose({"experiment": name}).tree.get("sweep") or {}
+    tree, *_ = hydra.compose({"experiment": name})
+    stated: Any = tree.get("sweep") or {}
     if not isinstance(stated, Mapping):
         raise UserError(f"experiment {name}: sweep must be a mapping of keys to values")
     overrides = []
@@ -140,17 +145,6 @@ def _with_experiment(name: str, given: Axes, hydra: Session, limit: int) -> Axes
     for key in grid.keys_of(given[ZIP]) if ZIP in given else ():
         axes.pop(key, None)
     return axes | dict(given) | {"experiment": (name,)}
-
-
-def _check_hydra(node: HydraNode, known: Mapping[Any, Frame]) -> None:
-    if any(
-        other.composed.hydra.callbacks != node.callbacks for other in known.values()
-    ):
-        raise UserError(
-            "hydra.callbacks apply to a whole sweep and cannot differ between its jobs"
-        )
-    if len(known) == 1:
-        check_callbacks(node.callbacks)
 
 
 def _refuse_sweep(axes: Axes, given: Axes) -> None:

@@ -16,22 +16,9 @@ from rnnjax.initializers import INITIALIZERS
 from rnnjax.penalties import PENALTIES
 from rnnjax.registry import Registry
 from rnnjax.sweeps.schema import Field, arguments_of, fields_of, plain
-from rnnjax.sweeps.settings import (
-    CheckpointConfig,
-    LauncherConfig,
-    LaunchSettings,
-    PackConfig,
-    TrackerConfig,
-)
+from rnnjax.sweeps.settings import LaunchSettings, TrackerConfig
 from rnnjax.tasks import TASKS
-from rnnjax.training.config import (
-    BackpropConfig,
-    ClippingConfig,
-    EvalConfig,
-    ModelConfig,
-    ProbeConfig,
-    RunConfig,
-)
+from rnnjax.training.config import RunConfig
 from rnnjax.training.optimizers import OPTIMIZERS
 from rnnjax.training.schedules import SCHEDULES
 
@@ -69,13 +56,12 @@ LENGTH = "length"
 """Value of `chrono` that stands for the number of time steps of the task."""
 
 _RECORDS: dict[str, type] = {
-    "clipping": ClippingConfig,
-    "backprop": BackpropConfig,
-    "probe": ProbeConfig,
-    "launcher": LauncherConfig,
-    "tracker": TrackerConfig,
-}
-"""Groups whose options are written here: values of one field of a record."""
+    field.name: type(field.default)
+    for kind in (RunConfig, LaunchSettings)
+    for field in dataclasses.fields(kind)
+    if dataclasses.is_dataclass(field.default)
+} | {"tracker": TrackerConfig}
+"""Keys whose values are a record, a group or not."""
 
 _CHOICES: dict[str, dict[str, tuple[str, str]]] = {
     "clipping": {
@@ -113,7 +99,8 @@ _CHOICES: dict[str, dict[str, tuple[str, str]]] = {
         "wandb": ("mode project", "also a copy of each run in Weights & Biases"),
     },
 }
-"""Options of these groups: the fields that each takes, and its description."""
+"""Groups whose options are values of one field of a record, and are written here: for
+each option the other fields that it takes, and its description."""
 
 
 def group_options() -> dict[str, dict[str, Option]]:
@@ -139,10 +126,10 @@ def top_fields() -> Mapping[str, Field]:
     """The keys that belong to no generated group, by dotted name."""
     found = fields_of(RunConfig, "", "cell task cell_options task_options".split())
     found |= fields_of(LaunchSettings, "")
-    nested: dict[str, type] = {"model": ModelConfig, "eval": EvalConfig}
-    nested |= {"pack": PackConfig, "checkpoint": CheckpointConfig}
-    for name, kind in nested.items():
-        found |= {f"{name}.{k}": f for k, f in fields_of(kind, f"{name}.").items()}
+    for name, kind in _RECORDS.items():
+        if name not in ("init", *REGISTRIES, *_CHOICES):
+            own = fields_of(kind, f"{name}.").values()
+            found |= {field.key: field for field in own}
     return found
 
 

@@ -36,21 +36,6 @@ Choices = dict[str, str | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Composed:
-    """A composed configuration; interpolations are not resolved yet.
-
-    Attributes:
-        tree: nested mappings of plain values.
-        choices: the chosen option of each group.
-        hydra: Hydra's own node.
-    """
-
-    tree: dict[str, Any]
-    choices: Choices
-    hydra: HydraNode = HydraNode()
-
-
-@dataclasses.dataclass(frozen=True)
 class Session:
     """An initialized Hydra; make one with `session`.
 
@@ -83,14 +68,13 @@ class Session:
 
     get_group_options = names
 
-    def load(self, kind: str, reference: str) -> str:
-        """Register ``file.py:Name`` as an option of cell or task; returns the name.
+    def load(self, kind: str, path: str, name: str) -> None:
+        """Register the class `name` in a user's file as an option of cell or task.
 
         Raises:
             UserError: as `user_files.load`, or another file in this session defines a
                 class of the same name.
         """
-        path, _, name = reference.strip().rpartition(":")
         file = load(kind, path, name)
         known = self.files.setdefault((kind, file.name), file)
         if known.path != file.path:
@@ -100,20 +84,23 @@ class Session:
             )
         self.options.update(group_options())
         _store(self.options)
-        return file.name
 
     def compose(
         self,
         choices: Mapping[str, str],
         own: Sequence[str] = (),
         rest: Sequence[str] = (),
-    ) -> Composed:
+    ) -> tuple[dict[str, Any], Choices, HydraNode]:
         """Compose the configuration with these options, and defaults for other groups.
 
         Args:
             choices: options by group.
             own: overrides of Hydra's own node.
             rest: the other overrides of the command, which are recorded in that node.
+
+        Returns:
+            The configuration as nested plain values, its interpolations not resolved;
+            the chosen option of each group; and Hydra's own node.
 
         Raises:
             UserError: a YAML file is invalid or names an option that does not exist,
@@ -143,7 +130,7 @@ class Session:
         node["runtime"]["choices"]["hydra/launcher"] = chosen["launcher"]
         node["overrides"]["task"] = list(rest)
         kept = {group: chosen.get(group) for group in self.groups}
-        return Composed(tree, kept, HydraNode(node))
+        return tree, kept, HydraNode(node)
 
     def _remembered(self, overrides: Sequence[str]) -> tuple[Choices, dict[str, Any]]:
         """`_composed`, once in a process for everything that decides the result."""

@@ -177,7 +177,7 @@ def make_job(
     files = loaded_files(config.cell, config.task)
     if files:
         tree["paths"] = {file.kind: file.reference for file in files}
-    variant = frame.composed.choices["variant"]
+    variant = frame.choices["variant"]
     label = _label(config.cell if variant in (None, "none") else variant, point)
     stem = settings.name or f"{label}-{config.task}"
     job = Job(
@@ -188,7 +188,7 @@ def make_job(
         label=label,
         tracker=TrackerConfig(**tree["tracker"]),
         files=files,
-        hydra=frame.composed.hydra,
+        hydra=frame.hydra,
         number=number,
     )
     return job, settings
@@ -199,17 +199,19 @@ def _settle_cell(tree: dict[str, Any], task: Task) -> None:
 
     Then runs that compute the same have the same configuration.
     """
-    cell, init = tree["cell"], tree["init"]["name"]
-    chosen = {"activation": tree["activation"], "init": init}
-    for key, field in (("activation", "activation"), ("init", "recurrent_init")):
-        if chosen[key] is not None and field not in cell:
+    cell = tree["cell"]
+    for key, chosen, field in (
+        ("activation", tree["activation"], "activation"),
+        ("init", tree["init"]["name"], "recurrent_init"),
+    ):
+        if chosen is not None and field not in cell:
             fields = ", ".join(options_of(cell)) or "none"
             raise UserError(
-                f"{key}={chosen[key]}: cell {cell['name']} has no such field; its "
-                f"fields: {fields}"
+                f"{key}={chosen}: cell {cell['name']} has no such field; its fields: "
+                f"{fields}"
             )
-        if chosen[key] is not None:
-            cell[field] = chosen[key]
+        if chosen is not None:
+            cell[field] = chosen
     tree["activation"] = cell.get("activation")
     if cell.get("chrono") == LENGTH:
         cell["chrono"] = float(task_length(task))

@@ -13,29 +13,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rnnjax.errors import UserError
 from rnnjax.sweeps.groups import REGISTRIES, Option, top_fields
-from rnnjax.sweeps.hydra_session import Composed, sentence
+from rnnjax.sweeps.hydra_node import HydraNode
+from rnnjax.sweeps.hydra_session import sentence
 from rnnjax.sweeps.schema import Field, as_text, leaves, unknown_key
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.training.config import (
-    BackpropConfig,
-    ClippingConfig,
-    EvalConfig,
-    InitConfig,
-    ModelConfig,
-    ProbeConfig,
-    RunConfig,
-    options,
-)
+from rnnjax.training.config import InitConfig, RunConfig, options
 
-
-RECORDS = {
-    "backprop": BackpropConfig,
-    "clipping": ClippingConfig,
-    "eval": EvalConfig,
-    "model": ModelConfig,
-    "probe": ProbeConfig,
-}
-"""Nodes of a configuration that are a record of `RunConfig` as they are."""
 
 OLD = {"backprop": {}, "penalty": {"name": "none"}, "lr_schedule": {"name": "constant"}}
 """Nodes that old configurations lack."""
@@ -47,10 +30,14 @@ class Frame:
 
     Attributes:
         composed: the configuration as Hydra composes it.
+        choices: the chosen option of each group.
+        hydra: Hydra's own node.
         groups: the options of all groups.
     """
 
-    composed: Composed
+    composed: Mapping[str, Any]
+    choices: Mapping[str, str | None]
+    hydra: HydraNode
     groups: Mapping[str, Mapping[str, Option]]
 
     @functools.cached_property
@@ -58,7 +45,7 @@ class Frame:
         """The fields by key, those of the chosen options among them."""
         found = dict(top_fields())
         for group, known in self.groups.items():
-            name = self.composed.choices[group]
+            name = self.choices[group]
             assert name is not None
             found |= {field.key: field for field in known[name].fields.values()}
         return found
@@ -79,7 +66,7 @@ class Frame:
         None if they cannot be checked alone: a value is missing, or refers to another
         one.
         """
-        if not _interpolations(self.composed.tree):
+        if not _interpolations(self.composed):
             with suppress(UserError):  # each job says what is wrong
                 return pickle.dumps(self._checked_with({}))
         return None
@@ -113,7 +100,7 @@ class Frame:
         return tree, _settings(tree)
 
     def _checked_with(self, entries: Mapping[str, Any]) -> dict[str, Any]:
-        tree = copy.deepcopy(self.composed.tree)
+        tree = copy.deepcopy(dict(self.composed))
         tree.pop("sweep", None)
         for key, value in entries.items():
             _set(tree, key, value)
@@ -128,12 +115,11 @@ class Frame:
     def unknown(self, key: str) -> UserError:
         """The error for a key that is not among the fields."""
         group, dot, name = key.partition(".")
-        choices = self.composed.choices
         if not (group in self.groups and dot):
-            return unknown_key(key, [*self.fields, *choices])
+            return unknown_key(key, [*self.fields, *self.choices])
         if key in self.selectors:
             return UserError(f"unknown key '{key}'; did you mean {group}?")
-        where = f" with {group}={choices[group]}"
+        where = f" with {group}={self.choices[group]}"
         options = self.groups[group].items()
         if owners := [one for one, known in options if name in known.fields]:
             owner = f"{group}={' or '.join(sorted(owners, key=len)[:4])}"
@@ -191,19 +177,20 @@ def _settings(tree: dict[str, Any]) -> LaunchSettings:
 def run_config(tree: Mapping[str, Any]) -> RunConfig:
     """The `RunConfig` of a resolved configuration, as stored in ``config.yaml``."""
     tree = OLD | _frozen(tree)
-    known = {field.name for field in dataclasses.fields(RunConfig)}
-    entries: dict[str, Any] = {key: tree[key] for key in tree.keys() & known}
-    entries |= {key: kind(**tree[key]) for key, kind in RECORDS.items()}
-    for key in ("cell", "task"):
-        entries |= {
-            key: tree[key]["name"],
-            f"{key}_options": options(options_of(tree[key])),
-        }
-    for key, registry in REGISTRIES.items():
-        entries[key] = registry[tree[key]["name"]](**options_of(tree[key]))
-    entries["init"] = InitConfig(
-        tree["init"]["name"], options(options_of(tree["init"]))
-    )
+    entries: dict[str, Any] = {}
+    for field in dataclasses.fields(RunConfig):
+        key = field.name
+        if key in REGISTRIES:
+            entries[key] = REGISTRIES[key][tree[key]["name"]](**options_of(tree[key]))
+        elif key == "init":
+            entries[key] = InitConfig(tree[key]["name"], options(options_of(tree[key])))
+        elif key in ("cell", "task"):
+            entries[key] = tree[key]["name"]
+            entries[f"{key}_options"] = options(options_of(tree[key]))
+        elif dataclasses.is_dataclass(field.default):
+            entries[key] = type(field.default)(**tree[key])
+        elif key in tree and key not in entries:
+            entries[key] = tree[key]
     return RunConfig(**entries)
 
 

@@ -17,7 +17,6 @@ from rnnjax.errors import UserError
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.packing import Slots
 from rnnjax.sweeps.settings import LaunchSettings
-from rnnjax.training.build import signature
 from rnnjax.training.demand import Part, demand_of
 from rnnjax.training.pack import run_mesh
 from rnnjax.training.rehearsal import free_memory
@@ -128,11 +127,10 @@ def check_looking(
     """
     kinds: dict[Hashable, list[Job]] = {}
     for job in jobs:
-        config = job.config
-        kinds.setdefault((signature(config), config.probe), []).append(job)
+        kinds.setdefault((job.signature, job.config.probe), []).append(job)
     total = 0
     for members in kinds.values():
-        demand = demand_of(members[0].config, signature(members[0].config))
+        demand = demand_of(members[0].config, members[0].signature)
         parts = demand.looking(len(members) if stored else 0)
         check_memory(f"'{members[0].name}'", parts, settings)
         total += demand.looked(len(members)) if stored else 0
