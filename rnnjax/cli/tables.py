@@ -36,28 +36,23 @@ def runs(view: argparse.Namespace) -> int:
     results = load(view.dir)
     if view.where is not None:
         results = results.select(view.where)
-    whole = bool(view.csv or view.parquet)
-    if view.by is not None:
-        frame = _groups(results, view.by.split(","))
-    else:
-        frame = results.runs if whole or view.sort else _shown(results)
+    by = [] if view.by is None else view.by.split(",")
+    frame = _groups(results, by) if by else results.runs
     if view.sort is not None:
         keys = [column(name, frame.columns) for name in view.sort.split(",")]
         frame = frame.sort(keys, descending=view.reverse, nulls_last=True)
-        if view.by is None and not whole:
-            frame = frame.select(_shown(results).columns)
-    if whole:
+    if view.csv or view.parquet:
         _write_out(frame, view)
-    else:
-        table = _merged(frame) if view.by is not None else frame
-        legend = f"{count(len(results.runs), 'run')} in {view.dir}"
-        if len(table) > SHOWN:
-            legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
-        if view.by is not None:
-            legend += "; mean [95 % interval of the mean over the runs of a group]"
-        print_table(table.head(SHOWN), legend)
-        if view.by is not None:
-            _warn_mixed(results, view.by.split(","))
+        return 0
+    table = _merged(frame) if by else frame.select(_shown(results))
+    legend = f"{count(len(results.runs), 'run')} in {view.dir}"
+    if len(table) > SHOWN:
+        legend = f"the first {SHOWN} of {legend}; --csv OUT writes all of them"
+    if by:
+        legend += "; mean [95 % interval of the mean over the runs of a group]"
+    print_table(table.head(SHOWN), legend)
+    if by:
+        _warn_mixed(results, by)
     return 0
 
 
@@ -122,13 +117,13 @@ def _write_out(frame: "pl.DataFrame", view: argparse.Namespace) -> None:
     console().print(f"{len(frame)} rows written: {file}", soft_wrap=True)
 
 
-def _shown(results: "Results") -> "pl.DataFrame":
+def _shown(results: "Results") -> list[str]:
     """The columns to show in a terminal: what differs between the runs, and results."""
     columns = results.runs.columns
     # the variant already implies the fields of the cell
     axes = [name for name in results.varying() if not name.startswith("cell.")]
     wanted = ("run_id", "status", "cell.name", *axes, *_ends(results), "run_seconds")
-    return results.runs.select([k for k in dict.fromkeys(wanted) if k in columns])
+    return [name for name in dict.fromkeys(wanted) if name in columns]
 
 
 def _ends(results: "Results") -> list[str]:

@@ -116,29 +116,24 @@ def with_starts(
     by the same code, with the same probes, in the same environment. Each job is also
     given the directory that the pool already has for it, if any.
     """
-    jobs = [
-        one.placed(folder=rows[one.run_id].folder) if one.run_id in rows else one
-        for one in jobs
-    ]
     shorter: dict[str, list[Row]] = {}
     for row in sorted(rows.values(), key=lambda row: -row.facts["steps"]):
         if row.facts["status"] == "done":
             shorter.setdefault(row.lineage, []).append(row)
-    return [
-        _with_start(pool, one, shorter.get(one.lineage, ()))
-        if one.run_id in unfinished
-        else one
-        for one in jobs
-    ]
-
-
-def _with_start(pool: Pool, job: Job, shorter: Sequence[Row]) -> Job:
-    for row in shorter:
-        if row.facts["steps"] < job.schedule.steps:
-            kept = _usable(RunDir(pool.path / row.folder), job)
-            if kept is not None:
-                return job.placed(start=kept.step, start_folder=row.folder)
-    return job
+    started = []
+    for job in jobs:
+        where: dict[str, Any] = {}
+        if job.run_id in rows:
+            where["folder"] = rows[job.run_id].folder
+        if job.run_id in unfinished:
+            for row in shorter.get(job.lineage, ()):
+                if row.facts["steps"] >= job.schedule.steps:
+                    continue
+                if kept := _usable(RunDir(pool.path / row.folder), job):
+                    where |= {"start": kept.step, "start_folder": row.folder}
+                    break
+        started.append(job.placed(**where))
+    return started
 
 
 def continued(pool: Pool, pack: JobPack) -> list[ResumeState]:

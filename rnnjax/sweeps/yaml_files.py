@@ -23,10 +23,11 @@ def read_yaml(file: Path) -> tuple[str, Any]:
     """The text of a file, and the plain values in it.
 
     Raises:
-        UserError: the file cannot be read, is not YAML in UTF-8, or is too large once
-            its aliases are expanded.
+        OSError: the file cannot be read.
+        UserError: it is not YAML in UTF-8, or is too large once its aliases are
+            expanded.
     """
-    content = _content(file)
+    content = read_file(file)
     try:
         text = content.decode("utf-8").removeprefix("\ufeff")
         _check_size(file, text)
@@ -41,18 +42,11 @@ def check_yaml(file: Path) -> None:
     """Refuse a file that Hydra cannot open safely; Hydra itself reports other errors.
 
     Raises:
-        UserError: the file cannot be read, or is too large once its aliases are
-            expanded.
+        OSError: the file cannot be read.
+        UserError: it is too large once its aliases are expanded.
     """
     with suppress(yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        _check_size(file, _content(file).decode("utf-8"))
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return read_file(file)
-    except OSError as error:
-        raise UserError(f"cannot read '{file}': {error.strerror}") from None
+        _check_size(file, read_file(file).decode("utf-8"))
 
 
 def _check_size(file: Path, text: str) -> None:
