@@ -15,11 +15,12 @@ from typing import Any
 
 import optuna
 import polars as pl
+from optuna.trial import TrialState
 
 from rnnjax.errors import UserError, unknown
 from rnnjax.store.rundir import RunDir, run_id_in
 from rnnjax.sweeps.compose import Plan, plan
-from rnnjax.sweeps.grid import ZIP, check_count, max_jobs
+from rnnjax.sweeps.grid import ZIP, check_count
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import Progress
 from rnnjax.sweeps.quoting import quoted
@@ -49,7 +50,6 @@ def search(
         UserError: there is nothing to search, or a trial is invalid.
     """
     space = space_of(overrides, config_dir)
-    check_count(space.trials(config), max_jobs(overrides))
     made = Search(space, config, config_dir, command, progress or Progress())
     made.run()
     return made
@@ -112,7 +112,9 @@ class Search:
             for first in range(0, config.trials, batch):
                 some = self._ask(min(batch, config.trials - first))
                 self._compute(some, self.steps)
-                self._tell(some)
+                for trial in some:  # where to look next depends on what was found
+                    lost = None if trial.state == "done" else TrialState.FAIL
+                    self.study.tell(trial.asked, trial.value, lost)
         else:
             count = config.trials
             if config.method == "grid":
@@ -122,7 +124,6 @@ class Search:
                     self.study.enqueue_trial(dict(zip(grid, point, strict=True)))
                 count = len(points)
             self._compute(self._ask(count), self.steps)
-        self._tell(self.known)
 
     @property
     def trials(self) -> pl.DataFrame:
@@ -164,8 +165,6 @@ class Search:
             trial.state = "stopped" if steps < self.steps else "done"
             if trial.value is None:
                 trial.state = "failed"
-            else:
-                trial.asked.report(trial.value, steps)
 
     def _value(self, trial: _Trial) -> float | None:
         """Mean over the seeds; None if a run failed, diverged or lacks the result."""
@@ -191,14 +190,6 @@ class Search:
             return trial.steps, value if self.larger or value == worst else -value
 
         return sorted(trials, key=rank, reverse=True)[:count]
-
-    def _tell(self, trials: Sequence[_Trial]) -> None:
-        kinds = optuna.trial.TrialState
-        ends = {"stopped": kinds.PRUNED, "failed": kinds.FAIL}
-        for trial in trials:
-            value = trial.value if trial.state == "done" else None
-            end = ends.get(trial.state)
-            self.study.tell(trial.asked, value, state=end, skip_if_finished=True)
 
     def _plan(
         self, values: Sequence[Mapping[str, Any]], steps: int | None = None
