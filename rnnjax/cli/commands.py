@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from rnnjax.counting import count
 from rnnjax.errors import UserError
 from rnnjax.store.run_id import digest
@@ -64,17 +62,6 @@ def show_run(run: RunDir) -> None:
             console().print(f"  {name:20} {taken:.1f}")
     for name, value in manifest.results.items():
         console().print(f"  {name:20} {cell_text(value)}")
-
-
-def show_list(what: str, config_dir: str | None) -> int:
-    """Print a table of the named things of one kind, with options and defaults."""
-    from rnnjax.cli.listing import entries
-
-    table = Table("name", "", "options", title=what)
-    for entry in entries(what, config_dir):
-        table.add_row(*entry)
-    console().print(table)
-    return 0
 
 
 def report(folder: str) -> int:

@@ -3,16 +3,28 @@
 import re
 from pathlib import Path
 
+from rich.table import Table
+
 from rnnjax.activations import ACTIVATIONS
 from rnnjax.quantities import QUANTITIES
 from rnnjax.sweeps.groups import Option, group_options
 from rnnjax.sweeps.hydra_session import session
 from rnnjax.sweeps.schema import MISSING, as_text, leaves
 from rnnjax.sweeps.yaml_files import read_yaml
+from rnnjax.terminal import console
 
 
 Entry = tuple[str, str, str]
 """One row of a list: name, description, options."""
+
+
+def show_list(what: str, config_dir: str | None) -> int:
+    """Print a table of the named things of one kind, with options and defaults."""
+    table = Table("name", "", "options", title=what)
+    for entry in entries(what, config_dir):
+        table.add_row(*entry)
+    console().print(table)
+    return 0
 
 
 def entries(what: str, config_dir: str | None = None) -> list[Entry]:

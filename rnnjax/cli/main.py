@@ -172,7 +172,9 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
     if chosen.command == "list":
         if chosen.what not in LISTS:
             raise unknown("list", chosen.what, LISTS)
-        return commands.show_list(chosen.what, chosen.config_dir)
+        from rnnjax.cli.listing import show_list
+
+        return show_list(chosen.what, chosen.config_dir)
     if chosen.command == "report":
         return commands.report(chosen.dir)
     if chosen.command == "fsck":
