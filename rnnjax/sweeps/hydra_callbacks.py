@@ -82,16 +82,16 @@ class HydraCallbacks:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"{KEY}: {sentence(error)}") from None
 
-    def begin(self, jobs: Sequence[Job], paths: Sequence[Path]) -> None:
-        """Notify callbacks that a launch of jobs, each with its directory, begins."""
+    def begin(self, jobs: Sequence[Job], path: Path) -> None:
+        """Notify callbacks that jobs begin, the first of them in this directory."""
         if not self.callbacks.callbacks:
             return
         self._jobs = jobs
         if self.node.multirun:
-            self.config = _config(jobs[0], self.node.of_pool(paths[0].parent))
+            self.config = _config(jobs[0], self.node.of_pool(path.parent))
             self._call("on_multirun_start", self.config, config_name="config")
         else:
-            self.config = _config_of(jobs[0], paths[0])
+            self.config = _config_of(jobs[0], path)
             self._call("on_run_start", self.config, config_name="config")
             self._call("on_job_start", self.config, task_function=outcome)
 

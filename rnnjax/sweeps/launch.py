@@ -82,8 +82,8 @@ def launch(
     copies = Copies()
     assignment = Assignment(tuple(jobs), rows, unfinished, settings, sweep.name)
     if callbacks:
-        known = {key: row for key, row in rows.items() if key not in unfinished}
-        callbacks.begin(jobs, _paths(pool, jobs, known))
+        known = {} if jobs[0].run_id in unfinished else rows
+        callbacks.begin(jobs, _path(pool, jobs[0], known))
     failed = launcher(assignment, told, copies)
     rows = {row.run_id: row for row in pool.rows()}
     clear_leftovers(pool, rows)
@@ -91,18 +91,14 @@ def launch(
     known = (rows.get(one.run_id) for one in jobs)
     runs = tuple(RunDir(pool.path / row.folder) for row in known if row)
     if callbacks:
-        callbacks.end(_paths(pool, jobs, rows))
+        callbacks.end([_path(pool, one, rows) for one in jobs])
     return LaunchResult(sweep, runs, len(unfinished), failed, len(accepted))
 
 
-def _paths(pool: Pool, jobs: Sequence[Job], rows: Mapping[str, Row]) -> list[Path]:
-    """The directories of runs; `rows` has those of existing runs, whose names vary."""
-    return [
-        pool.path / rows[one.run_id].folder
-        if one.run_id in rows
-        else one.path(pool.path)
-        for one in jobs
-    ]
+def _path(pool: Pool, job: Job, rows: Mapping[str, Row]) -> Path:
+    """The directory of a run; `rows` has those of existing runs, whose names vary."""
+    row = rows.get(job.run_id)
+    return pool.path / row.folder if row else job.path(pool.path)
 
 
 def record_sweep(
