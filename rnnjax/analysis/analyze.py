@@ -14,7 +14,6 @@ from rnnjax.analysis.contributions import contributions
 from rnnjax.analysis.datasets import record
 from rnnjax.analysis.dynamics import SENTENCES, dynamics
 from rnnjax.analysis.factors import factors
-from rnnjax.errors import UserError, did_you_mean
 from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import state_names
@@ -29,11 +28,9 @@ from rnnjax.probes.backward.walk import Walk, in_order
 from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.dynamics.explosion import first_nonfinite
 from rnnjax.tasks.base import TaskSpec
-from rnnjax.training.optimizers import Optimizer, RMSProp
+from rnnjax.training.optimizers import Optimizer
 from rnnjax.types import Batch, Params
 
-
-RMSPROP = RMSProp()
 
 SECTIONS = ("adjoints", "contributions", "factors", "dynamics")
 
@@ -55,20 +52,13 @@ class WalkedModel:
     lagged: Trace
     total: Trace
     last: Int[Array, "B"]
-    single: bool = False
+    single: bool
 
     @property
     def turned(self) -> tuple[str, ...]:
         """The walks whose lags count from step 0."""
         walks = self.lagged.walks if self.single else ()
         return tuple(walk.name for walk in walks if walk.forward.backwards)
-
-
-def check_sections(sections: Sequence[str]) -> None:
-    """Raise a `UserError` for an unknown section."""
-    for name in sections:
-        if name not in SECTIONS:
-            raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
 
 
 def walk_model(
@@ -93,8 +83,8 @@ def _walk(
 
 def analyze(
     of: WalkedModel,
-    sections: Sequence[str] = SECTIONS,
-    optimizer: Optimizer = RMSPROP,
+    sections: Sequence[str],
+    optimizer: Optimizer,
     sentences: int = SENTENCES,
 ) -> xr.Dataset:
     """The quantities of the chosen sections as one data set; see `probe`.
@@ -104,11 +94,7 @@ def analyze(
         sections: some of `SECTIONS`.
         optimizer: by whose first update contributions are preconditioned.
         sentences: number of examples that costly quantities are measured for.
-
-    Raises:
-        UserError: an unknown section.
     """
-    check_sections(sections)
     walks, last = of.lagged.walks, np.asarray(of.last)
     layers = []
     for lagged, total in zip(walks, of.total.walks, strict=True):

@@ -15,23 +15,20 @@ import xarray as xr
 from jaxtyping import Array, Int
 
 from rnnjax.analysis.agreement import bypass, check, coarsest, doubts
-from rnnjax.analysis.analyze import (
-    RMSPROP,
-    SECTIONS,
-    WalkedModel,
-    analyze,
-    check_sections,
-)
+from rnnjax.analysis.analyze import SECTIONS, WalkedModel, analyze
 from rnnjax.analysis.datasets import record
-from rnnjax.errors import UserError, one_line
+from rnnjax.errors import UserError, did_you_mean, one_line
 from rnnjax.probes.backward.parameter_gradient import (
     parameter_gradient,
     past_recurrences,
 )
 from rnnjax.probes.backward.trace import Trace, backward, open_up
 from rnnjax.recurrence.scaled import Scaled
-from rnnjax.training.optimizers import Optimizer
+from rnnjax.training.optimizers import Optimizer, RMSProp
 from rnnjax.xla_options import ONCE
+
+
+RMSPROP = RMSProp()
 
 
 def probe(
@@ -87,7 +84,9 @@ def probe(
             not given per example; lengths or sections are invalid; or the probe does
             not reproduce the loss and the gradient of the model.
     """
-    check_sections(sections)
+    for name in sections:
+        if name not in SECTIONS:
+            raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
     # plain arrays in plain dictionaries, which `apply` accepts as well
     params = nn.meta.unbox(flax.core.unfreeze(params))
     inputs = jnp.asarray(inputs)
