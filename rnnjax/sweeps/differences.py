@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -108,15 +109,9 @@ def _params_at(run: RunDir) -> Arrays:
         yield from _leaves(int(step), "probed parameters", params)
 
 
-def _params(run: RunDir) -> Arrays:
-    params = msgpack_restore(run.params_bytes())
-    return _leaves(run.manifest().steps, "parameters", params)
-
-
-def _best(run: RunDir) -> Arrays:
-    # The best step is only known at the end of the run.
-    best = msgpack_restore(run.best_params_bytes())
-    return _leaves(run.manifest().steps, "best parameters", best)
+def _params(part: str, read: Callable[[RunDir], bytes], run: RunDir) -> Arrays:
+    # The step of the best ones, too, is only known at the end of the run.
+    return _leaves(run.manifest().steps, part, msgpack_restore(read(run)))
 
 
 def _state(run: RunDir) -> Arrays:
@@ -136,8 +131,8 @@ READERS: dict[str, Callable[[RunDir], Arrays]] = {
     rundir.METRICS: _metrics,
     rundir.PROBES: _probes,
     rundir.PARAMS_AT: _params_at,
-    rundir.PARAMS: _params,
-    rundir.BEST: _best,
+    rundir.PARAMS: partial(_params, "parameters", RunDir.params_bytes),
+    rundir.BEST: partial(_params, "best parameters", RunDir.best_params_bytes),
     rundir.STATE: _state,
 }
 """Functions that read the numbers of a file, by file."""

@@ -30,7 +30,6 @@ from rnnjax.quantities import QUANTITIES
 from rnnjax.sweeps.jobs import Job
 from rnnjax.sweeps.progress import PackSize, Progress
 from rnnjax.training.build import build_hyper, draw_params, heldout
-from rnnjax.training.build import signature as signature_of
 from rnnjax.training.config import RunConfig, options
 from rnnjax.training.keys import PARAMS, key_for
 from rnnjax.training.pack import Pack, over_runs, run_mesh
@@ -75,8 +74,7 @@ def landscape(
     found: dict[int, Point] = {}
     with told:
         for frame, members in groups.items():
-            configs = [jobs[number].config for number in members]
-            points = _measured(frame, configs)
+            points = _measured(frame, [jobs[number] for number in members])
             for number, point in zip(members, points, strict=True):
                 found[number] = point
                 told.advance(1, 1)
@@ -104,12 +102,12 @@ def _frame(config: RunConfig) -> RunConfig:
     return dataclasses.replace(_with(config, zeros), seed=0)
 
 
-def _measured(frame: RunConfig, configs: Sequence[RunConfig]) -> Iterator[Point]:
-    """The point of each configuration, in order."""
+def _measured(frame: RunConfig, jobs: Sequence[Job]) -> Iterator[Point]:
+    """The point of each job, in order."""
     mesh = run_mesh()
     task, size = (frame.task, frame.task_options), frame.probe.batch
     batch = heldout(*task, "validation", size)
-    signature = signature_of(configs[0])
+    configs, signature = [job.config for job in jobs], jobs[0].signature
     whole = over_runs(partial(_point, frame, signature), mesh)
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     options = OFTEN if on_cpu else None
