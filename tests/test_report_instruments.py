@@ -134,7 +134,8 @@ def data() -> xr.Dataset:
     return made()
 
 
-ALONE = sorted(set(DRAW) - {"gradient_over_training"})
+ALONE = sorted(set(DRAW) - {"gradient_over_training", "signal"})
+"""Those that the data set of this module has; see also `test_report_signal`."""
 
 
 @pytest.mark.parametrize("name", ALONE)

@@ -123,7 +123,8 @@ def test_an_update_reads_nothing_behind_the_end(penalty: Penalty) -> None:
     config = tiny("elman", "light", penalty=penalty, batch=2, shards=2)
     made = signature(config)
     fields: Any = {"vocabulary": None, "output_size": 1, "loss": "squared_error"}
-    spec = dataclasses.replace(made.spec, length=STEPS, readout="every", **fields)
+    fields |= {"length": STEPS, "ragged": True}
+    spec = dataclasses.replace(made.spec, readout="every", **fields)
     static = made.model.clone(vocabulary=None, input_size=1, output_size=1)
     static = static.clone(readout="every")
     program = Program(dataclasses.replace(made, task=Ragged(), spec=spec, model=static))

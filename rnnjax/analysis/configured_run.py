@@ -111,7 +111,9 @@ def analyze_run(
         begun.append(tokens(model, params, *some))
     if "signal" in sections:
         several = heldout(config.task, config.task_options, "validation", EXAMPLES)
-        budget = config.batch, config.steps
+        rule = config.optimizer.first_update()
+        adaptive = rule is not None and not rule.plain
+        budget = config.batch, config.steps, adaptive
         begun.append(signals(model, params, several, spec, opened.turned, *budget))
     made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     made += [data_set() for data_set in begun]

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 
 from rnnjax.analysis.contributions import kernel_by_lag
 from rnnjax.analysis.datasets import record
@@ -15,15 +17,28 @@ from rnnjax.errors import UserError
 from rnnjax.executables.functions import begun, jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import (
+    Trace,
     backward,
     forward,
     last_loss_step,
     loss_weights,
 )
-from rnnjax.probes.contributions.labels import Losses, parted_losses
-from rnnjax.probes.contributions.pairs import PairSums, pair_sums
+from rnnjax.probes.contributions.free_pairs import (
+    free_metrics,
+    free_pair_sums,
+    free_totals,
+)
+from rnnjax.probes.contributions.labels import parted_losses
+from rnnjax.probes.contributions.pairs import (
+    Metric,
+    PairSums,
+    adaptive_metric,
+    pair_sums,
+)
 from rnnjax.probes.contributions.signal import Parts, budget_horizon, joined, signal
 from rnnjax.probes.contributions.to_kernels import kernels
+from rnnjax.quantities import ALL
+from rnnjax.quantities.signal import EUCLIDEAN, OPTIMIZER
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.types import Batch, Params
 
@@ -34,32 +49,64 @@ EXAMPLES = 512
 FEWEST = 8
 """With fewer there are too few groups for an error."""
 
-ALL = "all"
-"""The name of all kernels taken as one parameter."""
+
+Named = dict[str, Parts]
+"""Inner products by the name of the parameter."""
 
 
-@functools.partial(jit_unoptimised, static_argnames=("model", "spec", "turned"))
+@functools.partial(
+    jit_unoptimised, static_argnames=("model", "spec", "turned", "size", "adaptive")
+)
 def _parts(
     model: SequenceModel,
     params: Params,
     batch: Batch,
     spec: TaskSpec,
     turned: tuple[str, ...],
-) -> dict[str, Parts]:
-    """Inner products for every kernel, by the part of the gradient."""
+    size: int,
+    adaptive: bool,
+) -> dict[str, Named]:
+    """Inner products for every parameter and part of the gradient, by metric."""
     last = last_loss_step(spec, batch)
     weights = loss_weights(spec, batch, "total")
     passed = forward(model, params, batch, spec)
+    losses = passed.losses, *parted_losses(spec, batch)
+    seen = [backward(dataclasses.replace(passed, losses=x), weights) for x in losses]
+    metrics: dict[str, dict[str, Metric] | None] = {EUCLIDEAN: None}
+    if adaptive and not any(jnp.iscomplexobj(k.weight) for k in kernels(seen[0])):
+        metrics[OPTIMIZER] = _adaptive(seen[0], last, turned, size)
+    found = {}
+    for name, metric in metrics.items():
+        sums = [_sums(one, last, turned, metric) for one in seen]
+        found[name] = {k: Parts(*(part[k] for part in sums)) for k in sums[0]}
+    return found
 
-    def of(losses: Losses) -> dict[str, PairSums]:
-        found, other = {}, dataclasses.replace(passed, losses=losses)
-        for kernel in kernels(backward(other, weights)):
-            found[kernel.name] = pair_sums(kernel_by_lag(kernel, last, turned))
-        return found
 
-    label, rest = parted_losses(spec, batch)
-    whole, signal, offset = of(passed.losses), of(label), of(rest)
-    return {k: Parts(whole[k], signal[k], offset[k]) for k in whole}
+def _adaptive(
+    seen: Trace, last: Array, turned: tuple[str, ...], size: int
+) -> dict[str, Metric]:
+    found = {kernel.name: adaptive_metric(kernel, size) for kernel in kernels(seen)}
+    for walk in seen.walks:
+        totals, _ = free_totals(walk, last, walk.name in turned)
+        found |= free_metrics(totals, size)
+    return found
+
+
+def _sums(
+    seen: Trace,
+    last: Array,
+    turned: tuple[str, ...],
+    metrics: dict[str, Metric] | None,
+) -> dict[str, PairSums]:
+    found = {}
+    for kernel in kernels(seen):
+        metric = None if metrics is None else metrics[kernel.name]
+        found[kernel.name] = pair_sums(
+            kernel_by_lag(kernel, last, turned), metric=metric
+        )
+    for walk in seen.walks:
+        found |= free_pair_sums(walk, last, walk.name in turned, metrics)
+    return found
 
 
 def signals(
@@ -70,14 +117,17 @@ def signals(
     turned: tuple[str, ...],
     size: int,
     updates: int,
+    adaptive: bool,
 ) -> Callable[[], xr.Dataset]:
-    """Signal, offset and noise by kernel and lag; begins at once, see `begun`.
+    """Signal, offset and noise by parameter and lag; begins at once, see `begun`.
 
     Args:
         batch: held-out examples that are compared with each other.
         turned: names of the walks whose lags count from step 0.
         size: examples of a training batch.
         updates: updates of the training run, for the budget horizon.
+        adaptive: whether the optimizer divides by the root of a mean of g²: then its
+            metric is used, too, unless a kernel is complex.
 
     Raises:
         UserError: there are too few examples.
@@ -88,31 +138,41 @@ def signals(
             f"sections=signal compares at least {FEWEST} held-out examples with each "
             f"other; the task has {examples}"
         )
-    found = begun(_parts, model, params, batch, spec, turned)
+    found = begun(_parts, model, params, batch, spec, turned, size, adaptive)
 
     def data_set() -> xr.Dataset:
-        own: dict[str, Parts] = jax.device_get(found())
-        names = [field.name for field in dataclasses.fields(Parts)]
-        of_all = [joined([getattr(one, n) for one in own.values()]) for n in names]
-        every = own | {ALL: Parts(*of_all)}
-        rows = [signal(one, examples, size) for one in every.values()]
+        made: dict[str, Named] = jax.device_get(found())
+        every = [_with_all(own) for own in made.values()]
+        rows = [[signal(x, examples, size) for x in own.values()] for own in every]
         values: dict[str, Any] = {
-            field.name: np.stack([np.asarray(getattr(row, field.name)) for row in rows])
-            for field in dataclasses.fields(rows[0])
+            field.name: np.array(
+                [[getattr(x, field.name) for x in row] for row in rows]
+            )
+            for field in dataclasses.fields(rows[0][0])
         }
         budget = float(size * updates)
         needed = values["log10_examples_in_update"]
         values["budget_horizon"] = np.array(
-            [budget_horizon(row, budget) for row in needed]
+            [[budget_horizon(x, budget) for x in row] for row in needed]
         )
         coordinates = {
-            "kernel": list(every),
+            "metric": list(made),
+            "gradient_of": list(every[0]),
             "bound": ["estimate", "low", "high"],
             "part": ["signal", "offset", "noise"],
         }
         data = record(values, coordinates)
         data["budget_horizon"].attrs["examples"] = size * updates
         data["log10_examples"].attrs["examples"] = examples
+        data["update_share"].attrs["batch"] = size
         return data
 
     return data_set
+
+
+def _with_all(own: Named) -> Named:
+    """The parameters, and all of them taken as one."""
+    names = [field.name for field in dataclasses.fields(Parts)]
+    return own | {
+        ALL: Parts(*(joined([getattr(x, n) for x in own.values()]) for n in names))
+    }

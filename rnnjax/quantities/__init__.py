@@ -30,7 +30,10 @@ SUBJECTS = {
 }
 """The quantities by subject."""
 
+ALL = "all"
+"""The label of all parameters, or all kernels, taken as one."""
+
 QUANTITIES = {name: one for part in SUBJECTS.values() for name, one in part.items()}
 """Every quantity, by the name of its variable."""
 
-__all__ = ["COORDINATES", "QUANTITIES", "SUBJECTS", "Quantity"]
+__all__ = ["ALL", "COORDINATES", "QUANTITIES", "SUBJECTS", "Quantity"]

@@ -1,14 +1,19 @@
 """What an update learns from: signal, offset and noise of each step's contribution.
 
 G_t is what a step contributes to the gradient of one example, S_t the part of it that
-the example's own label adds to the mean label, and E is the mean over examples.
+the example's own label adds to the mean label, and E is the mean over examples. In the
+metric of an optimizer that divides by the root of a mean of g^2, every entry of a
+contribution is first divided by the root of E g^2, g being the gradient of a batch.
 """
 
 from rnnjax.quantities.quantity import Quantity
 
 
+EUCLIDEAN, OPTIMIZER = "euclidean", "optimizer"
+"""Labels of the axis `metric`."""
+
 BY = "contributions.signal.signal"
-BOTH = ("kernel", "lag", "bound")
+BOTH = ("metric", "gradient_of", "lag", "bound")
 OWN = "S_t: what the example's label adds to the mean label in its gradient at this lag"
 
 SIGNAL = {
@@ -19,7 +24,7 @@ SIGNAL = {
         by=BY,
     ),
     "update_share": Quantity(
-        ("kernel", "lag", "part"),
+        ("metric", "gradient_of", "lag", "part", "bound"),
         "expected share in <G_t, G> / |G|^2 of a training batch: of what labels add "
         "(signal), of what is left with the mean label (offset), and of what averages "
         "out over examples (noise); sums to 1 over lags and parts; negative where "
@@ -42,12 +47,12 @@ SIGNAL = {
         by=BY,
     ),
     "resolution": Quantity(
-        ("kernel",),
+        ("metric", "gradient_of"),
         "|E S|^2 over its standard error, S: what the labels add to the gradient",
         by=BY,
     ),
     "budget_horizon": Quantity(
-        ("kernel",),
+        ("metric", "gradient_of"),
         "the farthest lag at which the signal of G_t exceeds the noise of the whole "
         "gradient within batch x updates examples, by the upper end of its interval; "
         "NaN: at none",

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from rnnjax.report import probe_text, probe_text_updates
+from rnnjax.report import probe_text, probe_text_signal, probe_text_updates
 from rnnjax.report.instruments import (
     adjoints,
     contributions,
     dynamics,
     factors,
+    signal,
     tokens,
     updates,
 )
@@ -151,6 +152,18 @@ INSTRUMENTS = (
         "this lag, over the trace of their covariance. Dotted: 1/B, the expected value "
         "where nothing is common to the B examples; it lies below that where examples "
         "cancel, as those of two classes in equal numbers do.",
+    ),
+    Instrument(
+        signal.signal,
+        probe_text_signal.signal,
+        "Signal, offset and noise",
+        "Left: expected shares in ⟨G_t, G⟩/‖G‖² of a training batch, over all kernels, "
+        "by lag: of what the labels add (signal), of what fits the mean of the output "
+        "(offset), and of what averages out over examples (noise), where the 95 % "
+        "interval excludes 0; hollow: negative. Right: the number of examples from "
+        "which on the signal of a lag exceeds the noise of the same lag (N*), and that "
+        "of the whole gradient (N*_up), with 95 % intervals; a triangle: more than "
+        "that. Dotted: the examples of the whole training run.",
     ),
     Instrument(
         updates.truncation,

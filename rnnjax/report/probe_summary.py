@@ -9,7 +9,7 @@ import xarray as xr
 
 from rnnjax.probes.adjoints.decay import Decay, decay
 from rnnjax.probes.adjoints.relative import adjoint_rate, mean_log
-from rnnjax.quantities import QUANTITIES
+from rnnjax.quantities import ALL, QUANTITIES
 from rnnjax.report.explosion import exploded_state, unknown_gradient
 from rnnjax.report.instruments.adjoints import left_by_lag, norms_by_lag
 from rnnjax.report.instruments.numbers import (
@@ -22,8 +22,8 @@ from rnnjax.report.instruments.numbers import (
     percent,
     ranged,
 )
-from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import horizon_text, number
+from rnnjax.report.probe_text_signal import needed
 from rnnjax.report.probe_text_updates import leading
 
 
@@ -75,7 +75,7 @@ def summary(data: xr.Dataset) -> list[Row]:
                 Row(f"{layer}: {name}", value) for name, value in part(data, one, layer)
             ]
     whole = data.drop_dims("layer", errors="ignore")
-    rows += [Row(*row) for row in (*_labelled(whole), *_signal(whole))]
+    rows += [Row(*row) for row in (*_labelled(whole), *needed(whole))]
     return rows + _parameters(data)
 
 
@@ -186,47 +186,6 @@ def _factors(data: xr.Dataset, one: xr.Dataset, layer: str) -> Facts:
         share = band(norms_by_lag(data, "log10_direct_share", layer)).median
         lag = int(np.flatnonzero(~np.isnan(share))[-1])
         yield f"direct share at lag {lag} (log₁₀)", number(float(share[lag]))
-
-
-def _signal(data: xr.Dataset) -> Facts:
-    """How many examples the gradient of the farthest lag needs, for each kernel."""
-    for name in labels(data, "kernel"):
-        one = data.sel(kernel=name)
-        seen = one["log10_examples"].sel(bound="low").notnull().to_numpy()
-        if not seen.any():
-            continue
-        lag = int(np.flatnonzero(seen)[-1])
-        count = one["log10_examples"].attrs["examples"]
-        own, update = (
-            examples_text(one[key].sel(lag=lag).to_numpy())
-            for key in ("log10_examples", "log10_examples_in_update")
-        )
-        yield (
-            f"{name}: examples to see the gradient of lag {lag}, from {count}",
-            f"{own} above its own noise, {update} above that of the whole gradient",
-        )
-        horizon = float(one["budget_horizon"])
-        budget = brief(float(one["budget_horizon"].attrs["examples"]), 3)
-        reached = "none" if math.isnan(horizon) else f"lag {horizon:.0f}"
-        yield f"{name}: farthest lag seen within {budget} examples", reached
-
-
-def examples_text(log10: np.ndarray) -> str:
-    """A number of examples with its interval, from logarithms; ∞: no end was seen.
-
-    >>> examples_text(np.array([2.0, 1.7, 2.3]))
-    '100 [50, 200]'
-    >>> examples_text(np.array([np.inf, 3.0, np.inf]))
-    'more than 1000'
-    >>> examples_text(np.array([-2.0, -2.1, -1.9]))
-    'less than 1'
-    """
-    if log10[2] < 0:
-        return "less than 1"
-    estimate, low, high = (brief(10.0**x) if x < np.inf else "∞" for x in log10)
-    if log10[2] == np.inf:
-        return f"more than {low}"
-    return f"{estimate} [{low}, {high}]"
 
 
 def _parameters(data: xr.Dataset) -> list[Row]:

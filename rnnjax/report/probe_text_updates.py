@@ -5,6 +5,7 @@ import math
 import numpy as np
 import xarray as xr
 
+from rnnjax.quantities import ALL
 from rnnjax.report.instruments.numbers import (
     band,
     brief,
@@ -15,7 +16,6 @@ from rnnjax.report.instruments.numbers import (
     pick,
 )
 from rnnjax.report.instruments.tokens import informative, sentence_rows, words
-from rnnjax.report.instruments.updates import ALL
 from rnnjax.report.naming import listing, number, power
 from rnnjax.report.probe_text import Sentences, each_layer
 

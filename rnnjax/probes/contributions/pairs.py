@@ -8,7 +8,9 @@ G_{t,b} = v δᵀ and ‖v δᵀ‖² = ‖v‖² ‖δ‖². Examples are dealt
 kept by group, because `signal` estimates errors by leaving out one group after another.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +45,7 @@ class PairSums:
         with_whole: ⟨S_t^k, S^l⟩ / 2^(e_t + e).
         own_at_step: Σ_b ‖G_{t,b}‖² / 4^e_t over the examples of group k.
         own_with_whole: Σ_b ⟨G_{t,b}, G_b⟩ / 2^(e_t + e) over the same examples.
-            step_exponent, exponent: these exponents, `NO_EXPONENT` where all is zero.
+        step_exponent, exponent: these exponents, `NO_EXPONENT` where all is zero.
     """
 
     at_step: Float[Array, "T K K"]
@@ -64,11 +66,54 @@ def group_sizes(batch: int, groups: int = GROUPS) -> list[int]:
     return [len(range(k, batch, groups)) for k in range(groups)]
 
 
-def pair_sums(kernel: Uses, groups: int = GROUPS) -> PairSums:
+@struct.dataclass
+class Metric:
+    """A scale for each entry of a parameter: `scale` times 2^`exponent`."""
+
+    scale: Array
+    exponent: Int[Array, ""]
+
+
+def metric_of(mean: Array, square: Array, exponent: Array, batch: int) -> Metric:
+    """1 / √E g², with g the gradient of a batch; 0 for entries that are always zero.
+
+    Adam and RMSprop divide by an average of g². E g² = (E G_b)² + Var G_b / batch.
+
+    Args:
+        mean, square: means over examples of the entries of G_b, and of their squares,
+            in units of 2^exponent and 4^exponent.
+        batch: the number of examples in g.
+    """
+    moment = jnp.square(mean) + jnp.maximum(square - jnp.square(mean), 0) / batch
+    known = moment > 0
+    scale = jnp.where(known, lax.rsqrt(jnp.where(known, moment, 1.0)), 0.0)
+    return Metric(scale, -exponent)
+
+
+def adaptive_metric(kernel: Uses, batch: int) -> Metric:
+    """`metric_of` a real kernel, from the gradients of its examples."""
+    each = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), kernel_products(kernel))
+    top = jnp.max(jnp.stack([p.exponent for p in each]))
+
+    def add(sums: Any, one: list[Product]) -> tuple[Any, None]:
+        total = sum_products(one, kernel.weight)
+        g = scaled.shift(total.mantissa, _above(total.exponent, top))
+        return (sums[0] + g, sums[1] + jnp.square(g)), None
+
+    zero = jnp.zeros_like(kernel.weight)
+    (first, second), _ = lax.scan(add, (zero, zero), each)
+    count = each[0].exponent.shape[0]
+    return metric_of(first / count, second / count, top, batch)
+
+
+def pair_sums(
+    kernel: Uses, groups: int = GROUPS, metric: Metric | None = None
+) -> PairSums:
     """The inner products for a kernel, from all its uses.
 
-    Costs about as much as five gradients of the kernel, and temporary memory of the
-    size of twice `groups` kernels.
+    With a `metric`, of contributions times its scale, entry by entry. Costs about as
+    much as five gradients of the kernel, and temporary memory of the size of twice
+    `groups` kernels.
     """
     products = kernel_products(kernel)
     groups = len(group_sizes(products[0].exponent.shape[1], groups))
@@ -80,7 +125,8 @@ def pair_sums(kernel: Uses, groups: int = GROUPS) -> PairSums:
 
     def sums(of: list[Product], exponent: Array) -> Array:
         each = jax.vmap(lambda own: sum_products(own, kernel.weight))(of)
-        return scaled.shift(each.mantissa, _above(each.exponent, exponent))
+        sums = scaled.shift(each.mantissa, _above(each.exponent, exponent))
+        return sums if metric is None else sums * metric.scale[None]
 
     whole = sums(jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), dealt), top)
 
@@ -91,25 +137,34 @@ def pair_sums(kernel: Uses, groups: int = GROUPS) -> PairSums:
     at_step, with_whole = lax.map(at, (dealt, step))
     own_at_step, own_with_whole = (
         jnp.sum(_groups_of(x, groups), axis=-1)
-        for x in _own(products, kernel.weight, step, top)
+        for x in _own(products, kernel.weight, step, top, metric)
     )
-    return PairSums(at_step, with_whole, own_at_step, own_with_whole, step, top)
+    moved = 0 if metric is None else metric.exponent
+    exponents = (jnp.maximum(x + moved, NO_EXPONENT) for x in (step, top))
+    return PairSums(at_step, with_whole, own_at_step, own_with_whole, *exponents)
 
 
 def _own(
-    products: Sequence[Product], weight: Array, step: Array, top: Array
+    products: Sequence[Product],
+    weight: Array,
+    step: Array,
+    top: Array,
+    metric: Metric | None,
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
     """‖G_{t,b}‖² / 4^step and ⟨G_{t,b}, G_b⟩ / 2^(step + top)."""
 
+    square = None if metric is None else jnp.square(metric.scale)
+
     def one(alone: list[Product]) -> tuple[Array, Array]:
         total = sum_products(alone, weight)
+        along = total.mantissa if square is None else total.mantissa * square
         norms, dots = [], []
         for p in alone:
             here = _above(p.exponent, step)
             for q in alone:
-                gram = _gram(p, q, weight)
+                gram = _gram(p, q, weight, square)
                 norms.append(scaled.shift(gram, here + _above(q.exponent, step)))
-            dot = jnp.sum(through(p, total.mantissa) * p.delta, axis=-1).real
+            dot = jnp.sum(through(p, along) * p.delta, axis=-1).real
             dots.append(scaled.shift(dot, here + _above(total.exponent, top)))
         return sum(norms[1:], norms[0]), sum(dots[1:], dots[0])
 
@@ -123,8 +178,19 @@ def _above(exponent: Array, base: Array) -> Array:
     return jnp.maximum(exponent - base, -(2**20))
 
 
-def _gram(p: Product, q: Product, weight: Array) -> Float[Array, "T"]:
-    """⟨v δᵀ, w εᵀ⟩ for two uses of a kernel at the same step of one example."""
+def _gram(
+    p: Product, q: Product, weight: Array, square: Array | None
+) -> Float[Array, "T"]:
+    """⟨v δᵀ, w εᵀ⟩ for two uses of a kernel at the same step of one example.
+
+    With `square`, the squared scale of a metric: Σ_ij v_i w_i δ_j ε_j square_ij.
+    """
+    if square is not None:
+        value = p.value if p.form == "rows" else p.value * q.value
+        both = dataclasses.replace(p, value=value, delta=p.delta * q.delta)
+        found = jnp.sum(through(both, square) * both.delta, axis=-1)
+        same = p.value == q.value if p.form == "rows" else True
+        return jnp.where(same, found, jnp.zeros_like(found))
     with jax.default_matmul_precision("highest"):
         if p.form == "rows":
             same = jnp.sum(p.delta * q.delta, axis=-1)

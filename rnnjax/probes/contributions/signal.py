@@ -45,7 +45,8 @@ class Signal:
         update_share: expected shares of signal, offset and noise of each step in
             ⟨G_t, G⟩ / ‖G‖² for a batch of the given size: (⟨E S_t, E G⟩ + ⟨E G_t,
             E S⟩) / 2, the same with O, and Cov(G_t, G) / batch, over E ‖G‖². All
-            entries sum to 1; negative where signal and offset pull against each other.
+            estimates sum to 1; negative where signal and offset pull against each
+            other. Estimate, and ends of the 95 % interval.
         log10_examples: log10 of N* = tr Cov(G_t) / ‖E S_t‖², the examples from which on
             the signal of a step exceeds the noise of the same step.
         log10_examples_in_update: log10 of tr Cov(G) / ‖E S_t‖², the examples from which
@@ -54,7 +55,7 @@ class Signal:
     """
 
     signal_share: Float[np.ndarray, "T 3"]
-    update_share: Float[np.ndarray, "T 3"]
+    update_share: Float[np.ndarray, "T 3 3"]
     log10_examples: Float[np.ndarray, "T 3"]
     log10_examples_in_update: Float[np.ndarray, "T 3"]
     resolution: float
@@ -101,7 +102,7 @@ def signal(found: Parts, examples: int, batch: int) -> Signal:
     shares = bounds("signal_share")
     return Signal(
         signal_share=shares if resolution >= 2 else np.full_like(shares, np.nan),
-        update_share=np.stack([whole[n] for n in ("signal", "offset", "noise")], -1),
+        update_share=np.stack([bounds(n) for n in ("signal", "offset", "noise")], 1),
         log10_examples=_log10_inverse(bounds("ratio")),
         log10_examples_in_update=_log10_inverse(bounds("ratio_in_update"))
         - np.log10(4.0) * (units.step_exponent - units.exponent)[:, None],

@@ -8,6 +8,7 @@ the gradient.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -88,33 +89,54 @@ def signal_to_noise(
     l (`adjoints.norms.lags_forward`). Costs a vector-Jacobian product for each example
     and lag, and temporary memory of B times the size of the parameters.
     """
+    rows, lags = at_each_lag(walk, last, turned)
+
+    def one(now: Any) -> Leaves:
+        return {name: _noise(each) for name, each in rows(now).items()}
+
+    return lax.map(one, lags)
+
+
+def at_each_lag(
+    walk: Walk, last: Int[Array, "B"], turned: bool = False
+) -> tuple[Callable[[Any], dict[str, Scaled]], Any]:
+    """A function that gives G_{t,b} of every such parameter at one lag.
+
+    Returns:
+        the function, from an entry of the second result to rows ``(B, parameters)``
+        with an exponent for each example, by `layer0/name`, exactly zero where an
+        example has no step at the lag; and a pytree with a leading axis of lags.
+    """
     free, fixed = _parted(walk)
-    if not free:
-        return {}
     along, last = lags_forward(_along(walk), last, turned)
     steps = jax.tree.map(lambda x: at_lags(x, last)[0], along)
     lag = jnp.arange(walk.adjoint.exponent.shape[0])[:, None]
 
-    def one(now: tuple[Along, Array]) -> Leaves:
+    def rows(now: tuple[Along, Array]) -> dict[str, Scaled]:
         along, real = now
 
         def alone(initial: Any, own: Along) -> dict[str, Scaled]:
             initial, own = jax.tree.map(lambda x: x[None], (initial, own))
             return _step_gradient(walk, free, fixed, initial, own)
 
+        def row(each: Scaled) -> Scaled:
+            flat = jnp.reshape(each.mantissa, (real.size, -1))
+            exponent = jnp.where(real, each.exponent, scaled.NO_EXPONENT)
+            return Scaled(jnp.where(real[:, None], flat, 0.0), exponent)
+
+        if not free:
+            return {}
         found = jax.vmap(alone)(walk.forward.initial, along)
-        return {f"{walk.name}/{name}": _noise(g, real) for name, g in found.items()}
+        return {f"{walk.name}/{name}": row(each) for name, each in found.items()}
 
-    return lax.map(one, (steps, last[None] >= lag))
+    return rows, (steps, last[None] >= lag)
 
 
-def _noise(each: Scaled, real: Array) -> Float[Array, ""]:
-    """‖mean‖² / tr Cov of gradients ``(B, …)``, taken as zero where not `real`."""
-    exponent = jnp.where(real, each.exponent, scaled.NO_EXPONENT)
-    own = scaled.shift(each.mantissa, exponent - jnp.max(exponent))
-    rows = jnp.where(real[:, None], jnp.reshape(own, (real.size, -1)), 0.0)
+def _noise(each: Scaled) -> Float[Array, ""]:
+    """‖mean‖² / tr Cov of gradients ``(B, parameters)``."""
+    rows = scaled.shift(each.mantissa, each.exponent - jnp.max(each.exponent))
     mean = jnp.mean(rows, axis=0)
-    noise = jnp.sum(jnp.square(rows - mean[None])) / (real.size - 1)
+    noise = jnp.sum(jnp.square(rows - mean[None])) / (len(rows) - 1)
     return jnp.where(noise > 0, jnp.sum(jnp.square(mean)) / noise, jnp.nan)
 
 

@@ -5,6 +5,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rnnjax.quantities import ALL
 from rnnjax.report.instruments.curves import (
     Curve,
     gutter,
@@ -15,9 +16,6 @@ from rnnjax.report.instruments.curves import (
 from rnnjax.report.instruments.numbers import brief, has, labels, latest, needs, pick
 from rnnjax.report.layout import Size, gridlines, panels, title
 from rnnjax.report.style import INK, SERIES, Line, palette, style
-
-
-ALL = "all"
 
 
 @needs("truncation_bias")
