@@ -21,7 +21,7 @@ OTHER: dict[str, Any] = {
     "gate": "hard_sigmoid",
     "recurrent_init": "lecun_normal",
     "input_init": "lecun_normal",
-    "peephole_init": "normal",
+    "peephole_init": "zeros",
     "skew_init": "henaff",
     "chrono": 7.0,
     "context": 3,
