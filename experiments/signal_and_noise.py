@@ -165,8 +165,7 @@ def draw(results: xr.Dataset) -> Drawn:
         for column, name in enumerate(names):
             for row, stage in enumerate(STAGES):
                 axes, one = grid[row, column], results.sel(variant=name, stage=stage)
-                draw_shares(axes, one.share.isel(seed=0).to_numpy())
-                axes.set_ylim(1e-6, 1)
+                draw_shares(axes, one.share.isel(seed=0).to_numpy(), 1e-6)
                 solved = np.sum(results.accuracy.sel(variant=name) >= 0.95)
                 learned = f", {int(solved)} of {results.sizes['seed']} solved"
                 title(axes, VARIANTS[name] if row == 0 else f"trained{learned}")
