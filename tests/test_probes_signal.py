@@ -1,6 +1,7 @@
 """Signal, offset and noise of contributions, beside explicit per-example gradients."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -41,6 +42,7 @@ from rnnjax.types import Batch
 
 
 STEPS, SIZE = 5, 10
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def use(
@@ -153,7 +155,9 @@ def test_sums_in_the_metric_of_an_optimizer(form, count, x64):
     sums_of_explicit(g, found, explicit_scale(g, 4))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "indrnn", "exprnn", "peephole_lstm"])
+@pytest.mark.parametrize(
+    "cell", ["lstm", SLOW("indrnn"), SLOW("exprnn"), SLOW("peephole_lstm")]
+)
 @pytest.mark.parametrize("adapted", [False, True])
 def test_sums_for_other_parameters_than_kernels(cell, adapted, x64):
     words = [f"cell={cell}", "task.distance=5", "model.hidden=4", "model.embedding=3"]
@@ -326,8 +330,8 @@ def test_groups():
     [
         ("lstm", ["task=opinion", "task.distance=5"], []),
         ("elman", ["task=opinion", "task.distance=5", "task.form=next_word"], []),
-        ("gru", ["task=adding", "task.length=6"], ["model.bidirectional=true"]),
-        ("indrnn", ["task=copy", "task.delay=2"], []),
+        SLOW("gru", ["task=adding", "task.length=6"], ["model.bidirectional=true"]),
+        SLOW("indrnn", ["task=copy", "task.delay=2"], []),
     ],
 )
 def test_sums_over_steps_are_those_of_the_gradients_of_examples(cell, task, model, x64):
@@ -370,7 +374,7 @@ def test_sums_over_steps_are_those_of_the_gradients_of_examples(cell, task, mode
 LAYERS = {"layer0": "stack_0_0", "layer0.backward": "stack_0_1"}
 
 
-@pytest.mark.parametrize("form", ["sentiment", "next_word"])
+@pytest.mark.parametrize("form", ["sentiment", SLOW("next_word")])
 def test_the_first_word_alone_carries_the_signal(form, tmp_path, monkeypatch):
     words = ["cell=lstm", "task.distance=4", f"task.form={form}", "model.hidden=8"]
     config = compose(*words).config
