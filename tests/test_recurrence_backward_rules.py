@@ -244,3 +244,27 @@ def test_what_does_not_fit_is_refused(fields, sentence):
     layer = Recurrent(Elman(inputs=3, features=N), **fields)
     with pytest.raises(UserError, match=sentence.replace("?", r"\?")):
         jax.eval_shape(layer.init, jax.random.key(0), jnp.ones((2, 1, 3)))
+
+
+@pytest.mark.parametrize("engine", ["scan", "plain"])
+def test_both_directions_are_cut_between_the_same_steps(engine):
+    """From step s − K on nothing is reached from before, in either direction."""
+    lag, spans = 2, jnp.array([6, 4, 2])
+    x = jnp.asarray(np.random.default_rng(5).standard_normal((6, 3, 3)), jnp.float32)
+    cell = Elman(inputs=3, features=N)
+    for backwards in (False, True):
+        layer = Recurrent(cell, backwards, engine, backprop="cut", lag=lag)
+        variables = layer.init(jax.random.key(0), x)
+
+        def end(x: Any, layer: Any = layer, variables: Any = variables) -> Any:
+            return jnp.sum(layer.apply(variables, x, spans, last=True)[0])
+
+        reached = np.abs(np.asarray(jax.grad(end)(x))).max(-1) > 0
+        for b, span in enumerate(spans.tolist()):
+            later = np.arange(6) >= span - 1 - lag
+            own = np.arange(6) < span
+            # the end of the backward walk is step 0
+            expected = own & (~later if backwards else later)
+            if backwards and not expected.any():
+                expected = own  # nothing lies before the cut
+            assert np.array_equal(reached[:, b], expected), (backwards, b)
