@@ -20,6 +20,7 @@ from rnnjax.probes.backward.trace import (
     loss_weights,
 )
 from rnnjax.probes.backward.walk import Use
+from rnnjax.probes.contributions.first_update import FirstUpdate
 from rnnjax.probes.contributions.free_pairs import (
     free_metrics,
     free_pair_sums,
@@ -42,6 +43,8 @@ from rnnjax.types import Batch
 
 
 STEPS, SIZE = 5, 10
+ADAM = FirstUpdate(beside=1e-8)
+RULES = [FirstUpdate(), ADAM, FirstUpdate(root=1e-3)]
 SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
@@ -137,22 +140,24 @@ def sums_of_explicit(g: np.ndarray, found: PairSums, scale: Any = 1.0) -> None:
         )
 
 
-def explicit_scale(g: np.ndarray, batch: int) -> np.ndarray:
-    """1 / √E g² of a batch's gradient, from contributions of examples."""
+def explicit_scale(g: np.ndarray, batch: int, rule: FirstUpdate) -> np.ndarray:
+    """P of a batch's gradient, from contributions of examples."""
     each = g.sum(0)
     moment = each.mean(0) ** 2 + each.var(0) / batch
-    return np.where(moment > 0, 1 / np.sqrt(np.where(moment > 0, moment, 1)), 0)
+    below = np.sqrt(moment + rule.root**2) + rule.beside
+    return np.where(below > 0, 1 / np.where(below > 0, below, 1), 0)
 
 
 @pytest.mark.parametrize("count", [1, 2], ids=["one use", "two uses"])
 @pytest.mark.parametrize("form", ["dense", "block", "diagonal", "rows"])
-def test_sums_in_the_metric_of_an_optimizer(form, count, x64):
+@pytest.mark.parametrize("rule", RULES)
+def test_sums_in_the_metric_of_an_optimizer(form, count, rule, x64):
     made = [use(form, False, seed) for seed in range(count)]
     uses, shape = tuple(one for one, _ in made), made[0][1]
     kernel = Uses(jnp.zeros(shape), uses, "layer0/K")
-    found = pair_sums(kernel, groups=3, metric=adaptive_metric(kernel, 4))
+    found = pair_sums(kernel, groups=3, metric=adaptive_metric(kernel, 4, rule))
     g = np.real(explicit(uses, np.zeros(shape)))
-    sums_of_explicit(g, found, explicit_scale(g, 4))
+    sums_of_explicit(g, found, explicit_scale(g, 4, rule))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_sums_for_other_parameters_than_kernels(cell, adapted, x64):
     last = last_loss_step(spec, batch)
     rows, lags = at_each_lag(walk, last)
     each = jax.lax.map(rows, lags)
-    metrics = free_metrics(free_totals(walk, last)[0], 4) if adapted else None
+    metrics = free_metrics(free_totals(walk, last)[0], 4, ADAM) if adapted else None
     found = free_pair_sums(walk, last, metrics=metrics, groups=3)
     assert set(found) == set(each) and found
     for name, one in each.items():
@@ -180,7 +185,7 @@ def test_sums_for_other_parameters_than_kernels(cell, adapted, x64):
         total = gradients(walk)[name.split("/", 1)[1]]
         whole = np.asarray(total.mantissa) * np.exp2(float(total.exponent))
         np.testing.assert_allclose(g.sum((0, 1)), whole.ravel(), rtol=1e-9, atol=1e-14)
-        sums_of_explicit(g, found[name], explicit_scale(g, 4) if adapted else 1.0)
+        sums_of_explicit(g, found[name], explicit_scale(g, 4, ADAM) if adapted else 1.0)
 
 
 def sums_of(g: Any, groups: int = 16) -> PairSums:

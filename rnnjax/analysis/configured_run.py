@@ -112,8 +112,8 @@ def analyze_run(
     if "signal" in sections:
         several = heldout(config.task, config.task_options, "validation", EXAMPLES)
         rule = config.optimizer.first_update()
-        adaptive = rule is not None and not rule.plain
-        budget = config.batch, config.steps, adaptive
+        rule = None if rule is None or rule.plain else rule
+        budget = config.batch, config.steps, rule
         begun.append(signals(model, params, several, spec, opened.turned, *budget))
     made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     made += [data_set() for data_set in begun]

@@ -23,6 +23,7 @@ from rnnjax.probes.backward.trace import (
     last_loss_step,
     loss_weights,
 )
+from rnnjax.probes.contributions.first_update import FirstUpdate
 from rnnjax.probes.contributions.free_pairs import (
     free_metrics,
     free_pair_sums,
@@ -55,7 +56,7 @@ Named = dict[str, Parts]
 
 
 @functools.partial(
-    jit_unoptimised, static_argnames=("model", "spec", "turned", "size", "adaptive")
+    jit_unoptimised, static_argnames=("model", "spec", "turned", "size", "rule")
 )
 def _parts(
     model: SequenceModel,
@@ -64,7 +65,7 @@ def _parts(
     spec: TaskSpec,
     turned: tuple[str, ...],
     size: int,
-    adaptive: bool,
+    rule: FirstUpdate | None,
 ) -> dict[str, Named]:
     """Inner products for every parameter and part of the gradient, by metric."""
     last = last_loss_step(spec, batch)
@@ -73,8 +74,8 @@ def _parts(
     losses = passed.losses, *parted_losses(spec, batch)
     seen = [backward(dataclasses.replace(passed, losses=x), weights) for x in losses]
     metrics: dict[str, dict[str, Metric] | None] = {EUCLIDEAN: None}
-    if adaptive and not any(jnp.iscomplexobj(k.weight) for k in kernels(seen[0])):
-        metrics[OPTIMIZER] = _adaptive(seen[0], last, turned, size)
+    if rule and not any(jnp.iscomplexobj(k.weight) for k in kernels(seen[0])):
+        metrics[OPTIMIZER] = _adaptive(seen[0], last, turned, size, rule)
     found = {}
     for name, metric in metrics.items():
         sums = [_sums(one, last, turned, metric) for one in seen]
@@ -83,12 +84,14 @@ def _parts(
 
 
 def _adaptive(
-    seen: Trace, last: Array, turned: tuple[str, ...], size: int
+    seen: Trace, last: Array, turned: tuple[str, ...], size: int, rule: FirstUpdate
 ) -> dict[str, Metric]:
-    found = {kernel.name: adaptive_metric(kernel, size) for kernel in kernels(seen)}
+    found = {
+        kernel.name: adaptive_metric(kernel, size, rule) for kernel in kernels(seen)
+    }
     for walk in seen.walks:
         totals, _ = free_totals(walk, last, walk.name in turned)
-        found |= free_metrics(totals, size)
+        found |= free_metrics(totals, size, rule)
     return found
 
 
@@ -117,7 +120,7 @@ def signals(
     turned: tuple[str, ...],
     size: int,
     updates: int,
-    adaptive: bool,
+    rule: FirstUpdate | None,
 ) -> Callable[[], xr.Dataset]:
     """Signal, offset and noise by parameter and lag; begins at once, see `begun`.
 
@@ -126,8 +129,8 @@ def signals(
         turned: names of the walks whose lags count from step 0.
         size: examples of a training batch.
         updates: updates of the training run, for the budget horizon.
-        adaptive: whether the optimizer divides by the root of a mean of g²: then its
-            metric is used, too, unless a kernel is complex.
+        rule: how the optimizer divides by the root of a mean of g²; its metric is used
+            too, unless a kernel is complex. None: only the Euclidean metric.
 
     Raises:
         UserError: there are too few examples.
@@ -138,7 +141,7 @@ def signals(
             f"sections=signal compares at least {FEWEST} held-out examples with each "
             f"other; the task has {examples}"
         )
-    found = begun(_parts, model, params, batch, spec, turned, size, adaptive)
+    found = begun(_parts, model, params, batch, spec, turned, size, rule)
 
     def data_set() -> xr.Dataset:
         made: dict[str, Named] = jax.device_get(found())

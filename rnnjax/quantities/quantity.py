@@ -16,7 +16,7 @@ COORDINATES = {
     "parameter_array": "array of the model's parameters, or all of them",
     "bound": "estimate, and the ends of its 95 % interval",
     "gradient_of": "parameter whose gradient it is, as layer/name, or all as one",
-    "metric": "euclidean, or entries over the root of the mean square of a batch's",
+    "metric": "euclidean, or entries scaled as the optimizer does",
     "part": "signal, offset and noise in a gradient",
     "activation": "call of an activation within the cell",
     "gate": "gate of the cell",

@@ -3,7 +3,8 @@
 G_t is what a step contributes to the gradient of one example, S_t the part of it that
 the example's own label adds to the mean label, and E is the mean over examples. In the
 metric of an optimizer that divides by the root of a mean of g^2, every entry of a
-contribution is first divided by the root of E g^2, g being the gradient of a batch.
+contribution is first divided by the root of E g^2, g being the gradient of a batch,
+with the epsilon of the optimizer.
 """
 
 from rnnjax.quantities.quantity import Quantity

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from rnnjax.probes.backward.walk import Walk
+from rnnjax.probes.contributions.first_update import FirstUpdate
 from rnnjax.probes.contributions.pairs import (
     GROUPS,
     Metric,
@@ -44,14 +45,14 @@ def free_totals(
     return lax.scan(add, {k: nothing(x) for k, x in shapes.items()}, lags)
 
 
-def free_metrics(totals: Rows, batch: int) -> dict[str, Metric]:
+def free_metrics(totals: Rows, batch: int, rule: FirstUpdate) -> dict[str, Metric]:
     """`metric_of` every such parameter, from the first result of `free_totals`."""
     found = {}
     for name, total in totals.items():
         top = jnp.max(total.exponent)
         g = scaled.shift(total.mantissa, total.exponent - top)
         means = jnp.mean(g, axis=0), jnp.mean(jnp.square(g), axis=0)
-        found[name] = metric_of(*means, top, batch)
+        found[name] = metric_of(*means, top, batch, rule)
     return found
 
 

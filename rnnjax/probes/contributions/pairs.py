@@ -18,6 +18,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from rnnjax.probes.contributions.first_update import FirstUpdate
 from rnnjax.probes.contributions.to_kernels import (
     Product,
     Uses,
@@ -74,10 +75,13 @@ class Metric:
     exponent: Int[Array, ""]
 
 
-def metric_of(mean: Array, square: Array, exponent: Array, batch: int) -> Metric:
-    """1 / √E g², with g the gradient of a batch; 0 for entries that are always zero.
+def metric_of(
+    mean: Array, square: Array, exponent: Array, batch: int, rule: FirstUpdate
+) -> Metric:
+    """P of a rule, with E g² of the gradient g of a batch in the place of |G|².
 
-    Adam and RMSprop divide by an average of g². E g² = (E G_b)² + Var G_b / batch.
+    E g² = (E G_b)² + Var G_b / batch is what Adam and RMSprop average over updates. 0
+    for entries that are always zero, if the rule adds nothing to the root.
 
     Args:
         mean, square: means over examples of the entries of G_b, and of their squares,
@@ -85,12 +89,20 @@ def metric_of(mean: Array, square: Array, exponent: Array, batch: int) -> Metric
         batch: the number of examples in g.
     """
     moment = jnp.square(mean) + jnp.maximum(square - jnp.square(mean), 0) / batch
-    known = moment > 0
-    scale = jnp.where(known, lax.rsqrt(jnp.where(known, moment, 1.0)), 0.0)
+    size = jnp.sqrt(moment)
+    if rule.root or rule.beside:
+        # scale all terms by the power of two with which none overflows
+        size = size * scaled.power_of_two(jnp.minimum(exponent, 0), size.dtype)
+        exponent = jnp.maximum(exponent, 0)
+        unit = scaled.power_of_two(-exponent, size.dtype)
+        size = jnp.hypot(size, jnp.full_like(size, rule.root) * unit)
+        size = size + rule.beside * unit
+    known = size > 0
+    scale = jnp.where(known, 1 / jnp.where(known, size, 1.0), 0.0)
     return Metric(scale, -exponent)
 
 
-def adaptive_metric(kernel: Uses, batch: int) -> Metric:
+def adaptive_metric(kernel: Uses, batch: int, rule: FirstUpdate) -> Metric:
     """`metric_of` a real kernel, from the gradients of its examples."""
     each = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), kernel_products(kernel))
     top = jnp.max(jnp.stack([p.exponent for p in each]))
@@ -103,7 +115,7 @@ def adaptive_metric(kernel: Uses, batch: int) -> Metric:
     zero = jnp.zeros_like(kernel.weight)
     (first, second), _ = lax.scan(add, (zero, zero), each)
     count = each[0].exponent.shape[0]
-    return metric_of(first / count, second / count, top, batch)
+    return metric_of(first / count, second / count, top, batch, rule)
 
 
 def pair_sums(

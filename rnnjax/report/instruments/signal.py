@@ -63,19 +63,21 @@ def legend(axes: Axes) -> None:
     )
 
 
-def draw_shares(axes: Axes, shares: np.ndarray, floor: float | None = None) -> None:
+def draw_shares(
+    axes: Axes, shares: np.ndarray, limits: tuple[float, float] | None = None
+) -> None:
     """Three bars for each lag on a logarithmic axis, those that differ from 0.
 
     Args:
         axes: where to draw.
         shares: by part, bound (estimate, low, high) and lag; hollow where negative.
-        floor: lower end of the axis, whose upper end is 1 then; None: both as needed.
+        limits: of the axis; None: as needed.
     """
     value, begin, end = np.moveaxis(shares, 1, 0)
     sure = (begin > 0) | (end < 0)
     sizes = np.abs(value[sure])
-    low = floor or 10.0 ** np.floor(np.log10(max(sizes.min(initial=1.0), FLOOR)))
-    high = 1.0 if floor else 2 * sizes.max(initial=10 * low)
+    low = 10.0 ** np.floor(np.log10(max(sizes.min(initial=1.0), FLOOR)))
+    low, high = limits or (low, 2 * sizes.max(initial=10 * low))
     lags, width = np.arange(shares.shape[2]), 0.8 / len(PARTS)
     for place, part in enumerate(PARTS):
         row = value[place]
