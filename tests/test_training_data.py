@@ -17,6 +17,7 @@ from rnnjax.tasks import TASKS, Adding
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training import evaluation
 from rnnjax.training.build import build_hyper, heldout, initial_params, signature
+from rnnjax.training.config import ModelConfig
 from rnnjax.training.history import by_length
 from rnnjax.training.keys import DROPOUT, PARAMS, TRAIN_DATA, key_for
 from rnnjax.training.program import Program
@@ -79,6 +80,27 @@ def test_every_purpose_and_step_has_a_key_of_its_own():
         for step in (0, 1, 2, 10**9)
     ]
     assert len(set(keys)) == len(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(Adding):
+    """Adding with the same examples in every batch."""
+
+    length: int = 4
+
+    def sample(self, key: Any, batch: int, data: Any) -> Batch:
+        return super().sample(jax.random.key(0), batch, data)
+
+
+def test_every_update_drops_other_entries(monkeypatch):
+    monkeypatch.setitem(TASKS._entries, "constant", Constant)
+    for dropout, other in ((0.0, False), (0.5, True)):
+        sizes = ModelConfig(hidden=5, layers=2, dropout=dropout)
+        run = tiny(task="constant", task_options={}, model=sizes)
+        gradient = jax.jit(Program(signature(run))._gradient)
+        params, hyper = initial_params(run), build_hyper(run)
+        one, two = (gradient(params, hyper, step, {})[0] for step in (3, 4))
+        assert (float(one) != float(two)) == other
 
 
 # -- lengths -----------------------------------------------------------------------
