@@ -141,3 +141,26 @@ def effective_rank(adjoint: Scaled) -> Float[Array, "T"]:
     count = jnp.sum(size[..., 0] > 0, axis=-1)
     fourth = jnp.sum(jnp.square(jnp.abs(gram)), axis=(1, 2))
     return jnp.where(count > 0, count**2 / jnp.maximum(fourth, 1e-30), jnp.nan)
+
+
+def coherence(adjoint: Scaled) -> Float[Array, "T"]:
+    """‖E_b λ_t‖² / E_b ‖λ_t‖²: do the examples send back the same adjoint?
+
+    ‖E_b λ_t‖² is estimated from pairs of different examples, (‖Σ λ‖² − Σ ‖λ‖²) /
+    (B (B − 1)): 1 if all are equal, about 0 (not 1/B) if they are unrelated, and then
+    possibly negative. Norms and signs count, unlike in `effective_rank`: the adjoints
+    of a loss cancel for labels of both kinds, those of an answer of the model do not.
+    NaN where every adjoint is exactly zero.
+
+    Args:
+        adjoint: ``(T, B, n)`` per state array, B ≥ 2; rows are steps, or lags after
+            `scaled_by_lag`.
+    """
+    mantissa, _ = scaled.common_exponent(scaled.normalise(adjoint))
+    joint = jnp.concatenate(jax.tree.leaves(mantissa), axis=-1)
+    batch = joint.shape[1]
+    own = jnp.sum(jnp.square(jnp.abs(joint)), axis=(1, 2))
+    whole = jnp.sum(jnp.square(jnp.abs(jnp.sum(joint, axis=1))), axis=-1)
+    known = own > 0
+    pairs = (whole - own) / (batch - 1)
+    return jnp.where(known, pairs / jnp.where(known, own, 1.0), jnp.nan)
