@@ -246,7 +246,7 @@ def test_every_figure_says_what_it_is():
 
 RARE = {"adding", "chrono", "copying", "gradient_flossing", "gradient_norms"}
 RARE |= {"accuracy_against_distance", "mingru_depth", "product_of_factors", "spectra"}
-RARE |= {"share_and_influence", "temporal_order", "warping"}
+RARE |= {"retrial", "share_and_influence", "temporal_order", "warping"}
 """Figures whose networks are dear to compile."""
 
 
@@ -287,11 +287,22 @@ def one_symbol_at_most(results: xr.Dataset) -> None:
     assert results.curve.isel(look=0).max() < 0.55
 
 
+def what_is_needed_is_ordered(results: xr.Dataset) -> None:
+    """There is no more noise along the signal than in all directions together."""
+    measured = results.measured
+    assert not np.isnan(measured).any() and (results.updates > 0).all()
+    update = measured.sel(quantity="update")
+    assert np.isfinite(update).any()
+    assert (measured.sel(quantity="projected") <= update + 0.05).all()
+    assert (measured.sel(quantity="coherence") <= 1 + 1e-3).all()
+
+
 CHECKS = {
     "slopes": slopes_keep_their_bounds,
     "share_and_influence": shares_sum_to_one,
     "accuracy_against_distance": a_sigmoid_guesses,
     "temporal_order": one_symbol_at_most,
+    "retrial": what_is_needed_is_ordered,
 }
 """What holds by definition, or of untrained networks: no claim, but to be true."""
 
