@@ -101,6 +101,16 @@ def runs_of(results: xr.Dataset) -> Runs:
     return Runs(flat[0], flat[1], flat[2], flat[3], flat[4], at[0], at[1])
 
 
+def still_training(runs: Runs, results: xr.Dataset) -> Runs:
+    """The runs that had not solved their task when they were measured again.
+
+    In one that had, the loss has fallen and the noise of its gradient with it, so that
+    the number would know the outcome.
+    """
+    first = np.log10(results.attrs["early"] * results.attrs["batch"])
+    return runs.some(runs.examples > first)
+
+
 def others(
     examples: Float[np.ndarray, "start task reach seed"], unsolved: float
 ) -> Float[np.ndarray, "start task reach seed"]:

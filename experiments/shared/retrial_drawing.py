@@ -13,7 +13,15 @@ from rnnjax.report.naming import number
 from rnnjax.report.style import GRID, INK, PAPER, SERIES, SOFT, style
 
 from .causes import Trial, trials
-from .forecast import OTHERS, Runs, constant, rank_correlation, runs_of, within
+from .forecast import (
+    OTHERS,
+    Runs,
+    constant,
+    rank_correlation,
+    runs_of,
+    still_training,
+    within,
+)
 
 
 WIDTH, LEFT, ROW = 9.6, 0.62, 0.2
@@ -119,12 +127,17 @@ def _draw_forecast(axes: Axes, runs: Runs, results: xr.Dataset) -> None:
 
 
 def _draw_ranks(axes: Axes, runs: Runs, results: xr.Dataset) -> None:
-    """Spearman's ρ of every number, over all runs and within task and length."""
-    rows = [(name, runs.features[key]) for key, name in NAMES.items()]
-    after = f"N*_up, {results.attrs['early']} updates"
-    rows.insert(1, (after, runs.early["update"]))
-    for k, (_, feature) in enumerate(rows):
-        both = rank_correlation(feature, runs.examples), within(runs, feature)
+    """Spearman's ρ of every number, over all runs and within task and length.
+
+    After the first updates only those that still train, at the start as well.
+    """
+    rows = [(name, runs, runs.features[key]) for key, name in NAMES.items()]
+    still = still_training(runs, results)
+    first, later = still.features["update"], still.early["update"]
+    rows.append(("still training: N*_up", still, first))
+    rows.append((f"after {results.attrs['early']} updates", still, later))
+    for k, (_, of, feature) in enumerate(rows):
+        both = rank_correlation(feature, of.examples), within(of, feature)
         for j, (value, colour) in enumerate(zip(both, SERIES[0], strict=True)):
             place = -k - 0.19 + 0.38 * (1 - j)
             shown = 0.0 if np.isnan(value) else value
@@ -132,7 +145,7 @@ def _draw_ranks(axes: Axes, runs: Runs, results: xr.Dataset) -> None:
             axes.text(max(shown, 0) + 0.03, place, number(value), fontsize=6,
                       va="center", color=INK)  # fmt: skip
     axes.axvline(0, color=SOFT, linewidth=0.6)
-    axes.set_yticks(-np.arange(len(rows)), [name for name, _ in rows])
+    axes.set_yticks(-np.arange(len(rows)), [name for name, *_ in rows])
     axes.set(xlim=(min(axes.get_xlim()[0], -0.1), 1.2), xlabel="Spearman's ρ")
     axes.set_xticks([0, 0.5, 1])
     axes.text(1.0, 1.01, "dark: all, light: within", transform=axes.transAxes,

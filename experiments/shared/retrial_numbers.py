@@ -15,6 +15,7 @@ from .forecast import (
     is_held_out,
     rank_correlation,
     runs_of,
+    still_training,
 )
 
 
@@ -50,15 +51,9 @@ def gap(results: xr.Dataset, task: bool, slope: float = 1.0) -> Estimate:
 
 
 def later(results: xr.Dataset) -> Estimate:
-    """ρ of N*_up after the first updates less that at the start, of the same runs.
-
-    Runs that have solved their task by then are left out.
-    """
-    runs = runs_of(results)
-    first = np.log10(results.attrs["early"] * results.attrs["batch"])
-    still = runs.some(runs.examples > first)
+    """ρ of N*_up after the first updates less that at the start, `still_training`."""
     return by_cells(
-        still,
+        still_training(runs_of(results), results),
         lambda some: (
             rank_correlation(some.early["update"], some.examples) - _rho(some, "update")
         ),
