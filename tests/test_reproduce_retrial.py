@@ -1,6 +1,7 @@
 """The figure `retrial`: what is measured, how a forecast is judged, and its causes."""
 
 import dataclasses
+import doctest
 import importlib
 from typing import Any
 
@@ -68,6 +69,11 @@ def a_law(c: float = 1.0, slope: float = 1.0, noise: float = 0.1) -> xr.Dataset:
     examples = c + slope * update + noise * rng.standard_normal(SHAPE)
     updates = 10**examples / 32
     return made(update, np.where(updates <= 4000, updates, np.inf))
+
+
+@pytest.mark.parametrize("module", [CAUSES, FORECAST])
+def test_examples_in_docstrings(module):
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_law_is_found_again():

@@ -53,7 +53,7 @@ def chosen(fails: Bool[np.ndarray, "start task reach"], most: int) -> list[Place
 
     >>> few = np.array([[[False, True, True], [True, True, False]]])
     >>> chosen(few, 3)
-    [(0, 0, 1), (0, 0, 2), (0, 1, 1)]
+    [(0, 0, 1), (0, 1, 0), (0, 1, 1)]
     """
     known = [tuple(map(int, place)) for place in np.argwhere(fails)]
     if len(known) <= most:
