@@ -115,6 +115,7 @@ def test_a_second_process_compiles_nothing_and_finds_the_same_bits(tmp_path):
     assert plain.splitlines() == [count, *bits]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_and_one_that_is_killed(tmp_path):
     """They begin with an empty folder; the killed one dies in the middle of a write."""
     killing = TRAIN.replace(

@@ -132,7 +132,10 @@ def test_no_signal_and_no_noise(x64):
 
 @pytest.mark.parametrize(
     ("cell", "task"),
-    [("lstm", ["task=opinion", "task.distance=5"]), ("gru", ["task=adding"])],
+    [
+        ("lstm", ["task=opinion", "task.distance=5"]),
+        pytest.param("gru", ["task=adding"], marks=pytest.mark.slow),
+    ],
 )
 def test_projections_are_those_of_the_gradients_of_examples(cell, task, x64):
     """Of `jax.grad` of the loss of each example alone."""

@@ -101,7 +101,14 @@ def test_a_walk_from_the_end_meets_its_own_states(cell):
     assert [walk.forward.backwards for walk in seen.walks] == [False, True]
 
 
-@pytest.mark.parametrize("size", [2, 7, 30])
+@pytest.mark.parametrize(
+    "size",
+    [
+        2,
+        pytest.param(7, marks=pytest.mark.slow),
+        pytest.param(30, marks=pytest.mark.slow),
+    ],
+)
 def test_equal_states_do_not_vary(size):
     """All begin with one word: the mean's rounding does not stand for a spread."""
     spec, batch = spec_of("last", 4), batch_of("last", 4, [4] * size)

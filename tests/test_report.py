@@ -303,7 +303,12 @@ def test_a_report_replaces_what_reports_wrote_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "name", ["runs.csv", "report.html", "figures/training_curves.csv"]
+    "name",
+    [
+        "runs.csv",
+        pytest.param("report.html", marks=pytest.mark.slow),
+        pytest.param("figures/training_curves.csv", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_of_somebody_else_is_not_overwritten(
     sweep: Path, tmp_path: Path, name: str

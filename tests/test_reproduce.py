@@ -246,7 +246,8 @@ def test_every_figure_says_what_it_is():
 
 RARE = {"adding", "chrono", "copying", "gradient_flossing", "gradient_norms"}
 RARE |= {"accuracy_against_distance", "mingru_depth", "product_of_factors", "spectra"}
-RARE |= {"retrial", "share_and_influence", "temporal_order", "warping"}
+RARE |= {"retrial", "share_and_influence", "signal_and_noise", "slopes"}
+RARE |= {"temporal_order", "warping"}
 """Figures whose networks are dear to compile."""
 
 

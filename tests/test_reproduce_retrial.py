@@ -248,7 +248,9 @@ def test_turned_steps_begin_with_the_deciding_one(x64):
     np.testing.assert_allclose(np.sum(sums.at_step) * scale, (g.sum(0) ** 2).sum())
 
 
-@pytest.mark.parametrize("task", ["opinion", "adding"])
+@pytest.mark.parametrize(
+    "task", [pytest.param("opinion", marks=pytest.mark.slow), "adding"]
+)
 def test_measured_numbers_are_those_of_explicit_gradients(task, x64):
     """N*, N*_up and the ratio of one network, from `jax.grad` of each example alone."""
     where = "distance" if task == "opinion" else "length"

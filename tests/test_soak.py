@@ -19,6 +19,7 @@ def kept(outcome: Outcome) -> str:
     return outcome.summary
 
 
+@pytest.mark.slow
 def test_a_few_kills(tmp_path: Path):
     summary = kept(kills.soak(Limit(tmp_path, kills=3)))
     assert "0 lost, 0 half-read, 0 other faults, same bits" in summary

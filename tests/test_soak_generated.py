@@ -14,6 +14,7 @@ from scripts.soak.generated_case import Input, Outcome, judged
 INPUTS = 100
 
 
+@pytest.mark.slow
 def test_every_input_is_right_or_refused(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,8 +64,10 @@ def _drop_late_callbacks() -> None:
     """Suppress messages about writes that finish after a save has failed.
 
     At the first error, Orbax closes the event loop of the save, while TensorStore's
-    threads are still writing and later report to that loop. When they will is unknown,
-    so the messages are suppressed for the rest of the process.
+    threads are still writing and later report to that loop. Of several writes that
+    fail, asyncio reports all but the first when their tasks are collected as garbage.
+    When either happens is unknown, so these messages are suppressed for the rest of
+    the process.
     """
     told = sys.unraisablehook
 
@@ -73,7 +75,12 @@ def _drop_late_callbacks() -> None:
         if str(what.exc_value) != "Event loop is closed":
             told(what)
 
+    def unknown(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return "never retrieved" not in text or "orbax" not in text
+
     sys.unraisablehook = hook
+    logging.getLogger("asyncio").addFilter(unknown)
 
 
 def save_npz(arrays: Mapping[str, np.ndarray], file: Path) -> None:
