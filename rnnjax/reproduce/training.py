@@ -10,6 +10,7 @@ from rnnjax.devices import use_every_core
 from rnnjax.errors import UserError
 from rnnjax.run import Run, open_run
 from rnnjax.sweeps.compose import plan
+from rnnjax.sweeps.job_data import with_data
 from rnnjax.sweeps.launch import launch
 from rnnjax.sweeps.progress import LiveProgress
 from rnnjax.terminal import error_screen
@@ -25,7 +26,8 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
         sweeps: overrides of each sweep, as after ``rnnjax train -m``.
 
     Returns:
-        The runs, in the order of the sweeps and of their jobs.
+        The runs, in the order of the sweeps and of their jobs; one that several jobs
+        ask for comes several times.
 
     Raises:
         UserError: anything wrong with a configuration, or a run failed.
@@ -33,16 +35,15 @@ def sweep(pool: Path, *sweeps: Iterable[str]) -> list[Run]:
     use_every_core()
     own = [f"out={pool}", "stale=rerun"]
     made = [plan([*overrides, *own], multirun=True) for overrides in sweeps]
-    jobs = [job for one in made for job in one.jobs]
+    jobs = with_data([job for one in made for job in one.jobs])
     progress = LiveProgress(error_screen())
-    runs = [
-        open_run(run.path)
-        for run in launch(jobs, made[0].settings, progress=progress).runs
-    ]
+    done = launch(jobs, made[0].settings, progress=progress).runs
+    runs = [open_run(run.path) for run in done]
     for run in runs:
         if run.manifest.status == "failed":
             raise UserError(f"{run.path}: the run failed: {run.manifest.error}")
-    return runs
+    by_id = {run.manifest.run_id: run for run in runs}
+    return [by_id[job.run_id] for job in jobs]
 
 
 def at_stages(pool: Path, updates: Sequence[int], *sweeps: Sequence[str]) -> list[Run]:
