@@ -53,7 +53,9 @@ def test_the_loss_has_all_of_its_digits(x64):
         h = np.tanh(x @ cell["V"] + h @ cell["U"] + cell["b"])
     answers = h @ head["kernel"] + head["bias"]
     expected = np.mean((answers - np.asarray(batch.targets)) ** 2)
-    assert outcome.results["test_mean_squared_error"] == pytest.approx(expected, rel=1e-12)
+    assert outcome.results["test_mean_squared_error"] == pytest.approx(
+        expected, rel=1e-12
+    )
     start = initial_params(config)["stack_0_0"]["cell"]["U"]
     np.testing.assert_allclose(start.T @ start, np.eye(5), atol=1e-14)
 
