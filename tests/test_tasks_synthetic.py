@@ -204,3 +204,23 @@ def test_words_read_as_english() -> None:
         WORDS.index(word) - FIRST[part] for word, part in zip(words, order, strict=True)
     ]
     assert all(0 <= place < 2 * CHOICES for place in places)
+
+
+def test_the_places_of_symbols_say_nothing_about_the_class() -> None:
+    """Nor do those of the marked numbers about their values."""
+    # an even number of places: of equal bits, place and symbol would be equal modulo 2
+    batch = draw(TemporalOrder(length=100), jax.random.key(8))
+    places = np.argsort(~batch.informative, axis=0, kind="stable")[:2]
+    symbols = np.asarray(decided(batch)) - LETTERS.index("X")
+    for place in places:
+        for symbol in symbols:
+            assert set(symbol.tolist()) == {0, 1}
+            for value in np.unique(place):
+                here = symbol[place == value]
+                assert abs(here.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(here))
+    adding = draw(Adding(length=10), jax.random.key(9))
+    first = np.argmax(adding.informative, axis=0)
+    values = np.asarray(decided(adding))[0, :, 0]
+    for value in np.unique(first):
+        here = values[first == value]
+        assert abs(here.mean() - 0.5) < 5 / np.sqrt(12 * len(here))
