@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.models.objective import per_example
-from rnnjax.probes.backward.trace import backward, forward, loss_weights
 from rnnjax.probes.backward.walk import Use
 from rnnjax.probes.contributions.along_signal import (
     direction,
@@ -20,9 +18,8 @@ from rnnjax.probes.contributions.pairs import pair_sums
 from rnnjax.probes.contributions.spread import coherence
 from rnnjax.probes.contributions.to_kernels import Uses, kernels
 from rnnjax.recurrence.scaled import Scaled
-from rnnjax.sweeps.compose import compose
-from rnnjax.training.build import build_model, build_task, heldout, initial_params
-from tests.test_probes_signal import CASES, LAYERS, explicit, use
+from tests.example_gradients import LAYERS, example_gradients
+from tests.test_probes_signal import CASES, explicit, use
 
 
 def as_vectors(uses: tuple[Use, ...], weight: np.ndarray) -> np.ndarray:
@@ -139,24 +136,7 @@ def test_no_signal_and_no_noise(x64):
 )
 def test_projections_are_those_of_the_gradients_of_examples(cell, task, x64):
     """Of `jax.grad` of the loss of each example alone."""
-    words = [f"cell={cell}", *task, "model.hidden=4", "model.embedding=3"]
-    config = compose(*words).config
-    made, data = build_task(config.task, config.task_options)
-    spec, size = made.spec(data), 9
-    network, params = build_model(config, spec), initial_params(config)
-    batch = heldout(config.task, config.task_options, "validation", size)
-    weights = loss_weights(spec, batch, "total")
-    seen = backward(forward(network, params, batch, spec), weights)
-
-    def of_example(params: Any, one: jax.Array) -> jax.Array:
-        answers: Any = network.apply({"params": params}, batch.inputs, batch.lengths)
-        return (per_example(spec, answers, batch)[0] * weights)[one]
-
-    each = jax.vmap(jax.grad(of_example), (None, 0))(params, jnp.arange(size))
-    flat = {
-        "/".join(str(key.key) for key in path): np.asarray(x).reshape(size, -1)
-        for path, x in jax.tree_util.tree_leaves_with_path(each)
-    }
+    seen, flat = example_gradients([f"cell={cell}", *task], 9)
     chosen = [kernel for kernel in kernels(seen) if "/" in kernel.name]
     names = [kernel.name.split("/") for kernel in chosen]
     g = np.concatenate([flat[f"{LAYERS[a]}/cell/{b}"] for a, b in names], -1)

@@ -40,6 +40,7 @@ from rnnjax.recurrence.scaled import Scaled
 from rnnjax.sweeps.compose import compose
 from rnnjax.training.build import build_model, build_task, heldout, initial_params
 from rnnjax.types import Batch
+from tests.example_gradients import LAYERS, example_gradients
 
 
 STEPS, SIZE = 5, 10
@@ -341,25 +342,7 @@ def test_groups():
 )
 def test_sums_over_steps_are_those_of_the_gradients_of_examples(cell, task, model, x64):
     """Of `jax.grad` of the loss of each example alone."""
-    words = [f"cell={cell}", *task, *model, "model.hidden=4", "model.embedding=3"]
-    config = compose(*words).config
-    made, data = build_task(config.task, config.task_options)
-    spec, size = made.spec(data), 9
-    network, params = build_model(config, spec), initial_params(config)
-    batch = heldout(config.task, config.task_options, "validation", size)
-    weights = loss_weights(spec, batch, "total")
-    seen = backward(forward(network, params, batch, spec), weights)
-
-    def of_example(params: Any, one: jax.Array) -> jax.Array:
-        answers: Any = network.apply({"params": params}, batch.inputs, batch.lengths)
-        losses = per_example(spec, answers, batch)[0]
-        return jnp.sum((losses * weights)[..., one])
-
-    each = jax.vmap(jax.grad(of_example), (None, 0))(params, jnp.arange(size))
-    flat = {
-        "/".join(str(key.key) for key in path): np.asarray(x).reshape(size, -1)
-        for path, x in jax.tree_util.tree_leaves_with_path(each)
-    }
+    seen, flat = example_gradients([f"cell={cell}", *task, *model], 9)
     compared = 0
     for kernel in kernels(seen):
         layer, _, name = kernel.name.rpartition("/")
@@ -374,9 +357,6 @@ def test_sums_over_steps_are_those_of_the_gradients_of_examples(cell, task, mode
         np.testing.assert_allclose(own, np.sum(g**2), rtol=1e-8)
         compared += 1
     assert compared >= 2
-
-
-LAYERS = {"layer0": "stack_0_0", "layer0.backward": "stack_0_1"}
 
 
 @pytest.mark.parametrize("form", ["sentiment", SLOW("next_word")])
