@@ -18,13 +18,7 @@ from rnnjax.report.style import SOFT, Palette, palette, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
 from rnnjax.reproduce.training import at_stages, result, stages
 from rnnjax.sweeps.compose import compose
-from rnnjax.training.build import (
-    build_model,
-    build_task,
-    heldout,
-    initial_params,
-    static_cell,
-)
+from rnnjax.training.build import heldout, initial_params, signature
 from rnnjax.training.config import RunConfig
 
 
@@ -109,13 +103,10 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 def _signal(config: RunConfig, params: Any, examples: int) -> xr.Dataset:
     """The quantities of `sections=signal`, in the metric of Adam too."""
-    task, data = build_task(config.task, config.task_options)
-    spec = task.spec(data)
-    model = build_model(config, spec)
-    plain: Any = model.clone(cell=static_cell(model.cell))
+    made = signature(config)  # its model is the same for all starts of a cell
     batch = heldout(config.task, config.task_options, "validation", examples)
     budget = config.batch, config.steps, config.optimizer.first_update()
-    return signals(plain, params, batch, spec, (), *budget)()
+    return signals(made.model, params, batch, made.spec, (), *budget)()
 
 
 def _first_word(seen: xr.Dataset) -> np.ndarray:

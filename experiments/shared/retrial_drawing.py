@@ -150,7 +150,7 @@ def _draw_ranks(axes: Axes, runs: Runs, results: xr.Dataset) -> None:
     axes.set_xticks([0, 0.5, 1])
     axes.text(1.0, 1.01, "dark: all, light: within", transform=axes.transAxes,
               fontsize=6.5, color=SOFT, ha="right")  # fmt: skip
-    axes.set_title("rank", loc="left", color=INK, fontweight="bold", pad=7)
+    title(axes, "rank")
 
 
 def _draw_plateaus(stacked: list[Axes], results: xr.Dataset) -> None:

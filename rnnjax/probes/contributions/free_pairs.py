@@ -81,11 +81,13 @@ def free_pair_sums(
         found = scaled.shift(each[name].mantissa, far)
         return found * scale[name][None] if name in scale else found
 
+    wholes = {name: at(top[name], totals, name) for name in totals}
+
     def one(now: tuple[Any, dict[str, Array]]) -> dict[str, tuple[Array, ...]]:
         entry, exponents = now
         each, found = rows(entry), {}
         for name in totals:
-            own, whole = at(exponents[name], each, name), at(top[name], totals, name)
+            own, whole = at(exponents[name], each, name), wholes[name]
             with jax.default_matmul_precision("highest"):
                 here, there = ones.T @ own, ones.T @ whole
                 inner = here @ here.T, here @ there.T
