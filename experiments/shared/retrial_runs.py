@@ -11,8 +11,10 @@ from jaxtyping import Float
 
 from rnnjax.reproduce.training import curves, evaluated
 from rnnjax.run import Run
+from rnnjax.store.run_id import digest, file_digest
 from rnnjax.training.build import initial_params
 
+from . import deciding_step
 from .causes import ARMS, Place
 from .deciding_step import MEASURED, measure_of
 
@@ -157,19 +159,33 @@ def solved_after(runs: Sequence[Run]) -> Float[np.ndarray, "runs"]:
 
 
 def measurements(
-    settings: Settings, early: Sequence[Run]
+    settings: Settings, early: Sequence[Run], folder: Path
 ) -> Float[np.ndarray, "quantity moment runs"]:
-    """All that is measured of every run at the start and after the first updates."""
+    """All that is measured of every run at the start and after the first updates.
+
+    Numbers are kept in `folder`, from which they are read if a figure is begun again.
+    """
     found = np.full((len(MEASURED), len(MOMENTS), len(early)), np.nan)
+    folder.mkdir(parents=True, exist_ok=True)
+    code = file_digest(deciding_step.__file__)[:12]
+    size = len(settings.seeds)
 
     def measure(first: int) -> None:
         """The runs of one cell, which share a program."""
+        runs = digest(
+            "".join(x.manifest.run_id for x in early[first : first + size]).encode()
+        )
+        kept = folder / f"{runs[:12]}-{settings.examples}-{code}.npy"
+        if kept.is_file():
+            found[:, :, first : first + size] = np.load(kept)
+            return
         look = measure_of(early[first].config, settings.examples)
-        for i in range(first, first + len(settings.seeds)):
+        for i in range(first, first + size):
             for k, params in enumerate(
                 (initial_params(early[i].config), early[i].params)
             ):
                 found[:, k, i] = look(params)
+        np.save(kept, found[:, :, first : first + size])
 
     with ThreadPoolExecutor(jax.local_device_count()) as threads:
         list(threads.map(measure, range(0, len(early), len(settings.seeds))))
