@@ -111,7 +111,7 @@ FIGURE = Figure(
     setup=(
         "32 units, Adam at 0.003, norm clipped at 1, batches of 32, at most 2000 "
         "(paper: 4000) updates, evaluated every 50 on 512 examples until solved by "
-        "the task's own threshold. N*_up = tr Cov(G)/‖E S‖² from 1024 (2048) held-out "
+        "the task's own threshold. N*_up = tr Cov(G)/‖E S‖² from 1024 (512) held-out "
         "examples before the first update, S: what an example's own label adds at the "
         "first step that decides. Forecast: log10(updates × batch) = c + log10 N*_up, "
         "one constant from every second (start, length) of all tasks but the last. "
@@ -127,8 +127,8 @@ FIGURE = Figure(
                 tasks=tuple(TASKS),
                 lengths=(8, 17, 33, 65),
                 updates=4000,
-                examples=2048,
-                cells=9,
+                examples=512,
+                cells=7,
                 large=512,
                 retries=3,
                 watched=6,
