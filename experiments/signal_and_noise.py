@@ -18,7 +18,7 @@ from rnnjax.report.style import SOFT, Palette, palette, style
 from rnnjax.reproduce import Claim, Figure, Preset, median
 from rnnjax.reproduce.training import at_stages, result, stages
 from rnnjax.sweeps.compose import compose
-from rnnjax.training.build import heldout, initial_params, signature
+from rnnjax.training.build import initial_params
 from rnnjax.training.config import RunConfig
 
 
@@ -103,10 +103,7 @@ def run(settings: Settings, pool: Path) -> xr.Dataset:
 
 def _signal(config: RunConfig, params: Any, examples: int) -> xr.Dataset:
     """The quantities of `sections=signal`, in the metric of Adam too."""
-    made = signature(config)  # its model is the same for all starts of a cell
-    batch = heldout(config.task, config.task_options, "validation", examples)
-    budget = config.batch, config.steps, config.optimizer.first_update()
-    return signals(made.model, params, batch, made.spec, (), *budget)()
+    return signals(config, params, examples)()
 
 
 def _first_word(seen: xr.Dataset) -> np.ndarray:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
 from rnnjax.analysis.dynamics import SENTENCES
-from rnnjax.analysis.signal import EXAMPLES, signals
+from rnnjax.analysis.signal import signals
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
 from rnnjax.errors import UserError, unknown
@@ -110,11 +110,7 @@ def analyze_run(
         some = batch, many, spec, sentences, names, found
         begun.append(tokens(model, params, *some))
     if "signal" in sections:
-        several = heldout(config.task, config.task_options, "validation", EXAMPLES)
-        rule = config.optimizer.first_update()
-        rule = None if rule is None or rule.plain else rule
-        budget = config.batch, config.steps, rule
-        begun.append(signals(model, params, several, spec, opened.turned, *budget))
+        begun.append(signals(config, params))
     made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     made += [data_set() for data_set in begun]
     data = xr.merge(made)

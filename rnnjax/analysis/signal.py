@@ -13,10 +13,10 @@ from jaxtyping import Array
 
 from rnnjax.analysis.contributions import kernel_by_lag
 from rnnjax.analysis.datasets import record
-from rnnjax.errors import UserError
 from rnnjax.executables.functions import begun, jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import (
+    Forward,
     Trace,
     backward,
     forward,
@@ -41,36 +41,34 @@ from rnnjax.probes.contributions.to_kernels import kernels
 from rnnjax.quantities import ALL
 from rnnjax.quantities.signal import EUCLIDEAN, OPTIMIZER
 from rnnjax.tasks.base import TaskSpec
+from rnnjax.training.build import build_hyper, compared, signature
+from rnnjax.training.config import RunConfig
+from rnnjax.training.hyper import Hyper, with_numbers
 from rnnjax.types import Batch, Params
 
 
 EXAMPLES = 512
 """Number of held-out examples that are compared with each other."""
 
-FEWEST = 8
-"""With fewer there are too few groups for an error."""
-
-
 Named = dict[str, Parts]
 """Inner products by the name of the parameter."""
 
 
-@functools.partial(
-    jit_unoptimised, static_argnames=("model", "spec", "turned", "size", "rule")
-)
+@functools.partial(jit_unoptimised, static_argnames=("model", "spec", "size", "rule"))
 def _parts(
     model: SequenceModel,
     params: Params,
+    hyper: Hyper,
     batch: Batch,
     spec: TaskSpec,
-    turned: tuple[str, ...],
     size: int,
     rule: FirstUpdate | None,
 ) -> dict[str, Named]:
     """Inner products for every parameter and part of the gradient, by metric."""
     last = last_loss_step(spec, batch)
     weights = loss_weights(spec, batch, "total")
-    passed = forward(model, params, batch, spec)
+    passed = forward(with_numbers(model, hyper), params, batch, spec)
+    turned = _turned(passed, spec)
     losses = passed.losses, *parted_losses(spec, batch)
     seen = [backward(dataclasses.replace(passed, losses=x), weights) for x in losses]
     metrics: dict[str, dict[str, Metric] | None] = {EUCLIDEAN: None}
@@ -112,36 +110,35 @@ def _sums(
     return found
 
 
+def _turned(passed: Forward, spec: TaskSpec) -> tuple[str, ...]:
+    """Names of the walks whose lags count from step 0."""
+    walked = passed.walked if spec.readout == "last" else ()
+    return tuple(one.name for one in walked if one.backwards)
+
+
 def signals(
-    model: SequenceModel,
-    params: Params,
-    batch: Batch,
-    spec: TaskSpec,
-    turned: tuple[str, ...],
-    size: int,
-    updates: int,
-    rule: FirstUpdate | None,
+    config: RunConfig, params: Params, examples: int = EXAMPLES
 ) -> Callable[[], xr.Dataset]:
     """Signal, offset and noise by parameter and lag; begins at once, see `begun`.
 
+    Runs that differ only in numbers share a compiled program. If the optimizer divides
+    by the root of a mean of g², its metric is used too, unless a kernel is complex.
+
     Args:
-        batch: held-out examples that are compared with each other.
-        turned: names of the walks whose lags count from step 0.
-        size: examples of a training batch.
-        updates: updates of the training run, for the budget horizon.
-        rule: how the optimizer divides by the root of a mean of g²; its metric is used
-            too, unless a kernel is complex. None: only the Euclidean metric.
+        config: the run; its batch and updates are the budget.
+        params: parameters of its model.
+        examples: number of held-out examples.
 
     Raises:
         UserError: there are too few examples.
     """
+    batch, made = compared(config, examples), signature(config)
     examples = batch.lengths.shape[0]
-    if examples < FEWEST:
-        raise UserError(
-            f"sections=signal compares at least {FEWEST} held-out examples with each "
-            f"other; the task has {examples}"
-        )
-    found = begun(_parts, model, params, batch, spec, turned, size, rule)
+    rule = config.optimizer.first_update()
+    rule = None if rule is None or rule.plain else rule
+    size, updates = config.batch, config.steps
+    hyper = build_hyper(config)
+    found = begun(_parts, made.model, params, hyper, batch, made.spec, size, rule)
 
     def data_set() -> xr.Dataset:
         made: dict[str, Named] = jax.device_get(found())

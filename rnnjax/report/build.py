@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from rnnjax.counting import count
-from rnnjax.report import text, text_flow
+from rnnjax.report import text, text_flow, text_signal
 from rnnjax.report.conditions import Condition
 from rnnjax.report.figures.curves import training_curves
 from rnnjax.report.figures.distance import metric_against_distance
+from rnnjax.report.figures.examples import examples_against_lag
 from rnnjax.report.figures.heat import adjoint_over_training
 from rnnjax.report.figures.lag import SIZE, gradient_against_lag
 from rnnjax.report.figures.positions import share_by_position
@@ -85,6 +86,7 @@ def drawings(study: Study) -> list[Drawing]:
     found = [
         gradient_against_lag(flow.lags, colours, axis),
         gradient_against_lag(flow.lags, colours, axis, SIZE),
+        examples_against_lag(flow.examples, colours, axis),
         metric_against_distance(runs.frame, colours, axis, metric),
         *share_per_word(flow.shares, colours, axis),
         share_by_position(flow.shares, colours, axis),
@@ -120,6 +122,7 @@ def what_came_out(study: Study) -> list[tuple[str, list[str]]]:
             *text_flow.bound_check(bounds(flow.decays)),
             *text_flow.training_effect(flow.decays, runs.frame, axis),
             *text_flow.update_of_first_word(first, axis),
+            *text_signal.first_word(flow.examples, axis),
         ],
         "How far this can be trusted": [
             *text.seeds_remark(ended),

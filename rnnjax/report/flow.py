@@ -16,6 +16,7 @@ from rnnjax.errors import UserError
 from rnnjax.probes.adjoints.decay import decay, transient_of
 from rnnjax.probes.adjoints.norms import by_lag, lags_forward
 from rnnjax.probes.adjoints.relative import mean_log, relative
+from rnnjax.report.flow_signal import EXAMPLES, example_rows
 from rnnjax.store.manifest import FINISHED
 from rnnjax.store.rundir import PROBES, RunDir
 
@@ -82,6 +83,8 @@ class Flow:
         shares: the signed `share` of each `time` step in the update of each
             `parameter`, one example at a time, at the first and the last measurement;
             `length` of the sentence and the `word`, where known.
+        examples: by `lag`, the examples that a gradient needs (`flow_signal`), of runs
+            with `probe.signal`.
 
     `train_step` is the number of updates made before; `stage` is "start" for the first
     measurement of a run, "end" for the last one and "between" otherwise.
@@ -90,11 +93,12 @@ class Flow:
     lags: pl.DataFrame
     decays: pl.DataFrame
     shares: pl.DataFrame
+    examples: pl.DataFrame
 
 
 def read_flow(runs: pl.DataFrame) -> Flow:
     """Read the probes of all runs of `Runs.frame` that have them."""
-    lags, decays, shares = [], [], []
+    lags, decays, shares, examples = [], [], [], []
     for row in runs.iter_rows(named=True):
         run = RunDir(Path(row["path"]))
         if row["status"] not in FINISHED or not run.has(PROBES):
@@ -115,11 +119,18 @@ def read_flow(runs: pl.DataFrame) -> Flow:
         decays.append(fits.select(*keys, pl.all()))
         if data.sizes.get("sentence"):
             shares.append(_shares(data).select(*keys, pl.all()))
+        needed = _frame(example_rows(data), EXAMPLES)
+        examples.append(needed.select(*keys, pl.all()))
     keys = {key: runs.schema[key] for key in KEYS}
     return Flow(
         *(
             _staged(pl.concat([pl.DataFrame(schema=keys | kind), *found]))
-            for found, kind in ((lags, LAGS), (decays, DECAYS), (shares, SHARES))
+            for found, kind in (
+                (lags, LAGS),
+                (decays, DECAYS),
+                (shares, SHARES),
+                (examples, EXAMPLES),
+            )
         )
     )
 

@@ -79,7 +79,7 @@ _CHOICES: dict[str, dict[str, tuple[str, str]]] = {
         "off": ("", "measure nothing"),
         "light": ("steps batch sentences", "float32 norms, from the training pass"),
         "full": (
-            "steps batch sentences keep_params",
+            "steps batch sentences keep_params signal",
             "reverse scan with exponents, and the share of each step",
         ),
     },

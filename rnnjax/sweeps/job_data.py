@@ -12,7 +12,7 @@ import numpy as np
 from rnnjax.errors import UserError, one_line
 from rnnjax.sweeps.jobs import Job
 from rnnjax.tasks import TASKS
-from rnnjax.training.build import build_task, forget_data
+from rnnjax.training.build import build_task, compared, forget_data
 from rnnjax.training.rehearsal import free_host_memory
 from rnnjax.training.sizes import in_bytes
 from rnnjax.user_code import where_in
@@ -24,7 +24,8 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
     A digest depends only on the arrays, not on the location of a file.
 
     Raises:
-        UserError: data cannot be read; see the tasks.
+        UserError: data cannot be read, see the tasks; or there are too few held-out
+            examples for `probe.signal`.
     """
 
     @functools.cache
@@ -50,7 +51,11 @@ def with_data(jobs: Sequence[Job]) -> list[Job]:
 
     tasks = [(job.config.task, job.config.task_options) for job in jobs]
     pairs = zip(jobs, tasks, strict=True)
-    return [dataclasses.replace(job, data=digest(*task)) for job, task in pairs]
+    found = [dataclasses.replace(job, data=digest(*task)) for job, task in pairs]
+    for one in jobs:
+        if one.config.probe.preset == "full" and one.config.probe.signal:
+            compared(one.config, one.config.probe.signal)  # are there enough examples?
+    return found
 
 
 def check_loaded(jobs: Iterable[Job]) -> None:

@@ -94,6 +94,8 @@ def covers(row: Row, job: Job) -> bool:
         return True
     # as it is stored: only with the keys of its preset
     asked = dict(job.resolved["probe"])
+    if not config.probe.signal:  # also of older runs, whose probe has no such key
+        asked.pop("signal", None)
     held = {key: row.config.get(f"probe.{key}") for key in asked}
     steps = {step for step in asked.pop("steps") if step <= config.steps}
     return steps <= set(held.pop("steps") or ()) and asked == held
@@ -168,7 +170,8 @@ def _usable(run: RunDir, job: Job) -> ResumeState | None:
 
     def until_then(probe: ProbeConfig) -> ProbeConfig:
         steps = sorted({step for step in probe.steps if step < kept.step})
-        return dataclasses.replace(probe, steps=tuple(steps), keep_params=True)
+        always = {"keep_params": True, "signal": 0}  # measured after the last update
+        return dataclasses.replace(probe, steps=tuple(steps), **always)
 
     fits = (
         (source, where) == (job.source, deciding())

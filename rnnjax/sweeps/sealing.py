@@ -36,7 +36,7 @@ def seal(
         finished=now(),
         steps=outcome.steps,
         diverged_at=outcome.diverged_at,
-        results=dict(outcome.results) | known,
+        results=dict(outcome.results) | known | _signal_results(probes),
         compile_seconds=outcome.compile_seconds,
         run_seconds=outcome.seconds,
         pack=slot,
@@ -66,7 +66,7 @@ def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
     model = job.signature.model  # names do not depend on its numbers
     task, _ = build_task(config.task, config.task_options)
     names = labels(model, spec, outcome.params, batch)
-    return to_dataset(
+    data = to_dataset(
         outcome.measurements,
         names,
         batch,
@@ -74,3 +74,17 @@ def probe_data(job: Job, outcome: Outcome) -> xr.Dataset | None:
         task.words if spec.vocabulary is not None else None,
         turned_layers(spec, names.layers),
     )
+    if not config.probe.signal:
+        return data
+    # imported where it is used: few runs measure it
+    from rnnjax.analysis.signal_in_training import signal_in_training
+
+    return xr.merge([data, signal_in_training(config, outcome.params_at)])
+
+
+def _signal_results(probes: xr.Dataset | None) -> dict[str, float]:
+    if probes is None or "budget_horizon" not in probes:
+        return {}
+    from rnnjax.analysis.signal_in_training import signal_results
+
+    return signal_results(probes)

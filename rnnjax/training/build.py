@@ -17,7 +17,7 @@ from rnnjax.initializers import make_initializer
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
-from rnnjax.training.config import Options, RunConfig
+from rnnjax.training.config import FEWEST, Options, RunConfig
 from rnnjax.training.hyper import Hyper
 from rnnjax.training.keys import PARAMS, key_of_seed
 from rnnjax.training.program import Signature
@@ -56,6 +56,21 @@ def _heldout(kind: type[Task], options: Options, split: Split, size: int) -> Bat
 @partial(jit_unoptimised, static_argnames=("task", "split", "size"))
 def _drawn(task: Task, split: Split, size: int, data: Data) -> Batch:
     return task.heldout(split, size, data)
+
+
+def compared(config: RunConfig, examples: int) -> Batch:
+    """The held-out examples that are compared with each other for `probe.signal`.
+
+    Raises:
+        UserError: the task has too few.
+    """
+    batch = heldout(config.task, config.task_options, "validation", examples)
+    if (known := batch.lengths.shape[0]) < FEWEST:
+        raise UserError(
+            f"the signal is measured by comparing at least {FEWEST} held-out examples "
+            f"with each other; task={config.task} has {known}"
+        )
+    return batch
 
 
 def forget_data() -> None:

@@ -100,6 +100,10 @@ class BackpropConfig:
             check_range("backprop.lag", self.lag, 0, 2**30)
 
 
+FEWEST = 8
+"""With fewer examples there are too few groups for the error of a signal."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig:
     """When, and in how much detail, the gradient flow is measured.
@@ -112,6 +116,8 @@ class ProbeConfig:
         batch: size of the measured batch (held-out, the same for all runs).
         sentences: number of examples whose shares are stored individually.
         keep_params: whether a full probe also stores the parameters that it measured.
+        signal: number of held-out examples whose contributions a full probe compares to
+            tell signal from noise (`rnnjax.probes.contributions.signal`); 0: none.
     """
 
     preset: Literal["off", "light", "full"] = "full"
@@ -119,6 +125,7 @@ class ProbeConfig:
     batch: int = 32
     sentences: int = 4
     keep_params: bool = True
+    signal: int = 0
 
     def __post_init__(self) -> None:
         check_choice("probe", self.preset, ("off", "light", "full"))
@@ -126,6 +133,12 @@ class ProbeConfig:
             check_range("probe.steps", step, 0)
         check_range("probe.batch", self.batch, 1, 65_536)
         check_range("probe.sentences", self.sentences, 0, self.batch)
+        check_range("probe.signal", self.signal, 0, 65_536)
+        if 0 < self.signal < FEWEST:
+            raise UserError(
+                f"probe.signal={self.signal} compares too few examples; use at least "
+                f"{FEWEST}, or 0 to measure no signal"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,11 @@
 """The numeric hyper-parameters of a run, as arrays."""
 
+from typing import Any
+
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt32
 
+from rnnjax.models.sequence import SequenceModel
 from rnnjax.training.schedules import Rate
 
 
@@ -30,3 +33,10 @@ class Hyper:
     loss_bound: Float[Array, ""]
     cell: dict[str, Float[Array, ""]]
     lag: Int[Array, ""] | None = None
+
+
+def with_numbers(model: SequenceModel, hyper: Hyper) -> SequenceModel:
+    """The model with the lag and the numeric fields of its cell filled in."""
+    numbers = dict[str, Any](hyper.cell)
+    cell = model.cell.clone(parent=None, **numbers)
+    return model.clone(cell=cell, lag=hyper.lag)

@@ -28,7 +28,7 @@ from rnnjax.tasks.base import Data, Task, TaskSpec
 from rnnjax.tasks.twins import training_batch
 from rnnjax.training.evaluation import evaluate
 from rnnjax.training.flat import Form, takes_vectors
-from rnnjax.training.hyper import Hyper
+from rnnjax.training.hyper import Hyper, with_numbers
 from rnnjax.training.keys import DROPOUT, TRAIN_DATA, key_for
 from rnnjax.training.optimizers import Optimizer
 from rnnjax.training.schedules import factor
@@ -86,10 +86,8 @@ class Program:
     spread: bool = False
 
     def model(self, hyper: Hyper) -> SequenceModel:
-        """The model with the lag and the numeric fields of its cell filled in."""
-        model, numbers = self.signature.model, dict[str, Any](hyper.cell)
-        cell = model.cell.clone(parent=None, **numbers)
-        return model.clone(cell=cell, lag=hyper.lag)
+        """The model with the numbers of a run."""
+        return with_numbers(self.signature.model, hyper)
 
     def optimizer(self, hyper: Hyper) -> Optimizer:
         """The update rule with its numbers filled in."""

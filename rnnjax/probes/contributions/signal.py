@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from flax import struct
 from jaxtyping import Float
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from rnnjax.probes.contributions.pairs import PairSums, group_sizes
 
@@ -91,7 +91,7 @@ def signal(found: Parts, examples: int, batch: int) -> Signal:
     error = {
         name: _jackknife(np.stack([part[name] for part in parts])) for name in whole
     }
-    quantile = float(student.ppf(0.5 + LEVEL / 2, len(sizes) - 1))
+    quantile = float(stdtrit(len(sizes) - 1.0, 0.5 + LEVEL / 2))
 
     def bounds(name: str) -> np.ndarray:
         value, half = whole[name], quantile * error[name]

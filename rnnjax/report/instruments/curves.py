@@ -89,8 +89,8 @@ def plot(
         alive = np.isfinite(curve.y)
         shown = np.where(alive, curve.y, np.nan)
         axes.plot(curve.x, shown, color=colour, linestyle=curve.line.dash, zorder=3)
-        if np.sum(alive) == 1:  # a line of one point would not be seen
-            axes.plot(curve.x[alive], curve.y[alive], "o", color=colour, markersize=3)
+        alone = _alone(alive)  # a line of one point would not be seen
+        axes.plot(curve.x[alone], curve.y[alone], "o", color=colour, markersize=3)
         if curve.band is not None:
             axes.fill_between(
                 curve.x,
@@ -119,6 +119,16 @@ def plot(
             note(axes, first + (last - first) * 0.02, FLOAT32_ENDS, "float32 ends")
         (ticks or _log10_ticks)(axes)
     label_ends(axes, ends)
+
+
+def _alone(alive: np.ndarray) -> np.ndarray:
+    """Which points have no neighbour.
+
+    >>> _alone(np.array([True, False, True, True])).tolist()
+    [True, False, False, False]
+    """
+    padded = np.concatenate([[False], alive, [False]])
+    return alive & ~padded[:-2] & ~padded[2:]
 
 
 def by_layer(
