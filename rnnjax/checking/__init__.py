@@ -1,0 +1,1 @@
+"""Is this cell right, is this gradient right? What `rnnjax check` computes."""

@@ -1,0 +1,9 @@
+"""Checks for a test of one's own: is this cell right, is this gradient right?
+
+    from rnnjax.testing import check_cell, check_gradients
+
+    def test_my_cell():
+        check_cell(MyCell).raise_if_failed()
+
+Each gives the rows of ``rnnjax check`` as a `rnnjax.checking.rows.Check`.
+"""
