@@ -98,6 +98,26 @@ MODELS = [
 ]
 
 
+def test_a_delta_below_float32_is_a_number():
+    """h_t = σ(h_{t−1}) passes on at most a quarter: δ_0 is about 10^−76 here."""
+    steps = 120
+    cell = Elman(1, 1, activation="sigmoid", param_dtype=jnp.float32)
+    params = {"U": [[1.0]], "V": [[0.0]], "b": [0.0]}
+    params = {name: jnp.asarray(v, jnp.float32) for name, v in params.items()}
+    walked, h = forward(cell, params, jnp.ones((steps, 1, 1), jnp.float32), None, False)
+    seen = back(walked, jnp.zeros_like(h).at[-1].set(1.0))
+    table = chain_rule(seen, "U", (0, 0), rate=0.5).table()
+
+    states = [0.2]
+    for _ in range(steps):
+        states.append(1 / (1 + np.exp(-states[-1])))
+    slopes = np.array([x * (1 - x) for x in states[1:]])
+    wanted = np.cumprod(slopes[::-1])[::-1]
+    assert wanted[0] < 1e-70
+    np.testing.assert_allclose(table["delta"], wanted, rtol=1e-3)
+    np.testing.assert_allclose(table["term"], wanted * states[:-1], rtol=1e-3)
+
+
 @pytest.mark.parametrize(("cell", "readout", "fields", "options"), MODELS)
 def test_terms_sum_to_the_gradient_of_jax(cell, readout, fields, options, x64):
     length, batch = 4, batch_of(readout, 4, [3], seed=3)
