@@ -199,6 +199,27 @@ def test_sensitivity_against_the_whole_jacobian(cell, layer, at, fields, x64):
     assert np.max(np.abs(deviations)) < 4 and np.std(deviations) > 0.05
 
 
+def test_every_example_has_signs_of_its_own():
+    """The error assumes it: equal examples must have unequal estimates."""
+    batch = batch_of("last", 4, [4])
+    twice = jax.tree.map(
+        lambda x: jnp.concatenate([x, x], axis=min(x.ndim - 1, 1)), batch
+    )
+    model = model_of("elman", features=3)
+    params = parameters(model, batch)
+    found = sensitivity(model, params, twice, samples=2, key=jax.random.key(1))
+    exact = sensitivity(model, params, twice)
+    reached = 0
+    for estimate, value in zip(
+        *map(jax.tree.leaves, (found.examples, exact.examples)), strict=True
+    ):
+        np.testing.assert_allclose(value[0], value[1], rtol=1e-6)
+        if value[0] > 0:
+            reached += 1
+            assert estimate[0] != estimate[1]
+    assert reached >= 3
+
+
 def test_an_estimate_of_nothing_is_refused():
     batch = batch_of("last", 2, [2])
     model = model_of("elman")
