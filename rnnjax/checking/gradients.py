@@ -1,0 +1,246 @@
+"""Is the gradient of a recurrent kernel right? By argument, by lag and by length."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.checking.arguments import Maker, from_shapes, layout
+from rnnjax.checking.comparison import (
+    ByLag,
+    Difference,
+    by_lag,
+    gradients,
+    later,
+    outputs,
+)
+from rnnjax.checking.evidence import Evidence, Mistake
+from rnnjax.checking.mistakes import mistakes
+from rnnjax.checking.pullbacks import FINAL, LAST, MIDDLE, Measured, Subject
+from rnnjax.checking.rows import Check, Row
+from rnnjax.checking.variants import cut_in_two, finite_difference, second_order
+from rnnjax.errors import UserError, one_line
+
+
+LENGTHS = (1, 2, 3, 63, 64, 65, 127, 129)
+"""Numbers of steps: kernels have failed only for one, beyond a chunk, or where the
+number is no multiple of a chunk."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientCheck(Check):
+    """The rows of `check_gradients`, and what they say in a form for programs.
+
+    Attributes:
+        arguments: names of the arguments whose gradient is wrong.
+        from_lag: the first lag at which the gradient of the inputs is wrong, or None.
+        lengths: the lengths at which a gradient is wrong.
+        kinds: the known mistakes that explain it, such as ``truncated``.
+    """
+
+    arguments: tuple[str, ...] = ()
+    from_lag: int | None = None
+    lengths: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
+def check_gradients(
+    function: Callable[..., Any],
+    reference: Callable[..., Any],
+    args: Maker | str,
+    *,
+    lengths: Sequence[int] = LENGTHS,
+    window: int | None = None,
+) -> GradientCheck:
+    """Compare the gradients of a recurrent kernel with those of a reference.
+
+    Both take the same arguments and give the same results, of any structure. Gradients
+    of random projections of all results are compared, final states included. The
+    reference is computed in double precision; a difference counts if it exceeds what
+    rounding explains in the precision of the arguments, which is measured
+    (`rnnjax.checking.pullbacks`).
+
+    Args:
+        function: the kernel.
+        reference: a plain form of it, differentiated by JAX.
+        args: a function ``(seed, steps) -> arguments``, or shapes
+            (`rnnjax.checking.arguments.from_shapes`).
+        lengths: numbers of steps.
+        window: a width W of the kernel, around which lengths are added.
+
+    Raises:
+        UserError: the arguments do not fit, or the two give different results or
+            shapes for no reason of precision.
+    """
+    make = from_shapes(args) if isinstance(args, str) else args
+    at = layout(reference, make)
+    _same_shapes(function, reference, make)
+    subject = Subject(function, reference, make, at)
+    tried = sorted({*lengths, *_around(window)})
+    seen = {steps: subject.measure(steps) for steps in tried}
+    rows: list[Row] = list(_value_rows(seen))
+    if any(row.verdict == "failed" for row in rows):
+        return GradientCheck(_name(function), tuple(rows))
+    rows.append(finite_difference(subject, min(tried[-1], 33)))
+    by_argument = {steps: gradients(one, at) for steps, one in seen.items()}
+    failing = [t for t, found in by_argument.items() if any(x.wrong for x in found)]
+    lags = {steps: _lags(one, subject) for steps, one in seen.items()}
+    failing = sorted({*failing, *(t for t, x in lags.items() if _first(x) is not None)})
+    final = [t for t, one in seen.items() if _final_wrong(one, subject)]
+    failing = sorted({*failing, *final})
+    worst = failing[-1] if failing else tried[-1]
+    explained: list[Mistake] = []
+    if failing:
+        at_one = None if 1 not in seen else 1 not in failing
+        evidence = Evidence(subject, seen[worst], at_one, lags[worst])
+        explained = mistakes(evidence)
+    rows += _argument_rows(at.names, by_argument)
+    rows += _lag_rows(lags[worst], worst, later(seen[worst], at, MIDDLE, worst // 2))
+    rows.append(_length_row(tried, failing))
+    if at.state:
+        rows += cut_in_two(subject, tried[-1])
+    second = second_order(subject, min(17, tried[-1]))
+    rows.append(second)
+    rows += [Row("mistake", x.kind, "failed", x.sentence) for x in explained]
+    kinds = [x.kind for x in explained]
+    if second.verdict == "failed" and not failing:
+        kinds.append("wrong only in second order")
+    wrong = {x.name for found in by_argument.values() for x in found if x.wrong}
+    return GradientCheck(
+        _name(function),
+        tuple(rows),
+        tuple(name for name in at.names if name in wrong),
+        _first(lags[worst]) if failing else None,
+        tuple(failing),
+        tuple(kinds),
+    )
+
+
+def _around(window: int | None) -> list[int]:
+    if window is None:
+        return []
+    near = (window - 2, window - 1, window, window + 1, 2 * window, 2 * window + 1)
+    return [steps for steps in near if steps > 0]
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _same_shapes(
+    function: Callable[..., Any], reference: Callable[..., Any], make: Maker
+) -> None:
+    try:
+        here, there = (
+            jax.eval_shape(one, *make(0, 5)) for one in (function, reference)
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the arguments do not fit: {one_line(error)}") from error
+    shapes = [
+        [(x.shape, str(x.dtype)) for x in jax.tree.leaves(one)] for one in (here, there)
+    ]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"the kernel and its reference differ in the shapes of their results: "
+            f"{shapes[0]} and {shapes[1]} for 5 steps"
+        )
+
+
+def _lags(seen: Measured, subject: Subject) -> list[ByLag]:
+    return by_lag(seen, subject.at, LAST, seen.steps - 1)
+
+
+def _first(lags: Sequence[ByLag]) -> int | None:
+    """The first wrong lag."""
+    first = [int(np.argmax(x.wrong)) for x in lags if x.wrong.any()]
+    return min(first) if first else None
+
+
+def _final_wrong(seen: Measured, subject: Subject) -> bool:
+    if None not in subject.at.outputs:
+        return False
+    return any(x.wrong for x in gradients(seen, subject.at, FINAL))
+
+
+def _value_rows(seen: dict[int, Measured]) -> list[Row]:
+    each = {steps: outputs(one) for steps, one in seen.items()}
+    bad = [t for t, found in each.items() if any(x.wrong for x in found)]
+    worst = _worst([x for found in each.values() for x in found])
+    name = f"{len(each[max(each)])} results"
+    if not bad:
+        return [Row("values", name, "passed", worst)]
+    hint = (
+        "the two compute different functions, so their gradients are not compared; "
+        "make the values agree first"
+    )
+    return [Row("values", name, "failed", f"{worst}; at T = {_listed(bad)}", hint)]
+
+
+def _argument_rows(
+    names: Sequence[str], found: dict[int, list[Difference]]
+) -> list[Row]:
+    rows = []
+    for place, name in enumerate(names):
+        each = {steps: x[place] for steps, x in found.items()}
+        bad = [t for t, x in each.items() if x.wrong]
+        text = _worst(list(each.values()))
+        if bad:
+            text += f"; wrong at T = {_listed(bad)}"
+        rows.append(Row("arguments", name, "failed" if bad else "passed", text))
+    return rows
+
+
+def _lag_rows(lags: Sequence[ByLag], steps: int, later: bool) -> list[Row]:
+    rows = []
+    for one in lags:
+        first = _first([one])
+        text = f"right at lags 0 to {len(one.lags) - 1}"
+        if first is not None:
+            size = "exactly 0" if one.zero[first] else f"error {one.error[first]:.2g}"
+            text = f"wrong from lag {first} on ({size} there), T = {steps}"
+        verdict = "passed" if first is None else "failed"
+        rows.append(Row("lags", f"{one.name} from the last output", verdict, text))
+    if later:
+        found = "an output has a gradient at inputs that come after it"
+        rows.append(Row("lags", "causality", "failed", found))
+    return rows
+
+
+def _length_row(tried: Sequence[int], failing: Sequence[int]) -> Row:
+    if not failing:
+        return Row("lengths", "T", "passed", f"right at T = {_listed(tried)}")
+    return Row("lengths", "T", "failed", pattern(tried, failing))
+
+
+def pattern(tried: Sequence[int], failing: Sequence[int]) -> str:
+    """At which lengths something fails, in words.
+
+    >>> pattern([1, 2, 63, 64, 65], [1, 2, 63, 65])
+    'wrong where T is no multiple of 64'
+    >>> pattern([1, 2, 3, 64], [64]), pattern([1, 2, 3, 64], [1, 2])
+    ('wrong from T = 64 on, right up to 3', 'wrong up to T = 2, right from 3 on')
+    """
+    right = [t for t in tried if t not in failing]
+    if not right:
+        return "wrong at every length"
+    if min(failing) > max(right):
+        return f"wrong from T = {min(failing)} on, right up to {max(right)}"
+    if max(failing) < min(right):
+        return f"wrong up to T = {max(failing)}, right from {min(right)} on"
+    for width in range(max(tried), 1, -1):
+        if all((t % width != 0) == (t in failing) for t in tried):
+            return f"wrong where T is no multiple of {width}"
+    return f"wrong at T = {_listed(failing)}, right at {_listed(right)}"
+
+
+def _worst(found: Sequence[Difference]) -> str:
+    one = max(found, key=lambda x: x.error / max(x.bound, 1e-300))
+    return f"error {one.error:.1e}, rounding explains {one.bound:.1e}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

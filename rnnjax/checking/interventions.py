@@ -1,0 +1,148 @@
+"""Mistakes that are recognised by what happens if an argument is changed.
+
+If the error is gone once a matrix is symmetric, its transpose stands where the matrix
+should; if it is gone where a mask never acts, the mask is ignored on the way back.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.checking.evidence import Change, Evidence, Mistake
+from rnnjax.checking.pullbacks import ALL
+
+
+def mask_ignored(of: Evidence) -> Iterator[Mistake]:
+    subject = of.subject
+    leaves = subject.arguments(of.seen.steps)
+    for place in subject.at.flags:
+        for value in (False, True):
+
+            def held(leaves: list[Any], place=place, value=value) -> list[Any]:
+                filled = np.full_like(leaves[place], value)
+                return [filled if i == place else x for i, x in enumerate(leaves)]
+
+            if np.all(leaves[place] == value) or of.after(held).wrong:
+                continue
+            yield Mistake(
+                "mask ignored",
+                f"the gradient is right where argument {place} is {value} at every "
+                "step: this mask or reset is ignored, or used wrongly, on the way back",
+            )
+            return
+
+
+def recursion(of: Evidence) -> Iterator[Mistake]:
+    """Right at lag 0 and wrong farther back: a factor of the recursion."""
+    lag = of.from_lag
+    if not lag:
+        return
+    start = f"the gradient is right up to lag {lag - 1} and wrong from lag {lag} on"
+    for name, change in _symmetric(of):
+        if not of.after(change).wrong:
+            yield Mistake(
+                "transposed",
+                f"{start}, and right once {name} is symmetric: on the way back "
+                f"{name} stands where its transpose should, or the reverse",
+            )
+            return
+    for name, change in _real(of):
+        after = of.after(change)
+        acting = any(x.size[lag : lag + 1].sum() > 0 for x in after.lags)
+        if acting and not after.wrong:
+            yield Mistake(
+                "conjugate missing",
+                f"{start}, and right once {name} is {_REAL}: a complex factor stands "
+                "where its conjugate should, or the reverse",
+            )
+            return
+    if lag == 2:
+        yield Mistake(
+            "order of the Jacobians",
+            f"{start}: the Jacobians of the steps are multiplied in the wrong order, "
+            "or taken from a neighbouring step",
+        )
+    elif lag == 1:
+        yield Mistake(
+            "factor of the recursion",
+            f"{start}: the factor from one state to the one before lacks a term, or "
+            "is taken from a neighbouring step",
+        )
+    else:
+        yield Mistake(
+            "wrong from a lag on",
+            f"{start}: look at what is handed over every {lag} steps",
+        )
+
+
+_REAL = "such that the factor is real"
+
+
+def _symmetric(of: Evidence) -> Iterator[tuple[str, Change]]:
+    """Changes that make one square matrix, or every block of a fused one, symmetric."""
+    at = of.subject.at
+    leaves = of.subject.arguments(of.seen.steps)
+    for name, place, time in zip(at.names, at.moving, at.times, strict=True):
+        shape = leaves[place].shape
+        if time is not None or len(shape) != 2 or shape[0] < 2 or shape[1] % shape[0]:
+            continue
+
+        def change(leaves: list[Any], place=place, n=shape[0]) -> list[Any]:
+            blocks = np.split(leaves[place], leaves[place].shape[1] // n, axis=1)
+            even = np.concatenate([(b + b.T) / 2 for b in blocks], axis=1)
+            even = even.astype(leaves[place].dtype)
+            return [even if i == place else x for i, x in enumerate(leaves)]
+
+        yield name, change
+
+
+def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
+    """Changes that may make a complex recurrence real: a leaf 0, or its real part."""
+    at, subject = of.subject.at, of.subject
+    leaves = subject.arguments(of.seen.steps)
+    arguments = jax.tree.unflatten(at.tree, leaves)
+    if "complex" not in str(jax.make_jaxpr(subject.reference)(*arguments)):
+        return
+    for name, place, time in zip(at.names, at.moving, at.times, strict=True):
+        if time is not None or at.moving.index(place) in at.state:
+            continue
+
+        def change(leaves: list[Any], place=place) -> list[Any]:
+            x = leaves[place]
+            x = np.real(x).astype(x.dtype) if np.iscomplexobj(x) else np.zeros_like(x)
+            return [x if i == place else y for i, y in enumerate(leaves)]
+
+        yield name, change
+
+
+def lost_precision(of: Evidence) -> Iterator[Mistake]:
+    """An error that is small and changes with the last digits of the arguments."""
+    wrong = of.wrong
+    if not wrong or max(one.error for one in wrong) > 0.05:
+        return
+
+    def nudged(leaves: list[Any]) -> list[Any]:
+        random = np.random.default_rng(0)
+        moving = set(of.subject.at.moving)
+        return [
+            (x * (1 + 3e-3 * random.uniform(-1, 1, x.shape))).astype(x.dtype)
+            if i in moving
+            else x
+            for i, x in enumerate(leaves)
+        ]
+
+    after = {one.name: one for one in of.after(nudged).of(ALL)}
+    error = lambda x: (x.found - x.expected).ravel()
+    one = np.concatenate([error(x) for x in wrong])
+    two = np.concatenate([error(after[x.name]) for x in wrong])
+    likeness = abs(np.vdot(one, two)) / (np.linalg.norm(one) * np.linalg.norm(two))
+    if likeness < 0.9:
+        worst = max(x.error for x in wrong)
+        yield Mistake(
+            "lost precision",
+            f"the error of {worst:.1g} is that of rounding, which is more than the "
+            "arguments' precision explains: sums or states are kept in a lower one, or "
+            "large terms cancel",
+        )

@@ -1,0 +1,191 @@
+"""Known mistakes in hand-written gradients, recognised by what they leave behind.
+
+Some leave a pattern: an exact zero, a constant factor, a transposed array. Others are
+found by `interventions`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from rnnjax.checking.comparison import Difference
+from rnnjax.checking.evidence import Evidence, Mistake
+from rnnjax.checking.interventions import lost_precision, mask_ignored, recursion
+from rnnjax.checking.pullbacks import FINAL, LAST, SEQUENCE
+
+
+def mistakes(of: Evidence) -> list[Mistake]:
+    """The mistakes that explain what is wrong; empty: nothing is."""
+    for look in (
+        lost_precision,
+        _one_cotangent,
+        _truncated,
+        mask_ignored,
+        _each_alone,
+        recursion,
+        _columns,
+    ):
+        found = list(look(of))
+        if found:
+            return found
+    if of.wrong:
+        listed = _listed([one.name for one in of.wrong])
+        return [
+            Mistake(
+                "missing product term",
+                f"the gradient of {listed} is wrong, also within a step, and not by a "
+                "constant factor: compare the products of one step with the "
+                "reference's, term by term",
+            )
+        ]
+    return []
+
+
+def _one_cotangent(of: Evidence) -> Iterator[Mistake]:
+    final, sequence = (any(x.wrong for x in of.of(p)) for p in (FINAL, SEQUENCE))
+    at = of.subject.at
+    if final == sequence or None not in at.outputs or set(at.outputs) == {None}:
+        return
+    what, projection = ("final state", FINAL) if final else ("outputs", SEQUENCE)
+    zero = all(not np.any(x.found) for x in of.of(projection))
+    done = "dropped" if zero else "used wrongly"
+    yield Mistake(
+        "cotangent dropped" if zero else "cotangent",
+        f"the cotangent of the {what} is {done}; gradients of all else are right",
+    )
+
+
+def _truncated(of: Evidence) -> Iterator[Mistake]:
+    for one in of.lags:
+        if not one.zero.any():
+            continue
+        first = int(np.argmax(one.zero))
+        if first and one.zero[first:].all() and not one.wrong[:first].any():
+            yield Mistake(
+                "truncated",
+                f"the gradient at {one.name} is exactly zero from lag {first} on: it "
+                f"is truncated after {first} steps",
+            )
+
+
+def _each_alone(of: Evidence) -> Iterator[Mistake]:
+    """Each wrong argument by a pattern of its own, if all of them have one."""
+    found = [_alone(of, one) for one in of.wrong]
+    if found and all(found):
+        yield from {x.sentence: x for x in found if x}.values()
+
+
+def _alone(of: Evidence, one: Difference) -> Mistake | None:
+    name, found, expected = one.name, one.found, one.expected
+    steps = of.seen.steps
+    close = lambda a, b: np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(b)
+    if not np.any(found):
+        return Mistake("dropped", f"the gradient of {name} is dropped: it is exactly 0")
+    factor = one.factor
+    if factor is not None and abs(factor + 1) < 0.02:
+        return Mistake("sign", f"the gradient of {name} has the wrong sign")
+    if factor is not None and abs(factor - 1) > 0.02:
+        mean = ": a mean over the steps instead of their sum"
+        hint = mean if steps > 1 and abs(factor * steps - 1) < 0.02 else ""
+        return Mistake(
+            "factor", f"the gradient of {name} is {factor:.4g} times what it is{hint}"
+        )
+    square = found.ndim == 2 and found.shape[0] == found.shape[1]
+    if square and close(found.T, expected) and not close(found, expected):
+        return Mistake("transposed", f"the gradient of {name} is transposed")
+    time = of.subject.at.times[of.subject.at.names.index(name)]
+    if time is not None and steps > 3:
+        a, b = np.moveaxis(found, time, 0), np.moveaxis(expected, time, 0)
+        for here, there, words in (
+            (a[1:], b[:-1], "that of the step before"),
+            (a[:-1], b[1:], "that of the step after"),
+        ):
+            if close(here, there):
+                return Mistake(
+                    "off by one step", f"the gradient of {name} at a step is {words}"
+                )
+    if time is None and of.at_one and of.from_lag is None:
+        return Mistake(
+            "summed over the wrong axis",
+            f"the gradient of {name} is right for one step and wrong for more, while "
+            "the others are right: not all steps enter its sum",
+        )
+    if time is None and of.at_one is False and _off_by_one(of, name):
+        return Mistake(
+            "off by one step",
+            f"the gradient of {name} multiplies the state after a step, where the "
+            "one before it belongs",
+        )
+    return None
+
+
+def _off_by_one(of: Evidence, name: str) -> bool:
+    """Whether a kernel's gradient is made from the states one step later.
+
+    From one entry of the first output, the gradient is an outer product of the state
+    before the step and of δ; what its rows are proportional to tells which state it is.
+    """
+    at = of.subject.at
+    if not at.state or None not in at.outputs or set(at.outputs) == {None}:
+        return False
+    seen = of.subject.measure(1)
+    place = at.names.index(name)
+    found, expected = (x.gradients[place][LAST] for x in (seen.kernel, seen.truth))
+    before = of.subject.arguments(1)[at.moving[at.state[0]]]
+    after = next(
+        x for x, t in zip(seen.truth.outputs, at.outputs, strict=True) if t is None
+    )
+    if found.ndim != 2 or before.ndim != 2 or before.shape[1] != found.shape[0]:
+        return False
+
+    def outside(gradient: np.ndarray, states: np.ndarray) -> float:
+        """The share of the columns that no combination of the states gives."""
+        states = np.asarray(states, gradient.dtype)
+        best = np.linalg.lstsq(states.T, gradient, rcond=None)[0]
+        rest = np.linalg.norm(gradient - states.T @ best)
+        return float(rest / max(np.linalg.norm(gradient), 1e-300))
+
+    return outside(expected, before) < 1e-4 < outside(found, before) and (
+        outside(found, after) < 1e-4
+    )
+
+
+def _columns(of: Evidence) -> Iterator[Mistake]:
+    """Columns of an argument, as of one gate, that are wrong while others are right."""
+    for one in of.wrong:
+        if one.columns.all() or one.found.ndim == 0 or len(of.wrong) == 0:
+            continue
+        wide = np.reshape(one.found, (-1, one.columns.size))
+        zero = not np.any(wide[:, one.columns])
+        where = _ranges(np.flatnonzero(one.columns))
+        what = "are exactly 0" if zero else "are wrong"
+        yield Mistake(
+            "missing product term",
+            f"columns {where} of the gradient of {one.name} {what} while the others "
+            "are right: the term of this gate is missing",
+        )
+        return
+    for one in of.wrong:
+        wide = np.reshape(one.found, (-1, one.columns.size))
+        zero = np.flatnonzero(~np.any(wide, axis=0))
+        if 0 < zero.size < one.columns.size:
+            yield Mistake(
+                "missing product term",
+                f"columns {_ranges(zero)} of the gradient of {one.name} are exactly 0: "
+                "the term of this gate is missing",
+            )
+            return
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _ranges(places: np.ndarray) -> str:
+    """Numbers as ranges.
+
+    >>> _ranges(np.array([0, 1, 2, 7]))
+    '0–2, 7'
+    """
+    groups = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    return ", ".join(f"{g[0]}–{g[-1]}" if len(g) > 1 else f"{g[0]}" for g in groups)

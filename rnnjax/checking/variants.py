@@ -1,0 +1,198 @@
+"""Other ways to compute the same gradients, which must agree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.checking.arguments import Layout
+from rnnjax.checking.comparison import difference, gradients, outputs
+from rnnjax.checking.pullbacks import MARGIN, Subject, measure, wide
+from rnnjax.checking.rows import Row
+from rnnjax.errors import one_line
+
+
+def cut_in_two(subject: Subject, steps: int) -> list[Row]:
+    """The sequence in two calls, the second of which begins with the first one's state.
+
+    Values and gradients must be those of the reference in one call.
+    """
+    at, place = subject.at, steps // 2
+
+    def twice(*arguments: Any) -> Any:
+        leaves = jax.tree.leaves(arguments)
+        one = subject.kernel(*jax.tree.unflatten(at.tree, _part(leaves, at, 0, place)))
+        handed = _finals(one, at)
+        rest = _part(leaves, at, place, steps)
+        for index, state in zip(at.state, handed, strict=True):
+            rest[at.moving[index]] = state
+        two = subject.kernel(*jax.tree.unflatten(at.tree, rest))
+        return _joined(one, two, at)
+
+    found = measure(twice, subject.reference, at, subject.arguments(steps), steps)
+    rows = []
+    for name, each in (("values", outputs(found)), ("gradients", gradients(found, at))):
+        wrong = [x for x in each if x.wrong]
+        worst = max(each, key=lambda x: x.error / max(x.bound, 1e-300))
+        text = f"error {worst.error:.1e}, rounding explains {worst.bound:.1e}"
+        hint = ""
+        if wrong:
+            names = ", ".join(x.name for x in wrong)
+            text += f"; wrong: {names}"
+            hint = (
+                f"a call over {steps} steps and two over {place} and {steps - place} "
+                "must agree: look at how the initial state and the cotangent of the "
+                "final one are used"
+            )
+        verdict = "failed" if wrong else "passed"
+        rows.append(Row("state", f"{name} of two calls", verdict, text, hint))
+    return rows
+
+
+def _part(leaves: list[Any], at: Layout, start: int, stop: int) -> list[Any]:
+    """The steps from `start` to `stop` of every leaf with a time axis."""
+    times = dict(zip(at.moving, at.times, strict=True)) | dict.fromkeys(at.flags, 0)
+    cut = []
+    for place, x in enumerate(leaves):
+        time = times.get(place)
+        if time is None:
+            cut.append(x)
+        else:
+            cut.append(jax.lax.slice_in_dim(jnp.asarray(x), start, stop, axis=time))
+    return cut
+
+
+def _finals(results: Any, at: Layout) -> list[Any]:
+    leaves = [x for x in jax.tree.leaves(results) if _inexact(x)]
+    return [x for x, t in zip(leaves, at.outputs, strict=True) if t is None]
+
+
+def _joined(one: Any, two: Any, at: Layout) -> list[Any]:
+    first, second = (
+        [x for x in jax.tree.leaves(results) if _inexact(x)] for results in (one, two)
+    )
+    return [
+        b if t is None else jnp.concatenate([a, b], axis=t)
+        for a, b, t in zip(first, second, at.outputs, strict=True)
+    ]
+
+
+def _inexact(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def second_order(subject: Subject, steps: int) -> Row:
+    """The gradient of ⟨gradient, v⟩ for a random v, of all arguments."""
+    name = f"gradient of the gradient, T = {steps}"
+    leaves = subject.arguments(steps)
+    at = subject.at
+
+    def gradient_along(function: Callable[..., Any]) -> Callable[..., Any]:
+        def along(*moving: Any) -> Any:
+            total = lambda *x: _projection(function, at, leaves, x)
+            first = jax.grad(total, tuple(range(len(moving))))(*moving)
+            parts = [
+                jnp.sum(jnp.real(g * _direction(i, g))) for i, g in enumerate(first)
+            ]
+            return sum(parts)
+
+        return jax.jit(jax.grad(along, tuple(range(len(at.moving)))))
+
+    moving = [leaves[i] for i in at.moving]
+    try:
+        found = gradient_along(subject.kernel)(*moving)
+        same = gradient_along(subject.reference)(*moving)
+    except Exception as error:
+        return Row("second", name, "note", f"not possible: {one_line(error)}")
+    epsilon = max(float(jnp.finfo(x.dtype).eps) for x in moving)
+    with jax.enable_x64(True):
+        truth_of = gradient_along(subject.reference)
+        exact = [wide(x) for x in moving]
+        truth = [wide(x) for x in truth_of(*exact)]
+        near = []
+        for draw in range(4):
+            random = np.random.default_rng(draw)
+            some = [x * (1 + epsilon * random.uniform(-1, 1, x.shape)) for x in exact]
+            near.append([wide(x) for x in truth_of(*some)])
+    each = []
+    for i, leaf in enumerate(at.names):
+        noise = [one[i] - truth[i] for one in near] + [wide(same[i]) - truth[i]]
+        one = difference(leaf, wide(found[i]), truth[i], np.stack(noise), epsilon)
+        each.append(one)
+    wrong = [x.name for x in each if x.wrong]
+    worst = max(each, key=lambda x: x.error / max(x.bound, 1e-300))
+    text = f"error {worst.error:.1e}, rounding explains {worst.bound:.1e}"
+    if not wrong:
+        return Row("second", name, "passed", text)
+    hint = "differentiate the backward pass itself: is part of it held constant?"
+    return Row("second", name, "failed", f"{text}; wrong: {', '.join(wrong)}", hint)
+
+
+def _projection(
+    function: Callable[..., Any], at: Layout, leaves: list[Any], moving: Any
+) -> Any:
+    filled = list(leaves)
+    for place, x in zip(at.moving, moving, strict=True):
+        filled[place] = x
+    results = jax.tree.leaves(function(*jax.tree.unflatten(at.tree, filled)))
+    results = [x for x in results if _inexact(x)]
+    parts = [jnp.sum(jnp.real(x * _direction(9 + i, x))) for i, x in enumerate(results)]
+    return sum(parts)
+
+
+def _direction(number: int, like: Any) -> Any:
+    """Random numbers that depend on nothing but the shape."""
+    random = np.random.default_rng([number, 77])
+    values = random.standard_normal(like.shape)
+    if jnp.issubdtype(like.dtype, jnp.complexfloating):
+        values = values + 1j * random.standard_normal(like.shape)
+    # float32 numbers, so that both precisions see the same direction
+    return jnp.asarray(
+        values.astype(np.complex64 if np.iscomplexobj(values) else np.float32)
+    ).astype(like.dtype)
+
+
+STEP = 1e-5
+"""Step of the finite differences, in double precision."""
+
+
+def finite_difference(subject: Subject, steps: int) -> Row:
+    """Autodiff of the reference beside finite differences, along random directions."""
+    at, leaves = subject.at, subject.arguments(steps)
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(wide(leaves[i])) for i in at.moving]
+        total = jax.jit(lambda *x: _projection(subject.reference, at, leaves, x))
+        slopes = jax.grad(total, tuple(range(len(exact))))(*exact)
+        errors = []
+        for i, name in enumerate(at.names):
+            v = jnp.asarray(wide(_direction(50 + i, exact[i])))
+            moved = lambda h, i=i, v=v: total(
+                *(x + h * v if j == i else x for j, x in enumerate(exact))
+            )
+            near = (moved(STEP) - moved(-STEP)) / (2 * STEP)
+            far = (moved(2 * STEP) - moved(-2 * STEP)) / (4 * STEP)
+            expected = (4 * near - far) / 3
+            found = jnp.sum(jnp.real(slopes[i] * v))
+            scale = jnp.linalg.norm(jnp.ravel(slopes[i])) * jnp.linalg.norm(
+                jnp.ravel(v)
+            )
+            rounding = abs(total(*exact)) * 1e-15 / STEP
+            errors.append(
+                (
+                    float(abs(found - expected) / jnp.maximum(scale, 1e-300)),
+                    name,
+                    float(rounding / jnp.maximum(scale, 1e-300)),
+                )
+            )
+    worst, name, noise = max(errors)
+    bound = 1e-7 + MARGIN * noise
+    text = f"largest error {worst:.1e} ({name}), bound {bound:.0e}"
+    if worst <= bound:
+        return Row("reference", "against finite differences", "passed", text)
+    hint = (
+        "the reference's own gradient is wrong, or it is not smooth there: no verdict "
+        "on the kernel follows from it"
+    )
+    return Row("reference", "against finite differences", "failed", text, hint)
