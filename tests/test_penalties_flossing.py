@@ -86,6 +86,21 @@ def test_value_and_gradient_against_numpy(name):
     assert not np.any(gradient["head"]["kernel"])
 
 
+def test_padding_does_not_count_as_time_to_settle():
+    """A quarter of the valid steps is left out, however long the padding is."""
+    valid = 5
+    cell = CELLS["elman"](inputs=0, features=N).clone(param_dtype=jnp.float64)
+    with jax.enable_x64(True):
+        model = SequenceModel(cell, output_size=2, input_size=M, bidirectional=True)
+        x = jax.random.normal(jax.random.key(1), (2 * T, 1, M), jnp.float64)
+        params = model.init(jax.random.key(0), x)["params"]
+        alone = quick_jit(lambda p: flossing(model, p, x[:valid], K))(params)
+        ends = jnp.array([valid])
+        padded = quick_jit(lambda p: flossing(model, p, x, K, ends))(params)
+    assert (2 * T) // SETTLE > valid // SETTLE
+    np.testing.assert_allclose(padded, alone, rtol=1e-12)
+
+
 def test_too_many_exponents_are_refused():
     cell = CELLS["elman"](inputs=0, features=N)
     model = SequenceModel(cell, output_size=2, input_size=M)
