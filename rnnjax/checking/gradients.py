@@ -18,6 +18,7 @@ from rnnjax.checking.comparison import (
 )
 from rnnjax.checking.evidence import Evidence, Mistake
 from rnnjax.checking.mistakes import mistakes
+from rnnjax.checking.primal import has_own_rules, primal_of
 from rnnjax.checking.pullbacks import FINAL, LAST, MIDDLE, Measured, Subject
 from rnnjax.checking.rows import Check, Row
 from rnnjax.checking.variants import cut_in_two, finite_difference, second_order
@@ -48,8 +49,8 @@ class GradientCheck(Check):
 
 def check_gradients(
     function: Callable[..., Any],
-    reference: Callable[..., Any],
-    args: Maker | str,
+    reference: Callable[..., Any] | None = None,
+    args: Maker | str = "",
     *,
     lengths: Sequence[int] = LENGTHS,
     window: int | None = None,
@@ -64,17 +65,22 @@ def check_gradients(
 
     Args:
         function: the kernel.
-        reference: a plain form of it, differentiated by JAX.
+        reference: a plain form of it, differentiated by JAX; None: the forward pass of
+            the kernel without its own derivative rules (`rnnjax.checking.primal`).
         args: a function ``(seed, steps) -> arguments``, or shapes
             (`rnnjax.checking.arguments.from_shapes`).
         lengths: numbers of steps.
         window: a width W of the kernel, around which lengths are added.
 
     Raises:
-        UserError: the arguments do not fit, or the two give different results or
-            shapes for no reason of precision.
+        UserError: the arguments do not fit, the results of the two differ in shape, or
+            there is no reference and none can be derived.
     """
     make = from_shapes(args) if isinstance(args, str) else args
+    if window is not None and window < 1:
+        raise UserError(f"a width of {window} steps is too small")
+    if reference is None:
+        reference = _derived(function, make)
     at = layout(reference, make)
     _same_shapes(function, reference, make)
     subject = Subject(function, reference, make, at)
@@ -116,6 +122,15 @@ def check_gradients(
         tuple(failing),
         tuple(kinds),
     )
+
+
+def _derived(function: Callable[..., Any], make: Maker) -> Callable[..., Any]:
+    if not has_own_rules(function, make(0, 5)):
+        raise UserError(
+            f"{_name(function)} has no derivative rule of its own (jax.custom_vjp), so "
+            "JAX differentiates it; to compare it with another form, give a --reference"
+        )
+    return primal_of(function)
 
 
 def _around(window: int | None) -> list[int]:

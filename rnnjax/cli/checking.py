@@ -1,17 +1,136 @@
 """The command `rnnjax check`: is this cell right, is this gradient right?"""
 
-from rnnjax.checking.rows import MARKS, Check
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rnnjax.errors import UserError, did_you_mean
 from rnnjax.terminal import console
 
 
-def show(found: Check, as_json: bool) -> int:
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from rnnjax.checking.rows import Check
+
+
+def check(asked: argparse.Namespace) -> int:
+    """Check a cell, or the gradients of a function of a user's file; print a table.
+
+    Returns:
+        0, or 1 if a row failed.
+
+    Raises:
+        UserError: there is no such cell, file or function, or its arguments do not fit.
+    """
+    from rnnjax.cells.base import CELLS, Cell
+    from rnnjax.sweeps.user_files import load, reference
+
+    named = reference(asked.target)
+    if named is None:
+        if asked.target not in CELLS and "." in asked.target:
+            raise UserError(
+                f"'{asked.target}' names no cell and no function; write FILE.py:NAME"
+            )
+        CELLS[asked.target]  # an unknown name is refused, with those near to it
+        return _cell(asked.target, asked)
+    module = _module(named[0], asked.target)
+    what = _member(module, *named)
+    if isinstance(what, type) and issubclass(what, Cell):
+        load("cell", *named)
+        return _cell(named[1], asked)
+    if not callable(what):
+        raise UserError(f"{asked.target} is neither a cell nor a function")
+    return _gradients(what, module, named, asked)
+
+
+def _cell(name: str, asked: argparse.Namespace) -> int:
+    from rnnjax.testing import check_cell
+
+    for option in ("reference", "args", "window"):
+        if getattr(asked, option) is not None:
+            raise UserError(f"--{option} is for functions; {name} is a cell")
+    only = None if asked.only is None else asked.only.split(",")
+    return show(check_cell(name, only=only), asked.json)
+
+
+def _gradients(
+    function: Callable[..., Any],
+    module: "ModuleType",
+    named: tuple[str, str],
+    asked: argparse.Namespace,
+) -> int:
+    from rnnjax.checking.gradients import check_gradients
+
+    if asked.only is not None:
+        raise UserError(f"--only chooses rows of a cell; {named[1]} is a function")
+    reference = None
+    if asked.reference is not None:
+        reference = _named_function(asked.reference, module, named[0])
+    args = _arguments(asked, module, named)
+    found = check_gradients(function, reference, args, window=asked.window)
+    return show(found, asked.json)
+
+
+def _arguments(
+    asked: argparse.Namespace, module: "ModuleType", named: tuple[str, str]
+) -> Any:
+    """Shapes as text, or a function that makes arguments."""
+    path, name = named
+    if asked.args is not None:
+        if asked.args.isidentifier() or ".py:" in asked.args:
+            return _named_function(asked.args, module, path)
+        return asked.args
+    own = vars(module).get(f"{name}_args")
+    if not callable(own):
+        raise UserError(
+            f"{asked.target} needs arguments: --args with shapes such as "
+            "'{U: 8x8, b: 8} 4x8 Tx4x3' (T: the steps) or with the name of a function "
+            f"(seed, steps) -> arguments, or a function {name}_args in the file"
+        )
+    return own
+
+
+def _named_function(name: str, module: "ModuleType", path: str) -> Callable[..., Any]:
+    """A function of the same file, or of another one as ``FILE.py:NAME``."""
+    from rnnjax.sweeps.user_files import reference
+
+    other = reference(name)
+    if other is not None:
+        module, (path, name) = _module(other[0], name), other
+    found = _member(module, path, name)
+    if not callable(found):
+        raise UserError(f"{path}:{name} is not a function")
+    return found
+
+
+def _module(path: str, asked: str) -> "ModuleType":
+    from rnnjax.paths import user_path
+    from rnnjax.user_code import execute_file
+
+    place = user_path(path, asked).resolve()
+    if not place.is_file():
+        raise UserError(f"{asked}: there is no file {path}")
+    return execute_file(place)
+
+
+def _member(module: "ModuleType", path: str, name: str) -> Any:
+    if name not in vars(module):
+        known = [key for key, x in vars(module).items() if callable(x)]
+        raise UserError(f"{path} has no '{name}'; {did_you_mean(name, known)}")
+    return vars(module)[name]
+
+
+def show(found: "Check", as_json: bool) -> int:
     """Print a check as a table or as JSON; the exit status is 1 if a row failed."""
-    if as_json:
-        print(found.to_json())
-        return int(not found.passed)
     from rich.table import Table
     from rich.text import Text
 
+    from rnnjax.checking.rows import MARKS
+
+    if as_json:
+        print(found.to_json())
+        return int(not found.passed)
     colours = {"passed": "green", "failed": "bold red", "note": "dim"}
     table = Table("", "group", "what", "found", title=f"check of {found.of}")
     for row in found.rows:
@@ -21,6 +140,6 @@ def show(found: Check, as_json: bool) -> int:
         mark = Text(MARKS[row.verdict], style=colours[row.verdict])
         table.add_row(mark, row.group, row.name, text)
     failed = len(found.failures)
-    last = f"{failed} of {len(found.rows)} rows failed" if failed else "all rows passed"
+    last = f"{failed} of {len(found.rows)} rows failed" if failed else "no row failed"
     console().print(table, last, sep="\n")
     return int(not found.passed)

@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program name; None: those of this process.
 
     Returns:
-        0 success; 1 a run failed, or differs from its record; 2 wrong input, explained
-        in one sentence on stderr; 130 interrupted; 143 terminated.
+        0 success; 1 a run failed or differs from its record, or a check failed; 2 wrong
+        input, explained in one sentence on stderr; 130 interrupted; 143 terminated.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -179,6 +179,10 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         return commands.report(chosen.dir)
     if chosen.command == "fsck":
         return commands.fsck(chosen.pool, chosen.repair)
+    if chosen.command == "check":
+        from rnnjax.cli.checking import check
+
+        return check(chosen)
     if chosen.command == "cache":
         return commands.cache(chosen.clear)
     if chosen.command == "verify":

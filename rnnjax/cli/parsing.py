@@ -27,10 +27,12 @@ examples:
   rnnjax fsck runs --repair                     find damaged runs and set them aside
   rnnjax verify runs/3fa9                       run it again and compare all bits
   rnnjax cache --clear                          remove the kept compiled programs
+  rnnjax check my_cell.py:MyCell                is this cell right?
+  rnnjax check my.py:kernel --reference plain   is the gradient of this kernel right?
 
 Settings of runs are KEY=VALUE, options of a command are --flags.
 
-exit status: 0 success; 1 a run failed or differs; 2 wrong input;
+exit status: 0 success; 1 a run or a check failed, or differs; 2 wrong input;
 130 interrupted; 143 terminated
 """
 
@@ -142,6 +144,20 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     check.add_argument("pool", metavar="POOL", help="folder with the run directories")
     help = "move damaged runs to POOL/quarantine, rebuild the index, clean up"
     check.add_argument("--repair", action="store_true", help=help)
+    judge = command("check", "check a cell, or the gradients of a function")
+    help = "name of a cell, or FILE.py:NAME of a cell or a function"
+    judge.add_argument("target", metavar="TARGET", help=help)
+    help = "function with the same results, in the same file or as FILE.py:NAME"
+    judge.add_argument("--reference", metavar="NAME", help=help)
+    help = (
+        "shapes ('{U: 8x8, b: 8} 4x8 Tx4x3'), or a function (seed, steps) of the file"
+    )
+    judge.add_argument("--args", metavar="ARGS", help=help)
+    help = "a width of the kernel, around which lengths are tried"
+    judge.add_argument("--window", type=int, metavar="W", help=help)
+    help = "groups of rows of the check of a cell"
+    judge.add_argument("--only", metavar="GROUP,…", help=help)
+    judge.add_argument("--json", action="store_true", help="print the rows as JSON")
     kept = command("cache", "show how many compiled programs are kept, and where")
     kept.add_argument("--clear", action="store_true", help="remove all of them")
     return parser, dict(added.choices)
