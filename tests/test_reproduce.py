@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,14 @@ def test_stored_verdicts_follow_from_stored_results(name, preset):
 def test_the_gallery_holds_what_is_on_disk():
     written = (experiments_folder() / PAGE).read_text(encoding="utf-8")
     assert written == render(figures(), experiments_folder())
+
+
+@pytest.mark.parametrize("heading", ["# Figures of papers, drawn anew", "# My thesis"])
+def test_redrawing_writes_the_page_of_the_gallery(tmp_path, heading):
+    folder = shutil.copytree(GALLERY / "cliff", tmp_path / "gallery" / "cliff")
+    page = tmp_path / "README.md"
+    page.write_text(f"{heading}\nold\n")
+    assert main(["reproduce", "cliff", "--redraw", str(folder)]) == 0
+    ours = heading.startswith("# Figures")
+    assert ("gallery/cliff/quick.png" in page.read_text()) == ours
+    assert page.read_text().endswith("old\n") != ours

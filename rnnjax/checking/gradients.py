@@ -52,7 +52,7 @@ def check_gradients(
     reference: Callable[..., Any] | None = None,
     args: Maker | str = "",
     *,
-    lengths: Sequence[int] = LENGTHS,
+    lengths: Sequence[int] | None = None,
     window: int | None = None,
 ) -> GradientCheck:
     """Compare the gradients of a recurrent kernel with those of a reference.
@@ -69,7 +69,7 @@ def check_gradients(
             the kernel without its own derivative rules (`rnnjax.checking.primal`).
         args: a function ``(seed, steps) -> arguments``, or shapes
             (`rnnjax.checking.arguments.from_shapes`).
-        lengths: numbers of steps.
+        lengths: numbers of steps; None: `LENGTHS`.
         window: a width W of the kernel, around which lengths are added.
 
     Raises:
@@ -84,7 +84,7 @@ def check_gradients(
     at = layout(reference, make)
     _same_shapes(function, reference, make)
     subject = Subject(function, reference, make, at)
-    tried = sorted({*lengths, *_around(window)})
+    tried = sorted({*(lengths or LENGTHS), *_around(window)})
     seen = {steps: subject.measure(steps) for steps in tried}
     rows: list[Row] = list(_value_rows(seen))
     if any(row.verdict == "failed" for row in rows):

@@ -33,7 +33,7 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
     from rnnjax.devices import use_every_core
     from rnnjax.reproduce import catalogue
     from rnnjax.reproduce.figure_files import FigureFiles
-    from rnnjax.reproduce.gallery import PAGE, render
+    from rnnjax.reproduce.gallery import PAGE, is_gallery, render
     from rnnjax.reproduce.runner import figure_files, preset_of, redraw
     from rnnjax.reproduce.runner import reproduce as run
     from rnnjax.store.atomic import write_text
@@ -54,6 +54,9 @@ def reproduce(arguments: Sequence[str], every: bool, stored: str | None) -> int:
             raise UserError(
                 f"'{files.folder}' does not hold the data of {figure.name}: {error}"
             ) from error
+        home = files.folder.parent.parent
+        if is_gallery(home) and figure_files(figure, home).folder == files.folder:
+            write_text(home / PAGE, render(catalogue.figures(), home))
         return _show(figure, record, files.file(options["preset"], ".png"))
     use_every_core()
     chosen = catalogue.figures() if every else [catalogue.find(name) for name in names]

@@ -47,6 +47,12 @@ rnnjax reproduce --all
 """
 
 
+def is_gallery(folder: Path) -> bool:
+    """Whether the page in a folder is one that was written here."""
+    page = folder / PAGE
+    return page.is_file() and page.read_text().startswith(HEAD.splitlines()[0])
+
+
 def render(figures: Sequence[Figure], out: Path) -> str:
     """The text of the page, from the records on disk."""
     rows, parts, shown = [], [], []
