@@ -51,6 +51,26 @@ def test_an_empty_pool(pool: Pool):
     assert pool.find("ab") is None and pool.runs() == [] and pool.index().is_empty()
 
 
+def test_a_finished_run_counts_before_a_newer_one_that_was_interrupted(pool: Pool):
+    done = store_run(pool)
+    run_id = done.manifest().run_id
+    later = {"created": "2026-02-01T00:00:00.000+00:00"}
+    place = pool.path / f"again-{run_id}"
+    started = manifest_of(run_id, **later)
+    again = begin_run(place, config_of(), started)
+    again = finish_run(again, started.replace(status="interrupted"))
+    assert again.path == place and again.path != done.path
+    assert pool.find(run_id) == done
+    pool.rebuild()
+    assert [run.path for run in pool.runs()] == [done.path]
+    newest = manifest_of(run_id, created="2026-03-01T00:00:00.000+00:00")
+    third = begin_run(pool.path / f"third-{run_id}", config_of(), newest)
+    third = finish_run(third, newest.replace(status="done"), metrics_of())
+    assert pool.find(run_id) == third
+    pool.rebuild()
+    assert [run.path for run in pool.runs()] == [third.path]
+
+
 def test_find_and_index(pool: Pool):
     lstm, gru = store_run(pool), store_run(pool, "gru", 1, status="diverged")
     assert pool.runs() == [lstm, gru]
