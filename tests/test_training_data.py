@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rnnjax.errors import UserError
 from rnnjax.models.objective import objective, per_example
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.sweeps.job_data import data_digest
 from rnnjax.tasks import TASKS, Adding
 from rnnjax.tasks.base import TaskSpec
 from rnnjax.training import evaluation
@@ -256,3 +257,15 @@ def test_results_by_length(pairs):
         if inside.any():
             mean = np.mean(scores[inside])
             assert found[f"test_accuracy.{name}"] == pytest.approx(mean)
+
+
+def test_every_array_counts_in_the_digest_of_data():
+    data = {"inputs": np.arange(6), "rows": np.arange(3), "targets": np.zeros(2)}
+    known = data_digest(data)
+    assert known == data_digest({name: x.copy() for name, x in data.items()})
+    for name, x in data.items():
+        for other in (x + 1, x.astype(np.float32), x[::-1] + 1, x.reshape(-1, 1)):
+            assert data_digest(data | {name: other}) != known
+    renamed = {"input": data["inputs"], "rows": data["rows"], "targets": np.zeros(2)}
+    assert data_digest(renamed) != known
+    assert data_digest({}) is None

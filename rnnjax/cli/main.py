@@ -183,6 +183,11 @@ def _run(chosen: argparse.Namespace, rest: list[str], command: str) -> int:
         from rnnjax.cli.checking import check
 
         return check(chosen)
+    if chosen.command == "new-cell":
+        from rnnjax.checking.new_cell import new_cell
+
+        print(new_cell(chosen.name), end="")
+        return 0
     if chosen.command == "cache":
         return commands.cache(chosen.clear)
     if chosen.command == "verify":

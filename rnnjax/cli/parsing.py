@@ -27,6 +27,7 @@ examples:
   rnnjax fsck runs --repair                     find damaged runs and set them aside
   rnnjax verify runs/3fa9                       run it again and compare all bits
   rnnjax cache --clear                          remove the kept compiled programs
+  rnnjax new-cell my_cell                       write a cell to begin with, and its test
   rnnjax check my_cell.py:MyCell                is this cell right?
   rnnjax check my.py:kernel --reference plain   is the gradient of this kernel right?
 
@@ -158,6 +159,9 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     help = "groups of rows of the check of a cell"
     judge.add_argument("--only", metavar="GROUP,…", help=help)
     judge.add_argument("--json", action="store_true", help="print the rows as JSON")
+    new = command("new-cell", "write a documented cell to begin with, and its test")
+    help = "of the file; the class is called the same in capitals"
+    new.add_argument("name", metavar="NAME", help=help)
     kept = command("cache", "show how many compiled programs are kept, and where")
     kept.add_argument("--clear", action="store_true", help="remove all of them")
     return parser, dict(added.choices)

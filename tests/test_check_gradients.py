@@ -1,0 +1,181 @@
+"""Which argument, which lag, which mistake: hand-written gradients, right and wrong."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from rnnjax.checking.arguments import from_shapes, layout
+from rnnjax.checking.gradients import GradientCheck, pattern
+from rnnjax.checking.primal import has_own_rules, primal_of
+from rnnjax.cli.main import main
+from rnnjax.errors import UserError
+from rnnjax.testing import check_gradients
+from tests.gradient_kernels import FAULTS, leaky, leaky_args, leaky_kernel
+
+
+LENGTHS = (1, 2, 9)
+
+
+@functools.cache
+def checked(fault: str | None) -> GradientCheck:
+    return check_gradients(leaky_kernel(fault), leaky, leaky_args, lengths=LENGTHS)
+
+
+def test_a_right_kernel_raises_no_alarm():
+    found = checked(None)
+    assert found.passed, str(found)
+    assert found.arguments == found.lengths == found.kinds == ()
+    assert found.from_lag is None
+    groups = {row.group for row in found.rows}
+    assert groups >= {"values", "reference", "arguments", "lags", "state", "second"}
+
+
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
+QUICK = "state after the step", "reset ignored", "no leak", "half precision"
+
+
+@pytest.mark.parametrize(
+    "fault", [name if name in QUICK else SLOW(name) for name in FAULTS]
+)
+def test_a_mistake_is_named(fault: str):
+    kind, arguments, lag = FAULTS[fault]
+    found = checked(fault)
+    assert not found.passed
+    assert kind in found.kinds, str(found)
+    assert set(found.arguments) == set(arguments)
+    if lag is not None:
+        assert found.from_lag == lag
+    if arguments:
+        assert max(LENGTHS) in found.lengths
+        with pytest.raises(AssertionError, match="does not pass"):
+            found.raise_if_failed()
+
+
+def test_without_a_reference_the_forward_pass_is_differentiated():
+    kernel = jax.jit(leaky_kernel("sign of b"))
+    arguments = leaky_args(0, 3)
+    assert has_own_rules(kernel, arguments)
+    plain = primal_of(kernel)
+    loss = lambda f, p: jnp.sum(jnp.square(f(p, *arguments[1:])[1]))
+    right = jax.grad(lambda p: loss(leaky, p))(arguments[0])
+    found = jax.grad(lambda p: loss(plain, p))(arguments[0])
+    for name in right:
+        np.testing.assert_allclose(found[name], right[name], rtol=1e-5)
+    with pytest.raises(UserError, match="no derivative rule of its own"):
+        check_gradients(leaky, None, leaky_args)
+
+
+def test_rules_are_taken_away_within_loops():
+    @jax.custom_vjp
+    def double(x: Any) -> Any:
+        return 2 * x
+
+    double.defvjp(lambda x: (2 * x, None), lambda _, d: (7 * d,))
+
+    def kernel(xs: Any) -> Any:
+        return lax.scan(lambda c, x: (double(c) + x, c), jnp.zeros(()), xs)
+
+    plain = primal_of(kernel)
+    xs = jnp.arange(3.0)
+    assert jax.grad(lambda x: kernel(x)[0])(xs).tolist() == [49, 7, 1]
+    assert jax.grad(lambda x: plain(x)[0])(xs).tolist() == [4, 2, 1]
+
+
+def test_different_functions_are_told_before_gradients():
+    def other(*arguments: Any) -> Any:
+        last, hs = leaky(*arguments)
+        return last, hs * 1.001
+
+    found = check_gradients(other, leaky, leaky_args, lengths=(1, 3))
+    assert [row.group for row in found.failures] == ["values"]
+    assert "make the values agree first" in found.failures[0].hint
+
+
+def test_the_layout_is_found_from_shapes():
+    at = layout(leaky, leaky_args)
+    assert at.names == ("U", "V", "a", "b", "h0", "xs")
+    assert at.times == (None,) * 5 + (0,)
+    assert at.outputs == (None, 0)
+    assert [at.names[i] for i in at.state] == ["h0"]
+    assert len(at.flags) == 1
+
+
+def test_shapes_as_text():
+    made = from_shapes("{U: 8x8, b: 8} 4x8:complex64 Tx4x3:bfloat16")(0, 6)
+    assert made[0]["U"].shape == (8, 8) and made[0]["b"].shape == (8,)
+    assert made[1].dtype == np.complex64
+    assert made[2].shape == (6, 4, 3) and made[2].dtype == jnp.bfloat16
+    for text, message in (
+        ("8x8", "gives no sequence"),
+        ("Txa", "is no shape"),
+        ("Tx3:float31", "is no shape"),
+    ):
+        with pytest.raises(UserError, match=message):
+            from_shapes(text)
+
+
+def test_lengths_in_words():
+    assert pattern([1, 2, 3], [1, 2, 3]) == "wrong at every length"
+    assert pattern([1, 63, 64, 65, 129], [63, 65, 129, 1]).endswith("multiple of 64")
+    assert pattern([1, 2, 3, 4], [2, 3]) == "wrong at T = 2, 3, right at 1, 4"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_right_layers_of_another_library_raise_no_alarm(dtype: str):
+    cell = nn.GRUCell(4, dtype=dtype, param_dtype=dtype)
+    shapes = jnp.zeros((2, 4), dtype), jnp.zeros((2, 3), dtype)
+    params = cell.init(jax.random.key(0), *shapes)
+
+    def make(seed: int, steps: int) -> Any:
+        random = np.random.default_rng([seed, steps])
+        draw = lambda *shape: jnp.asarray(random.standard_normal(shape), dtype)
+        return params, draw(2, 4), draw(steps, 2, 3)
+
+    def plain(params: Any, h0: Any, xs: Any) -> Any:
+        return lax.scan(lambda h, x: cell.apply(params, h, x), h0, xs)
+
+    def unrolled(params: Any, h0: Any, xs: Any) -> Any:
+        step = jax.checkpoint(lambda h, x: cell.apply(params, h, x))
+        return lax.scan(step, h0, xs, unroll=2)
+
+    found = check_gradients(unrolled, plain, make, lengths=LENGTHS)
+    assert found.passed, str(found)
+
+
+FILE = """
+from tests.gradient_kernels import leaky, leaky_args, leaky_kernel
+
+right = leaky_kernel()
+wrong = leaky_kernel("a dropped")
+wrong_args = leaky_args
+"""
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch):
+    monkeypatch.setattr("rnnjax.checking.gradients.LENGTHS", (1, 3))
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    words = ["check", f"{file}:wrong", "--reference", "leaky"]
+    assert main([*words, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    failed = {row["name"] for row in found["rows"] if row["verdict"] == "failed"}
+    assert failed >= {"a", "dropped"}
+    for more, message in (
+        ([f"{file}:right"], "needs arguments"),
+        ([f"{file}:rong"], "did you mean wrong"),
+        ([f"{tmp_path}/none.py:f"], "there is no file"),
+        (["lstn"], "did you mean lstm"),
+        ([f"{file}:right", "--args", "nothing"], "has no 'nothing'"),
+        (["lstm", "--args", "Tx3"], "--args is for functions"),
+    ):
+        assert main(["check", *more]) == 2
+        assert message in capsys.readouterr().err
