@@ -63,7 +63,7 @@ def execute_file(path: Path, content: bytes | None = None) -> ModuleType:
     return module
 
 
-def where_in(kind: type, error: Exception, method: str) -> str:
+def where_in(kind: type, error: BaseException, method: str) -> str:
     """``file:line: `` in the user's class that caused an error; "" for our classes.
 
     Args:
@@ -73,18 +73,43 @@ def where_in(kind: type, error: Exception, method: str) -> str:
             example because the method returned an unsuitable result, the last line of
             this method is given.
     """
-    if not kind.__module__.startswith(MODULE):
-        return ""
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if file is None:
-        return ""
-    found = _place(Path(file), error)
+    found, _ = place_in(kind, error, method)
+    return f"{found}: " if found else ""
+
+
+def place_in(
+    kind: type, error: BaseException | None, method: str
+) -> tuple[str, str | None]:
+    """``file:line`` as in `where_in`, without colon, and the method that it lies in.
+
+    The method is None where no line is known, or a line outside of every function.
+    Without an error, the place is the last line of the method.
+    """
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or kind.__module__.split(".")[0] == __package__:
+        return "", None
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    known = [frame for frame in frames if frame.filename == file]
+    if isinstance(error, SyntaxError):
+        return _place(Path(file), error), None
+    if known:
+        name = known[-1].name
+        return f"{file}:{known[-1].lineno}", None if name.startswith("<") else name
     # Flax wraps the methods of its modules
     code = getattr(inspect.unwrap(getattr(kind, method, kind)), "__code__", None)
-    if found == file and code is not None and code.co_filename == file:
-        lines = [line for *_, line in code.co_lines() if line]
-        found = f"{file}:{max(lines)}"
-    return f"{found}: "
+    if code is None or code.co_filename != file:
+        return file, None
+    return f"{file}:{max(line for *_, line in code.co_lines() if line)}", method
+
+
+def class_place(kind: type) -> str:
+    """``file:line`` where a user's class begins; "" if that is not known."""
+    try:
+        file, line = inspect.getsourcefile(kind), inspect.getsourcelines(kind)[1]
+    except (OSError, TypeError):
+        return ""
+    return f"{file}:{line}" if kind.__module__.split(".")[0] != __package__ else ""
 
 
 def _place(path: Path, error: BaseException) -> str:

@@ -445,7 +445,10 @@ def test_own_cell_and_task(files):
         ("task=cells.py:Leaky", ["Leaky", "not a subclass"]),
         ("cell=bad.py:Leaky", ["bad.py:2", "ZeroDivisionError"]),
         ("cell=syntax.py:Leaky", ["syntax.py:1", "SyntaxError"]),
-        ("cell=cells.py:Broken", ["Broken", "RuntimeError: no such kernel"]),
+        (
+            "cell=cells.py:Broken",
+            ["cells.py:21 in setup", "RuntimeError: no such kernel"],
+        ),
         ("cell=taken.py:lstm", ["taken.py", "lstm already exists"]),
         ("cell=cells.py:Leaky,other.py:Leaky", ["both define cell Leaky", "other.py"]),
     ],

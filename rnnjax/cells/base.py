@@ -38,6 +38,7 @@ from flax import struct
 from jaxtyping import Array, Inexact
 
 from rnnjax.cells.products import Form, apply_kernel, recall
+from rnnjax.errors import unknown
 from rnnjax.initializers import Initializer, chrono, make_initializer, per_gate
 from rnnjax.registry import Registry
 from rnnjax.types import State
@@ -179,6 +180,8 @@ class Cell(nn.RNNCellBase):
         derived = self.kernels()
         if name in derived:
             return derived[name]
+        if not self.has_variable("params", name):
+            raise unknown("kernel", name, [*derived, *self.variables["params"]])
         return self.get_variable("params", name)
 
     @property

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import CELLS
-from rnnjax.errors import UserError, one_line
+from rnnjax.errors import UserError
 from rnnjax.executables.lookup import remembered
 from rnnjax.paths import user_path
+from rnnjax.recurrence.diagnosis import CellError, explain
+from rnnjax.recurrence.examination import examine
 from rnnjax.recurrence.layer import Recurrent
 from rnnjax.store.environment import numerics
 from rnnjax.store.run_id import lineage, run_id_of
@@ -34,7 +36,6 @@ from rnnjax.training.build import build_cell, signature
 from rnnjax.training.config import RunConfig
 from rnnjax.training.program import Signature
 from rnnjax.training.schedule import Schedule, schedule_of
-from rnnjax.user_code import where_in
 
 
 PROGRAM = ("rnnjax.training.loop", "rnnjax.training.pack")
@@ -234,19 +235,18 @@ def _check_cell(config: RunConfig) -> None:
         cell = build_cell(config).clone(parent=None, inputs=1)
         layer = Recurrent(cell, engine=model.engine)
         remembered(lambda: _trace_step(layer), (_trace_step, layer))
-    except UserError as error:
-        where = where_in(kind, error, "step")
-        raise UserError(f"{where}cell={config.cell}: {error}") from None
+    except CellError as error:
+        raise UserError(str(error)) from None
     except Exception as error:
-        where, reason = where_in(kind, error, "step"), one_line(error)
-        raise UserError(
-            f"{where}cell={config.cell} cannot be built: {reason}"
-        ) from error
+        found = explain(error, kind)
+        head = "" if found.place else f"cell={config.cell}: "
+        raise UserError(f"{head}{found}") from error
     _CHECKED.add(key)
 
 
 def _trace_step(layer: Recurrent) -> bool:
     """Trace the parameters and one step of a layer; it raises what is wrong with it."""
+    examine(layer.cell)
     jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.zeros((1, 1, 1))))
     return True
 
