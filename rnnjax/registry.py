@@ -6,6 +6,7 @@ Names in a configuration are only looked up here; nothing is imported or execute
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from rnnjax.errors import unknown
@@ -44,6 +45,16 @@ class Registry(Mapping[str, T]):
     def replace(self, name: str, thing: T) -> None:
         """Register or overwrite; for a user's own file, which may be loaded twice."""
         self._entries[name] = thing
+
+    @contextmanager
+    def lent(self, name: str, thing: T) -> Iterator[None]:
+        """Within the context, `name` is an entry; afterwards all is as before."""
+        before = dict(self._entries)
+        self._entries[name] = thing
+        try:
+            yield
+        finally:
+            self._entries = before
 
     def __getitem__(self, name: str) -> T:
         try:

@@ -106,10 +106,13 @@ def place_in(
 def class_place(kind: type) -> str:
     """``file:line`` where a user's class begins; "" if that is not known."""
     try:
-        file, line = inspect.getsourcefile(kind), inspect.getsourcelines(kind)[1]
+        file, (lines, line) = inspect.getsourcefile(kind), inspect.getsourcelines(kind)
     except (OSError, TypeError):
         return ""
-    return f"{file}:{line}" if kind.__module__.split(".")[0] != __package__ else ""
+    if kind.__module__.split(".")[0] == __package__:
+        return ""
+    decorators = next(i for i, x in enumerate(lines) if x.lstrip().startswith("class"))
+    return f"{file}:{line + decorators}"
 
 
 def _place(path: Path, error: BaseException) -> str:

@@ -1,0 +1,195 @@
+"""What a recurrence takes for granted of a cell: shapes, precision, independence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.checking.cell_program import (
+    nothing_kept,
+    same_program,
+    wide_numbers,
+    without_random_numbers,
+)
+from rnnjax.checking.cell_subject import (
+    B,
+    M,
+    N,
+    Subject,
+    T,
+    difference,
+    named,
+    objective,
+    quick_jit,
+    same_bits,
+)
+from rnnjax.checking.rows import Row
+from rnnjax.recurrence.diagnosis import Diagnosis, explain
+from rnnjax.recurrence.examination import described, examine
+from rnnjax.recurrence.functional import call, make_weights
+from rnnjax.recurrence.layer import Recurrent
+
+
+GROUP = "contract"
+
+
+def foundations(subject: Subject) -> Iterator[Row]:
+    """What everything else rests on: without it nothing else can be examined."""
+    for examine_one in (_methods, nothing_kept, same_program, without_random_numbers):
+        row = examine_one(subject)
+        yield row
+        if row.verdict == "failed":
+            return
+
+
+def contract(subject: Subject) -> Iterator[Row]:
+    """Precision, batches, single steps, and what the new state depends on."""
+    yield wide_numbers(subject)
+    yield (double := _precision(subject, "float64", "64 bits"))
+    if double.verdict != "failed":
+        yield _precision(subject, "bfloat16", "16 bits")
+    yield _readin(subject)
+    yield from _numbers(subject)
+
+
+def fault(name: str, found: Diagnosis, group: str = GROUP) -> Row:
+    """A failed row from a diagnosis."""
+    hint = ": ".join(filter(None, (found.place, found.cure)))
+    return Row(group, name, "failed", found.cause, hint)
+
+
+def _methods(subject: Subject) -> Row:
+    """Each method returns what the recurrence can use, for any number of examples."""
+    try:
+        for batch in (1, 3, 7):
+            seen = examine(subject.build(), batch)
+    except Exception as error:
+        return fault("methods", explain(error, subject.kind))
+    found = f"state {described(seen.state)}, output {described(seen.output)}"
+    return Row(GROUP, "methods", "passed", found)
+
+
+def _precision(subject: Subject, dtype: str, name: str) -> Row:
+    """States and outputs keep the precision of the parameters."""
+    with jax.enable_x64(dtype == "float64"):
+        try:
+            seen = examine(subject.build(dtype))
+        except Exception as error:
+            found = explain(error, subject.kind)
+            if dtype == "bfloat16" and "state was" not in found.cause:
+                return Row(GROUP, name, "note", f"not supported: {found.cause}")
+            return fault(name, found)
+    kept = seen.output.dtype
+    if dtype == "bfloat16" and any(map(jnp.iscomplexobj, jax.tree.leaves(seen.state))):
+        said = f"outputs are {kept}: there are no complex numbers of 16 bits"
+        return Row(GROUP, name, "note", said)
+    if kept != jnp.dtype(dtype):
+        cure = f"{subject.place('readout')}: write numbers as Python floats"
+        said = f"outputs are {kept}, parameters {dtype}"
+        return Row(GROUP, name, "failed", said, cure)
+    return Row(GROUP, name, "passed", f"states and outputs are {dtype}")
+
+
+def _readin(subject: Subject) -> Row:
+    """`readin` of a whole sequence is that of its steps, one by one."""
+    name = "readin of one step"
+    with jax.enable_x64(True):
+        params, x, _ = subject.arguments("float64")
+        cell, weights = make_weights(subject.build("float64"), params)
+        read = lambda x: call(cell, weights, "readin", x)[0]
+        whole = read(x)
+        for t in range(T):
+            alone = read(x[t])
+            here = jax.tree.map(lambda a, t=t: a[t], whole)
+            shapes = [
+                [np.shape(a) for a in jax.tree.leaves(tree)] for tree in (here, alone)
+            ]
+            apart = difference(here, alone) if shapes[0] == shapes[1] else np.inf
+            if not apart < 1e-12:
+                said = f"differs by {apart:.1g} from that of the sequence, step {t}"
+                hint = (
+                    f"{subject.place('readin')}: act on the last axis only, axis=-1: "
+                    "readin is called once with all steps (T, B, m), and what it "
+                    "returns at a step may depend on the input of that step alone"
+                )
+                return Row(GROUP, name, "failed", said, hint)
+    return Row(GROUP, name, "passed", f"equals that of all {T} steps at once")
+
+
+def _numbers(subject: Subject) -> Iterator[Row]:
+    """Same bits twice; examples do not see each other; input, state, parameters act."""
+    params, x, h0 = subject.arguments("float32")
+    layer = Recurrent(subject.build(), engine="plain")
+
+    def run(params: Any, x: Any, h0: Any) -> Any:
+        variables = {"params": {"cell": params}}
+        outputs, states = layer.apply(variables, x, initial_state=h0)
+        return objective(outputs, states), (outputs, states)
+
+    program = quick_jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))
+    (_, first), gradient = program(params, x, h0)
+    (_, again), _ = program(params, x, h0)
+    place = subject.place("step")
+    if same_bits(first, again):
+        yield Row(GROUP, "called twice", "passed", "the same bits")
+    else:
+        hint = f"{place}: a step may depend on nothing but its arguments and parameters"
+        yield Row(GROUP, "called twice", "failed", "other bits the second time", hint)
+    yield _examples_alone(subject, program, (params, x, h0), first)
+    yield _examples_permuted(subject, program, (params, x, h0), first)
+    d_params, d_x, d_h0 = gradient
+    for what, part, cure in (
+        ("input", d_x, "use drive, which readin makes of the input"),
+        ("state before", d_h0, "use the first argument, the state before the step"),
+    ):
+        acts = any(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(part))
+        verdict = "passed" if acts else "failed"
+        found = "changes the new state" if acts else "no output or state depends on it"
+        yield Row(GROUP, what, verdict, found, "" if acts else f"{place}: {cure}")
+        if not acts:
+            return  # the parameters that act on it alone are idle, too
+    idle = [k for k, v in named(d_params).items() if not np.any(np.asarray(v) != 0)]
+    if idle:
+        said = f"{', '.join(idle)}: no output or state depends on it"
+        hint = (
+            f"{subject.place('setup')}: use it in readin, step or readout, or drop it"
+        )
+        yield Row(GROUP, "parameters", "failed", said, hint)
+    else:
+        size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+        yield Row(GROUP, "parameters", "passed", f"all act ({size} for m={M}, n={N})")
+
+
+ALONE = (
+    "an example of a batch sees no other: sums, means and norms go over the last axis "
+    "(axis=-1), and nothing is sized by the batch"
+)
+
+
+def _examples_alone(subject: Subject, program: Any, given: Any, first: Any) -> Row:
+    """Another first example leaves the bits of the others; so does one that is NaN."""
+    params, x, h0 = given
+    for other in (2.0 * x[:, 0] + 1.0, jnp.full_like(x[:, 0], jnp.nan)):
+        (_, now), _ = program(params, x.at[:, 0].set(other), h0)
+        rest = jax.tree.map(lambda a: a[:, 1:], (first, now))
+        if not same_bits(*rest):
+            said = "another first example changes the others of its batch"
+            hint = f"{subject.place('step')}: {ALONE}"
+            return Row(GROUP, "examples", "failed", said, hint)
+    return Row(GROUP, "examples", "passed", "keep their bits when another one changes")
+
+
+def _examples_permuted(subject: Subject, program: Any, given: Any, first: Any) -> Row:
+    """Examples in another order give the same in that order."""
+    params, x, h0 = given
+    order = np.roll(np.arange(B), 1)
+    (_, now), _ = program(params, x[:, order], jax.tree.map(lambda a: a[order], h0))
+    apart = difference(now, jax.tree.map(lambda a: a[:, order], first))
+    bound = 1e3 * float(jnp.finfo(jnp.float32).eps)
+    found = f"another order changes them by {apart:.1g} (bound {bound:.1g})"
+    if apart <= bound:
+        return Row(GROUP, "order of examples", "passed", found)
+    hint = f"{subject.place('step')}: {ALONE}"
+    return Row(GROUP, "order of examples", "failed", found, hint)

@@ -1,0 +1,177 @@
+"""The program of one step, traced: the same each time, and with the right numbers."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.cells.base import Cell
+from rnnjax.checking.cell_subject import Subject
+from rnnjax.checking.rows import Row
+from rnnjax.recurrence.diagnosis import explain
+from rnnjax.recurrence.examination import BATCH, examine
+from rnnjax.recurrence.functional import abstract, call, make_weights, split_cell
+
+
+GROUP = "contract"
+
+_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
+_IMPURE = re.compile(
+    r"\b(?:np|numpy)\.random\b|\brandom\.(?!key|PRNGKey)\w+\(|\btime\.\w+\(|\bnext\("
+    r"|\bglobal\b|\buuid\b|\bsecrets\b|\.append\("
+)
+
+
+def traced(subject: Subject, dtype: str, method: str = "step") -> Any:
+    """The closed jaxpr of a readin and a step, or of the readin, from shapes alone.
+
+    Kernels that are computed once for a sequence are arguments.
+    """
+    cell = subject.build(dtype)
+    state = jax.eval_shape(lambda: cell.initial_state((BATCH,)))
+    x = jax.ShapeDtypeStruct((BATCH, cell.inputs), cell.param_dtype)
+    made = jax.eval_shape(lambda s, x: cell.init(jax.random.key(0), s, x), state, x)
+    static, _ = split_cell(cell)
+    params = made.get("params", {})
+    weights = jax.eval_shape(lambda p: make_weights(cell, p)[1], params)
+    free = {k: v for k, v in params.items() if not isinstance(v, dict)}
+    weights = dataclasses.replace(weights, kernels={**free, **weights.kernels})
+
+    def run(weights: Any, state: Any, x: Any) -> Any:
+        drive = call(static, weights, "readin", x)[0]
+        if method == "readin":
+            return drive
+        return call(static, weights, "step", state, drive)[0]
+
+    return jax.make_jaxpr(run)(*abstract((weights, state, x)))
+
+
+def same_program(subject: Subject) -> Row:
+    """Two traces of a step are one program; nothing is kept from one to the next."""
+    name = "traced twice"
+    try:
+        one, other = traced(subject, "float32"), traced(subject, "float32")
+    except Exception as error:
+        found = explain(error, subject.kind)
+        hint = ": ".join(filter(None, (found.place, found.cure)))
+        return Row(GROUP, name, "failed", found.cause, hint)
+    if _text(one) == _text(other):
+        return Row(GROUP, name, "passed", "the same program")
+    place = _suspect(subject) or subject.place("step")
+    hint = (
+        f"{place}: a step is traced once and its Python values become constants; "
+        "random numbers come in with the input, counters belong to the state"
+    )
+    said = "other constants each time: a Python value changes from call to call"
+    return Row(GROUP, name, "failed", said, hint)
+
+
+def nothing_kept(subject: Subject) -> Row:
+    """No traced array is kept after its step, as in a list outside of the cell."""
+    name = "nothing kept"
+    try:
+        with jax.checking_leaks():
+            examine(subject.build())
+    except Exception as error:
+        if "Leaked trace" not in str(error):
+            raise
+        place = _suspect(subject) or subject.place("step")
+        hint = (
+            f"{place}: keep no array in a list or a global variable; what a step must "
+            "remember is state, and what you want to see is returned by readout"
+        )
+        said = "an array of a step is kept after the step has ended"
+        return Row(GROUP, name, "failed", said, hint)
+    return Row(GROUP, name, "passed", "no array outlives its step")
+
+
+def without_random_numbers(subject: Subject) -> Row:
+    """A step that draws with a key of its own draws the same numbers each time."""
+    name = "random numbers"
+    for equation in equations(traced(subject, "float32").jaxpr):
+        if equation.primitive.name.startswith(("random_", "threefry")):
+            place = _line(subject, equation) or subject.place("step")
+            said = "drawn inside a step, from a fixed key: the same at every step"
+            hint = f"{place}: put noise into the inputs"
+            return Row(GROUP, name, "failed", said, hint)
+    return Row(GROUP, name, "passed", "none are drawn in a step")
+
+
+def wide_numbers(subject: Subject) -> Row:
+    """With JAX_ENABLE_X64, a step of 32 bits makes no numbers of 64 bits."""
+    name = "32 bits"
+    with jax.enable_x64(True):
+        try:
+            program = traced(subject, "float32")
+        except Exception as error:
+            found = explain(error, subject.kind)
+            hint = ": ".join(filter(None, (found.place, found.cure)))
+            return Row(GROUP, name, "failed", found.cause, hint)
+    for equation in equations(program.jaxpr):
+        for out in equation.outvars:
+            dtype = getattr(out.aval, "dtype", None)
+            weak = getattr(out.aval, "weak_type", False)
+            if dtype in (np.float64, np.complex128) and not weak:
+                place = _line(subject, equation) or subject.place("step")
+                said = f"{equation.primitive.name} makes {dtype} of a step in float32"
+                hint = (
+                    f"{place}: write Python floats in place of np.float64, and give "
+                    "jnp.zeros, jnp.ones, jnp.array the dtype self.param_dtype"
+                )
+                return Row(GROUP, name, "failed", said, hint)
+    return Row(GROUP, name, "passed", "no number of 64 bits, with JAX_ENABLE_X64 too")
+
+
+def _text(program: Any) -> tuple[str, list[bytes]]:
+    constants = [np.asarray(c).tobytes() for c in program.consts]
+    return _ADDRESS.sub("", str(program)), constants
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a program, and of those inside of its equations."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+def _line(subject: Subject, equation: Any) -> str:
+    """``file:line in method`` of the user's class that made an equation; or ""."""
+    file = _file(subject.kind)
+    trace = getattr(equation.source_info, "traceback", None)
+    for frame in trace.frames if trace and file else ():
+        if frame.file_name == file:
+            return f"{file}:{frame.line_num} in {frame.function_name.split('.')[-1]}"
+    return ""
+
+
+def _suspect(subject: Subject) -> str:
+    """The line of a method that most likely changes from call to call; or ""."""
+    for kind in subject.kind.__mro__:
+        if kind is Cell:
+            break
+        for method in ("step", "readin", "readout", "kernels"):
+            function = inspect.unwrap(vars(kind).get(method, kind))
+            try:
+                lines, start = inspect.getsourcelines(function)
+            except (OSError, TypeError):
+                continue
+            for number, line in enumerate(lines, start):
+                if function is not kind and _IMPURE.search(line):
+                    file = inspect.getsourcefile(function)
+                    return f"{file}:{number} in {method}"
+    return ""
+
+
+def _file(kind: type) -> str:
+    try:
+        return inspect.getsourcefile(kind) or ""
+    except (OSError, TypeError):
+        return ""
