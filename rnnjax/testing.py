@@ -8,7 +8,8 @@
 Each gives the rows of ``rnnjax check`` as a `rnnjax.checking.rows.Check`.
 """
 
+from rnnjax.checking.cells import check_cell
 from rnnjax.checking.gradients import GradientCheck, check_gradients
 
 
-__all__ = ["GradientCheck", "check_gradients"]
+__all__ = ["GradientCheck", "check_cell", "check_gradients"]

@@ -49,7 +49,7 @@ class NoStep(Cell):  # wrong
 
 @fault("contract/methods", "returned None", "returns the new state", "in step")
 class NoReturn(Elman):
-    def step(self, h, drive):
+    def step(self, h, drive) -> Any:
         self.recur("U", h)  # wrong
 
 
@@ -61,7 +61,7 @@ class Grown(Elman):
 
 @fault("contract/methods", "readout", "in step")
 class Pair(Elman):
-    def step(self, h, drive):
+    def step(self, h, drive) -> Any:
         h = tanh(drive + self.recur("U", h))
         return h, h  # wrong
 

@@ -1,14 +1,18 @@
 """`check_cell` finds what is wrong with a cell, and nothing wrong with right ones."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
+from rnnjax.cells import CELLS
 from rnnjax.checking.cells import GROUPS, check_cell
+from rnnjax.checking.new_cell import new_cell
+from rnnjax.errors import UserError
 from tests.broken_cells import FAULTS
+from tests.recurrence_samples import OPTIONS, USER_CELLS
 
 
-DEAR = ("gradients", "use", "probes", "training")
 FIRST = [label for label in FAULTS if FAULTS[label].row.startswith("contract")]
 
 
@@ -37,3 +41,110 @@ def test_what_cannot_be_examined_is_said_to_be_left_out() -> None:
     assert {row.group for row in found.rows} == {"contract"}
     (note,) = [row for row in found.rows if row.verdict == "note"]
     assert all(group in note.found for group in GROUPS if group != "contract")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        x if x in ("lstm", "urnn") else pytest.param(x, marks=pytest.mark.slow)
+        for x in CELLS
+    ],
+)
+def test_no_registered_cell_fails_the_contract(label: str) -> None:
+    found = check_cell(label, only=["contract"], **OPTIONS.get(label, {}))
+    assert found.passed, str(found)
+    assert len(found.rows) > 10 and {row.group for row in found.rows} == {"contract"}
+
+
+# Every group of every cell, in its own time.
+@pytest.mark.slow
+@pytest.mark.parametrize("label", CELLS)
+def test_no_registered_cell_fails(label: str) -> None:
+    groups = [group for group in GROUPS if group != "compare"]
+    found = check_cell(label, only=groups, **OPTIONS.get(label, {}))
+    assert found.passed, str(found)
+    assert {row.group for row in found.rows} == set(groups)
+
+
+@pytest.mark.parametrize("label", ["user_submodule"])
+def test_right_cells_of_users_pass(label: str) -> None:
+    found = check_cell(USER_CELLS[label], only=["contract"])
+    assert found.passed, str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", USER_CELLS)
+def test_right_cells_of_users_pass_every_group(label: str) -> None:
+    found = check_cell(USER_CELLS[label])
+    assert found.passed, str(found)
+    probed = [row for row in found.rows if row.name == "contributions of steps"]
+    seams = label == "user_reused"
+    assert [row.verdict for row in probed] == ["passed" if seams else "note"]
+
+
+def test_the_cell_of_a_file_and_its_fault(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from rnnjax.cells import Cell, tanh\n"
+        "class Own(Cell):\n"
+        "    def setup(self):\n"
+        "        self.kernel('U', self.features, self.features, 'orthogonal')\n"
+        "    def step(self, h, drive):\n"
+        "        tanh(self.recur('U', h))\n"
+    )
+    found = check_cell(f"{file}:Own")
+    (row,) = found.failures
+    assert row.hint == f"{file}:6 in step: a step returns the new state"
+    assert row.found == "returned None"
+
+
+def test_wrong_questions_are_errors() -> None:
+    with pytest.raises(UserError, match="did you mean lstm"):
+        check_cell("lsstm")
+    with pytest.raises(UserError, match="did you mean gradients"):
+        check_cell("lstm", only=["gradient"])
+    with pytest.raises(UserError, match="did you mean forget_bias"):
+        check_cell("lstm", forget_bais=1.0)
+    with pytest.raises(UserError, match="subclass"):
+        check_cell(int)  # pyright: ignore
+
+
+def test_a_new_cell_passes_and_says_what_to_type(tmp_path: Path) -> None:
+    said = new_cell("my_cell", tmp_path / "cells")
+    place = tmp_path / "cells" / "my_cell.py"
+    assert f"rnnjax check {place}:MyCell\n" in said
+    assert f"rnnjax train -m cell={place}:MyCell,lstm" in said
+    found = check_cell(f"{place}:MyCell", only=["contract"])
+    assert found.passed, str(found)
+    test = (place.parent / "test_my_cell.py").read_text()
+    assert "check_cell(MyCell).raise_if_failed()" in test
+
+
+@pytest.mark.slow
+def test_a_new_cell_passes_every_group(tmp_path: Path) -> None:
+    new_cell("my_cell", tmp_path)
+    found = check_cell(f"{tmp_path / 'my_cell.py'}:MyCell")
+    assert found.passed, str(found)
+    assert {row.group for row in found.rows} == set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("my-cell", "letters, digits"),
+        ("2cell", "beginning with a letter"),
+        ("", "letters"),
+        ("class", "letters"),
+        ("a/b", "letters"),
+        ("numpy", "hide the module"),
+        ("mine", "there already"),
+    ],
+)
+def test_names_that_a_new_cell_cannot_have(
+    name: str, word: str, tmp_path: Path
+) -> None:
+    (tmp_path / "test_mine.py").write_text("mine")
+    with pytest.raises(UserError, match=word):
+        new_cell(name, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["test_mine.py"]
+    assert (tmp_path / "test_mine.py").read_text() == "mine"

@@ -108,7 +108,8 @@ def _of_steps(walk: Walk, kernel: str) -> Array:
     for use in walk.uses:
         if use.kernel == kernel and use.recurrent:
             delta = scaled.shift(use.delta.mantissa, use.delta.exponent)
-            one = lambda v, d, form=use.form: kernel_gradient(
+            form: Any = use.form
+            one = lambda v, d, form=form: kernel_gradient(
                 v, d, walk.kernels[kernel], form
             )
             total = total + jax.vmap(one)(use.value, delta)

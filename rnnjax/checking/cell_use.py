@@ -56,7 +56,7 @@ def walk(subject: Subject, backwards: bool, dtype: str = "float32") -> Run:
     def run(params: Any, x: Any, h0: Any, lengths: Any, resets: Any) -> Any:
         def loss(params: Any, x: Any, h0: Any) -> Any:
             variables = {"params": {"cell": params}}
-            found = layer.apply(variables, x, lengths, resets, h0)
+            found: Any = layer.apply(variables, x, lengths, resets, h0)
             return objective(*found), found
 
         gradient, found = jax.grad(loss, (0, 1, 2), has_aux=True)(params, x, h0)
