@@ -9,6 +9,7 @@ from rnnjax.cells import CELLS
 from rnnjax.checking.cells import GROUPS, check_cell
 from rnnjax.checking.new_cell import new_cell
 from rnnjax.errors import UserError
+from rnnjax.sweeps.compose import plan
 from tests.broken_cells import FAULTS
 from tests.recurrence_samples import OPTIONS, USER_CELLS
 
@@ -96,6 +97,37 @@ def test_the_cell_of_a_file_and_its_fault(tmp_path: Path) -> None:
     (row,) = found.failures
     assert row.hint == f"{file}:6 in step: a step returns the new state"
     assert row.found == "returned None"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("self.recur('U', h)", "returned None; a step returns the new state"),
+        ("return np.tanh(h + drive)", "np.tanh cannot compute with JAX's arrays; "),
+        ("return h + self.recur('W', h)", "unknown kernel 'W'; known: U, V, b"),
+        ("return jnp.tile(h, 2)", "float32 (B, 64), but the state is float32 (B, 32)"),
+        ("return h + self.make_rng('x')", "a step draws random numbers, for which it"),
+    ],
+)
+def test_training_says_the_same_of_a_fault(
+    body: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import jax.numpy as jnp, numpy as np\n"
+        "from rnnjax.cells.elman import Elman\n"
+        "class Own(Elman):\n"
+        "    def step(self, h, drive):\n"
+        f"        {body}\n"
+    )
+    with pytest.raises(UserError) as caught:
+        plan([f"cell={file}:Own"])
+    message = str(caught.value)
+    assert message.startswith(f"{file}:5 in step: ") and said in message
+    (row,) = check_cell(f"{file}:Own").failures
+    assert row.hint.startswith(f"{file}:5 in step")
+    cure = row.hint.removeprefix(f"{file}:5 in step").removeprefix(": ")
+    assert cure in message
 
 
 def test_wrong_questions_are_errors() -> None:
