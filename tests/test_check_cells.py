@@ -106,7 +106,10 @@ def test_the_cell_of_a_file_and_its_fault(tmp_path: Path) -> None:
         ("return np.tanh(h + drive)", "np.tanh cannot compute with JAX's arrays; "),
         ("return h + self.recur('W', h)", "unknown kernel 'W'; known: U, V, b"),
         ("return jnp.tile(h, 2)", "float32 (B, 64), but the state is float32 (B, 32)"),
-        ("return h + self.make_rng('x')", "a step draws random numbers, for which it"),
+        (
+            "return h + jax.random.normal(self.make_rng('x'), h.shape)",
+            "a step draws random numbers, for which it has no key",
+        ),
     ],
 )
 def test_training_says_the_same_of_a_fault(
@@ -114,7 +117,7 @@ def test_training_says_the_same_of_a_fault(
 ) -> None:
     file = tmp_path / "own.py"
     file.write_text(
-        "import jax.numpy as jnp, numpy as np\n"
+        "import jax, jax.numpy as jnp, numpy as np\n"
         "from rnnjax.cells.elman import Elman\n"
         "class Own(Elman):\n"
         "    def step(self, h, drive):\n"

@@ -64,7 +64,12 @@ def _methods(subject: Subject) -> Row:
     """Each method returns what the recurrence can use, for any number of examples."""
     try:
         for batch in (1, 3, 7):
-            seen = examine(subject.build(), batch)
+            cell = subject.build()
+            seen = examine(cell, batch)
+        # as in use: flax lends its key for parameters to a step that asks for one
+        x = jax.ShapeDtypeStruct((batch, M), cell.param_dtype)
+        run = lambda params, state, x: cell.apply({"params": params}, state, x)
+        jax.eval_shape(run, seen.params, seen.state, x)
     except Exception as error:
         return fault("methods", explain(error, subject.kind))
     found = f"state {described(seen.state)}, output {described(seen.output)}"
