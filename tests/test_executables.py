@@ -22,7 +22,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from rnnjax import user_code
 from rnnjax.analysis.configured_run import analyze_run
 from rnnjax.cells import CELLS
-from rnnjax.executables import folder, lookup, pytrees, stored
+from rnnjax.executables import folder, functions, lookup, pytrees, stored
 from rnnjax.executables.description import Description, Undescribed
 from rnnjax.executables.functions import kept_jit
 from rnnjax.models.sequence import SequenceModel
@@ -174,6 +174,18 @@ def test_code_without_a_lasting_name_is_found_by_its_hlo(kept):
         assert found["value"].tolist() == [0, 3, 6] and found["rest"][0] is None
     (entry,) = programs(kept)
     assert [file for file in kept.iterdir() if file != entry] == []
+
+
+def test_few_programs_of_a_function_stay_loaded(kept, monkeypatch):
+    """A process that loads thousands would run out of mappings of memory."""
+    monkeypatch.setattr(functions, "PROGRAMS", 3)
+    function, x = kept_jit(doubled, static_argnames=("by",)), jnp.arange(3.0)
+    for by in (0, 1, 2, 0, 3, 4):
+        assert function(x, by=by)["value"].tolist() == [0, by, 2 * by]
+        assert len(function._ready) <= 3 and len(function._locks) <= 3
+    last = [dict(key[0])["by"] for key in function._ready]
+    assert last == [0, 3, 4]  # the ones used last
+    assert function(x, by=1)["value"].tolist() == [0, 1, 2]
 
 
 def damaged(good: bytes, how: str) -> bytes:

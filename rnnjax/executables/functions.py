@@ -3,6 +3,7 @@
 import functools
 import inspect
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +16,11 @@ from rnnjax.executables import folder
 from rnnjax.executables.lookup import compiled
 from rnnjax.executables.settings import settings
 from rnnjax.xla_options import ONCE, Options
+
+
+PROGRAMS = 32
+"""Number of programs of one function that stay loaded, those used last: a program takes
+up to a hundred mappings of memory, of which Linux allows a process 65 530."""
 
 
 class KeptFunction:
@@ -37,7 +43,7 @@ class KeptFunction:
             static_argnames=tuple(static_argnames),
             compiler_options=dict(options) if options else None,
         )
-        self._ready: dict[Any, Callable[..., Any]] = {}
+        self._ready: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._locks: dict[Any, threading.Lock] = {}
 
@@ -53,9 +59,14 @@ class KeptFunction:
         with self._lock:
             lock = self._locks.setdefault(known, threading.Lock())
         with lock:
-            if known not in self._ready:
-                self._ready[known] = self._compiled(static, rest)
-        return self._ready[known](rest)
+            ready = self._ready.get(known) or self._compiled(static, rest)
+            with self._lock:
+                self._ready[known] = ready
+                self._ready.move_to_end(known)
+                while len(self._ready) > PROGRAMS:
+                    oldest, _ = self._ready.popitem(last=False)
+                    self._locks.pop(oldest, None)
+        return ready(rest)
 
     def _compiled(self, static: dict[str, Any], rest: Any) -> Callable[..., Any]:
 
