@@ -186,6 +186,30 @@ def test_few_programs_of_a_function_stay_loaded(kept, monkeypatch):
     last = [dict(key[0])["by"] for key in function._ready]
     assert last == [0, 3, 4]  # the ones used last
     assert function(x, by=1)["value"].tolist() == [0, 1, 2]
+    other = kept_jit(doubled)
+    other(x)
+    monkeypatch.setattr(functions, "crowded", lambda: True)
+    assert function(x, by=7)["value"].tolist() == [0, 7, 14]
+    assert len(function._ready) == 1 and not other._ready
+    assert other(x)["value"].tolist() == [0, 2, 4]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux")
+def test_programs_that_are_let_go_leave_no_mapping(kept):
+    """Else letting them go would be of no use."""
+    count = lambda: len(Path("/proc/self/maps").read_bytes().splitlines())
+    function = kept_jit(doubled, static_argnames=("by",))
+    x = jnp.arange(3.0)
+    function(x, by=-1)
+    function.unload(but=0)
+    before = count()
+    for by in range(6):
+        function(x, by=by)
+    loaded = count()
+    function.unload(but=0)
+    assert loaded > before
+    assert count() - before < (loaded - before) / 2
+    assert not functions.crowded()
 
 
 def damaged(good: bytes, how: str) -> bytes:

@@ -3,9 +3,11 @@
 import functools
 import inspect
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,8 +21,23 @@ from rnnjax.xla_options import ONCE, Options
 
 
 PROGRAMS = 32
-"""Number of programs of one function that stay loaded, those used last: a program takes
-up to a hundred mappings of memory, of which Linux allows a process 65 530."""
+"""Number of programs of one function that stay loaded, those used last."""
+
+_FUNCTIONS: "weakref.WeakSet[KeptFunction]" = weakref.WeakSet()
+
+
+def crowded() -> bool:
+    """Whether the process has half of the mappings of memory that Linux allows it.
+
+    A program takes from fifty mappings to two thousand, and a process that has 65 530
+    of them can load no other.
+    """
+    try:
+        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps", "rb") as lines:
+            return sum(1 for _ in lines) > allowed / 2
+    except (OSError, ValueError):  # another system
+        return False
 
 
 class KeptFunction:
@@ -45,6 +62,7 @@ class KeptFunction:
         )
         self._ready: OrderedDict[Any, Callable[..., Any]] = OrderedDict()
         self._lock = threading.Lock()
+        _FUNCTIONS.add(self)
         self._locks: dict[Any, threading.Lock] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -59,14 +77,24 @@ class KeptFunction:
         with self._lock:
             lock = self._locks.setdefault(known, threading.Lock())
         with lock:
-            ready = self._ready.get(known) or self._compiled(static, rest)
+            ready = self._ready.get(known)
+            if ready is None:
+                ready = self._compiled(static, rest)
+                if crowded():
+                    for one in list(_FUNCTIONS):
+                        one.unload(but=0)
             with self._lock:
                 self._ready[known] = ready
                 self._ready.move_to_end(known)
-                while len(self._ready) > PROGRAMS:
-                    oldest, _ = self._ready.popitem(last=False)
-                    self._locks.pop(oldest, None)
+        self.unload(but=PROGRAMS)
         return ready(rest)
+
+    def unload(self, but: int) -> None:
+        """Let go of all programs but those used last, so many of them."""
+        with self._lock:
+            while len(self._ready) > but:
+                oldest, _ = self._ready.popitem(last=False)
+                self._locks.pop(oldest, None)
 
     def _compiled(self, static: dict[str, Any], rest: Any) -> Callable[..., Any]:
 
