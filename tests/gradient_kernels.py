@@ -34,7 +34,7 @@ def leaky_args(seed: int, steps: int) -> Any:
         "b": 0.1 * draw(N),
         "a": 0.5 + 0.1 * draw(N),
     }
-    return params, draw(B, N) / 2, draw(steps, B, M), random.random((steps, B)) < 0.1
+    return params, draw(B, N) / 2, draw(steps, B, M), random.random((steps, B)) < 0.3
 
 
 FAULTS = {

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from tests.gradient_kernels import FAULTS, leaky, leaky_args, leaky_kernel
 
 
 LENGTHS = (1, 2, 9)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_write() -> Iterator[None]:
+    """Kernels of users add vectors to matrices, which other tests refuse."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @functools.cache

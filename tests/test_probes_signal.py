@@ -377,7 +377,8 @@ def test_the_first_word_alone_carries_the_signal(form, tmp_path, monkeypatch):
 
 
 def test_too_few_examples_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(configured_run, "EXAMPLES", 3)
+    examples = functools.partial(configured_run.signals, examples=3)
+    monkeypatch.setattr(configured_run, "signals", examples)
     config = compose("cell=elman", "task=adding", "task.length=4").config
     with pytest.raises(UserError, match="at least 8 held-out examples .* has 3"):
         analyze_run(config, initial_params(config), ["signal"])

@@ -123,6 +123,8 @@ def test_a_second_training_of_a_process_traces_nothing(tmp_path, monkeypatch) ->
 
 def test_xla_compiles_for_the_settings_of_the_caller(monkeypatch) -> None:
     """A setting that holds in one thread alone keeps XLA in that thread."""
+    run = tiny()
+    PackTraining(Compiled(signature(run), run_mesh(), CAPACITY), [run])
     threads: set[int] = set()
     compile = jax.stages.Lowered.compile
 
@@ -134,7 +136,6 @@ def test_xla_compiles_for_the_settings_of_the_caller(monkeypatch) -> None:
     own, seen = threading.get_ident(), []
     for context in (nullcontext(), jax.default_matmul_precision("highest")):
         threads.clear()
-        run = tiny()
         fresh = Compiled(signature(run), run_mesh(), CAPACITY)
         with context:
             PackTraining(fresh, [run]).warm()

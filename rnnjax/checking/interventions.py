@@ -24,7 +24,11 @@ def mask_ignored(of: Evidence) -> Iterator[Mistake]:
                 filled = np.full_like(leaves[place], value)
                 return [filled if i == place else x for i, x in enumerate(leaves)]
 
-            if np.all(leaves[place] == value) or of.after(held).wrong:
+            if np.all(leaves[place] == value):
+                continue
+            after = {one.name: one for one in of.after(held).of(ALL)}
+            acting = all(np.any(after[one.name].expected) for one in of.wrong)
+            if not acting or any(one.wrong for one in after.values()):
                 continue
             yield Mistake(
                 "mask ignored",

@@ -20,8 +20,8 @@ def mistakes(of: Evidence) -> list[Mistake]:
         lost_precision,
         _one_cotangent,
         _truncated,
-        mask_ignored,
         _each_alone,
+        mask_ignored,
         recursion,
         _columns,
     ):
@@ -104,7 +104,8 @@ def _alone(of: Evidence, one: Difference) -> Mistake | None:
                 return Mistake(
                     "off by one step", f"the gradient of {name} at a step is {words}"
                 )
-    if time is None and of.at_one and of.from_lag is None:
+    is_state = of.subject.at.names.index(name) in of.subject.at.state
+    if time is None and not is_state and of.at_one and of.from_lag is None:
         return Mistake(
             "summed over the wrong axis",
             f"the gradient of {name} is right for one step and wrong for more, while "

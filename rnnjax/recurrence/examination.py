@@ -43,9 +43,12 @@ def examine(cell: Cell, batch: int = BATCH) -> Examined:
     except TypeError as error:
         cure = "a cell needs fields that can be compared: a tuple in place of a list"
         raise CellError(Diagnosis(class_place(kind), one_line(error), cure)) from error
+    x = jax.ShapeDtypeStruct((batch, cell.inputs), cell.param_dtype)
+    # setup comes first: it refuses fields that are out of range
+    with jax.numpy_rank_promotion("allow"):
+        jax.eval_shape(lambda x: cell.init(jax.random.key(0), x, method="readin"), x)
     state = jax.eval_shape(lambda: cell.initial_state((batch,)))
     _check_state(cell, state, batch)
-    x = jax.ShapeDtypeStruct((batch, cell.inputs), cell.param_dtype)
     seen: dict[str, Any] = {}
 
     def methods(bound: Any, state: Any, x: Any) -> None:
