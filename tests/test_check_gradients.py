@@ -137,11 +137,11 @@ def test_lengths_in_words():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32"])
 def test_right_layers_of_another_library_raise_no_alarm(dtype: str):
     cell = nn.GRUCell(4, dtype=dtype, param_dtype=dtype)
-    shapes = jnp.zeros((2, 4), dtype), jnp.zeros((2, 3), dtype)
-    params = cell.init(jax.random.key(0), *shapes)
+    drawn = nn.GRUCell(4).init(jax.random.key(0), jnp.zeros((2, 4)), jnp.zeros((2, 3)))
+    params = jax.tree.map(lambda x: x.astype(dtype), drawn)
 
     def make(seed: int, steps: int) -> Any:
         random = np.random.default_rng([seed, steps])

@@ -178,7 +178,8 @@ def finite_difference(subject: Subject, steps: int) -> Row:
             scale = jnp.linalg.norm(jnp.ravel(slopes[i])) * jnp.linalg.norm(
                 jnp.ravel(v)
             )
-            rounding = abs(total(*exact)) * 1e-15 / STEP
+            # two steps disagree where the reference computes in a lower precision
+            rounding = abs(total(*exact)) * 1e-15 / STEP + abs(near - far)
             errors.append(
                 (
                     float(abs(found - expected) / jnp.maximum(scale, 1e-300)),
@@ -189,6 +190,9 @@ def finite_difference(subject: Subject, steps: int) -> Row:
     worst, name, noise = max(errors)
     bound = 1e-7 + MARGIN * noise
     text = f"largest error {worst:.1e} ({name}), bound {bound:.0e}"
+    if bound > 1e-2:
+        found = "not compared: the reference is not smooth in double precision"
+        return Row("reference", "against finite differences", "note", found)
     if worst <= bound:
         return Row("reference", "against finite differences", "passed", text)
     hint = (
