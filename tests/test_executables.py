@@ -188,6 +188,7 @@ def test_few_programs_of_a_function_stay_loaded(kept, monkeypatch):
     assert function(x, by=1)["value"].tolist() == [0, 1, 2]
     other = kept_jit(doubled)
     other(x)
+    monkeypatch.setattr(functions, "COUNTED_EVERY", 1)
     monkeypatch.setattr(functions, "crowded", lambda: True)
     assert function(x, by=7)["value"].tolist() == [0, 7, 14]
     assert len(function._ready) == 1 and not other._ready

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import threading
 import weakref
 from collections import OrderedDict
@@ -22,6 +23,11 @@ from rnnjax.xla_options import ONCE, Options
 
 PROGRAMS = 32
 """Number of programs of one function that stay loaded, those used last."""
+
+COUNTED_EVERY = 16
+"""Number of new programs after which mappings are counted, which takes milliseconds."""
+
+_NEW = itertools.count(1)
 
 _FUNCTIONS: "weakref.WeakSet[KeptFunction]" = weakref.WeakSet()
 
@@ -80,13 +86,13 @@ class KeptFunction:
             ready = self._ready.get(known)
             if ready is None:
                 ready = self._compiled(static, rest)
-                if crowded():
+                if next(_NEW) % COUNTED_EVERY == 0 and crowded():
                     for one in list(_FUNCTIONS):
                         one.unload(but=0)
+                self.unload(but=PROGRAMS - 1)
             with self._lock:
                 self._ready[known] = ready
                 self._ready.move_to_end(known)
-        self.unload(but=PROGRAMS)
         return ready(rest)
 
     def unload(self, but: int) -> None:
