@@ -1,6 +1,7 @@
 """The runs behind the figure `retrial`: starts, tasks, arms, and those watched."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from rnnjax.reproduce.training import curves, evaluated
 from rnnjax.run import Run
+from rnnjax.store.atomic import make_folder, write_bytes
 from rnnjax.store.run_id import digest, file_digest
 from rnnjax.training.build import initial_params
 
@@ -166,7 +168,7 @@ def measurements(
     Numbers are kept in `folder`, from which they are read if a figure is begun again.
     """
     found = np.full((len(MEASURED), len(MOMENTS), len(early)), np.nan)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     code = file_digest(deciding_step.__file__)[:12]
     size = len(settings.seeds)
 
@@ -185,7 +187,9 @@ def measurements(
                 (initial_params(early[i].config), early[i].params)
             ):
                 found[:, k, i] = look(params)
-        np.save(kept, found[:, :, first : first + size])
+        content = io.BytesIO()
+        np.save(content, found[:, :, first : first + size])
+        write_bytes(kept, content.getvalue())  # whole, or not at all
 
     with ThreadPoolExecutor(jax.local_device_count()) as threads:
         list(threads.map(measure, range(0, len(early), len(settings.seeds))))
