@@ -16,7 +16,6 @@ from rnnjax.analysis.datasets import record
 from rnnjax.executables.functions import begun, jit_unoptimised
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.backward.trace import (
-    Forward,
     Trace,
     backward,
     forward,
@@ -38,6 +37,7 @@ from rnnjax.probes.contributions.pairs import (
 )
 from rnnjax.probes.contributions.signal import Parts, budget_horizon, joined, signal
 from rnnjax.probes.contributions.to_kernels import kernels
+from rnnjax.probes.measure import turned_layers
 from rnnjax.quantities import ALL
 from rnnjax.quantities.signal import EUCLIDEAN, OPTIMIZER
 from rnnjax.tasks.base import TaskSpec
@@ -49,6 +49,7 @@ from rnnjax.types import Batch, Params
 
 EXAMPLES = 512
 """Number of held-out examples that are compared with each other."""
+
 
 Named = dict[str, Parts]
 """Inner products by the name of the parameter."""
@@ -68,7 +69,7 @@ def _parts(
     last = last_loss_step(spec, batch)
     weights = loss_weights(spec, batch, "total")
     passed = forward(with_numbers(model, hyper), params, batch, spec)
-    turned = _turned(passed, spec)
+    turned = turned_layers(spec, [one.name for one in passed.walked])
     losses = passed.losses, *parted_losses(spec, batch)
     seen = [backward(dataclasses.replace(passed, losses=x), weights) for x in losses]
     metrics: dict[str, dict[str, Metric] | None] = {EUCLIDEAN: None}
@@ -108,12 +109,6 @@ def _sums(
     for walk in seen.walks:
         found |= free_pair_sums(walk, last, walk.name in turned, metrics)
     return found
-
-
-def _turned(passed: Forward, spec: TaskSpec) -> tuple[str, ...]:
-    """Names of the walks whose lags count from step 0."""
-    walked = passed.walked if spec.readout == "last" else ()
-    return tuple(one.name for one in walked if one.backwards)
 
 
 def signals(
