@@ -1,4 +1,4 @@
-"""Checks for a test of one's own: is this cell right, is this gradient right?
+"""Checks for your own tests: is this cell right, is this gradient right?
 
     from rnnjax.testing import check_cell, check_gradients
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import CELLS, Cell
+from rnnjax.checking import cell_subject
 from rnnjax.recurrence.functional import Weights, make_weights, split_cell
 from rnnjax.recurrence.layer import Recurrent, make_drive
 from rnnjax.recurrence.reverse import reverse_scan
@@ -130,15 +131,7 @@ def build(label: str, dtype: Any) -> Cell:
 
 def noise(seed: int, like: Any, scale: float = 1.0) -> Any:
     """Normal noise of the shapes and dtypes of a pytree, complex ones included."""
-    rng = np.random.default_rng(seed)
-
-    def draw(leaf: Any) -> jax.Array:
-        values = scale * rng.normal(size=leaf.shape)
-        if np.issubdtype(leaf.dtype, np.complexfloating):
-            values = values + 1j * scale * rng.normal(size=leaf.shape)
-        return jnp.asarray(values, leaf.dtype)
-
-    return jax.tree.map(draw, like)
+    return jax.tree.map(jnp.asarray, cell_subject.noise(seed, like, scale))
 
 
 def shapes_of(cell: Cell, batch: int) -> tuple[Cell, Weights, Any, Any]:

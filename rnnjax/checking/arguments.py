@@ -33,7 +33,7 @@ class Layout:
         moving: indices of the leaves with a gradient among all leaves of the arguments.
         names: their names, such as ``U`` or ``xs``.
         times: their time axis, or None.
-        flags: indices of boolean and integer leaves with a time axis.
+        flags: time axes of boolean and integer leaves that have one, by their index.
         outputs: time axis of each result with a gradient, or None (a final state).
         state: indices within `moving` of the leaves that take the state; empty: none
             was found.
@@ -43,7 +43,7 @@ class Layout:
     moving: tuple[int, ...]
     names: tuple[str, ...]
     times: tuple[int | None, ...]
-    flags: tuple[int, ...]
+    flags: dict[int, int]
     outputs: tuple[int | None, ...]
     state: tuple[int, ...]
 
@@ -72,10 +72,9 @@ def layout(function: Callable[..., Any], make: Maker) -> Layout:
         )
     moving = [i for i, x in enumerate(leaves) if _is_inexact(x)]
     results = [
-        jax.tree.leaves(jax.eval_shape(function, *jax.tree.unflatten(tree, some)))
+        inexact_leaves(jax.eval_shape(function, *jax.tree.unflatten(tree, some)))
         for some in (leaves, longer)
     ]
-    results = [[x for x in some if _is_inexact(x)] for some in results]
     outputs = [
         _time_axis(a.shape, b.shape)
         for a, b in zip(results[0], results[1], strict=True)
@@ -87,11 +86,11 @@ def layout(function: Callable[..., Any], make: Maker) -> Layout:
         moving=tuple(moving),
         names=tuple(names[i] for i in moving),
         times=tuple(axes[i] for i in moving),
-        flags=tuple(
-            i
-            for i, x in enumerate(leaves)
-            if i not in moving and not _is_key(x) and axes[i] is not None
-        ),
+        flags={
+            i: time
+            for i, (x, time) in enumerate(zip(leaves, axes, strict=True))
+            if i not in moving and not _is_key(x) and time is not None
+        },
         outputs=tuple(outputs),
         state=_state(tree, leaves, axes, moving, finals),
     )
@@ -191,6 +190,11 @@ def _state(
 def _time_axis(shape: Sequence[int], longer: Sequence[int]) -> int | None:
     changed = [i for i, (a, b) in enumerate(zip(shape, longer, strict=False)) if a != b]
     return changed[0] if len(changed) == 1 else None
+
+
+def inexact_leaves(tree: Any) -> list[Any]:
+    """The leaves with a gradient, such as those of the results of a function."""
+    return [x for x in jax.tree.leaves(tree) if _is_inexact(x)]
 
 
 def _is_key(x: Any) -> bool:

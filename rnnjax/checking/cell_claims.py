@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax.cells import CELLS
 from rnnjax.checking.cell_gradients import EPS
+from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import Subject, difference, jittered, noise
 from rnnjax.checking.rows import Row
 from rnnjax.recurrence.associative import is_linear
@@ -70,8 +71,6 @@ def _unitary(subject: Subject, name: str, kernel: Any) -> Row:
     n = kernel.shape[0]
     apart = float(np.abs(np.asarray(kernel.conj().T @ kernel) - np.eye(n)).max())
     bound = 100 * n * EPS
-    found = f"K*K is {apart:.0e} from the identity (bound {bound:.0e})"
-    if apart <= bound:
-        return Row(GROUP, f"{name} unitary", "passed", found)
+    of = "K*K is {apart} from the identity"
     hint = f"{subject.place('kernels')}: {name} must be unitary for all parameters"
-    return Row(GROUP, f"{name} unitary", "failed", found, hint)
+    return agreement(GROUP, f"{name} unitary", apart, bound, of, hint)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import CELLS
-from rnnjax.checking.cell_program import equations, traced
+from rnnjax.checking.cell_program import traced
 from rnnjax.checking.cell_subject import Subject, noise, quick_jit
 from rnnjax.checking.rows import Row
 from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
 from rnnjax.probes.dynamics.jacobian import jacobians, spectrum
+from rnnjax.recurrence.jaxprs import equations
 
 
 GROUP = "compare"
@@ -65,7 +66,7 @@ def comparison(subject: Subject) -> Iterator[Row]:
 
 
 def figures(subject: Subject) -> Figures:
-    """Measure one cell; the time is that of a program that XLA did not optimise."""
+    """Measure one cell; its time is taken without the optimisations of XLA."""
     cell = subject.build("float32", INPUTS, UNITS)
     state = cell.initial_state((EXAMPLES,))
     x = jnp.asarray(noise(3, np.zeros((STEPS, EXAMPLES, INPUTS))), jnp.float32)
@@ -100,7 +101,7 @@ def figures(subject: Subject) -> Figures:
 def _products(subject: Subject) -> int:
     """Matrix products of the step, without those of the readin."""
     whole, readin = (
-        sum(e.primitive.name == "dot_general" for e in equations(program.jaxpr))
+        sum(e.primitive.name == "dot_general" for e in equations(program))
         for program in (traced(subject, "float32", m) for m in ("step", "readin"))
     )
     return whole - readin

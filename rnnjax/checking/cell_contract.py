@@ -13,6 +13,7 @@ from rnnjax.checking.cell_program import (
     wide_numbers,
     without_random_numbers,
 )
+from rnnjax.checking.cell_rows import fault
 from rnnjax.checking.cell_subject import (
     B,
     M,
@@ -26,7 +27,7 @@ from rnnjax.checking.cell_subject import (
     same_bits,
 )
 from rnnjax.checking.rows import Row
-from rnnjax.recurrence.diagnosis import Diagnosis, explain
+from rnnjax.recurrence.diagnosis import explain
 from rnnjax.recurrence.examination import described, examine
 from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.layer import Recurrent
@@ -54,12 +55,6 @@ def contract(subject: Subject) -> Iterator[Row]:
     yield from _numbers(subject)
 
 
-def fault(name: str, found: Diagnosis, group: str = GROUP) -> Row:
-    """A failed row from a diagnosis."""
-    hint = ": ".join(filter(None, (found.place, found.cure)))
-    return Row(group, name, "failed", found.cause, hint)
-
-
 def _methods(subject: Subject) -> Row:
     """Each method returns what the recurrence can use, for any number of examples."""
     try:
@@ -71,7 +66,7 @@ def _methods(subject: Subject) -> Row:
         run = lambda params, state, x: cell.apply({"params": params}, state, x)
         jax.eval_shape(run, seen.params, seen.state, x)
     except Exception as error:
-        return fault("methods", explain(error, subject.kind))
+        return fault(GROUP, "methods", explain(error, subject.kind))
     found = f"state {described(seen.state)}, output {described(seen.output)}"
     return Row(GROUP, "methods", "passed", found)
 
@@ -85,7 +80,7 @@ def _precision(subject: Subject, dtype: str, name: str) -> Row:
             found = explain(error, subject.kind)
             if dtype == "bfloat16" and "state was" not in found.cause:
                 return Row(GROUP, name, "note", f"not supported: {found.cause}")
-            return fault(name, found)
+            return fault(GROUP, name, found)
     kept = seen.output.dtype
     if dtype == "bfloat16" and any(map(jnp.iscomplexobj, jax.tree.leaves(seen.state))):
         said = f"outputs are {kept}: there are no complex numbers of 16 bits"
@@ -98,7 +93,7 @@ def _precision(subject: Subject, dtype: str, name: str) -> Row:
 
 
 def _readin(subject: Subject) -> Row:
-    """`readin` of a whole sequence is that of its steps, one by one."""
+    """Whether `readin` of a sequence equals `readin` of each of its steps alone."""
     name = "readin of one step"
     with jax.enable_x64(True):
         params, x, _ = subject.arguments("float64")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import (
     LENGTHS,
     Subject,
@@ -164,14 +165,12 @@ def _slopes(value: Any, given: Any, gradient: Any) -> Iterator[Slope]:
 
 
 def _agreement(subject: Subject, name: str, apart: float, bound: float) -> Row:
-    found = f"{apart:.0e} from autodiff of lax.scan (bound {bound:.0e})"
-    if apart <= bound:
-        return Row(GROUP, name, "passed", found)
     hint = (
         f"{subject.place('step')}: what a step does between its products must be "
         "ordinary JAX; a kernel is multiplied by self.recur or self.project alone"
     )
-    return Row(GROUP, name, "failed", found, hint)
+    of = "{apart} from autodiff of lax.scan"
+    return agreement(GROUP, name, apart, bound, of, hint)
 
 
 def _engines(subject: Subject, given: Any, found: Any, limits: Any) -> Iterator[Row]:

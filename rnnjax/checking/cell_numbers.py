@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import (
     B,
     Subject,
@@ -59,10 +60,8 @@ def rounding(subject: Subject, run: Run, given: Any, first: Any) -> float:
 
 def judged(subject: Subject, name: str, apart: float, bound: float, cure: str) -> Row:
     """A row about two numbers that should agree."""
-    found = f"differ by {apart:.0e} (bound {bound:.0e})"
-    if apart <= bound:
-        return Row(GROUP, name, "passed", found)
-    return Row(GROUP, name, "failed", found, f"{subject.place('step')}: {cure}")
+    hint = f"{subject.place('step')}: {cure}"
+    return agreement(GROUP, name, apart, bound, "differ by {apart}", hint)
 
 
 def extremes(subject: Subject, run: Run, given: Any) -> Iterator[Row]:

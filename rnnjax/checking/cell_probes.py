@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from rnnjax.cells.products import kernel_gradient
 from rnnjax.checking.cell_gradients import EPS
+from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import (
     B,
     Subject,
@@ -55,14 +56,11 @@ def probes(subject: Subject) -> Iterator[Row]:
 def _judged(
     subject: Subject, name: str, apart: float, bound: float, against: str
 ) -> Row:
-    found = f"{apart:.0e} from {against} (bound {bound:.0e})"
-    if apart <= bound:
-        return Row(GROUP, name, "passed", found)
     hint = (
         f"{subject.place('step')}: the step must be a pure function of state, drive "
         "and kernels, and multiply its kernels by self.recur(name, …) alone"
     )
-    return Row(GROUP, name, "failed", found, hint)
+    return agreement(GROUP, name, apart, bound, f"{{apart}} from {against}", hint)
 
 
 def _contributions(subject: Subject, found: Any, wanted: Any, moved: Any) -> Row:
@@ -78,8 +76,7 @@ def _contributions(subject: Subject, found: Any, wanted: Any, moved: Any) -> Row
     parts = [each["contributions"] for each in (found, wanted, moved)]
     bound = 100 * max(EPS, difference(parts[2], parts[1]))
     apart = difference(parts[0], parts[1])
-    row = _judged(subject, name, apart, bound, "the gradient of a copy at each step")
-    return row
+    return _judged(subject, name, apart, bound, "the gradient of a copy at each step")
 
 
 def _probed(subject: Subject, given: Any, cotangent: Any) -> Any:

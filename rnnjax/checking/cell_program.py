@@ -3,18 +3,19 @@
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from rnnjax.cells.base import Cell
+from rnnjax.checking.cell_rows import fault
 from rnnjax.checking.cell_subject import Subject
 from rnnjax.checking.rows import Row
 from rnnjax.recurrence.diagnosis import explain
 from rnnjax.recurrence.examination import BATCH, examine
 from rnnjax.recurrence.functional import abstract, call, make_weights, split_cell
+from rnnjax.recurrence.jaxprs import equations
 
 
 GROUP = "contract"
@@ -56,9 +57,7 @@ def same_program(subject: Subject) -> Row:
     try:
         one, other = traced(subject, "float32"), traced(subject, "float32")
     except Exception as error:
-        found = explain(error, subject.kind)
-        hint = ": ".join(filter(None, (found.place, found.cure)))
-        return Row(GROUP, name, "failed", found.cause, hint)
+        return fault(GROUP, name, explain(error, subject.kind))
     if _text(one) == _text(other):
         return Row(GROUP, name, "passed", "the same program")
     place = _suspect(subject) or subject.place("step")
@@ -92,7 +91,7 @@ def nothing_kept(subject: Subject) -> Row:
 def without_random_numbers(subject: Subject) -> Row:
     """A step that draws with a key of its own draws the same numbers each time."""
     name = "random numbers"
-    for equation in equations(traced(subject, "float32").jaxpr):
+    for equation in equations(traced(subject, "float32")):
         if equation.primitive.name.startswith(("random_", "threefry")):
             place = _line(subject, equation) or subject.place("step")
             said = "drawn inside a step, from a fixed key: the same at every step"
@@ -108,10 +107,8 @@ def wide_numbers(subject: Subject) -> Row:
         try:
             program = traced(subject, "float32")
         except Exception as error:
-            found = explain(error, subject.kind)
-            hint = ": ".join(filter(None, (found.place, found.cure)))
-            return Row(GROUP, name, "failed", found.cause, hint)
-    for equation in equations(program.jaxpr):
+            return fault(GROUP, name, explain(error, subject.kind))
+    for equation in equations(program):
         for out in equation.outvars:
             dtype = getattr(out.aval, "dtype", None)
             weak = getattr(out.aval, "weak_type", False)
@@ -129,17 +126,6 @@ def wide_numbers(subject: Subject) -> Row:
 def _text(program: Any) -> tuple[str, list[bytes]]:
     constants = [np.asarray(c).tobytes() for c in program.consts]
     return _ADDRESS.sub("", str(program)), constants
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """Every equation of a program, and of those inside of its equations."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
 
 def _line(subject: Subject, equation: Any) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array
 
 from rnnjax.cells.base import Cell
+from rnnjax.checking.numbers import quick_jit, wide
 from rnnjax.user_code import place_in
-from rnnjax.xla_options import ONCE
 
 
 T, B, M, N = 6, 4, 3, 4
@@ -20,9 +20,6 @@ T, B, M, N = 6, 4, 3, 4
 
 LENGTHS = (T, 0, 4, 1)
 """Valid steps of the examples, with none and one among them."""
-
-quick_jit = functools.partial(jax.jit, compiler_options=dict(ONCE))
-"""`jax.jit` for programs that run a few times: compiling them is the cost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +125,6 @@ def difference(actual: Any, expected: Any) -> float:
         return float("inf")
     apart, size = np.sqrt(squares)
     return float(apart / size) if size else float(apart)
-
-
-def wide(x: Any) -> np.ndarray:
-    """An array in double precision; NumPy cannot compute with 16 bits of JAX's."""
-    x = np.asarray(x)
-    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
 
 
 def same_bits(one: Any, other: Any) -> bool:

@@ -20,6 +20,7 @@ from rnnjax.checking.cell_numbers import (
     rounding,
     walk,
 )
+from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import (
     LENGTHS,
     B,
@@ -87,15 +88,12 @@ def _initial_state(subject: Subject, run: Run, given: Any, first: Any) -> Row:
     rest = jnp.concatenate([x[half:], x[:half]])
     (outputs, _), _ = run(params, rest, middle, ALL, NEVER)
     apart = difference(outputs[: T - half], first[0][0][half:])
-    name = "continued"
-    found = f"from the state after step {half}: differ by {apart:.0e} (bound {EPS:.0e})"
-    if apart <= EPS:
-        return Row(GROUP, name, "passed", found)
+    of = f"from the state after step {half}: differ by {{apart}}"
     hint = (
         f"{subject.place('step')}: all that a step remembers must be in the state that "
         "it returns"
     )
-    return Row(GROUP, name, "failed", found, hint)
+    return agreement(GROUP, "continued", apart, EPS, of, hint)
 
 
 def _ragged(

@@ -10,13 +10,15 @@ from rnnjax.cells import CELLS
 from rnnjax.cells.base import Cell
 from rnnjax.checking.cell_claims import claims
 from rnnjax.checking.cell_comparison import comparison
-from rnnjax.checking.cell_contract import contract, fault, foundations
+from rnnjax.checking.cell_contract import contract, foundations
 from rnnjax.checking.cell_gradients import gradients
 from rnnjax.checking.cell_probes import probes
+from rnnjax.checking.cell_rows import fault
 from rnnjax.checking.cell_subject import Subject
 from rnnjax.checking.cell_training import training
 from rnnjax.checking.cell_use import use
-from rnnjax.checking.rows import Check, Row, check_groups
+from rnnjax.checking.rows import Check, Row
+from rnnjax.checks import check_choice
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.recurrence.diagnosis import explain
 from rnnjax.sweeps.user_files import load, reference
@@ -54,7 +56,9 @@ def check_cell(
     Raises:
         UserError: there is no such cell, group or field.
     """
-    groups = check_groups(None if only is None else ",".join(only), GROUPS)
+    groups = GROUPS if only is None else tuple(only)
+    for name in groups:
+        check_choice("only", name, GROUPS)
     subject = _subject(cell, options)
     rows = list(_guarded("contract", foundations, subject))
     sound = all(row.verdict != "failed" for row in rows)
@@ -97,4 +101,4 @@ def _guarded(group: str, examine: Examine, subject: Subject) -> Iterator[Row]:
             last = frames[-1]  # no line of the cell is to blame for sure
             said = f"raised at {last.filename}:{last.lineno}"
             found = dataclasses.replace(found, place=said)
-        yield fault("runs to its end", found, group)
+        yield fault(group, "runs to its end", found)

@@ -1,12 +1,13 @@
 """Where the gradient of a kernel differs by more than rounding explains."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from rnnjax.checking.arguments import Layout
-from rnnjax.checking.pullbacks import ALL, MARGIN, Measured
+from rnnjax.checking.pullbacks import ALL, LAST, MARGIN, Measured
 
 
 TINY = 1e-30
@@ -56,11 +57,10 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class ByLag:
-    """The gradient at the inputs of each lag, from the output of one step.
+    """The gradient at the inputs of each lag from 0 on, from the output of one step.
 
     Attributes:
         name: of the argument.
-        lags: the lags, from 0.
         error: norm of the difference at each lag over that of what is expected.
         size: norm of what is expected.
         wrong: where the error exceeds what rounding explains.
@@ -68,7 +68,6 @@ class ByLag:
     """
 
     name: str
-    lags: np.ndarray
     error: Float[np.ndarray, "lags"]
     size: Float[np.ndarray, "lags"]
     wrong: Bool[np.ndarray, "lags"]
@@ -104,10 +103,10 @@ def difference(
     epsilon: float,
 ) -> Difference:
     """Compare two arrays, column by column."""
-    wide = lambda x: np.reshape(x, (-1, x.shape[-1] if x.ndim > 1 else x.size))
+    table = lambda x: np.reshape(x, (-1, x.shape[-1] if x.ndim > 1 else x.size))
     size = np.linalg.norm(expected)
-    error = np.linalg.norm(wide(found) - wide(expected), axis=0)
-    spread = np.stack([np.linalg.norm(wide(one), axis=0) for one in noise])
+    error = np.linalg.norm(table(found) - table(expected), axis=0)
+    spread = np.stack([np.linalg.norm(table(one), axis=0) for one in noise])
     allowed = np.maximum(spread.max(0), epsilon * size / np.sqrt(error.size))
     columns = ~(error <= MARGIN * allowed + TINY)
     whole = max(np.linalg.norm(one) for one in noise)
@@ -115,6 +114,12 @@ def difference(
     total = np.linalg.norm(error)
     relative = total / size if size else (np.inf if total else 0.0)
     return Difference(name, found, expected, float(relative), float(bound), columns)
+
+
+def worst(found: Sequence[Difference]) -> str:
+    """The largest error beside its bound, in words."""
+    one = max(found, key=lambda x: x.error / max(x.bound, 1e-300))
+    return f"error {one.error:.1e}, rounding explains {one.bound:.1e}"
 
 
 def by_lag(seen: Measured, at: Layout, projection: int, step: int) -> list[ByLag]:
@@ -139,9 +144,19 @@ def by_lag(seen: Measured, at: Layout, projection: int, step: int) -> list[ByLag
         wrong = zero | ~((error <= MARGIN * own + TINY) | (error <= whole))
         with np.errstate(divide="ignore", invalid="ignore"):
             relative = np.where(size > 0, error / size, np.where(error > 0, np.inf, 0))
-        lags = np.arange(len(size))
-        found.append(ByLag(name, lags, relative, size, wrong, zero))
+        found.append(ByLag(name, relative, size, wrong, zero))
     return found
+
+
+def from_last(seen: Measured, at: Layout) -> list[ByLag]:
+    """`by_lag` from the output of the last step."""
+    return by_lag(seen, at, LAST, seen.steps - 1)
+
+
+def first_wrong(lags: Sequence[ByLag]) -> int | None:
+    """The first lag at which a gradient is wrong; None: at none."""
+    first = [int(np.argmax(x.wrong)) for x in lags if x.wrong.any()]
+    return min(first) if first else None
 
 
 def later(seen: Measured, at: Layout, projection: int, step: int) -> bool:

@@ -4,10 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from rnnjax.checking.comparison import ByLag, Difference, by_lag, gradients
-from rnnjax.checking.pullbacks import ALL, LAST, Measured, Subject
+from rnnjax.checking.comparison import (
+    ByLag,
+    Difference,
+    first_wrong,
+    from_last,
+    gradients,
+)
+from rnnjax.checking.pullbacks import ALL, Measured, Pair
 
 
 Change = Callable[[list[Any]], list[Any]]
@@ -32,20 +36,20 @@ class Evidence:
     """What is known of a kernel whose gradients are wrong.
 
     Attributes:
-        subject: the kernel and its reference.
+        pair: the kernel and its reference.
         seen: both at the largest length at which they differ.
         at_one: whether gradients are right for T = 1; None: that was not measured.
         lags: the gradients by lag from the last output.
     """
 
-    subject: Subject
+    pair: Pair
     seen: Measured
     at_one: bool | None
     lags: Sequence[ByLag]
 
     def of(self, projection: int) -> list[Difference]:
         """The gradients of a projection."""
-        return gradients(self.seen, self.subject.at, projection)
+        return gradients(self.seen, self.pair.at, projection)
 
     @property
     def wrong(self) -> list[Difference]:
@@ -55,11 +59,9 @@ class Evidence:
     @property
     def from_lag(self) -> int | None:
         """The first lag at which the gradient is wrong; None: at none."""
-        first = [int(np.argmax(x.wrong)) for x in self.lags if x.wrong.any()]
-        return min(first) if first else None
+        return first_wrong(self.lags)
 
     def after(self, change: Change) -> "Evidence":
         """The same with changed arguments."""
-        seen = self.subject.measure(self.seen.steps, change)
-        lags = by_lag(seen, self.subject.at, LAST, seen.steps - 1)
-        return dataclasses.replace(self, seen=seen, lags=lags)
+        seen = self.pair.measure(self.seen.steps, change)
+        return dataclasses.replace(self, seen=seen, lags=from_last(seen, self.pair.at))

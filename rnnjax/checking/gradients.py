@@ -5,21 +5,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from rnnjax.checking.arguments import Maker, from_shapes, layout
 from rnnjax.checking.comparison import (
     ByLag,
     Difference,
-    by_lag,
+    first_wrong,
+    from_last,
     gradients,
     later,
     outputs,
+    worst,
 )
 from rnnjax.checking.evidence import Evidence, Mistake
 from rnnjax.checking.mistakes import mistakes
 from rnnjax.checking.primal import has_own_rules, primal_of
-from rnnjax.checking.pullbacks import FINAL, LAST, MIDDLE, Measured, Subject
+from rnnjax.checking.pullbacks import FINAL, MIDDLE, Measured, Pair
 from rnnjax.checking.rows import Check, Row
 from rnnjax.checking.variants import cut_in_two, finite_difference, second_order
 from rnnjax.errors import UserError, one_line
@@ -83,31 +84,35 @@ def check_gradients(
         reference = _derived(function, make)
     at = layout(reference, make)
     _same_shapes(function, reference, make)
-    subject = Subject(function, reference, make, at)
+    pair = Pair(function, reference, make, at)
     tried = sorted({*(lengths or LENGTHS), *_around(window)})
-    seen = {steps: subject.measure(steps) for steps in tried}
+    seen = {steps: pair.measure(steps) for steps in tried}
     rows: list[Row] = list(_value_rows(seen))
     if any(row.verdict == "failed" for row in rows):
         return GradientCheck(_name(function), tuple(rows))
-    rows.append(finite_difference(subject, min(tried[-1], 33)))
+    rows.append(finite_difference(pair, min(tried[-1], 33)))
     by_argument = {steps: gradients(one, at) for steps, one in seen.items()}
-    failing = [t for t, found in by_argument.items() if any(x.wrong for x in found)]
-    lags = {steps: _lags(one, subject) for steps, one in seen.items()}
-    failing = sorted({*failing, *(t for t, x in lags.items() if _first(x) is not None)})
-    final = [t for t, one in seen.items() if _final_wrong(one, subject)]
-    failing = sorted({*failing, *final})
-    worst = failing[-1] if failing else tried[-1]
+    lags = {steps: from_last(one, at) for steps, one in seen.items()}
+    failing = [
+        steps
+        for steps, one in seen.items()
+        if any(x.wrong for x in by_argument[steps])
+        or first_wrong(lags[steps]) is not None
+        or _final_wrong(one, pair)
+    ]
+    longest = failing[-1] if failing else tried[-1]
     explained: list[Mistake] = []
     if failing:
         at_one = None if 1 not in seen else 1 not in failing
-        evidence = Evidence(subject, seen[worst], at_one, lags[worst])
+        evidence = Evidence(pair, seen[longest], at_one, lags[longest])
         explained = mistakes(evidence)
     rows += _argument_rows(at.names, by_argument)
-    rows += _lag_rows(lags[worst], worst, later(seen[worst], at, MIDDLE, worst // 2))
+    ahead = later(seen[longest], at, MIDDLE, longest // 2)
+    rows += _lag_rows(lags[longest], longest, ahead)
     rows.append(_length_row(tried, failing))
-    if at.state:
-        rows += cut_in_two(subject, tried[-1])
-    second = second_order(subject, min(17, tried[-1]))
+    if at.state and tried[-1] > 1:
+        rows += cut_in_two(pair, tried[-1])
+    second = second_order(pair, min(17, tried[-1]))
     rows.append(second)
     rows += [Row("mistake", x.kind, "failed", x.sentence) for x in explained]
     kinds = [x.kind for x in explained]
@@ -118,7 +123,7 @@ def check_gradients(
         _name(function),
         tuple(rows),
         tuple(name for name in at.names if name in wrong),
-        _first(lags[worst]) if failing else None,
+        first_wrong(lags[longest]) if failing else None,
         tuple(failing),
         tuple(kinds),
     )
@@ -165,34 +170,24 @@ def _same_shapes(
         )
 
 
-def _lags(seen: Measured, subject: Subject) -> list[ByLag]:
-    return by_lag(seen, subject.at, LAST, seen.steps - 1)
-
-
-def _first(lags: Sequence[ByLag]) -> int | None:
-    """The first wrong lag."""
-    first = [int(np.argmax(x.wrong)) for x in lags if x.wrong.any()]
-    return min(first) if first else None
-
-
-def _final_wrong(seen: Measured, subject: Subject) -> bool:
-    if None not in subject.at.outputs:
+def _final_wrong(seen: Measured, pair: Pair) -> bool:
+    if None not in pair.at.outputs:
         return False
-    return any(x.wrong for x in gradients(seen, subject.at, FINAL))
+    return any(x.wrong for x in gradients(seen, pair.at, FINAL))
 
 
 def _value_rows(seen: dict[int, Measured]) -> list[Row]:
     each = {steps: outputs(one) for steps, one in seen.items()}
     bad = [t for t, found in each.items() if any(x.wrong for x in found)]
-    worst = _worst([x for found in each.values() for x in found])
+    text = worst([x for found in each.values() for x in found])
     name = f"{len(each[max(each)])} results"
     if not bad:
-        return [Row("values", name, "passed", worst)]
+        return [Row("values", name, "passed", text)]
     hint = (
         "the two compute different functions, so their gradients are not compared; "
         "make the values agree first"
     )
-    return [Row("values", name, "failed", f"{worst}; at T = {_listed(bad)}", hint)]
+    return [Row("values", name, "failed", f"{text}; at T = {_listed(bad)}", hint)]
 
 
 def _argument_rows(
@@ -202,7 +197,7 @@ def _argument_rows(
     for place, name in enumerate(names):
         each = {steps: x[place] for steps, x in found.items()}
         bad = [t for t, x in each.items() if x.wrong]
-        text = _worst(list(each.values()))
+        text = worst(list(each.values()))
         if bad:
             text += f"; wrong at T = {_listed(bad)}"
         rows.append(Row("arguments", name, "failed" if bad else "passed", text))
@@ -212,8 +207,8 @@ def _argument_rows(
 def _lag_rows(lags: Sequence[ByLag], steps: int, later: bool) -> list[Row]:
     rows = []
     for one in lags:
-        first = _first([one])
-        text = f"right at lags 0 to {len(one.lags) - 1}"
+        first = first_wrong([one])
+        text = f"right at lags 0 to {len(one.size) - 1}"
         if first is not None:
             size = "exactly 0" if one.zero[first] else f"error {one.error[first]:.2g}"
             text = f"wrong from lag {first} on ({size} there), T = {steps}"
@@ -250,11 +245,6 @@ def pattern(tried: Sequence[int], failing: Sequence[int]) -> str:
         if all((t % width != 0) == (t in failing) for t in tried):
             return f"wrong where T is no multiple of {width}"
     return f"wrong at T = {_listed(failing)}, right at {_listed(right)}"
-
-
-def _worst(found: Sequence[Difference]) -> str:
-    one = max(found, key=lambda x: x.error / max(x.bound, 1e-300))
-    return f"error {one.error:.1e}, rounding explains {one.bound:.1e}"
 
 
 def _listed(numbers: Sequence[int]) -> str:

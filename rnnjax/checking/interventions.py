@@ -10,14 +10,17 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnnjax.checking.arguments import names_of
 from rnnjax.checking.evidence import Change, Evidence, Mistake
 from rnnjax.checking.pullbacks import ALL
 
 
 def mask_ignored(of: Evidence) -> Iterator[Mistake]:
-    subject = of.subject
-    leaves = subject.arguments(of.seen.steps)
-    for place in subject.at.flags:
+    """Right where a mask has one value at every step, and still acts on the rest."""
+    pair = of.pair
+    leaves = pair.arguments(of.seen.steps)
+    names = names_of(pair.reference, pair.at.tree)
+    for place in pair.at.flags:
         for value in (False, True):
 
             def held(leaves: list[Any], place=place, value=value) -> list[Any]:
@@ -32,7 +35,7 @@ def mask_ignored(of: Evidence) -> Iterator[Mistake]:
                 continue
             yield Mistake(
                 "mask ignored",
-                f"the gradient is right where argument {place} is {value} at every "
+                f"the gradient is right where {names[place]} is {value} at every "
                 "step: this mask or reset is ignored, or used wrongly, on the way back",
             )
             return
@@ -86,8 +89,8 @@ _REAL = "such that the factor is real"
 
 def _symmetric(of: Evidence) -> Iterator[tuple[str, Change]]:
     """Changes that make one square matrix, or every block of a fused one, symmetric."""
-    at = of.subject.at
-    leaves = of.subject.arguments(of.seen.steps)
+    at = of.pair.at
+    leaves = of.pair.arguments(of.seen.steps)
     for name, place, time in zip(at.names, at.moving, at.times, strict=True):
         shape = leaves[place].shape
         if time is not None or len(shape) != 2 or shape[0] < 2 or shape[1] % shape[0]:
@@ -104,10 +107,10 @@ def _symmetric(of: Evidence) -> Iterator[tuple[str, Change]]:
 
 def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
     """Changes that may make a complex recurrence real: a leaf 0, or its real part."""
-    at, subject = of.subject.at, of.subject
-    leaves = subject.arguments(of.seen.steps)
+    at, pair = of.pair.at, of.pair
+    leaves = pair.arguments(of.seen.steps)
     arguments = jax.tree.unflatten(at.tree, leaves)
-    if "complex" not in str(jax.make_jaxpr(subject.reference)(*arguments)):
+    if "complex" not in str(jax.make_jaxpr(pair.reference)(*arguments)):
         return
     for name, place, time in zip(at.names, at.moving, at.times, strict=True):
         if time is not None or at.moving.index(place) in at.state:
@@ -129,7 +132,7 @@ def lost_precision(of: Evidence) -> Iterator[Mistake]:
 
     def nudged(leaves: list[Any]) -> list[Any]:
         random = np.random.default_rng(0)
-        moving = set(of.subject.at.moving)
+        moving = set(of.pair.at.moving)
         return [
             (x * (1 + 3e-3 * random.uniform(-1, 1, x.shape))).astype(x.dtype)
             if i in moving
@@ -146,7 +149,7 @@ def lost_precision(of: Evidence) -> Iterator[Mistake]:
         worst = max(x.error for x in wrong)
         yield Mistake(
             "lost precision",
-            f"the error of {worst:.1g} is that of rounding, which is more than the "
-            "arguments' precision explains: sums or states are kept in a lower one, or "
-            "large terms cancel",
+            f"the error of {worst:.1g} behaves like rounding, but is larger than the "
+            "precision of the arguments explains: sums or states are kept in a lower "
+            "precision, or large terms cancel",
         )

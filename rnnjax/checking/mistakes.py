@@ -43,7 +43,7 @@ def mistakes(of: Evidence) -> list[Mistake]:
 
 def _one_cotangent(of: Evidence) -> Iterator[Mistake]:
     final, sequence = (any(x.wrong for x in of.of(p)) for p in (FINAL, SEQUENCE))
-    at = of.subject.at
+    at = of.pair.at
     if final == sequence or None not in at.outputs or set(at.outputs) == {None}:
         return
     what, projection = ("final state", FINAL) if final else ("outputs", SEQUENCE)
@@ -93,7 +93,7 @@ def _alone(of: Evidence, one: Difference) -> Mistake | None:
     square = found.ndim == 2 and found.shape[0] == found.shape[1]
     if square and close(found.T, expected) and not close(found, expected):
         return Mistake("transposed", f"the gradient of {name} is transposed")
-    time = of.subject.at.times[of.subject.at.names.index(name)]
+    time = of.pair.at.times[of.pair.at.names.index(name)]
     if time is not None and steps > 3:
         a, b = np.moveaxis(found, time, 0), np.moveaxis(expected, time, 0)
         for here, there, words in (
@@ -104,7 +104,7 @@ def _alone(of: Evidence, one: Difference) -> Mistake | None:
                 return Mistake(
                     "off by one step", f"the gradient of {name} at a step is {words}"
                 )
-    is_state = of.subject.at.names.index(name) in of.subject.at.state
+    is_state = of.pair.at.names.index(name) in of.pair.at.state
     if time is None and not is_state and of.at_one and of.from_lag is None:
         return Mistake(
             "summed over the wrong axis",
@@ -126,13 +126,13 @@ def _off_by_one(of: Evidence, name: str) -> bool:
     From one entry of the first output, the gradient is an outer product of the state
     before the step and of δ; what its rows are proportional to tells which state it is.
     """
-    at = of.subject.at
+    at = of.pair.at
     if not at.state or None not in at.outputs or set(at.outputs) == {None}:
         return False
-    seen = of.subject.measure(1)
+    seen = of.pair.measure(1)
     place = at.names.index(name)
     found, expected = (x.gradients[place][LAST] for x in (seen.kernel, seen.truth))
-    before = of.subject.arguments(1)[at.moving[at.state[0]]]
+    before = of.pair.arguments(1)[at.moving[at.state[0]]]
     after = next(
         x for x, t in zip(seen.truth.outputs, at.outputs, strict=True) if t is None
     )
@@ -154,7 +154,7 @@ def _off_by_one(of: Evidence, name: str) -> bool:
 def _columns(of: Evidence) -> Iterator[Mistake]:
     """Columns of an argument, as of one gate, that are wrong while others are right."""
     for one in of.wrong:
-        if one.columns.all() or one.found.ndim == 0 or len(of.wrong) == 0:
+        if one.columns.all():
             continue
         wide = np.reshape(one.found, (-1, one.columns.size))
         zero = not np.any(wide[:, one.columns])

@@ -9,7 +9,6 @@ one rounding error each.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnnjax.checking.arguments import Layout, Maker, leaves_of
-from rnnjax.xla_options import ONCE
+from rnnjax.checking.arguments import Layout, Maker, inexact_leaves, leaves_of
+from rnnjax.checking.numbers import quick_jit, wide
 
 
 DRAWS = 8
@@ -67,7 +66,7 @@ class Measured:
     epsilon: float
 
 
-class Subject:
+class Pair:
     """A kernel and its reference, with the arguments for them.
 
     Args:
@@ -91,7 +90,7 @@ class Subject:
 
     def measure(
         self, steps: int, change: Callable[[list[Any]], list[Any]] | None = None
-    ):
+    ) -> Measured:
         """Measure both at a length, with arguments that `change` may have altered."""
         leaves = self.arguments(steps)
         leaves = leaves if change is None else change(leaves)
@@ -108,15 +107,15 @@ def measure(
     """The projections' gradients of both, and the noise of the truth."""
     moving = [leaves[i] for i in at.moving]
     epsilon = max(float(jnp.finfo(x.dtype).eps) for x in moving)
-    shapes = jax.eval_shape(_of_moving(kernel, at, leaves), *moving)
+    shapes = jax.eval_shape(of_moving(kernel, at, leaves), *moving)
     cots = cotangents(shapes, at, steps)
-    found = _narrow(pull(_of_moving(kernel, at, leaves), [moving], cots), 0)
-    same = _narrow(pull(_of_moving(reference, at, leaves), [moving], cots), 0)
+    found = _narrow(pull(of_moving(kernel, at, leaves), [moving], cots), 0)
+    same = _narrow(pull(of_moving(reference, at, leaves), [moving], cots), 0)
     with jax.enable_x64(True):
         exact = [wide(x) for x in moving]
-        near = [_perturbed(exact, epsilon, draw) for draw in range(DRAWS)]
+        near = [perturbed(exact, epsilon, draw) for draw in range(DRAWS)]
         up = [wide(c) for c in cots]
-        every = pull(_of_moving(reference, at, leaves), [exact, *near], up)
+        every = pull(of_moving(reference, at, leaves), [exact, *near], up)
     truth = _narrow(every, 0)
     noise = Pulled(
         *(
@@ -135,7 +134,7 @@ def pull(
 ) -> Pulled:
     """Results and gradients at several points, compiled once."""
 
-    @functools.partial(jax.jit, compiler_options=dict(ONCE))
+    @quick_jit
     def at_all(points: list[Any], cots: list[Any]) -> Any:
         def at(point: list[Any]) -> Any:
             outputs, back = jax.vjp(function, *point)
@@ -170,13 +169,7 @@ def cotangents(shapes: Sequence[Any], at: Layout, steps: int) -> list[np.ndarray
     return found
 
 
-def wide(x: Any) -> np.ndarray:
-    """The same numbers in double precision."""
-    x = np.asarray(x)
-    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
-
-
-def _of_moving(
+def of_moving(
     function: Callable[..., Any], at: Layout, leaves: list[Any]
 ) -> Callable[..., Any]:
     """`function` of its moving leaves, with the other ones held; a tuple of results."""
@@ -185,13 +178,12 @@ def _of_moving(
         filled = list(leaves)
         for place, x in zip(at.moving, moving, strict=True):
             filled[place] = x
-        results = jax.tree.leaves(function(*jax.tree.unflatten(at.tree, filled)))
-        return tuple(x for x in results if jnp.issubdtype(x.dtype, jnp.inexact))
+        return tuple(inexact_leaves(function(*jax.tree.unflatten(at.tree, filled))))
 
     return of
 
 
-def _perturbed(leaves: list[np.ndarray], epsilon: float, draw: int) -> list[np.ndarray]:
+def perturbed(leaves: list[np.ndarray], epsilon: float, draw: int) -> list[np.ndarray]:
     """Every number times 1 + u, with u uniform in ±epsilon."""
     random = np.random.default_rng([draw, 10**6])
     return [x * (1 + epsilon * random.uniform(-1, 1, x.shape)) for x in leaves]

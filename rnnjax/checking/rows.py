@@ -4,8 +4,6 @@ import dataclasses
 import json
 from typing import Any, Literal
 
-from rnnjax.errors import UserError, did_you_mean
-
 
 Verdict = Literal["passed", "failed", "note"]
 
@@ -55,7 +53,7 @@ class Check:
         return tuple(row for row in self.rows if row.verdict == "failed")
 
     def raise_if_failed(self) -> None:
-        """Raise an error that names every failure, for a test of one's own.
+        """Raise an error that lists every failure; for use in tests.
 
         Raises:
             AssertionError: a row failed.
@@ -83,18 +81,3 @@ class Check:
             if row.hint:
                 lines.append(f"{'':8}{row.hint}")
         return "\n".join(lines)
-
-
-def check_groups(only: str | None, groups: tuple[str, ...]) -> tuple[str, ...]:
-    """The groups that `--only` names, separated by commas; None: all.
-
-    Raises:
-        UserError: there is no such group.
-    """
-    if only is None:
-        return groups
-    asked = tuple(word.strip() for word in only.split(","))
-    for name in asked:
-        if name not in groups:
-            raise UserError(f"--only {name}: {did_you_mean(name, groups)}")
-    return asked

@@ -7,37 +7,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.checking.arguments import Layout
-from rnnjax.checking.comparison import difference, gradients, outputs
-from rnnjax.checking.pullbacks import MARGIN, Subject, measure, wide
+from rnnjax.checking.arguments import Layout, inexact_leaves
+from rnnjax.checking.comparison import difference, gradients, outputs, worst
+from rnnjax.checking.numbers import wide
+from rnnjax.checking.pullbacks import (
+    MARGIN,
+    Pair,
+    measure,
+    of_moving,
+    perturbed,
+)
 from rnnjax.checking.rows import Row
 from rnnjax.errors import one_line
 
 
-def cut_in_two(subject: Subject, steps: int) -> list[Row]:
+def cut_in_two(pair: Pair, steps: int) -> list[Row]:
     """The sequence in two calls, the second of which begins with the first one's state.
 
     Values and gradients must be those of the reference in one call.
     """
-    at, place = subject.at, steps // 2
+    at, place = pair.at, steps // 2
 
     def twice(*arguments: Any) -> Any:
         leaves = jax.tree.leaves(arguments)
-        one = subject.kernel(*jax.tree.unflatten(at.tree, _part(leaves, at, 0, place)))
+        one = pair.kernel(*jax.tree.unflatten(at.tree, _part(leaves, at, 0, place)))
         handed = _finals(one, at)
         rest = _part(leaves, at, place, steps)
         for index, state in zip(at.state, handed, strict=True):
             rest[at.moving[index]] = state
-        two = subject.kernel(*jax.tree.unflatten(at.tree, rest))
+        two = pair.kernel(*jax.tree.unflatten(at.tree, rest))
         return _joined(one, two, at)
 
-    found = measure(twice, subject.reference, at, subject.arguments(steps), steps)
+    found = measure(twice, pair.reference, at, pair.arguments(steps), steps)
     rows = []
     for name, each in (("values", outputs(found)), ("gradients", gradients(found, at))):
         wrong = [x for x in each if x.wrong]
-        worst = max(each, key=lambda x: x.error / max(x.bound, 1e-300))
-        text = f"error {worst.error:.1e}, rounding explains {worst.bound:.1e}"
-        hint = ""
+        text, hint = worst(each), ""
         if wrong:
             names = ", ".join(x.name for x in wrong)
             text += f"; wrong: {names}"
@@ -53,7 +58,7 @@ def cut_in_two(subject: Subject, steps: int) -> list[Row]:
 
 def _part(leaves: list[Any], at: Layout, start: int, stop: int) -> list[Any]:
     """The steps from `start` to `stop` of every leaf with a time axis."""
-    times = dict(zip(at.moving, at.times, strict=True)) | dict.fromkeys(at.flags, 0)
+    times = dict(zip(at.moving, at.times, strict=True)) | at.flags
     cut = []
     for place, x in enumerate(leaves):
         time = times.get(place)
@@ -65,29 +70,23 @@ def _part(leaves: list[Any], at: Layout, start: int, stop: int) -> list[Any]:
 
 
 def _finals(results: Any, at: Layout) -> list[Any]:
-    leaves = [x for x in jax.tree.leaves(results) if _inexact(x)]
-    return [x for x, t in zip(leaves, at.outputs, strict=True) if t is None]
+    pairs = zip(inexact_leaves(results), at.outputs, strict=True)
+    return [x for x, time in pairs if time is None]
 
 
 def _joined(one: Any, two: Any, at: Layout) -> list[Any]:
-    first, second = (
-        [x for x in jax.tree.leaves(results) if _inexact(x)] for results in (one, two)
-    )
+    first, second = map(inexact_leaves, (one, two))
     return [
         b if t is None else jnp.concatenate([a, b], axis=t)
         for a, b, t in zip(first, second, at.outputs, strict=True)
     ]
 
 
-def _inexact(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jnp.inexact)
-
-
-def second_order(subject: Subject, steps: int) -> Row:
+def second_order(pair: Pair, steps: int) -> Row:
     """The gradient of ⟨gradient, v⟩ for a random v, of all arguments."""
     name = f"gradient of the gradient, T = {steps}"
-    leaves = subject.arguments(steps)
-    at = subject.at
+    leaves = pair.arguments(steps)
+    at = pair.at
 
     def gradient_along(function: Callable[..., Any]) -> Callable[..., Any]:
         def along(*moving: Any) -> Any:
@@ -102,28 +101,26 @@ def second_order(subject: Subject, steps: int) -> Row:
 
     moving = [leaves[i] for i in at.moving]
     try:
-        found = gradient_along(subject.kernel)(*moving)
-        same = gradient_along(subject.reference)(*moving)
+        found = gradient_along(pair.kernel)(*moving)
+        same = gradient_along(pair.reference)(*moving)
     except Exception as error:
         return Row("second", name, "note", f"not possible: {one_line(error)}")
     epsilon = max(float(jnp.finfo(x.dtype).eps) for x in moving)
     with jax.enable_x64(True):
-        truth_of = gradient_along(subject.reference)
+        truth_of = gradient_along(pair.reference)
         exact = [wide(x) for x in moving]
         truth = [wide(x) for x in truth_of(*exact)]
-        near = []
-        for draw in range(4):
-            random = np.random.default_rng(draw)
-            some = [x * (1 + epsilon * random.uniform(-1, 1, x.shape)) for x in exact]
-            near.append([wide(x) for x in truth_of(*some)])
+        near = [
+            [wide(x) for x in truth_of(*perturbed(exact, epsilon, draw))]
+            for draw in range(4)
+        ]
     each = []
     for i, leaf in enumerate(at.names):
         noise = [one[i] - truth[i] for one in near] + [wide(same[i]) - truth[i]]
         one = difference(leaf, wide(found[i]), truth[i], np.stack(noise), epsilon)
         each.append(one)
     wrong = [x.name for x in each if x.wrong]
-    worst = max(each, key=lambda x: x.error / max(x.bound, 1e-300))
-    text = f"error {worst.error:.1e}, rounding explains {worst.bound:.1e}"
+    text = worst(each)
     if not wrong:
         return Row("second", name, "passed", text)
     hint = "differentiate the backward pass itself: is part of it held constant?"
@@ -133,11 +130,7 @@ def second_order(subject: Subject, steps: int) -> Row:
 def _projection(
     function: Callable[..., Any], at: Layout, leaves: list[Any], moving: Any
 ) -> Any:
-    filled = list(leaves)
-    for place, x in zip(at.moving, moving, strict=True):
-        filled[place] = x
-    results = jax.tree.leaves(function(*jax.tree.unflatten(at.tree, filled)))
-    results = [x for x in results if _inexact(x)]
+    results = of_moving(function, at, leaves)(*moving)
     parts = [jnp.sum(jnp.real(x * _direction(9 + i, x))) for i, x in enumerate(results)]
     return sum(parts)
 
@@ -158,12 +151,12 @@ STEP = 1e-5
 """Step of the finite differences, in double precision."""
 
 
-def finite_difference(subject: Subject, steps: int) -> Row:
+def finite_difference(pair: Pair, steps: int) -> Row:
     """Autodiff of the reference beside finite differences, along random directions."""
-    at, leaves = subject.at, subject.arguments(steps)
+    at, leaves = pair.at, pair.arguments(steps)
     with jax.enable_x64(True):
         exact = [jnp.asarray(wide(leaves[i])) for i in at.moving]
-        total = jax.jit(lambda *x: _projection(subject.reference, at, leaves, x))
+        total = jax.jit(lambda *x: _projection(pair.reference, at, leaves, x))
         slopes = jax.grad(total, tuple(range(len(exact))))(*exact)
         errors = []
         for i, name in enumerate(at.names):
@@ -187,13 +180,13 @@ def finite_difference(subject: Subject, steps: int) -> Row:
                     float(rounding / jnp.maximum(scale, 1e-300)),
                 )
             )
-    worst, name, noise = max(errors)
+    error, name, noise = max(errors)
     bound = 1e-7 + MARGIN * noise
-    text = f"largest error {worst:.1e} ({name}), bound {bound:.0e}"
+    text = f"largest error {error:.1e} ({name}), bound {bound:.0e}"
     if bound > 1e-2:
         found = "not compared: the reference is not smooth in double precision"
         return Row("reference", "against finite differences", "note", found)
-    if worst <= bound:
+    if error <= bound:
         return Row("reference", "against finite differences", "passed", text)
     hint = (
         "the reference's own gradient is wrong, or it is not smooth there: no verdict "

@@ -11,6 +11,7 @@ from rnnjax.terminal import console
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from rnnjax.cells.base import Cell
     from rnnjax.checking.rows import Check
 
 
@@ -24,7 +25,7 @@ def check(asked: argparse.Namespace) -> int:
         UserError: there is no such cell, file or function, or its arguments do not fit.
     """
     from rnnjax.cells.base import CELLS, Cell
-    from rnnjax.sweeps.user_files import load, reference
+    from rnnjax.sweeps.user_files import reference
 
     named = reference(asked.target)
     if named is None:
@@ -37,21 +38,20 @@ def check(asked: argparse.Namespace) -> int:
     module = _module(named[0], asked.target)
     what = _member(module, *named)
     if isinstance(what, type) and issubclass(what, Cell):
-        load("cell", *named)
-        return _cell(named[1], asked)
+        return _cell(what, asked)
     if not callable(what):
         raise UserError(f"{asked.target} is neither a cell nor a function")
     return _gradients(what, module, named, asked)
 
 
-def _cell(name: str, asked: argparse.Namespace) -> int:
-    from rnnjax.testing import check_cell
+def _cell(cell: "str | type[Cell]", asked: argparse.Namespace) -> int:
+    from rnnjax.checking.cells import check_cell
 
     for option in ("reference", "args", "window"):
         if getattr(asked, option) is not None:
-            raise UserError(f"--{option} is for functions; {name} is a cell")
-    only = None if asked.only is None else asked.only.split(",")
-    return show(check_cell(name, only=only), asked.json)
+            raise UserError(f"--{option} is for functions; {asked.target} is a cell")
+    only = None if asked.only is None else [x.strip() for x in asked.only.split(",")]
+    return show(check_cell(cell, only=only), asked.json)
 
 
 def _gradients(

@@ -8,7 +8,7 @@ that changes no values (`nn.remat`, `nn.jit`) is opened; a mark inside a loop or
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
+from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching
 from jaxtyping import Array
 
 from rnnjax.errors import UserError
+from rnnjax.recurrence.jaxprs import equations, given, inner, read, run_part, variables
 from rnnjax.types import State
 
 
@@ -112,7 +113,7 @@ class Program:
         """Whether it contains a loop of that many steps outside all marks."""
         return any(
             equation.primitive.name == "scan" and equation.params["length"] == steps
-            for equation in _equations(self.closed)
+            for equation in equations(self.closed)
         )
 
 
@@ -139,8 +140,7 @@ def traced(apply: Callable[[Any, Any], Any], args: Any, find: Find) -> Program:
 
 def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
     jaxpr = getattr(closed, "jaxpr", closed)
-    known = dict(zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True))
-    known.update(zip(jaxpr.invars, args, strict=True))
+    known = given(closed, args)
     last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
     waiting: list[Any] = []
     for place, equation in enumerate(jaxpr.eqns):
@@ -148,9 +148,9 @@ def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
         if not marks:
             waiting.append(equation)
             continue
-        _run_plain(jaxpr, waiting, {*_variables(jaxpr.eqns[place:]), *last}, known)
+        run_part(jaxpr, waiting, {*variables(jaxpr.eqns[place:]), *last}, known)
         waiting = []
-        values, params = _read(known, equation.invars), equation.params
+        values, params = read(known, equation.invars), equation.params
         if equation.primitive is _mark:
             arrays = [jnp.asarray(x) for x in values]  # may be NumPy constants
             called = jax.tree.unflatten(params["called"], arrays)
@@ -164,51 +164,12 @@ def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
                 "measure it; move the call outside"
             )
         known.update(zip(equation.outvars, out, strict=True))
-    _run_plain(jaxpr, waiting, last, known)
-    return _read(known, jaxpr.outvars)
-
-
-def _run_plain(
-    jaxpr: Any, equations: list[Any], wanted: set[Any], known: dict[Any, Any]
-) -> None:
-    """Run some equations of a program, and keep the values that are needed later."""
-    made = [out for equation in equations for out in equation.outvars]
-    outputs = [out for out in made if out in wanted]
-    read = [x for x in _variables(equations) if x in known]
-    effects = {effect for equation in equations for effect in equation.effects}
-    part = jaxpr.replace(
-        constvars=[], invars=read, outvars=outputs, eqns=equations, effects=effects
-    )
-    values = jaxpr_as_fun(ClosedJaxpr(part, ()))(*_read(known, read))
-    known.update(zip(outputs, values, strict=True))
-
-
-def _read(known: dict[Any, Any], places: Any) -> list[Any]:
-    return [x.val if isinstance(x, Literal) else known[x] for x in places]
-
-
-def _variables(equations: Any) -> dict[Any, None]:
-    """The variables that equations read, in order."""
-    places = (x for equation in equations for x in equation.invars)
-    return {x: None for x in places if not isinstance(x, Literal)}
-
-
-def _equations(program: Any) -> Iterator[Any]:
-    """All equations of a program, including those of its inner programs."""
-    for equation in getattr(program, "jaxpr", program).eqns:
-        yield equation
-        for inner in _inner(equation):
-            yield from _equations(inner)
-
-
-def _inner(equation: Any) -> list[Any]:
-    """The inner programs of an equation, such as the body of a loop."""
-    values = jax.tree.leaves(list(equation.params.values()))
-    return [x for x in values if hasattr(getattr(x, "jaxpr", x), "eqns")]
+    run_part(jaxpr, waiting, last, known)
+    return read(known, jaxpr.outvars)
 
 
 def _marks(equation: Any) -> list[Mark]:
     """The marks among an equation and its inner programs."""
-    inner = [x for part in _inner(equation) for x in _equations(part)]
-    found = [x for x in [equation, *inner] if x.primitive is _mark]
+    within = [x for part in inner(equation) for x in equations(part)]
+    found = [x for x in [equation, *within] if x.primitive is _mark]
     return [x.params["mark"] for x in found]

@@ -1,0 +1,61 @@
+"""Traced programs (jaxprs): what is inside of them, and how a part of one is run."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+
+
+def inner(equation: Any) -> list[Any]:
+    """The inner programs of an equation, such as the body of a loop."""
+    values = jax.tree.leaves(list(equation.params.values()))
+    return [x for x in values if hasattr(getattr(x, "jaxpr", x), "eqns")]
+
+
+def equations(program: Any) -> Iterator[Any]:
+    """All equations of a program, including those of its inner programs."""
+    for equation in getattr(program, "jaxpr", program).eqns:
+        yield equation
+        for one in inner(equation):
+            yield from equations(one)
+
+
+def given(program: Any, arguments: Sequence[Any]) -> dict[Any, Any]:
+    """The values of a program's variables before its first equation."""
+    jaxpr = getattr(program, "jaxpr", program)
+    known = dict(zip(jaxpr.constvars, getattr(program, "consts", ()), strict=True))
+    return known | dict(zip(jaxpr.invars, arguments, strict=True))
+
+
+def run_part(
+    jaxpr: Any, part: Sequence[Any], wanted: set[Any], known: dict[Any, Any]
+) -> None:
+    """Run some equations of a program, and keep the values that are needed later.
+
+    Args:
+        jaxpr: the program.
+        part: some of its equations, in order.
+        wanted: the variables whose values are needed later.
+        known: the values of variables, to which those are added.
+    """
+    made = [out for equation in part for out in equation.outvars]
+    outputs = [out for out in made if out in wanted]
+    reads = [x for x in variables(part) if x in known]
+    effects = {effect for equation in part for effect in equation.effects}
+    cut = jaxpr.replace(
+        constvars=[], invars=reads, outvars=outputs, eqns=list(part), effects=effects
+    )
+    values = jaxpr_as_fun(ClosedJaxpr(cut, ()))(*read(known, reads))
+    known.update(zip(outputs, values, strict=True))
+
+
+def read(known: dict[Any, Any], places: Any) -> list[Any]:
+    """The values of variables and literals."""
+    return [x.val if isinstance(x, Literal) else known[x] for x in places]
+
+
+def variables(part: Any) -> dict[Any, None]:
+    """The variables that equations read, in order."""
+    places = (x for equation in part for x in equation.invars)
+    return {x: None for x in places if not isinstance(x, Literal)}
