@@ -116,17 +116,22 @@ def others(
 ) -> Float[np.ndarray, "start task reach seed"]:
     """For each run the mean outcome of all other runs with its start and length.
 
+    It is rounded to nine decimals: equal means have to tie on every processor, whatever
+    the order in which it adds.
+
     Args:
         examples: the outcomes; inf counts as `unsolved`.
         unsolved: what a run counts as that has not solved its task.
 
     >>> others(np.array([[[[1.0, 2.0]], [[3.0, np.inf]]]]), 7.0).ravel().tolist()
-    [4.0, 3.6666666666666665, 3.3333333333333335, 2.0]
+    [4.0, 3.666666667, 3.333333333, 2.0]
     """
     known = np.where(np.isfinite(examples), examples, unsolved)
     total = known.sum(axis=(1, 3), keepdims=True)
     count = known.shape[1] * known.shape[3] - 1
-    return (total - known) / count if count else np.full(known.shape, np.nan)
+    if not count:
+        return np.full(known.shape, np.nan)
+    return np.round((total - known) / count, 9)
 
 
 def rank_correlation(feature: Row, examples: Row) -> float:
