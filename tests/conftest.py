@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from zlib import crc32
 
 
 # As in the command: tracing makes many objects that stay.
@@ -41,18 +42,25 @@ install_import_hook(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--all`` runs what is marked `slow`; ``--renew-golden WHY`` is `make golden`."""
     parser.addoption("--all", action="store_true", help="run slow tests, too")
+    parser.addoption("--part", metavar="K/N", help="run part K, from 0, of N parts")
     parser.addoption("--renew-golden", metavar="WHY", help="record golden runs anew")
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out what is marked `slow`, unless it is asked for."""
-    if config.getoption("--all"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    config.hook.pytest_deselected(items=slow)
-    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    """Leave out what is marked `slow`, unless asked for, and all parts but one."""
+    part, parts = map(int, (config.getoption("--part") or "0/1").split("/"))
+
+    def is_wanted(item: pytest.Item) -> bool:
+        if item.get_closest_marker("slow") and not config.getoption("--all"):
+            return False
+        # By name, so that a test stays in its part when others are added.
+        return crc32(item.nodeid.encode()) % parts == part % parts
+
+    wanted = [item for item in items if is_wanted(item)]
+    config.hook.pytest_deselected(items=[x for x in items if x not in set(wanted)])
+    items[:] = wanted
 
 
 def pytest_configure(config: pytest.Config) -> None:

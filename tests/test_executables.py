@@ -104,6 +104,7 @@ print(run.probes.to_dict() if hasattr(run.probes, "to_dict") else "")
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing_and_finds_the_same_bits(tmp_path):
     first = said(command(tmp_path / "cache", TRAIN, str(tmp_path / "a")))
     again = said(command(tmp_path / "cache", TRAIN, str(tmp_path / "b")))
@@ -451,6 +452,7 @@ print(np.asarray(run.params["head"]["bias"]).tolist())
 """
 
 
+@pytest.mark.slow
 def test_a_function_that_a_script_replaced_is_used(tmp_path):
     """It would not be if a script took programs by the source of this package."""
     plain = said(command(tmp_path / "cache", SCRIPT, str(tmp_path), "plain"))

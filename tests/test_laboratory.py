@@ -211,6 +211,7 @@ class BothEnds(nn.Module):
         return jnp.concatenate(ends, -1)
 
 
+@pytest.mark.slow
 def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
     """Over a palindrome both walks are the same, and so must be all that is by lag."""
     half = np.random.default_rng(0).standard_normal((6, 2, 2)).astype(np.float32)

@@ -73,6 +73,7 @@ def contributions(g: Any) -> list[Uses]:
 MEAN, SPREAD = np.array([0.3, 0.0, -0.4]), np.array([0.5, 2.0, 1.0])
 
 
+@pytest.mark.slow
 def test_a_gaussian_case_has_the_known_answer(x64):
     size = 20_000
     noise = np.random.default_rng(0).standard_normal((size, 3)) * SPREAD

@@ -329,6 +329,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(
         assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_report_is_written_again(sweep: Path, tmp_path: Path) -> None:
     pool = tmp_path / "pool"
     shutil.copytree(sweep, pool)

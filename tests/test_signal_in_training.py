@@ -60,6 +60,7 @@ def test_a_run_holds_what_its_stored_parameters_give(pool: Path):
     assert set(found.probes()[N_UP].dims) > {"run", "train_step", "lag", "bound"}
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_again_only_for_what_it_lacks(tmp_path: Path):
     def computed(*overrides: str) -> int:
         return start(tmp_path, jobs(*overrides, probe="full")).computed
@@ -82,6 +83,7 @@ def test_a_number_of_the_cell_takes_part():
     assert not np.allclose(*shares)
 
 
+@pytest.mark.slow
 def test_parameters_that_are_not_numbers_give_no_number():
     config = compose("cell=elman", "task=adding", "task.length=4", SIGNAL).config
     params = initial_params(config)

@@ -94,6 +94,7 @@ def test_programs_become_neither_more_nor_larger(seen: dict[str, Any]) -> None:
         assert 0.7 * LINES[name] < lines < GROWTH * LINES[name], name
 
 
+@pytest.mark.slow
 def test_a_second_training_of_a_process_traces_nothing(tmp_path, monkeypatch) -> None:
     traced: list[str] = []
     lower = Compiled._lowered

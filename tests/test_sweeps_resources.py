@@ -155,7 +155,12 @@ def test_sizes_are_those_of_the_arrays(words):
 
 
 @pytest.mark.parametrize(
-    "words", [["log_every=1"], ["model.layers=3", "cell=lstm"], ["batch=64"]]
+    "words",
+    [
+        ["log_every=1"],
+        pytest.param(["model.layers=3", "cell=lstm"], marks=pytest.mark.slow),
+        ["batch=64"],
+    ],
 )
 def test_what_is_said_is_less_than_what_xla_takes(words):
     """By its account of an update of as many runs as there are places."""
@@ -170,6 +175,7 @@ def test_what_is_said_is_less_than_what_xla_takes(words):
     assert sum(sizes[what] for what in trained) < program.memory() * devices
 
 
+@pytest.mark.slow
 def test_stored_bytes_are_fewer_than_those_of_a_run(tmp_path):
     for words in (["log_every=1"], ["checkpoint.keep"], ["model.layers=2"]):
         keep = words != ["checkpoint.keep"]

@@ -108,6 +108,7 @@ def test_an_elementwise_rule_does_not_look_at_arrays(name: str) -> None:
     assert not np.allclose(params["kernel"], start["kernel"])
 
 
+@pytest.mark.slow
 def test_a_rule_that_looks_at_arrays_sees_them() -> None:
     """lamb scales the step of each array to its norm: it errs if it sees a vector."""
     kind = OPTIMIZERS["lamb"]
@@ -138,7 +139,7 @@ class Half(Adam):
         return optax.adam(lr, mu_dtype=jnp.bfloat16)
 
 
-@pytest.mark.parametrize("kind", [Decayed, Half])
+@pytest.mark.parametrize("kind", [Decayed, pytest.param(Half, marks=pytest.mark.slow)])
 def test_a_rule_of_a_users_is_what_it_is_for_arrays(kind: type[Adam]) -> None:
     plain = type("plain", (kind,), {"elementwise": False})
     (one,) = train(tiny(optimizer=kind(), lr=0.01))
