@@ -200,6 +200,7 @@ def test_a_resumed_run_that_is_interrupted_goes_on(pool, tmp_path):
     whole = start(tmp_path / "whole", longer)
     for one, other in zip(result.runs, whole.runs, strict=True):
         assert everything(one) == everything(other)
+    assert [run.manifest().resumed_from for run in result.runs] == [12, 12]
     assert [everything(run) for run in short] == before
 
 

@@ -14,7 +14,13 @@ import pytest
 from rnnjax.cells import CELLS
 from rnnjax.cli.main import main
 from rnnjax.sweeps.compose import compose_sweep
-from rnnjax.training.build import build_task, draw_params, initial_params, signature
+from rnnjax.training.build import (
+    build_hyper,
+    build_task,
+    draw_params,
+    initial_params,
+    signature,
+)
 from rnnjax.training.config import EvalConfig
 from tests.training_samples import tiny, train
 
@@ -58,6 +64,14 @@ def test_the_loss_has_all_of_its_digits(x64):
     )
     start = initial_params(config)["stack_0_0"]["cell"]["U"]
     np.testing.assert_allclose(start.T @ start, np.eye(5), atol=1e-14)
+
+
+def test_the_numbers_of_a_run_have_all_of_their_digits(x64):
+    config = tiny("leaky", lr=0.1, cell_options={"alpha": 0.3})
+    leaves = jax.tree.leaves(build_hyper(config))
+    numbers = [leaf for leaf in leaves if np.issubdtype(leaf.dtype, np.floating)]
+    assert {leaf.dtype.name for leaf in numbers} == {"float64"}
+    assert {0.1, 0.3} <= {float(leaf) for leaf in numbers}
 
 
 def test_a_run_from_the_command_line(tmp_path):
