@@ -17,7 +17,7 @@ import pytest
 from rnnjax.probes import light
 from rnnjax.store.checkpoint import PackCheckpoint
 from rnnjax.training.build import build_hyper, signature
-from rnnjax.training.config import ModelConfig, RunConfig
+from rnnjax.training.config import ClippingConfig, ModelConfig, RunConfig
 from rnnjax.training.history import Outcome
 from rnnjax.training.loop import PackTraining
 from rnnjax.training.optimizers import SGD
@@ -165,6 +165,26 @@ def test_resumed_on_other_slots(tmp_path: Path):
     assert resumed.at == 6
     for outcome, whole in zip(resumed.run(), train(*configs), strict=True):
         assert differing(trained(outcome), trained(whole)) == []
+
+
+def test_a_run_that_ended_between_two_saves_stays_ended(tmp_path: Path):
+    """Saved after 5 and 10 updates: the later save says which runs go on."""
+    descent: dict[str, Any] = {"activation": "relu", "optimizer": SGD()}
+    clipping = ClippingConfig("none")
+    good, bad = (
+        tiny(lr=lr, clipping=clipping, loss_bound=1e6, **descent) for lr in (0.05, 6.0)
+    )
+    saving = Saving(PackCheckpoint(tmp_path, ["good", "bad"]), every_seconds=0)
+    with pytest.raises(Killed):
+        training([good, bad], saving).run(killed_at(5))
+    outcomes = training([good, bad], saving).run()
+    (whole,) = train(bad)
+    assert (
+        whole.diverged_at is not None and 5 < whole.diverged_at <= 10
+    )  # saved at both
+    assert outcomes[1].diverged_at == whole.diverged_at
+    for outcome, other in zip(outcomes, train(good, bad), strict=True):
+        assert differing(trained(outcome), trained(other)) == []
 
 
 def test_the_light_probe_shows_the_update_that_follows():
