@@ -278,3 +278,47 @@ class NotUnitary(ExpRNN):
 class Grows(Elman):
     def step(self, h, drive):
         return 1e12 * (drive + self.recur("U", h))  # wrong
+
+
+@fault("contract/traced twice", "constants", "in setup", "from a seed")
+class MaskDrawnAnew(Cell):
+    def setup(self):
+        n = self.features
+        self.U = self.kernel("U", n, n, "orthogonal")
+        self.mask = np.random.rand(n, n) < 0.5  # wrong
+
+    def kernels(self):
+        return {"W": self.U * self.mask}
+
+    def step(self, h, drive):
+        return tanh(drive + self.recur("W", h))
+
+    def readin(self, x):
+        return x[..., :1]
+
+
+@fault("contract/size of the batch", "changes it by", "self.features")
+class SizedByTheBatch(Elman):
+    def step(self, h, drive):
+        return tanh(drive + self.recur("U", h) / h.shape[0])  # wrong
+
+
+@fault("contract/methods", "changed the state", "return a new state")
+class ChangesItsState(Elman):
+    def initial_state(self, batch):
+        return {"h": super().initial_state(batch)}
+
+    def step(self, state, drive):
+        state["h"] = tanh(drive + self.recur("U", state["h"]))
+        return state  # wrong
+
+    def readout(self, state, drive):
+        return state["h"]
+
+
+@fault("probes/non-expansive", "bound 1", "farther apart")
+class ClaimsToContract(Elman):
+    nonexpansive = True
+
+    def step(self, h, drive):
+        return tanh(drive + 3 * self.recur("U", h))  # wrong

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.cells import CELLS
+from rnnjax.cells import CELLS, Cell, tanh
 from rnnjax.checking.cells import GROUPS, check_cell
 from rnnjax.checking.new_cell import new_cell
 from rnnjax.errors import UserError
@@ -35,6 +35,30 @@ def test_a_fault_is_found_with_line_cause_and_cure(label: str) -> None:
     for word in fault.words:
         assert word in f"{row.found} {row.hint}", (word, row)
     assert str(found).count("\n") < 80
+
+
+class OutOfSight(Cell):
+    def setup(self):
+        self.kernel("V", self.inputs, self.features, "orthogonal")
+        self.U = self.kernel("U", self.features, self.features, "orthogonal")
+
+    def readin(self, x):
+        return self.project("V", x)
+
+    def step(self, h, drive):
+        return tanh(drive + h @ self.U)  # here
+
+
+def test_a_product_that_no_probe_sees_is_named() -> None:
+    (row,) = [
+        row
+        for row in check_cell(OutOfSight, only=["contract"]).rows
+        if row.name == "products"
+    ]
+    lines, start = inspect.getsourcelines(OutOfSight)
+    (line,) = [n for n, text in enumerate(lines, start) if "# here" in text]
+    assert row.verdict == "note" and f":{line} in step: " in row.hint
+    assert "self.recur(name, h)" in row.hint
 
 
 def test_what_cannot_be_examined_is_said_to_be_left_out() -> None:

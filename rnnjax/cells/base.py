@@ -99,6 +99,13 @@ class Cell(nn.RNNCellBase):
     )
     """Fields that are set by the model; all others are options of the cell."""
 
+    unitary: ClassVar[tuple[str, ...]] = ()
+    """A claim that `rnnjax check` holds against numbers: `kernels` of these names are
+    unitary (real ones orthogonal), whatever the parameters are."""
+
+    nonexpansive: ClassVar[bool] = False
+    """Another claim: no step takes two states farther apart, ‖∂h_t/∂h_{t−1}‖ ≤ 1."""
+
     # -- to be defined by the author of a cell -----------------------------------
 
     def kernels(self) -> Mapping[str, Array]:

@@ -35,6 +35,7 @@ class ExpRNN(Cell):
     input_init: Init | None = None
 
     initial = ("skew_init", "input_init")
+    unitary = ("B",)
 
     def setup(self):
         m, n = self.inputs, self.features

@@ -36,6 +36,8 @@ class URNN(Cell):
     permutation_seed: int = 0
     factored: bool = False
 
+    unitary = ("W",)
+
     def setup(self):
         check_int("cell.permutation_seed", self.permutation_seed, 0, SEEDS)
         m, n = self.inputs, self.features

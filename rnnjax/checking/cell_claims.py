@@ -1,4 +1,4 @@
-"""What a cell says of itself: linear in its state, or unitary."""
+"""What a cell says of itself: linear in its state, unitary, or non-expansive."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,20 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cells import CELLS
 from rnnjax.checking.cell_gradients import EPS
 from rnnjax.checking.cell_rows import agreement
 from rnnjax.checking.cell_subject import Subject, difference, jittered, noise
 from rnnjax.checking.rows import Row
+from rnnjax.probes.backward.single_layer import walk_layer
+from rnnjax.probes.dynamics.jacobian import jacobians
 from rnnjax.recurrence.associative import is_linear
 from rnnjax.recurrence.functional import call, make_weights
 
 
 GROUP = "probes"
-
-UNITARY = {"urnn": "W", "exprnn": "B"}
-"""Registered cells whose kernel of this name is unitary, as are those derived from
-them."""
 
 
 def claims(subject: Subject) -> Iterator[Row]:
@@ -34,9 +31,11 @@ def claims(subject: Subject) -> Iterator[Row]:
             return call(static, weights, "step", h, drive)[0]
 
         yield from _linear(subject, step, h0, is_linear(static, weights, h0, drive))
-        for name, kernel in UNITARY.items():
-            if issubclass(subject.kind, CELLS[name]) and kernel in weights.kernels:
-                yield _unitary(subject, kernel, weights.kernels[kernel])
+        for name in subject.kind.unitary:
+            if name in weights.kernels:  # a cell may have a form without the matrix
+                yield _unitary(subject, name, weights.kernels[name])
+        if subject.kind.nonexpansive:
+            yield _nonexpansive(subject, params, x, h0)
 
 
 def _linear(subject: Subject, step: Any, h: Any, claimed: bool) -> Iterator[Row]:
@@ -74,3 +73,19 @@ def _unitary(subject: Subject, name: str, kernel: Any) -> Row:
     of = "K*K is {apart} from the identity"
     hint = f"{subject.place('kernels')}: {name} must be unitary for all parameters"
     return agreement(GROUP, f"{name} unitary", apart, bound, of, hint)
+
+
+def _nonexpansive(subject: Subject, params: Any, x: Any, h0: Any) -> Row:
+    """The largest singular value of the Jacobians, and whether it is at most 1."""
+    walked = walk_layer(subject.build("float64"), params, x, h0)
+    matrices = np.asarray(jax.jit(jacobians)(walked))
+    largest = float(np.linalg.norm(matrices, 2, axis=(-2, -1)).max())
+    bound = 1 + 100 * matrices.shape[-1] * EPS
+    hint = (
+        f"{subject.place('step')}: for some parameters a step takes states farther "
+        "apart; do not claim that it is nonexpansive, or bound its kernels"
+    )
+    found = f"‖J‖ ≤ {largest:.6g} over {matrices.shape[0]} steps (bound 1)"
+    if largest <= bound:
+        return Row(GROUP, "non-expansive", "passed", found)
+    return Row(GROUP, "non-expansive", "failed", found, hint)

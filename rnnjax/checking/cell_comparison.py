@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,8 @@ from rnnjax.checking.cell_subject import Subject, noise, quick_jit
 from rnnjax.checking.rows import Row
 from rnnjax.probes.backward.single_layer import lagged_norms, walk_layer
 from rnnjax.probes.dynamics.jacobian import jacobians, spectrum
+from rnnjax.probes.factors.gates import gates as find_gates
+from rnnjax.probes.factors.slopes import preactivations
 from rnnjax.recurrence.jaxprs import equations
 
 
@@ -33,6 +35,7 @@ class Figures:
         decay: factor of the adjoint's norm for each step back, geometric mean.
         radius: spectral radius of the Jacobian of the last step, mean over examples.
         seconds: time of forward and backward pass, for each step.
+        gates: mean openness of each gate.
     """
 
     parameters: int
@@ -40,6 +43,7 @@ class Figures:
     decay: float
     radius: float
     seconds: float
+    gates: Mapping[str, float]
 
 
 def comparison(subject: Subject) -> Iterator[Row]:
@@ -58,11 +62,16 @@ def comparison(subject: Subject) -> Iterator[Row]:
         "adjoint per step back": [f"{f.decay:.3g}" for f in found],
         "spectral radius of J": [f"{f.radius:.3g}" for f in found],
         "time of a step": [f"{f.seconds / elman.seconds:.2g}" for f in found],
+        "gates at the start": [_listed(f.gates) for f in found],
     }
     for name, values in rows.items():
         rest = zip(others, values[1:], strict=True)
         beside = ", ".join(f"{other.name} {value}" for other, value in rest)
         yield Row(GROUP, name, "note", f"{values[0]} ({beside})")
+
+
+def _listed(gates: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {mean:.2f}" for name, mean in gates.items()) or "none"
 
 
 def figures(subject: Subject) -> Figures:
@@ -76,10 +85,15 @@ def figures(subject: Subject) -> Figures:
 
     def run(params: Any) -> Any:
         walked = walk_layer(cell, params, x)
-        return lagged_norms(walked, cotangent), jacobians(walked, [STEPS - 1])
+        opened = {
+            gate.name: jnp.mean(gate.openness)
+            for gate in find_gates(preactivations(walked))
+        }
+        norms = lagged_norms(walked, cotangent)
+        return norms, jacobians(walked, [STEPS - 1]), opened
 
     program = quick_jit(run)
-    norms, matrices = jax.block_until_ready(program(params))
+    norms, matrices, opened = jax.block_until_ready(program(params))
     seconds = []
     for _ in range(20):
         start = time.perf_counter()
@@ -95,6 +109,7 @@ def figures(subject: Subject) -> Figures:
         decay=decay,
         radius=float(np.mean(radius)),
         seconds=min(seconds) / STEPS,
+        gates={name: float(mean) for name, mean in opened.items()},
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax.checking.cell_program import (
     nothing_kept,
+    products,
     same_program,
     wide_numbers,
     without_random_numbers,
@@ -35,6 +36,9 @@ from rnnjax.recurrence.layer import Recurrent
 
 GROUP = "contract"
 
+ROUNDING = 1e3 * float(jnp.finfo(jnp.float32).eps)
+"""Largest relative difference that another order of the same sums may make."""
+
 
 def foundations(subject: Subject) -> Iterator[Row]:
     """What everything else rests on: without it nothing else can be examined."""
@@ -47,6 +51,7 @@ def foundations(subject: Subject) -> Iterator[Row]:
 
 def contract(subject: Subject) -> Iterator[Row]:
     """Precision, batches, single steps, and what the new state depends on."""
+    yield products(subject)
     yield wide_numbers(subject)
     yield (double := _precision(subject, "float64", "64 bits"))
     if double.verdict != "failed":
@@ -68,6 +73,8 @@ def _methods(subject: Subject) -> Row:
     except Exception as error:
         return fault(GROUP, "methods", explain(error, subject.kind))
     found = f"state {described(seen.state)}, output {described(seen.output)}"
+    if seen.reads is not None and len(names := list(named(seen.state))) > 1:
+        found += f", which is {names[seen.reads]} of the state"
     return Row(GROUP, "methods", "passed", found)
 
 
@@ -139,6 +146,7 @@ def _numbers(subject: Subject) -> Iterator[Row]:
         yield Row(GROUP, "called twice", "failed", "other bits the second time", hint)
     yield _examples_alone(subject, program, (params, x, h0), first)
     yield _examples_permuted(subject, program, (params, x, h0), first)
+    yield _one_example(subject, program, (params, x, h0), first)
     d_params, d_x, d_h0 = gradient
     for what, part, cure in (
         ("input", d_x, "use drive, which readin makes of the input"),
@@ -181,15 +189,26 @@ def _examples_alone(subject: Subject, program: Any, given: Any, first: Any) -> R
     return Row(GROUP, "examples", "passed", "keep their bits when another one changes")
 
 
+def _one_example(subject: Subject, program: Any, given: Any, first: Any) -> Row:
+    """An example gives the same in a batch of its own."""
+    params, x, h0 = given
+    (_, now), _ = program(params, x[:, :1], jax.tree.map(lambda a: a[:1], h0))
+    apart = difference(now, jax.tree.map(lambda a: a[:, :1], first))
+    found = f"changes it by {apart:.1g} (bound {ROUNDING:.1g})"
+    if apart <= ROUNDING:
+        return Row(GROUP, "size of the batch", "passed", found)
+    hint = f"{subject.place('step')}: {ALONE}; a size is self.features, or x.shape[-1]"
+    return Row(GROUP, "size of the batch", "failed", found, hint)
+
+
 def _examples_permuted(subject: Subject, program: Any, given: Any, first: Any) -> Row:
     """Examples in another order give the same in that order."""
     params, x, h0 = given
     order = np.roll(np.arange(B), 1)
     (_, now), _ = program(params, x[:, order], jax.tree.map(lambda a: a[order], h0))
     apart = difference(now, jax.tree.map(lambda a: a[:, order], first))
-    bound = 1e3 * float(jnp.finfo(jnp.float32).eps)
-    found = f"another order changes them by {apart:.1g} (bound {bound:.1g})"
-    if apart <= bound:
+    found = f"another order changes them by {apart:.1g} (bound {ROUNDING:.1g})"
+    if apart <= ROUNDING:
         return Row(GROUP, "order of examples", "passed", found)
     hint = f"{subject.place('step')}: {ALONE}"
     return Row(GROUP, "order of examples", "failed", found, hint)

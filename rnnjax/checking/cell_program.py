@@ -28,9 +28,15 @@ _IMPURE = re.compile(
 
 
 def traced(subject: Subject, dtype: str, method: str = "step") -> Any:
-    """The closed jaxpr of a readin and a step, or of the readin, from shapes alone.
+    """The closed jaxpr of a readin and a step, from shapes alone.
 
     Kernels that are computed once for a sequence are arguments.
+
+    Args:
+        subject: the cell.
+        dtype: precision of its parameters.
+        method: ``readin``: of the readin alone; ``kernels``: of what is computed once
+            for a sequence.
     """
     cell = subject.build(dtype)
     state = jax.eval_shape(lambda: cell.initial_state((BATCH,)))
@@ -38,7 +44,10 @@ def traced(subject: Subject, dtype: str, method: str = "step") -> Any:
     made = jax.eval_shape(lambda s, x: cell.init(jax.random.key(0), s, x), state, x)
     static, _ = split_cell(cell)
     params = made.get("params", {})
-    weights = jax.eval_shape(lambda p: make_weights(cell, p)[1], params)
+    make = lambda params: make_weights(cell, params)[1]
+    if method == "kernels":
+        return jax.make_jaxpr(make)(*abstract((params,)))
+    weights = jax.eval_shape(make, params)
     free = {k: v for k, v in params.items() if not isinstance(v, dict)}
     weights = dataclasses.replace(weights, kernels={**free, **weights.kernels})
 
@@ -52,18 +61,23 @@ def traced(subject: Subject, dtype: str, method: str = "step") -> Any:
 
 
 def same_program(subject: Subject) -> Row:
-    """Two traces of a step are one program; nothing is kept from one to the next."""
+    """Two traces are one program: of a step, and of what comes before the first."""
     name = "traced twice"
     try:
-        one, other = traced(subject, "float32"), traced(subject, "float32")
+        one, other = (
+            [_text(traced(subject, "float32", part)) for part in ("step", "kernels")]
+            for _ in range(2)
+        )
     except Exception as error:
         return fault(GROUP, name, explain(error, subject.kind))
-    if _text(one) == _text(other):
+    if one == other:
         return Row(GROUP, name, "passed", "the same program")
-    place = _suspect(subject) or subject.place("step")
+    changes = "step" if one[0] != other[0] else "kernels"
+    place = _suspect(subject) or subject.place(changes)
     hint = (
-        f"{place}: a step is traced once and its Python values become constants; "
-        "random numbers come in with the input, counters belong to the state"
+        f"{place}: a cell is set up and its step traced many times, and Python values "
+        "become constants; random numbers come in with the input or from a seed, "
+        "counters belong to the state"
     )
     said = "other constants each time: a Python value changes from call to call"
     return Row(GROUP, name, "failed", said, hint)
@@ -98,6 +112,30 @@ def without_random_numbers(subject: Subject) -> Row:
             hint = f"{place}: put noise into the inputs"
             return Row(GROUP, name, "failed", said, hint)
     return Row(GROUP, name, "passed", "none are drawn in a step")
+
+
+def products(subject: Subject) -> Row:
+    """Kernels are multiplied by `project` and `recur`, where the probes look."""
+    name = "products"
+    through = 0
+    for equation in equations(traced(subject, "float32")):
+        if equation.primitive.name != "dot_general":
+            continue
+        if "_seam" in str(equation.source_info.name_stack):
+            through += 1
+            continue
+        of_examples = [BATCH in x.aval.shape for x in equation.invars]
+        if of_examples.count(True) != 1:  # no matrix that all examples share
+            continue
+        place = _line(subject, equation) or subject.place("step")
+        said = "a matrix product goes neither through project nor through recur"
+        hint = (
+            f"{place}: if its matrix is learned, name it by self.kernel and write "
+            "self.recur(name, h): probes see nothing of other products, and the "
+            "gradient of their matrices takes a product for each step"
+        )
+        return Row(GROUP, name, "note", said, hint)
+    return Row(GROUP, name, "passed", f"{through}, by project and recur alone")
 
 
 def wide_numbers(subject: Subject) -> Row:
@@ -143,7 +181,7 @@ def _suspect(subject: Subject) -> str:
     for kind in subject.kind.__mro__:
         if kind is Cell:
             break
-        for method in ("step", "readin", "readout", "kernels"):
+        for method in ("step", "readin", "readout", "kernels", "setup"):
             function = inspect.unwrap(vars(kind).get(method, kind))
             try:
                 lines, start = inspect.getsourcelines(function)

@@ -1,6 +1,7 @@
 """Do the methods of a cell return what a recurrence can use? With shapes only."""
 
 import dataclasses
+import operator
 from typing import Any
 
 import jax
@@ -18,12 +19,16 @@ BATCH = 7
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """Shapes of what the methods of a cell return, for a batch of `BATCH`."""
+    """Shapes of what the methods of a cell return, for a batch of `BATCH`.
+
+    `reads` is the place of the state array that `readout` returns as it is, or None.
+    """
 
     params: Any
     state: Any
     drive: Any
     output: Any
+    reads: int | None
 
 
 def examine(cell: Cell, batch: int = BATCH) -> Examined:
@@ -57,10 +62,14 @@ def examine(cell: Cell, batch: int = BATCH) -> Examined:
             seen["drive"] = _shapes(drive)
             _check_drive(kind, drive, batch)
             _check_has_step(kind)
+            given = jax.tree.leaves((state, drive))
             new = bound.step(state, drive)
+            _check_unchanged(kind, given, jax.tree.leaves((state, drive)))
             _check_new(kind, new, state, cell.param_dtype, batch)
             seen["output"] = _shapes(output := bound.readout(new, drive))
             _check_output(bound, kind, output, batch)
+            same = [output is leaf for leaf in jax.tree.leaves(new)]
+            seen["reads"] = same.index(True) if True in same else None
 
     variables = jax.eval_shape(
         lambda s, x: cell.init(jax.random.key(0), s, x, method=methods), state, x
@@ -104,6 +113,15 @@ def _check_drive(kind: type, drive: Any, batch: int) -> None:
         if jnp.ndim(leaf) < 2 or jnp.shape(leaf)[0] != batch:
             said = f"returned {described(drive, batch)} for inputs (B, m)"
             raise _fault(kind, "readin", said, cure)
+
+
+def _check_unchanged(kind: type, before: list[Any], after: list[Any]) -> None:
+    """The arguments of a step are not changed in place."""
+    if len(before) == len(after) and all(map(operator.is_, before, after)):
+        return
+    cause = "a step changed the state or drive that it was given"
+    cure = "return a new state, and leave the arguments as they are"
+    raise _fault(kind, "step", cause, cure)
 
 
 def _check_new(kind: type, new: Any, state: Any, dtype: Any, batch: int) -> None:
