@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 
-N, M, B = 4, 3, 2
+N, M, B = 4, 3, 4
 
 
 def leaky(params: Any, h0: Any, xs: Any, reset: Any) -> Any:
@@ -45,7 +45,12 @@ FAULTS = {
     "state after the step": ("off by one step", ("U",), None),
     "reset ignored": ("mask ignored", ("U", "V", "a", "b", "h0", "xs"), None),
     "final state": ("cotangent dropped", ("U", "V", "a", "b", "h0", "xs"), None),
-    "no leak": ("factor of the recursion", ("U", "V", "a", "b", "h0", "xs"), 1),
+    "no leak": ("missing product term", ("U", "V", "a", "b", "h0", "xs"), 1),
+    "slope of another step": ("off by one step", ("U", "V", "a", "b", "h0", "xs"), 1),
+    "cut every 4 steps": ("wrong at some lengths", ("U", "V", "a", "b", "h0", "xs"), 1),
+    "a with the state after": ("off by one step", ("a",), None),
+    "b over units": ("summed over the wrong axis", ("b",), None),
+    "h0 dropped": ("dropped", ("h0",), None),
     "input one step late": ("off by one step", ("xs",), 0),
     "half precision": ("lost precision", ("U", "V", "a", "b", "h0", "xs"), 0),
     "a dropped": ("dropped", ("a",), None),
@@ -83,16 +88,22 @@ def leaky_kernel(fault: str | None = None) -> Callable[..., Any]:
             a = lax.stop_gradient(a)
         leak = 0.0 if fault == "no leak" else params["a"]
 
+        other = jnp.roll(a, 1, axis=0) if fault == "slope of another step" else a
+        index = jnp.arange(steps)[:, None, None]
+        keeps = (index % 4 > 0) | (index == 0)
+        on = on & keeps if fault == "cut every 4 steps" else on
+
         def step(carry: Any, now: Any) -> Any:
-            a, d, on = now
+            a, other, d, on = now
             d = carry + d
             if fault == "half precision":
                 d = d.astype(jnp.bfloat16).astype(d.dtype)
             delta = d * (1 - a * a)
-            onwards = jnp.where(on, d * leak + delta @ params["U"].T, 0.0)
+            back = d * (1 - other * other)
+            onwards = jnp.where(on, d * leak + back @ params["U"].T, 0.0)
             return onwards, (delta, d)
 
-        along = a, d_hs, on
+        along = a, other, d_hs, on
         d_h0, (deltas, ds) = lax.scan(step, d_last, along, reverse=True)
         left = (
             jnp.where(reset[..., None], 0.0, hs)
@@ -109,6 +120,12 @@ def leaky_kernel(fault: str | None = None) -> Callable[..., Any]:
             grads["b"] = -grads["b"]
         if fault == "mean over the steps":
             grads["b"] = grads["b"] / steps
+        if fault == "a with the state after":
+            grads["a"] = (ds * hs).sum((0, 1))
+        if fault == "b over units":
+            grads["b"] = deltas.sum((0, 2))
+        if fault == "h0 dropped":
+            d_h0 = jnp.zeros_like(d_h0)
         if fault == "a dropped":
             grads["a"] = jnp.zeros_like(grads["a"])
         d_xs = deltas @ params["V"].T

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,8 @@ from rnnjax.reproduce.training import curves, evaluated
 from rnnjax.run import Run
 from rnnjax.store.atomic import make_folder, write_bytes
 from rnnjax.store.run_id import digest, file_digest
-from rnnjax.training.build import initial_params
+from rnnjax.training.build import initial_params, signature
+from rnnjax.training.program import Signature
 
 from . import deciding_step
 from .causes import ARMS, Place
@@ -191,8 +193,12 @@ def measurements(
         np.save(content, found[:, :, first : first + size])
         write_bytes(kept, content.getvalue())  # whole, or not at all
 
+    # One after another what shares a program: only some are kept at a time.
+    programs: dict[Signature, list[int]] = {}
+    for first in range(0, len(early), size):
+        programs.setdefault(signature(early[first].config), []).append(first)
     with ThreadPoolExecutor(jax.local_device_count()) as threads:
-        list(threads.map(measure, range(0, len(early), len(settings.seeds))))
+        list(threads.map(measure, itertools.chain(*programs.values())))
     return found
 
 

@@ -104,7 +104,8 @@ def check_gradients(
     explained: list[Mistake] = []
     if failing:
         at_one = None if 1 not in seen else 1 not in failing
-        evidence = Evidence(pair, seen[longest], at_one, lags[longest])
+        right = [steps for steps in tried if steps not in failing]
+        evidence = Evidence(pair, seen[longest], at_one, lags[longest], right)
         explained = mistakes(evidence)
     rows += _argument_rows(at.names, by_argument)
     ahead = later(seen[longest], at, MIDDLE, longest // 2)

@@ -4,6 +4,7 @@ If the error is gone once a matrix is symmetric, its transpose stands where the 
 should; if it is gone where a mask never acts, the mask is ignored on the way back.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from rnnjax.checking.arguments import names_of
 from rnnjax.checking.evidence import Change, Evidence, Mistake
-from rnnjax.checking.pullbacks import ALL
+from rnnjax.checking.pullbacks import ALL, Measured
 
 
 def mask_ignored(of: Evidence) -> Iterator[Mistake]:
@@ -20,8 +21,10 @@ def mask_ignored(of: Evidence) -> Iterator[Mistake]:
     pair = of.pair
     leaves = pair.arguments(of.seen.steps)
     names = names_of(pair.reference, pair.at.tree)
-    for place in pair.at.flags:
-        for value in (False, True):
+    for place in [*pair.at.flags, *_thresholded(of)]:
+        is_flag = place in pair.at.flags
+        ends = (False, True) if is_flag else (leaves[place].min(), leaves[place].max())
+        for value in ends:
 
             def held(leaves: list[Any], place=place, value=value) -> list[Any]:
                 filled = np.full_like(leaves[place], value)
@@ -39,6 +42,56 @@ def mask_ignored(of: Evidence) -> Iterator[Mistake]:
                 "step: this mask or reset is ignored, or used wrongly, on the way back",
             )
             return
+
+
+def _thresholded(of: Evidence) -> Iterator[int]:
+    """Sequences of floats without a gradient: masks that are compared with a number."""
+    at = of.pair.at
+    for one, place, time in zip(of.of(ALL), at.moving, at.times, strict=True):
+        if time is not None and not np.any(one.expected) and not one.wrong:
+            yield place
+
+
+def at_rest(of: Evidence) -> Measured:
+    """Kernel and reference after one step from a state of zeros."""
+    at = of.pair.at
+    states = {at.moving[i] for i in at.state}
+
+    def rest(leaves: list[Any]) -> list[Any]:
+        return [np.zeros_like(x) if i in states else x for i, x in enumerate(leaves)]
+
+    return of.pair.measure(1, rest)
+
+
+def _of_a_neighbour(of: Evidence, lag: int) -> bool:
+    """Whether all is right once the steps have the same Jacobian.
+
+    They have if inputs stay the same, masks too, and small parameters let the state
+    settle.
+    """
+    if of.seen.steps < SETTLES:
+        return False
+    at = of.pair.at
+    times = dict(zip(at.moving, at.times, strict=True))
+    states = {at.moving[i] for i in at.state}
+
+    def change(leaves: list[Any], value: bool) -> list[Any]:
+        changed = list(leaves)
+        for place in at.flags:
+            changed[place] = np.full_like(leaves[place], value)
+        for place, time in times.items():
+            x = leaves[place]
+            if time is not None:
+                changed[place] = np.broadcast_to(x.take([0], time), x.shape)
+            elif place not in states:
+                changed[place] = (0.3 * x).astype(x.dtype)
+        return changed
+
+    for value in (False, True):
+        after = of.after(functools.partial(change, value=value))
+        if any(one.size[lag] > 0 for one in after.lags):
+            return after.from_lag != lag
+    return False
 
 
 def recursion(of: Evidence) -> Iterator[Mistake]:
@@ -65,17 +118,29 @@ def recursion(of: Evidence) -> Iterator[Mistake]:
                 "where its conjugate should, or the reverse",
             )
             return
-    if lag == 2:
+    if any(steps > lag + 1 for steps in of.right):
+        yield Mistake(
+            "wrong at some lengths",
+            f"it is right over {max(of.right)} steps, and wrong over {of.seen.steps}: "
+            "look at how the sequence is cut, and at what one part hands to another",
+        )
+    elif lag == 2:
         yield Mistake(
             "order of the Jacobians",
             f"{start}: the Jacobians of the steps are multiplied in the wrong order, "
             "or taken from a neighbouring step",
         )
+    elif lag == 1 and _of_a_neighbour(of, lag):
+        yield Mistake(
+            "off by one step",
+            f"{start}, and right once the state has settled: the factor from one state "
+            "to the one before is taken from a neighbouring step",
+        )
     elif lag == 1:
         yield Mistake(
-            "factor of the recursion",
-            f"{start}: the factor from one state to the one before lacks a term, or "
-            "is taken from a neighbouring step",
+            "missing product term",
+            f"{start}: the factor from one state to the one before is wrong, most "
+            "likely for want of a term",
         )
     else:
         yield Mistake(
@@ -83,6 +148,9 @@ def recursion(of: Evidence) -> Iterator[Mistake]:
             f"{start}: look at what is handed over every {lag} steps",
         )
 
+
+SETTLES = 9
+"""Steps after which a state with small parameters has settled near the end."""
 
 _REAL = "such that the factor is real"
 
@@ -122,6 +190,13 @@ def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
             return [x if i == place else y for i, y in enumerate(leaves)]
 
         yield name, change
+        if not np.iscomplexobj(leaves[place]):  # an angle may be the exponential of it
+
+            def vanish(leaves: list[Any], place=place) -> list[Any]:
+                x = np.full_like(leaves[place], -30)
+                return [x if i == place else y for i, y in enumerate(leaves)]
+
+            yield name, vanish
 
 
 def lost_precision(of: Evidence) -> Iterator[Mistake]:
