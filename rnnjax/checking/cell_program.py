@@ -131,7 +131,7 @@ def products(subject: Subject) -> Row:
         said = "a matrix product goes neither through project nor through recur"
         hint = (
             f"{place}: if its matrix is learned, name it by self.kernel and write "
-            "self.recur(name, h): probes see nothing of other products, and the "
+            "self.recur(name, h): of other products probes show no cotangent, and the "
             "gradient of their matrices takes a product for each step"
         )
         return Row(GROUP, name, "note", said, hint)
