@@ -35,8 +35,8 @@ class Layout:
         times: their time axis, or None.
         flags: time axes of boolean and integer leaves that have one, by their index.
         outputs: time axis of each result with a gradient, or None (a final state).
-        state: indices within `moving` of the leaves that take the state; empty: none
-            was found.
+        state: indices within `moving` of the leaves that take the state before the
+            first step; empty: none was found.
     """
 
     tree: Any
@@ -79,7 +79,10 @@ def layout(function: Callable[..., Any], make: Maker) -> Layout:
         _time_axis(a.shape, b.shape)
         for a, b in zip(results[0], results[1], strict=True)
     ]
-    finals = [x for x, t in zip(results[0], outputs, strict=True) if t is None]
+    state = [x for x, t in zip(results[0], outputs, strict=True) if t is None]
+    if not state and results[0]:  # the outputs of the steps are likely to be states
+        time = outputs[0]
+        state = [jax.eval_shape(lambda x: x.take(0, time), results[0][0])]
     names = names_of(function, tree)
     return Layout(
         tree=tree,
@@ -92,7 +95,7 @@ def layout(function: Callable[..., Any], make: Maker) -> Layout:
             if i not in moving and not _is_key(x) and time is not None
         },
         outputs=tuple(outputs),
-        state=_state(tree, leaves, axes, moving, finals),
+        state=_state(tree, leaves, axes, moving, state),
     )
 
 
@@ -172,19 +175,32 @@ def _draw(random: np.random.Generator, word: str, steps: int) -> Any:
 
 
 def _state(
-    tree: Any, leaves: list[Any], axes: list[Any], moving: list[int], finals: list[Any]
+    tree: Any, leaves: list[Any], axes: list[Any], moving: list[int], like: list[Any]
 ) -> tuple[int, ...]:
-    """The leaves of the first argument that has the shapes of the final results."""
-    if not finals:
-        return ()
+    """The leaves that have the shapes of a state.
+
+    All of one argument, the first of several such; or else of arguments next to each
+    other, if there is only one such place.
+
+    Args:
+        tree, leaves: the arguments.
+        axes: the time axis of each leaf, or None.
+        moving: indices of the leaves with a gradient.
+        like: arrays of the shapes and dtypes of a state.
+    """
+    wanted = [(x.shape, x.dtype) for x in like]
     numbered = jax.tree.unflatten(tree, range(len(leaves)))
-    wanted = [(x.shape, x.dtype) for x in finals]
-    for argument in numbered:
-        own = jax.tree.leaves(argument)
+    alone = [jax.tree.leaves(argument) for argument in numbered]
+    still = [i for i, axis in enumerate(axes) if axis is None]
+    beside = [still[k : k + len(wanted)] for k in range(len(still))]
+
+    def fits(own: list[int]) -> bool:
         found = [(leaves[i].shape, leaves[i].dtype) for i in own]
-        if found == wanted and all(axes[i] is None for i in own):
-            return tuple(moving.index(i) for i in own)
-    return ()
+        return found == wanted and all(axes[i] is None for i in own)
+
+    first, several = [x for x in alone if fits(x)], [x for x in beside if fits(x)]
+    found = first[0] if first else several[0] if len(several) == 1 else []
+    return tuple(moving.index(i) for i in found)
 
 
 def _time_axis(shape: Sequence[int], longer: Sequence[int]) -> int | None:

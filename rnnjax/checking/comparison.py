@@ -159,6 +159,12 @@ def first_wrong(lags: Sequence[ByLag]) -> int | None:
     return min(first) if first else None
 
 
+def farthest(lags: Sequence[ByLag]) -> int:
+    """The largest lag at which there is a gradient."""
+    reached = [np.flatnonzero(one.size) for one in lags]
+    return max((int(found[-1]) for found in reached if found.size), default=0)
+
+
 def later(seen: Measured, at: Layout, projection: int, step: int) -> bool:
     """Whether an input after `step` has a gradient from the output of that step."""
     for leaf, time in enumerate(at.times):

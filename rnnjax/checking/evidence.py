@@ -40,14 +40,15 @@ class Evidence:
         seen: both at the largest length at which they differ.
         at_one: whether gradients are right for T = 1; None: that was not measured.
         lags: the gradients by lag from the last output.
-        right: the lengths at which nothing is wrong.
+        right_lag: the largest lag with a gradient in sequences of lengths at which
+            nothing is wrong.
     """
 
     pair: Pair
     seen: Measured
     at_one: bool | None
     lags: Sequence[ByLag]
-    right: Sequence[int]
+    right_lag: int
 
     def of(self, projection: int) -> list[Difference]:
         """The gradients of a projection."""

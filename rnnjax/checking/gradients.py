@@ -10,6 +10,7 @@ from rnnjax.checking.arguments import Maker, from_shapes, layout
 from rnnjax.checking.comparison import (
     ByLag,
     Difference,
+    farthest,
     first_wrong,
     from_last,
     gradients,
@@ -104,14 +105,16 @@ def check_gradients(
     explained: list[Mistake] = []
     if failing:
         at_one = None if 1 not in seen else 1 not in failing
-        right = [steps for steps in tried if steps not in failing]
-        evidence = Evidence(pair, seen[longest], at_one, lags[longest], right)
+        reach = max(
+            (farthest(x) for t, x in lags.items() if t not in failing), default=0
+        )
+        evidence = Evidence(pair, seen[longest], at_one, lags[longest], reach)
         explained = mistakes(evidence)
     rows += _argument_rows(at.names, by_argument)
     ahead = later(seen[longest], at, MIDDLE, longest // 2)
     rows += _lag_rows(lags[longest], longest, ahead)
     rows.append(_length_row(tried, failing))
-    if at.state and tried[-1] > 1:
+    if at.state and None in at.outputs and tried[-1] > 1:
         rows += cut_in_two(pair, tried[-1])
     second = second_order(pair, min(17, tried[-1]))
     rows.append(second)

@@ -118,11 +118,12 @@ def recursion(of: Evidence) -> Iterator[Mistake]:
                 "where its conjugate should, or the reverse",
             )
             return
-    if any(steps > lag + 1 for steps in of.right):
+    if of.right_lag >= lag:
         yield Mistake(
             "wrong at some lengths",
-            f"it is right over {max(of.right)} steps, and wrong over {of.seen.steps}: "
-            "look at how the sequence is cut, and at what one part hands to another",
+            f"the gradient over {of.seen.steps} steps is wrong from lag {lag} on, and "
+            f"that of another length right up to lag {of.right_lag}: look at how the "
+            "sequence is cut, and at what one part hands to another",
         )
     elif lag == 2:
         yield Mistake(
@@ -178,7 +179,9 @@ def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
     at, pair = of.pair.at, of.pair
     leaves = pair.arguments(of.seen.steps)
     arguments = jax.tree.unflatten(at.tree, leaves)
-    if "complex" not in str(jax.make_jaxpr(pair.reference)(*arguments)):
+    program = str(jax.make_jaxpr(pair.reference)(*arguments))
+    # complex numbers may be written as pairs of real ones
+    if not ("complex" in program or (" cos " in program and " sin " in program)):
         return
     for name, place, time in zip(at.names, at.moving, at.times, strict=True):
         if time is not None or at.moving.index(place) in at.state:

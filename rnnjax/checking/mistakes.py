@@ -75,7 +75,7 @@ def _truncated(of: Evidence) -> Iterator[Mistake]:
         if not one.zero.any():
             continue
         first = int(np.argmax(one.zero))
-        if any(steps > first for steps in of.right):
+        if of.right_lag >= first:
             continue  # it reaches farther back in another sequence
         if first and one.zero[first:].all() and not one.wrong[:first].any():
             yield Mistake(
