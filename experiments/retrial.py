@@ -117,7 +117,7 @@ FIGURE = Figure(
         "one constant from every second (start, length) of all tasks but the last. "
         "Failing cells (fewer than half of the seeds solved), evenly spaced in the "
         "order start, task, length, are tried again with one change each: the large "
-        "batch has 256 (512) examples, the other rates are a third and three times"
+        "batch has 256 examples, the other rates are a third and three times"
     ),
     presets={
         "quick": Preset(Settings(), "12 min"),
@@ -128,11 +128,9 @@ FIGURE = Figure(
                 lengths=(8, 17, 33, 65),
                 updates=4000,
                 examples=512,
-                cells=7,
-                large=512,
-                retries=3,
-                watched=6,
-                looks=17,
+                cells=5,
+                retries=2,
+                watched=4,
                 seeds=(0, 1, 2, 3, 4),
             ),
             "2 h, extrapolated",
