@@ -184,7 +184,9 @@ def _draw_plateaus(stacked: list[Axes], results: xr.Dataset) -> None:
         axes.set_xlim(0, stacked[0].get_xlim()[1])
     stacked[0].axhline(0.5, color=SOFT, linewidth=0.6, linestyle=":")
     stacked[0].set_ylim(-0.15, 1.15)
-    stacked[-1].legend(fontsize=5.5, frameon=False, loc="best", handlelength=1.2,
+    low, high = stacked[-1].get_ylim()
+    stacked[-1].set_ylim(low - 0.6 * (high - low), high)  # room for the legend
+    stacked[-1].legend(fontsize=5.5, frameon=False, loc="lower left", handlelength=1.2,
                        labelspacing=0.15)  # fmt: skip
     stacked[-1].set_xlabel("updates")
     title(stacked[0], "plateaus that end")
