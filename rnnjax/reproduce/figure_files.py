@@ -37,6 +37,8 @@ class Record:
         results_digest: SHA-256 of the results file.
         verdicts: one verdict for each claim.
         compared: the table "paper / here / same?".
+        continued: whether runs of an earlier process were used, whose time is not in
+            `seconds`.
     """
 
     figure: str
@@ -51,6 +53,7 @@ class Record:
     results_digest: str
     verdicts: tuple[Verdict, ...] = ()
     compared: tuple[Compared, ...] = ()
+    continued: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -231,7 +231,8 @@ def _row(*cells: str) -> str:
 
 def _seconds(record: Record) -> str:
     worked = _time(record.processor_seconds)
-    return f"{_time(record.seconds)} ({worked} of processor time)"
+    earlier = ", and that of earlier processes" if record.continued else ""
+    return f"{_time(record.seconds)} ({worked} of processor time{earlier})"
 
 
 def _time(seconds: float) -> str:

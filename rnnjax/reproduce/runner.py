@@ -53,10 +53,12 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
     """
     settings = preset_of(figure, preset).settings
     files = figure_files(figure, out)
-    began, worked = time.perf_counter(), time.process_time()
     # a pool for each preset: in a shared one, a longer run of another figure would be
     # used in place of a shorter one
-    results = figure.run(settings, pool / figure.name / preset)
+    own = pool / figure.name / preset
+    continued = own.exists()
+    began, worked = time.perf_counter(), time.process_time()
+    results = figure.run(settings, own)
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     written = files.write(preset, results)
     where = environment()
@@ -71,6 +73,7 @@ def reproduce(figure: Figure, preset: str, out: Path, pool: Path) -> Record:
         commit=where.git.commit if where.git else None,
         processor_seconds=round(worked, 1),
         results_digest=written,
+        continued=continued,
     )
     files.note(record)
     return redraw(figure, preset, files)
