@@ -171,6 +171,17 @@ def test_results_are_stored_drawn_again_and_shown(tmp_path):
     assert b"quick" not in shelf.file("paper", ".svg").read_bytes()
 
 
+def test_a_figure_that_is_continued_says_so(tmp_path):
+    figure, pool = sample(), tmp_path / "runs"
+    assert not reproduce(figure, "quick", tmp_path, pool).continued
+    assert "earlier processes" not in render([figure], tmp_path)
+    (pool / "sample" / "quick").mkdir(parents=True)
+    assert reproduce(figure, "quick", tmp_path, pool).continued
+    assert "processor time, and that of earlier processes)" in render(
+        [figure], tmp_path
+    )
+
+
 def test_what_is_missing_is_said(tmp_path):
     shelf = FigureFiles(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no results of preset quick"):

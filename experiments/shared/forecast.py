@@ -198,7 +198,8 @@ def error(runs: Runs, feature: Row, c: float, slope: float = 1.0) -> float:
     known = runs.solved & ~np.isnan(feature)
     if not known.any():
         return float("nan")
-    return float(np.median(np.abs(runs.examples - c - slope * feature)[known]))
+    forecast = c + slope * feature[known]
+    return float(np.median(np.abs(runs.examples[known] - forecast)))
 
 
 def by_cells(runs: Runs, statistic: Callable[[Runs], float]) -> Estimate:
