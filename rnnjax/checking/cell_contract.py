@@ -144,9 +144,11 @@ def _numbers(subject: Subject) -> Iterator[Row]:
     else:
         hint = f"{place}: a step may depend on nothing but its arguments and parameters"
         yield Row(GROUP, "called twice", "failed", "other bits the second time", hint)
-    yield _examples_alone(subject, program, (params, x, h0), first)
-    yield _examples_permuted(subject, program, (params, x, h0), first)
-    yield _one_example(subject, program, (params, x, h0), first)
+    for examine_one in (_examples_alone, _examples_permuted, _one_example):
+        row = examine_one(subject, program, (params, x, h0), first)
+        yield row
+        if row.verdict == "failed":
+            break  # one cause, one row
     d_params, d_x, d_h0 = gradient
     for what, part, cure in (
         ("input", d_x, "use drive, which readin makes of the input"),
