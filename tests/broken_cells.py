@@ -308,9 +308,9 @@ class ChangesItsState(Elman):
     def initial_state(self, batch):
         return {"h": super().initial_state(batch)}
 
-    def step(self, state, drive):
-        state["h"] = tanh(drive + self.recur("U", state["h"]))
-        return state  # wrong
+    def step(self, h, drive):
+        h["h"] = tanh(drive + self.recur("U", h["h"]))
+        return h  # wrong
 
     def readout(self, state, drive):
         return state["h"]

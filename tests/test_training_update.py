@@ -313,9 +313,13 @@ def test_probes_change_nothing_about_a_run_that_diverges():
     assert off[0].status == "diverged" and off[0].diverged_at is not None
     assert off[0].diverged_at < 4  # before the probe between two rows
     assert off[0].metrics["step"].tolist() == [5]
-    for probe in ("light", "full"):
-        for found, plain in zip(outcomes[probe], off, strict=True):
-            assert differing(trained(found), trained(plain)) == []
+    for found, plain in zip(outcomes["full"], off, strict=True):
+        assert differing(trained(found), trained(plain)) == []
+    # A light probe may change the last bit, see `test_training_bits`.
+    for found, plain in zip(outcomes["light"], off, strict=True):
+        ends = (found.status, found.steps, found.diverged_at)
+        assert ends == (plain.status, plain.steps, plain.diverged_at)
+        np.testing.assert_allclose(flat(found.params), flat(plain.params), rtol=1e-4)
     # Measured at steps that the run reached, the last finite parameters among them.
     assert list(outcomes["full"][0].measurements) == [0, off[0].steps]
     assert list(outcomes["light"][0].measurements) == [0]
