@@ -58,9 +58,8 @@ def pytest_collection_modifyitems(
         # By name, so that a test stays in its part when others are added.
         return crc32(item.nodeid.encode()) % parts == part % parts
 
-    wanted = [item for item in items if is_wanted(item)]
-    config.hook.pytest_deselected(items=[x for x in items if x not in set(wanted)])
-    items[:] = wanted
+    config.hook.pytest_deselected(items=[x for x in items if not is_wanted(x)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -47,6 +47,11 @@ class Layout:
     outputs: tuple[int | None, ...]
     state: tuple[int, ...]
 
+    @property
+    def state_leaves(self) -> set[int]:
+        """`state` as indices among all leaves of the arguments."""
+        return {self.moving[i] for i in self.state}
+
 
 def leaves_of(make: Maker, seed: int, steps: int) -> tuple[list[np.ndarray], Any]:
     """The leaves of the arguments as arrays, and their structure."""

@@ -1,8 +1,11 @@
 """What is known of a kernel whose gradients are wrong, and how arguments change it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from rnnjax.checking.comparison import (
     ByLag,
@@ -58,6 +61,18 @@ class Evidence:
     def wrong(self) -> list[Difference]:
         """The wrong gradients of all outputs."""
         return [one for one in self.of(ALL) if one.wrong]
+
+    @functools.cached_property
+    def at_rest(self) -> Measured:
+        """Kernel and reference after one step from a state of zeros."""
+        states = self.pair.at.state_leaves
+
+        def rest(leaves: list[Any]) -> list[Any]:
+            return [
+                np.zeros_like(x) if i in states else x for i, x in enumerate(leaves)
+            ]
+
+        return self.pair.measure(1, rest)
 
     @property
     def from_lag(self) -> int | None:

@@ -5,7 +5,7 @@ should; if it is gone where a mask never acts, the mask is ignored on the way ba
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 
 from rnnjax.checking.arguments import names_of
 from rnnjax.checking.evidence import Change, Evidence, Mistake
-from rnnjax.checking.pullbacks import ALL, Measured
+from rnnjax.checking.pullbacks import ALL
 
 
 def mask_ignored(of: Evidence) -> Iterator[Mistake]:
@@ -25,13 +25,9 @@ def mask_ignored(of: Evidence) -> Iterator[Mistake]:
         is_flag = place in pair.at.flags
         ends = (False, True) if is_flag else (leaves[place].min(), leaves[place].max())
         for value in ends:
-
-            def held(leaves: list[Any], place=place, value=value) -> list[Any]:
-                filled = np.full_like(leaves[place], value)
-                return [filled if i == place else x for i, x in enumerate(leaves)]
-
             if np.all(leaves[place] == value):
                 continue
+            held = _one_leaf(place, functools.partial(np.full_like, fill_value=value))
             after = {one.name: one for one in of.after(held).of(ALL)}
             acting = all(np.any(after[one.name].expected) for one in of.wrong)
             if not acting or any(one.wrong for one in after.values()):
@@ -52,15 +48,9 @@ def _thresholded(of: Evidence) -> Iterator[int]:
             yield place
 
 
-def at_rest(of: Evidence) -> Measured:
-    """Kernel and reference after one step from a state of zeros."""
-    at = of.pair.at
-    states = {at.moving[i] for i in at.state}
-
-    def rest(leaves: list[Any]) -> list[Any]:
-        return [np.zeros_like(x) if i in states else x for i, x in enumerate(leaves)]
-
-    return of.pair.measure(1, rest)
+def _one_leaf(place: int, of: Callable[[Any], Any]) -> Change:
+    """A change of one leaf of the arguments."""
+    return lambda leaves: [of(x) if i == place else x for i, x in enumerate(leaves)]
 
 
 def _of_a_neighbour(of: Evidence, lag: int) -> bool:
@@ -73,7 +63,6 @@ def _of_a_neighbour(of: Evidence, lag: int) -> bool:
         return False
     at = of.pair.at
     times = dict(zip(at.moving, at.times, strict=True))
-    states = {at.moving[i] for i in at.state}
 
     def change(leaves: list[Any], value: bool) -> list[Any]:
         changed = list(leaves)
@@ -83,7 +72,7 @@ def _of_a_neighbour(of: Evidence, lag: int) -> bool:
             x = leaves[place]
             if time is not None:
                 changed[place] = np.broadcast_to(x.take([0], time), x.shape)
-            elif place not in states:
+            elif place not in at.state_leaves:
                 changed[place] = (0.3 * x).astype(x.dtype)
         return changed
 
@@ -165,13 +154,13 @@ def _symmetric(of: Evidence) -> Iterator[tuple[str, Change]]:
         if time is not None or len(shape) != 2 or shape[0] < 2 or shape[1] % shape[0]:
             continue
 
-        def change(leaves: list[Any], place=place, n=shape[0]) -> list[Any]:
-            blocks = np.split(leaves[place], leaves[place].shape[1] // n, axis=1)
-            even = np.concatenate([(b + b.T) / 2 for b in blocks], axis=1)
-            even = even.astype(leaves[place].dtype)
-            return [even if i == place else x for i, x in enumerate(leaves)]
+        def even(x: Any) -> Any:
+            blocks = np.split(x, x.shape[1] // x.shape[0], axis=1)
+            return np.concatenate(
+                [(b + b.T) / 2 for b in blocks], axis=1, dtype=x.dtype
+            )
 
-        yield name, change
+        yield name, _one_leaf(place, even)
 
 
 def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
@@ -184,22 +173,14 @@ def _real(of: Evidence) -> Iterator[tuple[str, Change]]:
     if not ("complex" in program or (" cos " in program and " sin " in program)):
         return
     for name, place, time in zip(at.names, at.moving, at.times, strict=True):
-        if time is not None or at.moving.index(place) in at.state:
+        if time is not None or place in at.state_leaves:
             continue
-
-        def change(leaves: list[Any], place=place) -> list[Any]:
-            x = leaves[place]
-            x = np.real(x).astype(x.dtype) if np.iscomplexobj(x) else np.zeros_like(x)
-            return [x if i == place else y for i, y in enumerate(leaves)]
-
-        yield name, change
-        if not np.iscomplexobj(leaves[place]):  # an angle may be the exponential of it
-
-            def vanish(leaves: list[Any], place=place) -> list[Any]:
-                x = np.full_like(leaves[place], -30)
-                return [x if i == place else y for i, y in enumerate(leaves)]
-
-            yield name, vanish
+        if np.iscomplexobj(leaves[place]):
+            yield name, _one_leaf(place, lambda x: np.real(x).astype(x.dtype))
+            continue
+        yield name, _one_leaf(place, np.zeros_like)
+        # an angle may be the exponential of it
+        yield name, _one_leaf(place, lambda x: np.full_like(x, -30))
 
 
 def lost_precision(of: Evidence) -> Iterator[Mistake]:

@@ -11,7 +11,6 @@ import numpy as np
 from rnnjax.checking.comparison import Difference
 from rnnjax.checking.evidence import Evidence, Mistake
 from rnnjax.checking.interventions import (
-    at_rest,
     lost_precision,
     mask_ignored,
     recursion,
@@ -150,7 +149,7 @@ def _off_by_one(of: Evidence, name: str) -> bool:
     at = of.pair.at
     if not at.state:
         return False
-    place, rest = at.names.index(name), at_rest(of)
+    place, rest = at.names.index(name), of.at_rest
     found, expected = (x.gradients[place][ALL] for x in (rest.kernel, rest.truth))
     return bool(np.any(found)) and not np.any(expected)
 
