@@ -7,6 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from rnnjax.errors import UserError
 
@@ -101,6 +102,16 @@ def place_in(
     if code is None or code.co_filename != file:
         return file, None
     return f"{file}:{max(line for *_, line in code.co_lines() if line)}", method
+
+
+def place_of(kind: type, equation: Any) -> str:
+    """``file:line in method`` in a user's file that made an equation; or ""."""
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    trace = getattr(equation.source_info, "traceback", None)
+    for frame in trace.frames if trace and file else ():
+        if frame.file_name == file:
+            return f"{file}:{frame.line_num} in {frame.function_name.split('.')[-1]}"
+    return ""
 
 
 def class_place(kind: type) -> str:

@@ -47,6 +47,37 @@ class NoStep(Cell):  # wrong
         self.kernel("U", self.features, self.features, "orthogonal")
 
 
+@fault("contract/fields of the start", "'rate' acts here", "take rate out", "in step")
+class ActsLater(Elman):
+    rate: float = 1.0
+    initial = (*Elman.initial, "rate")
+
+    def step(self, h, drive):
+        return super().step(self.rate * h, drive)  # wrong
+
+
+@fault("contract/methods", "Python if", "jnp.where", "in step")
+class DecidedByAField(Elman):
+    rate: float = 1.0
+
+    def step(self, h, drive):
+        if self.rate > 0.5:  # wrong
+            h = self.rate * h
+        return super().step(h, drive)
+
+
+@fault("contract/methods", "no attribute", "self.vector", "in step")
+class Undeclared(Elman):
+    def step(self, h, drive):
+        return super().step(h, drive + self.c)  # wrong
+
+
+@fault("contract/methods", "1D sequences", "*batch", "in initial_state")
+class BatchIsNoNumber(Elman):
+    def initial_state(self, batch):
+        return jnp.zeros((batch, self.features))  # wrong
+
+
 @fault("contract/methods", "returned None", "returns the new state", "in step")
 class NoReturn(Elman):
     def step(self, h, drive) -> Any:
@@ -184,13 +215,10 @@ class WideArray(Elman):
         return tanh(z).astype(h.dtype)
 
 
-@fault("contract/64 bits", "was float32", "initial_state")
+@fault("contract/64 bits", "a state of float32", "in initial_state")
 class NarrowState(Elman):
     def initial_state(self, batch):
-        return jnp.zeros((*batch, self.features), jnp.float32)
-
-    def step(self, h, drive):
-        return tanh(drive + self.recur("U", h))  # wrong
+        return jnp.zeros((*batch, self.features), jnp.float32)  # wrong
 
 
 @fault("contract/readin of one step", "axis=-1")

@@ -150,6 +150,34 @@ def test_training_says_the_same_of_a_fault(
     assert cure in message
 
 
+def test_runs_that_share_a_program_are_refused_a_field_that_acts(
+    tmp_path: Path,
+) -> None:
+    """Else both runs would be those of the default, whatever their labels say."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from rnnjax.cells.elman import Elman\n"
+        "class Own(Elman):\n"
+        "    rate: float = 1.0\n"
+        "    depth: int = 1\n"
+        "    initial = (*Elman.initial, 'rate', 'depth')\n"
+        "    def readin(self, x):\n"
+        "        return self.rate * super().readin(x)\n"
+        "    def step(self, h, drive):\n"
+        "        for _ in range(self.depth):\n"
+        "            h = super().step(h, drive)\n"
+        "        return h\n"
+    )
+    plan([f"cell={file}:Own"])
+    for override, line, field in (("rate=0.5", 7, "rate"), ("depth=2", 10, "depth")):
+        with pytest.raises(UserError) as caught:
+            plan([f"cell={file}:Own", f"cell.{override}"])
+        message = str(caught.value)
+        assert f"'{field}' acts here" in message
+        assert f"take {field} out of `initial`" in message
+        assert message.startswith(f"{file}:"), (line, message)
+
+
 def test_wrong_questions_are_errors() -> None:
     with pytest.raises(UserError, match="did you mean lstm"):
         check_cell("lsstm")

@@ -30,6 +30,7 @@ from rnnjax.checking.cell_subject import (
 from rnnjax.checking.rows import Row
 from rnnjax.recurrence.diagnosis import explain
 from rnnjax.recurrence.examination import described, examine
+from rnnjax.recurrence.fields import acts_in_step, first_change
 from rnnjax.recurrence.functional import call, make_weights
 from rnnjax.recurrence.layer import Recurrent
 
@@ -57,6 +58,7 @@ def contract(subject: Subject) -> Iterator[Row]:
     if double.verdict != "failed":
         yield _precision(subject, "bfloat16", "16 bits")
     yield _readin(subject)
+    yield _fields(subject)
     yield from _numbers(subject)
 
 
@@ -123,6 +125,23 @@ def _readin(subject: Subject) -> Row:
                 )
                 return Row(GROUP, name, "failed", said, hint)
     return Row(GROUP, name, "passed", f"equals that of all {T} steps at once")
+
+
+def _fields(subject: Subject) -> Row:
+    """Numbers listed in `initial` leave the step as it is."""
+    name, cell = "fields of the start", subject.build()
+    numbers = [x for x in cell.initial if isinstance(getattr(cell, x), float)]
+    for field in numbers:
+        for change in (0.7, 1.3):
+            try:
+                other = cell.clone(**{field: change * getattr(cell, field) + 0.1})
+                place = first_change(cell, other)
+            except Exception:  # a number that the cell refuses
+                continue
+            if place is not None:
+                return fault(GROUP, name, acts_in_step(subject.kind, field, place))
+    found = f"{', '.join(numbers) or 'no number'} listed in `initial`"
+    return Row(GROUP, name, "passed", f"{found}; the step does not depend on it")
 
 
 def _numbers(subject: Subject) -> Iterator[Row]:

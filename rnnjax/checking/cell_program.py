@@ -14,13 +14,14 @@ from rnnjax.checking.cell_subject import Subject
 from rnnjax.checking.rows import Row
 from rnnjax.recurrence.diagnosis import explain
 from rnnjax.recurrence.examination import BATCH, examine
+from rnnjax.recurrence.fields import program_text
 from rnnjax.recurrence.functional import abstract, call, make_weights, split_cell
 from rnnjax.recurrence.jaxprs import equations
+from rnnjax.user_code import place_of
 
 
 GROUP = "contract"
 
-_ADDRESS = re.compile(r"\bat 0x[0-9a-f]+")
 _IMPURE = re.compile(
     r"\b(?:np|numpy)\.random\b|\brandom\.(?!key|PRNGKey)\w+\(|\btime\.\w+\(|\bnext\("
     r"|\bglobal\b|\buuid\b|\bsecrets\b|\.append\("
@@ -65,7 +66,10 @@ def same_program(subject: Subject) -> Row:
     name = "traced twice"
     try:
         one, other = (
-            [_text(traced(subject, "float32", part)) for part in ("step", "kernels")]
+            [
+                program_text(traced(subject, "float32", part))
+                for part in ("step", "kernels")
+            ]
             for _ in range(2)
         )
     except Exception as error:
@@ -107,7 +111,7 @@ def without_random_numbers(subject: Subject) -> Row:
     name = "random numbers"
     for equation in equations(traced(subject, "float32")):
         if equation.primitive.name.startswith(("random_", "threefry")):
-            place = _line(subject, equation) or subject.place("step")
+            place = place_of(subject.kind, equation) or subject.place("step")
             said = "drawn inside a step, from a fixed key: the same at every step"
             hint = f"{place}: put noise into the inputs"
             return Row(GROUP, name, "failed", said, hint)
@@ -127,7 +131,7 @@ def products(subject: Subject) -> Row:
         of_examples = [BATCH in x.aval.shape for x in equation.invars]
         if of_examples.count(True) != 1:  # no matrix that all examples share
             continue
-        place = _line(subject, equation) or subject.place("step")
+        place = place_of(subject.kind, equation) or subject.place("step")
         said = "a matrix product goes neither through project nor through recur"
         hint = (
             f"{place}: if its matrix is learned, name it by self.kernel and write "
@@ -143,6 +147,7 @@ def wide_numbers(subject: Subject) -> Row:
     name = "32 bits"
     with jax.enable_x64(True):
         try:
+            examine(subject.build())
             program = traced(subject, "float32")
         except Exception as error:
             return fault(GROUP, name, explain(error, subject.kind))
@@ -151,7 +156,7 @@ def wide_numbers(subject: Subject) -> Row:
             dtype = getattr(out.aval, "dtype", None)
             weak = getattr(out.aval, "weak_type", False)
             if dtype in (np.float64, np.complex128) and not weak:
-                place = _line(subject, equation) or subject.place("step")
+                place = place_of(subject.kind, equation) or subject.place("step")
                 said = f"{equation.primitive.name} makes {dtype} of a step in float32"
                 hint = (
                     f"{place}: write Python floats in place of np.float64, and give "
@@ -159,21 +164,6 @@ def wide_numbers(subject: Subject) -> Row:
                 )
                 return Row(GROUP, name, "failed", said, hint)
     return Row(GROUP, name, "passed", "no number of 64 bits, with JAX_ENABLE_X64 too")
-
-
-def _text(program: Any) -> tuple[str, list[bytes]]:
-    constants = [np.asarray(c).tobytes() for c in program.consts]
-    return _ADDRESS.sub("", str(program)), constants
-
-
-def _line(subject: Subject, equation: Any) -> str:
-    """``file:line in method`` of the user's class that made an equation; or ""."""
-    file = _file(subject.kind)
-    trace = getattr(equation.source_info, "traceback", None)
-    for frame in trace.frames if trace and file else ():
-        if frame.file_name == file:
-            return f"{file}:{frame.line_num} in {frame.function_name.split('.')[-1]}"
-    return ""
 
 
 def _suspect(subject: Subject) -> str:
@@ -192,10 +182,3 @@ def _suspect(subject: Subject) -> str:
                     file = inspect.getsourcefile(function)
                     return f"{file}:{number} in {method}"
     return ""
-
-
-def _file(kind: type) -> str:
-    try:
-        return inspect.getsourcefile(kind) or ""
-    except (OSError, TypeError):
-        return ""

@@ -23,7 +23,7 @@ class {kind}(Cell):
         z = σ(V_z x_t + U_z h_{{t−1}} + b_z)
         h_t = h_{{t−1}} + rate · z ⊙ (tanh(V_h x_t + U_h h_{{t−1}} + b_h) − h_{{t−1}})
 
-    State: h ``(B, n)``. More than one array: a NamedTuple, returned by initial_state.
+    State: h ``(B, n)``.
 
     Attributes:
         rate: the fraction of the way; on a command line, cell.rate=0.5.
@@ -32,9 +32,10 @@ class {kind}(Cell):
     rate: float = 1.0
 
     def setup(self):
-        # kernel(name, rows, columns, initialiser): `rnnjax list initializers`
+        # kernel(name, rows, columns, initialiser); names: `rnnjax list inits`.
+        # gates=2: twice the columns, (m, 2n), and each half is initialised alone.
         n = self.features
-        self.kernel("V", self.inputs, 2 * n, "glorot_uniform")
+        self.kernel("V", self.inputs, n, "glorot_uniform", gates=2)
         self.kernel("Uz", n, n, "orthogonal")
         self.kernel("Uh", n, n, "orthogonal")
         self.b = self.vector("b", 2 * n)
@@ -51,6 +52,14 @@ class {kind}(Cell):
         z = sigmoid(drive[..., :n] + self.recur("Uz", h), "gate")
         candidate = tanh(drive[..., n:] + self.recur("Uh", h), "candidate")
         return h + self.rate * z * (candidate - h)
+
+    # A state of two arrays: `class State(NamedTuple): h: Any; c: Any` above, and
+    #
+    #     def initial_state(self, batch):
+    #         zero = jnp.zeros((*batch, self.features), self.param_dtype)
+    #         return State(zero, zero)
+    #
+    # Then step takes and returns a State, and the next layer reads its first array.
 '''
 
 TEST = """\
@@ -92,8 +101,8 @@ def new_cell(name: str, folder: Path | str = ".") -> str:
             "_, beginning with a letter, such as my_cell"
         )
     kind = class_name(name)
-    if kind in CELLS:
-        raise UserError(f"a cell {kind} already exists; choose another name")
+    if name in CELLS or kind in CELLS:
+        raise UserError(f"a cell {name} already exists; choose another name")
     place = user_path(str(folder), f"folder={folder}")
     files = {
         place / f"{name}.py": CELL.format(name=name, kind=kind),

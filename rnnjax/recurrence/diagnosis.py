@@ -98,6 +98,9 @@ CAUSES: tuple[tuple[type[Exception], str, str], ...] = (
 )
 """Error, cause and cure; the first that fits."""
 
+_MISSING = re.compile(r'" object has no attribute "(\w+)"')
+"""What flax says of an attribute of a module that was never set."""
+
 _NUMPY = re.compile(r"\b(?:np|numpy|math|cmath|scipy(?:\.\w+)*)\.(?:linalg\.)?(\w+)")
 
 
@@ -123,5 +126,17 @@ def _cause(error: Exception, text: str) -> tuple[str, str]:
             "entries: self.inputs for project, self.features for recur"
         )
     if isinstance(error, TypeError | ValueError) and "broadcast" in said:
-        return said, "arrays of a step are (B, n): split a fused product by split_gates"
+        return said, (
+            "arrays of a step are (B, n); a product of kernel(name, rows, n, gates=4) "
+            "is (B, 4n), which split_gates splits, and needs vectors of 4n"
+        )
+    if isinstance(error, TypeError) and "Shapes must be 1D sequences" in said:
+        return said, (
+            "initial_state(self, batch) gets a tuple: "
+            "jnp.zeros((*batch, self.features), self.param_dtype)"
+        )
+    missing = _MISSING.search(said) if isinstance(error, AttributeError) else None
+    if missing:
+        name = missing[1]
+        return said, f'declare it in setup: self.{name} = self.vector("{name}", size)'
     return said, ""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import Cell
 from rnnjax.errors import one_line
 from rnnjax.recurrence.diagnosis import CellError, Diagnosis
+from rnnjax.recurrence.fields import check_initial, numeric_fields
 from rnnjax.user_code import class_place, place_in
 
 
@@ -65,15 +66,23 @@ def examine(cell: Cell, batch: int = BATCH) -> Examined:
             given = jax.tree.leaves((state, drive))
             new = bound.step(state, drive)
             _check_unchanged(kind, given, jax.tree.leaves((state, drive)))
-            _check_new(kind, new, state, cell.param_dtype, batch)
+            _check_new(kind, new, state, batch)
             seen["output"] = _shapes(output := bound.readout(new, drive))
             _check_output(bound, kind, output, batch)
             same = [output is leaf for leaf in jax.tree.leaves(new)]
             seen["reads"] = same.index(True) if True in same else None
 
-    variables = jax.eval_shape(
-        lambda s, x: cell.init(jax.random.key(0), s, x, method=methods), state, x
-    )
+    def run(numbers: dict[str, Any], state: Any, x: Any) -> Any:
+        traced = cell.clone(parent=None, **numbers)  # as in a pack of runs
+        return traced.init(jax.random.key(0), state, x, method=methods)
+
+    numbers = {
+        name: jnp.asarray(value, cell.param_dtype)
+        for name, value in numeric_fields(cell).items()
+    }
+    variables = jax.eval_shape(run, numbers, state, x)
+    if class_place(kind):  # a user's class
+        check_initial(cell)
     return Examined(variables.get("params", {}), state, **seen)
 
 
@@ -103,6 +112,14 @@ def _check_state(cell: Cell, state: Any, batch: int) -> None:
         if not jnp.issubdtype(leaf.dtype, jnp.inexact):
             said = f"returned a state of {leaf.dtype}, which has no gradient"
             raise _fault(kind, "initial_state", said, cure)
+        if leaf.dtype not in (own := _of_precision(cell.param_dtype)):
+            said = f"returned a state of {leaf.dtype} for parameters of {own[0]}"
+            raise _fault(kind, "initial_state", said, cure)
+
+
+def _of_precision(dtype: Any) -> tuple[Any, Any]:
+    """The dtype of parameters, and that of complex numbers which belongs to it."""
+    return jnp.dtype(dtype), jnp.result_type(dtype, jnp.complex64)
 
 
 def _check_drive(kind: type, drive: Any, batch: int) -> None:
@@ -124,7 +141,7 @@ def _check_unchanged(kind: type, before: list[Any], after: list[Any]) -> None:
     raise _fault(kind, "step", cause, cure)
 
 
-def _check_new(kind: type, new: Any, state: Any, dtype: Any, batch: int) -> None:
+def _check_new(kind: type, new: Any, state: Any, batch: int) -> None:
     cure = "a step returns the new state"
     if new is None:
         raise _fault(kind, "step", "returned None", cure)
@@ -144,8 +161,6 @@ def _check_new(kind: type, new: Any, state: Any, dtype: Any, batch: int) -> None
         found = jnp.result_type(leaf)
         if found != old.dtype:
             cure = "write numbers as Python floats, and arrays with self.param_dtype"
-            if old.dtype not in (dtype, jnp.result_type(dtype, jnp.complex64)):
-                cure = "give the arrays of initial_state the dtype self.param_dtype"
             said = f"returned a state of {found}, but the state was {old.dtype}"
             raise _fault(kind, "step", said, cure)
 

@@ -15,6 +15,7 @@ from rnnjax.errors import UserError
 from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.initializers import make_initializer
 from rnnjax.models.sequence import SequenceModel
+from rnnjax.recurrence.fields import numeric_fields, static_cell
 from rnnjax.tasks import TASKS
 from rnnjax.tasks.base import Data, Split, Task, TaskSpec
 from rnnjax.training.config import FEWEST, Options, RunConfig
@@ -117,23 +118,6 @@ def build_model(config: RunConfig, spec: TaskSpec) -> SequenceModel:
         lag=config.backprop.lag,
         **sizes,
     )
-
-
-def numeric_fields(cell: Cell) -> dict[str, float]:
-    """Float fields used during a run, which become inputs of the compiled program."""
-    return {
-        name: value
-        for name in cell.__dataclass_fields__
-        if name not in (*Cell.structural, *cell.initial)
-        and isinstance(value := getattr(cell, name), float)
-    }
-
-
-def static_cell(cell: Cell) -> Cell:
-    """The cell with defaults for all fields that do not affect the compiled code."""
-    names = [*cell.initial, *numeric_fields(cell)]
-    defaults = {name: cell.__dataclass_fields__[name].default for name in names}
-    return cell.clone(parent=None, **defaults)
 
 
 def signature(config: RunConfig) -> Signature:
