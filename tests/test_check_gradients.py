@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,12 +13,14 @@ import pytest
 from jax import lax
 
 from rnnjax.checking.arguments import from_shapes, layout
-from rnnjax.checking.gradients import GradientCheck, pattern
+from rnnjax.checking.gradient_rows import pattern
+from rnnjax.checking.gradients import GradientCheck
 from rnnjax.checking.primal import has_own_rules, primal_of
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
 from rnnjax.testing import check_gradients
 from tests.gradient_kernels import FAULTS, leaky, leaky_args, leaky_kernel
+from tests.right_kernels import RIGHT
 
 
 LENGTHS = (1, 2, 9)
@@ -77,8 +78,96 @@ def test_without_a_reference_the_forward_pass_is_differentiated():
     found = jax.grad(lambda p: loss(plain, p))(arguments[0])
     for name in right:
         np.testing.assert_allclose(found[name], right[name], rtol=1e-5)
-    with pytest.raises(UserError, match="no derivative rule of its own"):
-        check_gradients(leaky, None, leaky_args)
+
+
+SMALL = "{U: 2x2, V: 1x2} 1x2 Tx1x1"
+
+
+def elman(params: Any, h0: Any, xs: Any) -> Any:
+    def step(h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ params["U"] + x @ params["V"])
+        return h, h
+
+    return lax.scan(step, h0, xs)
+
+
+def test_finite_differences_are_the_reference_where_nothing_can_be_derived():
+    """A foreign function; and what has no rule, but is cut by `stop_gradient`."""
+
+    @jax.custom_vjp
+    def foreign(z: Any) -> Any:
+        return jax.pure_callback(np.tanh, z, z, vmap_method="sequential")
+
+    foreign.defvjp(lambda z: (foreign(z),) * 2, lambda y, d: (d * (1 - y * y),))
+
+    def outside(params: Any, h0: Any, xs: Any) -> Any:
+        last, hs = elman(params, h0, xs)
+        return last, foreign(hs)
+
+    found = check_gradients(outside, None, SMALL, lengths=(1, 3))
+    assert found.passed, str(found)
+    assert "finite differences" in found.rows[1].found
+
+    def cut(params: Any, h0: Any, xs: Any) -> Any:
+        step = lambda h, x: (elman(params, lax.stop_gradient(h), x[None])[0],) * 2
+        return lax.scan(step, h0, xs)
+
+    found = check_gradients(cut, None, SMALL, lengths=(1, 3))
+    assert found.arguments == ("U", "V", "h0", "xs")
+    assert (found.from_lag, found.kinds) == (1, ("truncated",))
+    assert found.lengths == (1, 3)
+
+
+def test_finite_differences_of_rounded_values_are_refused():
+    def single(params: Any, h0: Any, xs: Any) -> Any:
+        down = jax.tree.map(lambda x: x.astype(jnp.float32), (params, h0, xs))
+        return jax.tree.map(lambda y: y.astype(xs.dtype), elman(*down))
+
+    with pytest.raises(UserError, match="not smooth in double precision"):
+        check_gradients(single, None, SMALL, lengths=(1, 3))
+
+
+def test_finite_differences_follow_the_convention_of_complex_numbers():
+    def rotated(a: Any, h0: Any, xs: Any) -> Any:
+        step = lambda h, x: ((h * a + x) * jnp.conj(a), jnp.real(h * h))
+        return lax.scan(step, h0, xs)
+
+    shapes = "2:complex64 1x2:complex64 Tx1x2:complex64"
+    found = check_gradients(rotated, None, shapes, lengths=(1, 3))
+    assert found.passed, str(found)
+
+
+def test_a_rule_of_tangents_is_taken_away_too():
+    """The user's own, in a branch; not that of `jax.nn.relu`."""
+
+    @jax.custom_jvp
+    def bent(z: Any) -> Any:
+        return jnp.tanh(z)
+
+    bent.defjvp(lambda z, dz: (jnp.tanh(z[0]), dz[0]))
+
+    def kernel(xs: Any) -> Any:
+        return lax.cond(xs[0] > 0, bent, jax.nn.relu, xs)
+
+    xs = jnp.asarray([0.5, 0.25])
+    assert has_own_rules(kernel, [xs]) and not has_own_rules(jax.nn.relu, [xs])
+    slopes = jax.grad(lambda x: jnp.sum(primal_of(kernel)(x)))(xs)
+    np.testing.assert_allclose(slopes, 1 - np.tanh(xs) ** 2, rtol=1e-6)
+    assert jax.grad(lambda x: jnp.sum(kernel(x)))(xs).tolist() == [1, 1]
+
+
+def test_a_kernel_that_fails_at_some_lengths_has_a_row_that_says_so():
+    def windowed(params: Any, h0: Any, xs: Any) -> Any:
+        if len(xs) < 3:
+            raise ValueError("a window of 3 steps does not fit")
+        return elman(params, h0, xs)
+
+    found = check_gradients(windowed, elman, SMALL, lengths=(1, 2, 3, 6))
+    [row] = found.failures
+    assert (row.name, row.group) == ("fails at T = 1, 2", "lengths")
+    assert "a window of 3 steps" in row.found
+    found = check_gradients(windowed, elman, SMALL, lengths=(1, 2))
+    assert len(found.failures) == 1 and found.lengths == (1, 2)
 
 
 def test_rules_are_taken_away_within_loops():
@@ -137,26 +226,36 @@ def test_lengths_in_words():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32"])
-def test_right_layers_of_another_library_raise_no_alarm(dtype: str):
-    cell = nn.GRUCell(4, dtype=dtype, param_dtype=dtype)
-    drawn = nn.GRUCell(4).init(jax.random.key(0), jnp.zeros((2, 4)), jnp.zeros((2, 3)))
-    params = jax.tree.map(lambda x: x.astype(dtype), drawn)
-
-    def make(seed: int, steps: int) -> Any:
-        random = np.random.default_rng([seed, steps])
-        draw = lambda *shape: jnp.asarray(random.standard_normal(shape), dtype)
-        return params, draw(2, 4), draw(steps, 2, 3)
-
-    def plain(params: Any, h0: Any, xs: Any) -> Any:
-        return lax.scan(lambda h, x: cell.apply(params, h, x), h0, xs)
-
-    def unrolled(params: Any, h0: Any, xs: Any) -> Any:
-        step = jax.checkpoint(lambda h, x: cell.apply(params, h, x))
-        return lax.scan(step, h0, xs, unroll=2)
-
-    found = check_gradients(unrolled, plain, make, lengths=LENGTHS)
+@pytest.mark.parametrize("label", RIGHT)
+def test_right_layers_of_other_libraries_raise_no_alarm(label: str):
+    layer, plain, make = RIGHT[label]()
+    found = check_gradients(layer, plain, make, lengths=(1, 2, 7))
     assert found.passed, str(found)
+
+
+def test_a_backward_pass_of_another_shape_is_a_row_that_names_the_arguments():
+    @jax.custom_vjp
+    def kernel(params: Any, h0: Any, xs: Any) -> Any:
+        return elman(params, h0, xs)
+
+    kernel.defvjp(lambda *a: (elman(*a), a), lambda kept, d: kept[:2])
+    [row] = check_gradients(kernel, elman, SMALL, lengths=(1, 3)).failures
+    assert row.name == "fails at T = 1, 3"
+    assert row.hint.endswith("arguments: U, V, h0, xs")
+
+
+def test_what_does_not_fit_is_an_error_of_one_sentence():
+    @jax.custom_vjp
+    def forgotten(params: Any, h0: Any, xs: Any) -> Any:
+        return elman(params, h0, xs)
+
+    for kernel, args, message in (
+        (elman, "1x2 Tx1x1", "there are 2 arguments, but elman takes params, h0, xs"),
+        (elman, "{U: 2x3, V: 1x2} 1x2 Tx1x1", "elman fails with these arguments"),
+        (forgotten, SMALL, r"write forgotten\.defvjp\(forward, backward\)"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_gradients(kernel, elman, args, lengths=(1, 3))
 
 
 FILE = """

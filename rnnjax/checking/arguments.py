@@ -75,7 +75,7 @@ def layout(function: Callable[..., Any], make: Maker) -> Layout:
             "no argument becomes longer with the number of steps: the maker of "
             "arguments is called as make(seed, steps)"
         )
-    moving = [i for i, x in enumerate(leaves) if _is_inexact(x)]
+    moving = [i for i, x in enumerate(leaves) if is_inexact(x)]
     results = [
         inexact_leaves(jax.eval_shape(function, *jax.tree.unflatten(tree, some)))
         for some in (leaves, longer)
@@ -215,14 +215,15 @@ def _time_axis(shape: Sequence[int], longer: Sequence[int]) -> int | None:
 
 def inexact_leaves(tree: Any) -> list[Any]:
     """The leaves with a gradient, such as those of the results of a function."""
-    return [x for x in jax.tree.leaves(tree) if _is_inexact(x)]
+    return [x for x in jax.tree.leaves(tree) if is_inexact(x)]
 
 
 def _is_key(x: Any) -> bool:
     return jnp.issubdtype(getattr(x, "dtype", np.float32), jax.dtypes.prng_key)
 
 
-def _is_inexact(x: Any) -> bool:
+def is_inexact(x: Any) -> bool:
+    """Whether an array has a gradient."""
     return not _is_key(x) and jnp.issubdtype(x.dtype, jnp.inexact)
 
 

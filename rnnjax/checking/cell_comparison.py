@@ -58,7 +58,7 @@ def comparison(subject: Subject) -> Iterator[Row]:
     )
     rows = {
         "parameters": [str(f.parameters) for f in found],
-        "products in a step": [str(f.products) for f in found],
+        "matrix products of a step": [str(f.products) for f in found],
         "adjoint per step back": [f"{f.decay:.3g}" for f in found],
         "spectral radius of J": [f"{f.radius:.3g}" for f in found],
         "time of a step": [f"{f.seconds / elman.seconds:.2g}" for f in found],

@@ -1,27 +1,32 @@
 """Is the gradient of a recurrent kernel right? By argument, by lag and by length."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from rnnjax.checking.arguments import Maker, from_shapes, layout
+from rnnjax.checking.arguments import Maker, from_shapes, inexact_leaves, layout
 from rnnjax.checking.comparison import (
-    ByLag,
-    Difference,
     farthest,
     first_wrong,
     from_last,
     gradients,
     later,
-    outputs,
-    worst,
 )
 from rnnjax.checking.evidence import Evidence, Mistake
+from rnnjax.checking.gradient_rows import (
+    argument_rows,
+    lag_rows,
+    length_row,
+    listed,
+    value_rows,
+)
 from rnnjax.checking.mistakes import mistakes
+from rnnjax.checking.numerical import numerical, refuse_if_rounded
 from rnnjax.checking.primal import has_own_rules, primal_of
-from rnnjax.checking.pullbacks import FINAL, MIDDLE, Measured, Pair
+from rnnjax.checking.pullbacks import FINAL, MIDDLE, KernelFails, Measured, Pair
 from rnnjax.checking.rows import Check, Row
 from rnnjax.checking.variants import cut_in_two, finite_difference, second_order
 from rnnjax.errors import UserError, one_line
@@ -30,6 +35,9 @@ from rnnjax.errors import UserError, one_line
 LENGTHS = (1, 2, 3, 63, 64, 65, 127, 129)
 """Numbers of steps: kernels have failed only for one, beyond a chunk, or where the
 number is no multiple of a chunk."""
+
+FEW = (1, 2, 3, 9, 17)
+"""The same where the reference is finite differences, which take seconds a length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,28 +76,40 @@ def check_gradients(
     Args:
         function: the kernel.
         reference: a plain form of it, differentiated by JAX; None: the forward pass of
-            the kernel without its own derivative rules (`rnnjax.checking.primal`).
+            the kernel without its own derivative rules (`rnnjax.checking.primal`), or
+            finite differences where JAX cannot differentiate that, or where it has no
+            such rules (`rnnjax.checking.numerical`).
         args: a function ``(seed, steps) -> arguments``, or shapes
             (`rnnjax.checking.arguments.from_shapes`).
-        lengths: numbers of steps; None: `LENGTHS`.
+        lengths: numbers of steps; None: `LENGTHS`, or `FEW` without a reference that
+            JAX can differentiate.
         window: a width W of the kernel, around which lengths are added.
 
     Raises:
         UserError: the arguments do not fit, the results of the two differ in shape, or
-            there is no reference and none can be derived.
+            there is no reference and the kernel cannot be computed in double precision.
     """
     make = from_shapes(args) if isinstance(args, str) else args
     if window is not None and window < 1:
         raise UserError(f"a width of {window} steps is too small")
-    if reference is None:
-        reference = _derived(function, make)
-    at = layout(reference, make)
-    _same_shapes(function, reference, make)
-    pair = Pair(function, reference, make, at)
-    tried = sorted({*(lengths or LENGTHS), *_around(window)})
-    seen = {steps: pair.measure(steps) for steps in tried}
-    rows: list[Row] = list(_value_rows(seen))
-    if any(row.verdict == "failed" for row in rows):
+    for one in filter(None, (function, reference)):
+        _check_number(one, tuple(make(0, 5)))
+    derived = _derived(function, make) if reference is None else None
+    numeric = reference is None and derived is None
+    plain = reference or derived or numerical(function)
+    _same_shapes(function, plain, make)
+    at = layout(plain, make)
+    if numeric:
+        refuse_if_rounded(function, make(0, 5))
+    pair = Pair(function, plain, make, at, numerical=numeric)
+    usual = FEW if numeric else LENGTHS
+    tried = sorted({*(lengths or usual), *_around(window)})
+    seen, rows = _measured(pair, tried)
+    if not seen:
+        return GradientCheck(_name(function), tuple(rows), lengths=tuple(tried))
+    tried = list(seen)
+    rows += value_rows(seen)
+    if any(row.group == "values" and row.verdict == "failed" for row in rows):
         return GradientCheck(_name(function), tuple(rows))
     rows.append(finite_difference(pair, min(tried[-1], 33)))
     by_argument = {steps: gradients(one, at) for steps, one in seen.items()}
@@ -110,14 +130,16 @@ def check_gradients(
         )
         evidence = Evidence(pair, seen[longest], at_one, lags[longest], reach)
         explained = mistakes(evidence)
-    rows += _argument_rows(at.names, by_argument)
+    rows += argument_rows(at.names, by_argument, failing)
     ahead = later(seen[longest], at, MIDDLE, longest // 2)
-    rows += _lag_rows(lags[longest], longest, ahead)
-    rows.append(_length_row(tried, failing))
+    rows += lag_rows(lags[longest], longest, ahead)
+    rows.append(length_row(tried, failing))
+    others: list[Row] = []
     if at.state and None in at.outputs and tried[-1] > 1:
-        rows += cut_in_two(pair, tried[-1])
+        others += cut_in_two(pair, tried[-1])
     second = second_order(pair, min(17, tried[-1]))
-    rows.append(second)
+    for row in (*others, second):  # where the mistake is known, it explains these too
+        rows.append(dataclasses.replace(row, hint="") if explained else row)
     rows += [Row("mistake", x.kind, "failed", x.sentence) for x in explained]
     kinds = [x.kind for x in explained]
     if second.verdict == "failed" and not failing:
@@ -133,13 +155,47 @@ def check_gradients(
     )
 
 
-def _derived(function: Callable[..., Any], make: Maker) -> Callable[..., Any]:
-    if not has_own_rules(function, make(0, 5)):
-        raise UserError(
-            f"{_name(function)} has no derivative rule of its own (jax.custom_vjp), so "
-            "JAX differentiates it; to compare it with another form, give a --reference"
-        )
-    return primal_of(function)
+def _measured(
+    pair: Pair, tried: Sequence[int]
+) -> tuple[dict[int, Measured], list[Row]]:
+    """Both at every length at which the kernel runs; a row for those where it fails."""
+    seen: dict[int, Measured] = {}
+    raised: dict[str, list[int]] = {}
+    for steps in tried:
+        try:
+            seen[steps] = pair.measure(steps)
+        except KernelFails as error:
+            raised.setdefault(str(error), []).append(steps)
+    rows = []
+    for error, lengths in raised.items():
+        hint = "these lengths are left out of the other rows" if seen else ""
+        if "bwd rule" in error:
+            hint = (
+                "the backward pass returns one gradient for each argument, in the "
+                "order and with the shapes of the arguments: "
+                f"{', '.join(pair.at.names)}"
+            )
+        name = f"fails at T = {listed(lengths)}"
+        rows.append(Row("lengths", name, "failed", error, hint))
+    return seen, rows
+
+
+def _derived(function: Callable[..., Any], make: Maker) -> Callable[..., Any] | None:
+    """The function without its own rules; None: it has none, or needs them."""
+    arguments = tuple(make(0, 5))
+    if not _fits(function, lambda: has_own_rules(function, arguments)):
+        return None
+    plain = primal_of(function)
+
+    def slopes(*given: Any) -> Any:
+        results, back = jax.vjp(lambda *x: inexact_leaves(plain(*x)), *given)
+        return back(results)
+
+    try:
+        jax.eval_shape(slopes, *arguments)
+    except Exception:
+        return None
+    return plain
 
 
 def _around(window: int | None) -> list[int]:
@@ -156,14 +212,10 @@ def _name(function: Callable[..., Any]) -> str:
 def _same_shapes(
     function: Callable[..., Any], reference: Callable[..., Any], make: Maker
 ) -> None:
-    try:
-        here, there = (
-            jax.eval_shape(one, *make(0, 5)) for one in (function, reference)
-        )
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"the arguments do not fit: {one_line(error)}") from error
+    here, there = (
+        _fits(one, lambda one=one: jax.eval_shape(one, *make(0, 5)))
+        for one in (function, reference)
+    )
     shapes = [
         [(x.shape, str(x.dtype)) for x in jax.tree.leaves(one)] for one in (here, there)
     ]
@@ -174,82 +226,36 @@ def _same_shapes(
         )
 
 
+def _fits(function: Callable[..., Any], call: Callable[[], Any]) -> Any:
+    """The result of a call of a function; its errors as those of its arguments."""
+    name = _name(function)
+    try:
+        return call()
+    except UserError:
+        raise
+    except Exception as error:
+        said = one_line(error)
+        if "No VJP defined" in said:
+            said += f"; write {name}.defvjp(forward, backward)"
+        raise UserError(f"{name} fails with these arguments: {said}") from error
+
+
+def _check_number(function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """Refuse another number of arguments than the function takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # no signature is known
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        takes = ", ".join(signature.parameters)
+        raise UserError(
+            f"there are {len(arguments)} arguments, but {_name(function)} takes {takes}"
+        ) from None
+
+
 def _final_wrong(seen: Measured, pair: Pair) -> bool:
     if None not in pair.at.outputs:
         return False
     return any(x.wrong for x in gradients(seen, pair.at, FINAL))
-
-
-def _value_rows(seen: dict[int, Measured]) -> list[Row]:
-    each = {steps: outputs(one) for steps, one in seen.items()}
-    bad = [t for t, found in each.items() if any(x.wrong for x in found)]
-    text = worst([x for found in each.values() for x in found])
-    name = f"{len(each[max(each)])} results"
-    if not bad:
-        return [Row("values", name, "passed", text)]
-    hint = (
-        "the two compute different functions, so their gradients are not compared; "
-        "make the values agree first"
-    )
-    return [Row("values", name, "failed", f"{text}; at T = {_listed(bad)}", hint)]
-
-
-def _argument_rows(
-    names: Sequence[str], found: dict[int, list[Difference]]
-) -> list[Row]:
-    rows = []
-    for place, name in enumerate(names):
-        each = {steps: x[place] for steps, x in found.items()}
-        bad = [t for t, x in each.items() if x.wrong]
-        text = worst(list(each.values()))
-        if bad:
-            text += f"; wrong at T = {_listed(bad)}"
-        rows.append(Row("arguments", name, "failed" if bad else "passed", text))
-    return rows
-
-
-def _lag_rows(lags: Sequence[ByLag], steps: int, later: bool) -> list[Row]:
-    rows = []
-    for one in lags:
-        first = first_wrong([one])
-        text = f"right at lags 0 to {len(one.size) - 1}"
-        if first is not None:
-            size = "exactly 0" if one.zero[first] else f"error {one.error[first]:.2g}"
-            text = f"wrong from lag {first} on ({size} there), T = {steps}"
-        verdict = "passed" if first is None else "failed"
-        rows.append(Row("lags", f"{one.name} from the last output", verdict, text))
-    if later:
-        found = "an output has a gradient at inputs that come after it"
-        rows.append(Row("lags", "causality", "failed", found))
-    return rows
-
-
-def _length_row(tried: Sequence[int], failing: Sequence[int]) -> Row:
-    if not failing:
-        return Row("lengths", "T", "passed", f"right at T = {_listed(tried)}")
-    return Row("lengths", "T", "failed", pattern(tried, failing))
-
-
-def pattern(tried: Sequence[int], failing: Sequence[int]) -> str:
-    """At which lengths something fails, in words.
-
-    >>> pattern([1, 2, 63, 64, 65], [1, 2, 63, 65])
-    'wrong where T is no multiple of 64'
-    >>> pattern([1, 2, 3, 64], [64]), pattern([1, 2, 3, 64], [1, 2])
-    ('wrong from T = 64 on, right up to 3', 'wrong up to T = 2, right from 3 on')
-    """
-    right = [t for t in tried if t not in failing]
-    if not right:
-        return "wrong at every length"
-    if min(failing) > max(right):
-        return f"wrong from T = {min(failing)} on, right up to {max(right)}"
-    if max(failing) < min(right):
-        return f"wrong up to T = {max(failing)}, right from {min(right)} on"
-    for width in range(max(tried), 1, -1):
-        if all((t % width != 0) == (t in failing) for t in tried):
-            return f"wrong where T is no multiple of {width}"
-    return f"wrong at T = {_listed(failing)}, right at {_listed(right)}"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,15 +13,18 @@ from rnnjax.recurrence.functional import variables_read
 from rnnjax.recurrence.jaxprs import equations, given, inner, read, run_part
 
 
-OWN_RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr")
-"""Primitives whose derivative is a rule of the user's."""
+OWN_RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
+"""Primitives whose derivative is a rule of the user's, unless they are JAX's own."""
+
+JAX = str(Path(jax.__file__).parent)
+"""The folder of JAX, whose functions such as `jax.nn.relu` have rules too."""
 
 OPENED = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint")
 """Primitives that call their one inner program."""
 
 
 def primal_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function without its own derivative rules (`jax.custom_vjp`).
+    """The function without its own derivative rules (`custom_vjp`, `custom_jvp`).
 
     Rules are taken away wherever they are, in loops and calls too. What is computed
     outside of JAX, as by a kernel of Pallas or a foreign function, stays and cannot be
@@ -43,7 +47,9 @@ def has_own_rules(function: Callable[..., Any], arguments: Sequence[Any]) -> boo
 
 
 def _is_rule(equation: Any) -> bool:
-    return equation.primitive.name in OWN_RULES
+    if equation.primitive.name not in OWN_RULES:
+        return False
+    return JAX not in str(inner(equation)[0].jaxpr.debug_info.func_src_info)
 
 
 def _evaluate(program: Any, arguments: Sequence[Any]) -> list[Any]:
@@ -65,12 +71,19 @@ def _opened(equation: Any, values: list[Any]) -> list[Any]:
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         return _scan(params, values)
+    if name == "cond":
+        ways = [functools.partial(_branch, one) for one in params["branches"]]
+        return lax.switch(values[0], ways, *values[1:])
     if name in (*OWN_RULES, *OPENED):
         return _evaluate(inner(equation)[0], values)
     raise UserError(
         f"the plain form cannot be derived: a derivative rule is used within '{name}'; "
         "give a --reference"
     )
+
+
+def _branch(program: Any, *values: Any) -> list[Any]:
+    return _evaluate(program, values)
 
 
 def _scan(params: Any, values: list[Any]) -> list[Any]:

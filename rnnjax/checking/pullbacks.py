@@ -18,11 +18,18 @@ import numpy as np
 from jax import lax
 
 from rnnjax.checking.arguments import Layout, Maker, inexact_leaves, leaves_of
-from rnnjax.checking.numbers import quick_jit, wide
+from rnnjax.checking.numbers import doubled_callbacks, perturbed, quick_jit, wide
+from rnnjax.errors import UserError, one_line
 
 
 DRAWS = 8
 """Number of times that the arguments are perturbed by rounding errors."""
+
+NUMERICAL_DRAWS = 2
+"""The same where the reference is slow, as finite differences are."""
+
+NUMERICAL_EPSILON = 1e-9
+"""The least rounding error there: finite differences have one of their own."""
 
 MARGIN = 32.0
 """A difference counts if it exceeds the largest measured one so many times: an
@@ -45,6 +52,11 @@ class Pulled:
     outputs: list[np.ndarray]
     gradients: list[np.ndarray]
 
+    def map(self, function: Callable[..., Any], *others: "Pulled") -> "Pulled":
+        """The same function of every array, and of those of others."""
+        each = [(x.outputs, x.gradients) for x in (self, *others)]
+        return Pulled(*(list(map(function, *part)) for part in zip(*each, strict=True)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -66,6 +78,10 @@ class Measured:
     epsilon: float
 
 
+class KernelFails(Exception):
+    """A kernel cannot be run or differentiated; in one line."""
+
+
 class Pair:
     """A kernel and its reference, with the arguments for them.
 
@@ -73,6 +89,8 @@ class Pair:
         kernel, reference: functions of the same arguments, with the same results.
         make: the maker of arguments.
         at: the layout of arguments and results.
+        numerical: the reference's gradients are finite differences, which are
+            meaningful in double precision only.
     """
 
     def __init__(
@@ -81,52 +99,73 @@ class Pair:
         reference: Callable[..., Any],
         make: Maker,
         at: Layout,
+        *,
+        numerical: bool = False,
     ) -> None:
         self.kernel, self.reference, self.make, self.at = kernel, reference, make, at
+        self.numerical = numerical
 
     def arguments(self, steps: int, seed: int = 0) -> list[Any]:
         """The leaves of the arguments at a length."""
         return leaves_of(self.make, seed, steps)[0]
 
     def measure(
-        self, steps: int, change: Callable[[list[Any]], list[Any]] | None = None
+        self,
+        steps: int,
+        change: Callable[[list[Any]], list[Any]] | None = None,
+        kernel: Callable[..., Any] | None = None,
     ) -> Measured:
-        """Measure both at a length, with arguments that `change` may have altered."""
-        leaves = self.arguments(steps)
+        """The projections' gradients of both at a length, and the noise of the truth.
+
+        Args:
+            steps: the number of steps.
+            change: what is done to the leaves of the arguments before.
+            kernel: another form of the kernel.
+
+        Raises:
+            KernelFails: the kernel raises an error.
+            UserError: the reference does.
+        """
+        at, leaves = self.at, self.arguments(steps)
         leaves = leaves if change is None else change(leaves)
-        return measure(self.kernel, self.reference, self.at, leaves, steps)
+        moving = [leaves[i] for i in at.moving]
+        epsilon = max(float(jnp.finfo(x.dtype).eps) for x in moving)
+        if self.numerical:
+            epsilon = max(epsilon, NUMERICAL_EPSILON)
+        tested = of_moving(kernel or self.kernel, at, leaves)
+        plain = of_moving(self.reference, at, leaves)
+        try:
+            cots = cotangents(jax.eval_shape(tested, *moving), at, steps)
+            found = _narrow(pull(tested, [moving], cots), 0)
+        except Exception as error:
+            raise KernelFails(one_line(error)) from error
+        try:
+            truth, noise = self._truth(plain, moving, cots, epsilon)
+        except Exception as error:
+            raise UserError(
+                f"the reference fails at T = {steps}: {one_line(error)}"
+            ) from error
+        return Measured(steps, found, truth, noise, epsilon)
 
-
-def measure(
-    kernel: Callable[..., Any],
-    reference: Callable[..., Any],
-    at: Layout,
-    leaves: list[Any],
-    steps: int,
-) -> Measured:
-    """The projections' gradients of both, and the noise of the truth."""
-    moving = [leaves[i] for i in at.moving]
-    epsilon = max(float(jnp.finfo(x.dtype).eps) for x in moving)
-    shapes = jax.eval_shape(of_moving(kernel, at, leaves), *moving)
-    cots = cotangents(shapes, at, steps)
-    found = _narrow(pull(of_moving(kernel, at, leaves), [moving], cots), 0)
-    same = _narrow(pull(of_moving(reference, at, leaves), [moving], cots), 0)
-    with jax.enable_x64(True):
-        exact = [wide(x) for x in moving]
-        near = [perturbed(exact, epsilon, draw) for draw in range(DRAWS)]
-        up = [wide(c) for c in cots]
-        every = pull(of_moving(reference, at, leaves), [exact, *near], up)
-    truth = _narrow(every, 0)
-    noise = Pulled(
-        *(
-            [
-                np.concatenate([a[1:] - a[:1], (b - a[0])[None]])
-                for a, b in zip(getattr(every, name), getattr(same, name), strict=True)
-            ]
-            for name in ("outputs", "gradients")
-        )
-    )
-    return Measured(steps, found, truth, noise, epsilon)
+    def _truth(
+        self,
+        plain: Callable[..., Any],
+        moving: list[Any],
+        cots: list[Any],
+        epsilon: float,
+    ) -> tuple[Pulled, Pulled]:
+        """The reference in double precision, and what rounding changes of it."""
+        with doubled_callbacks() if self.numerical else jax.enable_x64(True):
+            exact = [wide(x) for x in moving]
+            draws = range(NUMERICAL_DRAWS if self.numerical else DRAWS)
+            near = [perturbed(exact, epsilon, draw) for draw in draws]
+            every = pull(plain, [exact, *near], [wide(c) for c in cots])
+        truth, noise = _narrow(every, 0), every.map(lambda x: x[1:] - x[:1])
+        if self.numerical:
+            return truth, noise
+        same = _narrow(pull(plain, [moving], cots), 0)
+        apart = lambda n, a, b: np.concatenate([n, (a - b)[None]])
+        return truth, noise.map(apart, same, truth)
 
 
 def pull(
@@ -183,13 +222,5 @@ def of_moving(
     return of
 
 
-def perturbed(leaves: list[np.ndarray], epsilon: float, draw: int) -> list[np.ndarray]:
-    """Every number times 1 + u, with u uniform in ±epsilon."""
-    random = np.random.default_rng([draw, 10**6])
-    return [x * (1 + epsilon * random.uniform(-1, 1, x.shape)) for x in leaves]
-
-
 def _narrow(pulled: Pulled, point: int) -> Pulled:
-    return Pulled(
-        [x[point] for x in pulled.outputs], [x[point] for x in pulled.gradients]
-    )
+    return pulled.map(lambda x: x[point])

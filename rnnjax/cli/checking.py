@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rnnjax.errors import UserError, did_you_mean
-from rnnjax.terminal import console
+from rnnjax.terminal import console, error_screen
 
 
 if TYPE_CHECKING:
@@ -29,9 +29,11 @@ def check(asked: argparse.Namespace) -> int:
 
     named = reference(asked.target)
     if named is None:
-        if asked.target not in CELLS and "." in asked.target:
+        if asked.target not in CELLS and asked.target.endswith(".py"):
+            known = ", ".join(_own(_module(asked.target, asked.target))) or "none"
             raise UserError(
-                f"'{asked.target}' names no cell and no function; write FILE.py:NAME"
+                f"'{asked.target}' names a file alone; write {asked.target}:NAME, one "
+                f"of its cells and functions: {known}"
             )
         CELLS[asked.target]  # an unknown name is refused, with those near to it
         return _cell(asked.target, asked)
@@ -51,7 +53,9 @@ def _cell(cell: "str | type[Cell]", asked: argparse.Namespace) -> int:
         if getattr(asked, option) is not None:
             raise UserError(f"--{option} is for functions; {asked.target} is a cell")
     only = None if asked.only is None else [x.strip() for x in asked.only.split(",")]
-    return show(check_cell(cell, only=only), asked.json)
+    with error_screen().status("contract") as status:  # nothing unless on a terminal
+        found = check_cell(cell, only=only, begun=status.update)
+    return show(found, asked.json)
 
 
 def _gradients(
@@ -68,7 +72,8 @@ def _gradients(
     if asked.reference is not None:
         reference = _named_function(asked.reference, module, named[0])
     args = _arguments(asked, module, named)
-    found = check_gradients(function, reference, args, window=asked.window)
+    with error_screen().status("comparing gradients"):
+        found = check_gradients(function, reference, args, window=asked.window)
     return show(found, asked.json)
 
 
@@ -114,9 +119,15 @@ def _module(path: str, asked: str) -> "ModuleType":
     return execute_file(place)
 
 
+def _own(module: "ModuleType") -> list[str]:
+    """The names of what the file defines and does not import."""
+    every = vars(module).items()
+    return [k for k, x in every if getattr(x, "__module__", None) == module.__name__]
+
+
 def _member(module: "ModuleType", path: str, name: str) -> Any:
     if name not in vars(module):
-        known = [key for key, x in vars(module).items() if callable(x)]
+        known = _own(module) or [k for k, x in vars(module).items() if callable(x)]
         raise UserError(f"{path} has no '{name}'; {did_you_mean(name, known)}")
     return vars(module)[name]
 
