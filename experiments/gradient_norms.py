@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Drawn
 from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.norms import log10_norms
 from rnnjax.probes.backward.trace import trace
+from rnnjax.recurrence.fields import static_cell
 from rnnjax.report.layout import Size, panels, power_ticks, title
 from rnnjax.report.style import GRID, INK, SERIES, Palette, palette, style
 from rnnjax.reproduce import Claim, Estimate, Figure, Preset, Setting, median
@@ -27,7 +28,6 @@ from rnnjax.training.build import (
     build_task,
     heldout,
     initial_params,
-    static_cell,
 )
 from rnnjax.training.config import RunConfig
 from rnnjax.types import Batch

@@ -67,7 +67,7 @@ def _one_cotangent(of: Evidence) -> Iterator[Mistake]:
     zero = all(not np.any(x.found) for x in of.of(projection))
     done = "dropped" if zero else "used wrongly"
     yield Mistake(
-        "cotangent dropped" if zero else "cotangent",
+        f"cotangent {done}",
         f"the cotangent of the {what} is {done}; gradients of all else are right",
     )
 
