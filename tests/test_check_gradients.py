@@ -4,6 +4,7 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,8 +14,10 @@ import pytest
 from jax import lax
 
 from rnnjax.checking.arguments import from_shapes, layout
+from rnnjax.checking.comparison import TINY, ByLag
 from rnnjax.checking.gradient_rows import pattern
 from rnnjax.checking.gradients import GradientCheck
+from rnnjax.checking.mistakes import _truncated
 from rnnjax.checking.primal import has_own_rules, primal_of
 from rnnjax.cli.main import main
 from rnnjax.errors import UserError
@@ -286,3 +289,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     ):
         assert main(["check", *more]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_truncated_gradient_is_one_where_the_right_one_underflows_too():
+    """Far back the reference is too small to be told from zero."""
+    size = 10.0 ** -(2.0 * np.arange(30))
+    zero = (np.arange(30) >= 8) & (size > TINY)
+    lags = ByLag("xs", np.zeros(30), size, zero, zero)
+    [found] = _truncated(SimpleNamespace(lags=[lags], right_lag=2))  # pyright: ignore
+    assert found.kind == "truncated" and "after 8 steps" in found.sentence

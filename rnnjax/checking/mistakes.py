@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rnnjax.checking.comparison import Difference
+from rnnjax.checking.comparison import TINY, Difference
 from rnnjax.checking.evidence import Evidence, Mistake
 from rnnjax.checking.interventions import (
     lost_precision,
@@ -79,7 +79,8 @@ def _truncated(of: Evidence) -> Iterator[Mistake]:
         first = int(np.argmax(one.zero))
         if of.right_lag >= first:
             continue  # it reaches farther back in another sequence
-        if first and one.zero[first:].all() and not one.wrong[:first].any():
+        gone = one.zero | (one.size <= TINY)
+        if first and gone[first:].all() and not one.wrong[:first].any():
             yield Mistake(
                 "truncated",
                 f"the gradient at {one.name} is exactly zero from lag {first} on: it "
