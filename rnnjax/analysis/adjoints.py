@@ -15,12 +15,12 @@ from rnnjax.probes.adjoints.relative import (
     relative,
 )
 from rnnjax.probes.adjoints.state_scaled import log10_state_scaled
-from rnnjax.probes.backward.walk import Walk
+from rnnjax.probes.backward.walk import Adjoined
 from rnnjax.probes.contributions.spread import effective_rank, scaled_by_lag
 
 
 def _measured(
-    lagged: Walk, total: Walk, valid: jax.Array, last: jax.Array, turned: bool
+    lagged: Adjoined, total: Adjoined, valid: jax.Array, last: jax.Array, turned: bool
 ) -> tuple:
     both = log10_norms(lagged, valid), log10_norms(total, valid)[0]
     seen = scaled_by_lag(*lags_forward(lagged.adjoint, last, turned))
@@ -31,8 +31,8 @@ _norms = jit_unoptimised(_measured, static_argnames=("turned",))
 
 
 def adjoints(
-    lagged: Walk,
-    total: Walk,
+    lagged: Adjoined,
+    total: Adjoined,
     valid: jax.Array,
     last: np.ndarray,
     turned: bool = False,

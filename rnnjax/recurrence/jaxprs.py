@@ -1,6 +1,6 @@
 """Traced programs (jaxprs): what is inside of them, and how a part of one is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -48,6 +48,48 @@ def run_part(
     )
     values = jaxpr_as_fun(ClosedJaxpr(cut, ()))(*read(known, reads))
     known.update(zip(outputs, values, strict=True))
+
+
+def play(
+    closed: Any,
+    args: Sequence[Any],
+    chosen: Callable[[Any], bool],
+    opened: Sequence[str],
+    handle: Callable[[Any, list[Any]], Sequence[Any]],
+    refuse: Callable[[Any], Any],
+) -> list[Any]:
+    """Run a program, but hand the chosen equations to the caller.
+
+    Args:
+        closed: the program.
+        args: its arguments, flat.
+        chosen: which equations are handed over.
+        opened: names of primitives that are opened if a chosen equation is inside.
+        handle: maps a chosen equation and the values of its operands to its results.
+        refuse: called with an equation that holds a chosen one and cannot be opened; it
+            raises the error.
+    """
+    jaxpr = getattr(closed, "jaxpr", closed)
+    known = given(closed, args)
+    last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
+    waiting: list[Any] = []
+    for place, equation in enumerate(jaxpr.eqns):
+        holds = any(chosen(x) for part in inner(equation) for x in equations(part))
+        if not chosen(equation) and not holds:
+            waiting.append(equation)
+            continue
+        run_part(jaxpr, waiting, {*variables(jaxpr.eqns[place:]), *last}, known)
+        waiting = []
+        values = read(known, equation.invars)
+        if chosen(equation):
+            results = handle(equation, values)
+        else:
+            if equation.primitive.name not in opened:
+                refuse(equation)
+            results = play(inner(equation)[0], values, chosen, opened, handle, refuse)
+        known.update(zip(equation.outvars, results, strict=True))
+    run_part(jaxpr, waiting, last, known)
+    return read(known, jaxpr.outvars)
 
 
 def read(known: dict[Any, Any], places: Any) -> list[Any]:

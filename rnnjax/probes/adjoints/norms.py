@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.probes.backward.walk import Walk
+from rnnjax.probes.backward.walk import Adjoined
 from rnnjax.recurrence import scaled
 from rnnjax.recurrence.scaled import Scaled
 
@@ -16,7 +16,9 @@ JOINT = "joint"
 """The name of all state arrays taken together."""
 
 
-def log10_norms(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "arrays T B"]:
+def log10_norms(
+    walk: Adjoined, valid: Bool[Array, "T B"]
+) -> Float[Array, "arrays T B"]:
     """log10 ‖∂L/∂h_t‖ (Euclidean) of the joint state, then of each state array.
 
     −inf for an adjoint that is exactly zero (a dead ReLU, an example without loss), NaN

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.probes.backward.walk import Walk
+from rnnjax.probes.backward.walk import Adjoined
 from rnnjax.recurrence import scaled
 
 
-def log10_state_scaled(walk: Walk, valid: Bool[Array, "T B"]) -> Float[Array, "T B"]:
+def log10_state_scaled(
+    walk: Adjoined, valid: Bool[Array, "T B"]
+) -> Float[Array, "T B"]:
     """log10 ‖Σ_t^{1/2} λ_t‖ of the joint state after each step.
 
     Σ_t is the covariance (normalised by n − 1) over the examples that are not padding

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from flax import struct
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import Literal, Primitive
+from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 from jaxtyping import Array
 
 from rnnjax.errors import UserError
-from rnnjax.recurrence.jaxprs import equations, given, inner, read, run_part, variables
+from rnnjax.recurrence.jaxprs import equations, inner, play
 from rnnjax.types import State
 
 
@@ -106,7 +106,14 @@ class Program:
 
     def play(self, args: Any, handle: Handle) -> Any:
         """Run the program on (params, inputs), calling `handle` at every mark."""
-        flat = _run(self.closed, jax.tree.leaves(args), handle)
+
+        def at(equation: Any, values: list[Any]) -> list[Any]:
+            arrays = [jnp.asarray(x) for x in values]  # may be NumPy constants
+            called = jax.tree.unflatten(equation.params["called"], arrays)
+            return jax.tree.leaves(handle(equation.params["mark"], called))
+
+        leaves = jax.tree.leaves(args)
+        flat = play(self.closed, leaves, _is_mark, OPENED, at, _out_of_reach)
         return jax.tree.unflatten(self.result, flat)
 
     def loops(self, steps: int) -> bool:
@@ -138,38 +145,15 @@ def traced(apply: Callable[[Any, Any], Any], args: Any, find: Find) -> Program:
     return Program(closed, jax.tree.structure(shape))
 
 
-def _run(closed: Any, args: list[Any], handle: Handle) -> list[Any]:
-    jaxpr = getattr(closed, "jaxpr", closed)
-    known = given(closed, args)
-    last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
-    waiting: list[Any] = []
-    for place, equation in enumerate(jaxpr.eqns):
-        marks = list(_marks(equation))
-        if not marks:
-            waiting.append(equation)
-            continue
-        run_part(jaxpr, waiting, {*variables(jaxpr.eqns[place:]), *last}, known)
-        waiting = []
-        values, params = read(known, equation.invars), equation.params
-        if equation.primitive is _mark:
-            arrays = [jnp.asarray(x) for x in values]  # may be NumPy constants
-            called = jax.tree.unflatten(params["called"], arrays)
-            out = jax.tree.leaves(handle(params["mark"], called))
-        elif (name := equation.primitive.name) in OPENED:
-            out = _run(params["jaxpr"], values, handle)
-        else:
-            raise UserError(
-                f"'{marks[0].path}' is called inside a loop, a branch or another "
-                f"transformation of the model ({name}), where the probe cannot "
-                "measure it; move the call outside"
-            )
-        known.update(zip(equation.outvars, out, strict=True))
-    run_part(jaxpr, waiting, last, known)
-    return read(known, jaxpr.outvars)
+def _is_mark(equation: Any) -> bool:
+    return equation.primitive is _mark
 
 
-def _marks(equation: Any) -> list[Mark]:
-    """The marks among an equation and its inner programs."""
-    within = [x for part in inner(equation) for x in equations(part)]
-    found = [x for x in [equation, *within] if x.primitive is _mark]
-    return [x.params["mark"] for x in found]
+def _out_of_reach(equation: Any) -> None:
+    within = (x for part in inner(equation) for x in equations(part))
+    mark = next(x.params["mark"] for x in within if _is_mark(x))
+    raise UserError(
+        f"'{mark.path}' is called inside a loop, a branch or another transformation of "
+        f"the model ({equation.primitive.name}), where the probe cannot measure it; "
+        "move the call outside"
+    )

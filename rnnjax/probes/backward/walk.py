@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +92,22 @@ class Walk:
     kernels: Mapping[str, Array]
     forward: Walked
     name: str = struct.field(pytree_node=False)
+
+
+@runtime_checkable
+class Adjoined(Protocol):
+    """What has adjoints: a `Walk`, or a loop of any program (`probes.programs`).
+
+    Attributes:
+        states: the state after each step, ``(T, B, …)`` per state array.
+        adjoint: ∂L/∂h_t per state array, one exponent ``(T, B)`` for all of them.
+    """
+
+    @property
+    def states(self) -> Any: ...
+
+    @property
+    def adjoint(self) -> Scaled: ...
 
 
 @dataclasses.dataclass(frozen=True)

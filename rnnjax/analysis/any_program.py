@@ -1,0 +1,205 @@
+"""Probe any JAX function that gives a loss: every `lax.scan` in it is measured."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from flax import struct
+from jax.extend.core import jaxpr_as_fun
+from jaxtyping import Array
+
+from rnnjax.analysis.adjoints import adjoints
+from rnnjax.analysis.agreement import check, coarsest
+from rnnjax.analysis.datasets import record
+from rnnjax.errors import UserError
+from rnnjax.probes.adjoints.norms import log10_norms, state_names
+from rnnjax.probes.programs.examples import find_axes
+from rnnjax.probes.programs.loop_walk import Axes, Ran, examples_first, floats, picked
+from rnnjax.probes.programs.whole import Program, Walked, Walks, program_of, walk
+from rnnjax.recurrence.scaled import Scaled
+from rnnjax.xla_options import ONCE
+
+
+quick_jit = functools.partial(jax.jit, compiler_options=dict(ONCE))
+
+
+@struct.dataclass
+class LoopWalk:
+    """A loop in the form in which adjoints are measured, steps in walk order.
+
+    Attributes:
+        states: the carry after each step, ``(T, B, …)``, by name.
+        adjoint: ∂L/∂carry after each step, exponents ``(T, B)``.
+        name: of the loop.
+    """
+
+    states: dict[str, Array]
+    adjoint: Scaled
+    name: str = struct.field(pytree_node=False)
+
+
+def probe_loss(
+    loss: Callable[..., Any], *args: Any, params: int = 0, examples: int | None = None
+) -> xr.Dataset:
+    """Adjoints of every loop of a function, and each step's share of the gradient.
+
+    The function is traced and not changed. A loop is a `lax.scan`, wherever `jit`,
+    `vmap`, `remat` or a custom derivative has put it, forwards or in reverse; a scan
+    inside another one is part of the outer one's step. The loss and the gradient of
+    the parameters, put together from the loops, are compared with those of JAX.
+
+    Args:
+        loss: returns one real number.
+        args: its arguments.
+        params: which of them holds the parameters.
+        examples: number of examples in the batch, if several axes could be theirs.
+
+    Returns:
+        A data set with a layer for each loop. If the loss depends on the state at the
+        end of each loop alone, adjoints have all the quantities of ``rnnjax probe
+        sections=adjoints``, by lag; else `log10_total_adjoint`. Adjoints are those of
+        the carry after a step, through later steps and through outputs of the step that
+        are the carry itself. `log10_contribution`, of the parameters that a loop uses
+        as they are. Attribute ``loops``: file, line, length, carry of each.
+
+    Raises:
+        UserError: there is no loop that carries a float, one cannot be reached, the
+            loss is no real number, or the probe does not reproduce loss and gradient.
+    """
+    program = program_of(loss, args)
+    if not program.loops:
+        raise UserError(
+            "no lax.scan with a state of floats was found: a loop that is written in "
+            "Python over the steps cannot be told from layers; use lax.scan"
+        )
+    leaves = jax.tree.leaves(tuple(args))
+    firsts = quick_jit(functools.partial(_first_steps, program))(leaves)
+    axes = [find_axes(first, examples) for first in firsts]
+    run = quick_jit(lambda leaves: walk(program, leaves, axes))
+    seen = run(leaves)
+    _compare(program, args, params, seen)
+    names = _names(args)
+    layers = [
+        _layer(one, where, names, _is_single(seen))
+        for one, where in zip(seen.loops, axes, strict=True)
+    ]
+    options: Any = {"join": "outer", "data_vars": "all", "combine_attrs": "override"}
+    data = xr.concat([layer for layer, _ in layers], "layer", **options)
+    data = data.assign_coords(
+        layer=np.asarray([one.ran.loop.name for one in seen.loops], object)
+    )
+    parts = [part for _, part in layers if part is not None]
+    basics = record({"loss": seen.loss})
+    data = xr.merge([basics, data, *_joined(parts)], join="outer")
+    about = [
+        _described(one, where) for one, where in zip(seen.loops, axes, strict=True)
+    ]
+    name = getattr(loss, "__name__", type(loss).__name__)
+    data.attrs = {"title": f"gradient flow of {name}", "loops": "\n".join(about)}
+    return data
+
+
+def _first_steps(program: Program, leaves: list[Any]) -> list[Ran]:
+    """Every loop with the arrays of the step that is taken first."""
+
+    def first(ran: Ran) -> Ran:
+        at = ran.loop.length - 1 if ran.loop.reverse else 0
+        one = lambda arrays: [x[at] for x in arrays]
+        return dataclasses.replace(
+            ran, before=one(ran.before), inputs=one(ran.inputs), outputs=[], last=[]
+        )
+
+    return [first(ran) for ran in program.forward(leaves)[1]]
+
+
+def _is_single(seen: Walks) -> bool:
+    """Whether the loss reads every loop at its end alone, or through a later one."""
+    for one in seen.loops:
+        direct = np.asarray(one.direct)
+        direct = direct[::-1] if one.ran.loop.reverse else direct
+        if direct[:-1].any():
+            return False
+    return True
+
+
+def _compare(program: Program, args: Sequence[Any], params: int, seen: Walks) -> None:
+    """Loss and gradient of the parameters beside those of JAX on the same program."""
+    leaves, tree = jax.tree.flatten(tuple(args))
+    traced = jaxpr_as_fun(program.closed)
+    places = jax.tree.unflatten(tree, range(len(leaves)))[params]
+    mine = dict(zip(floats(leaves), seen.gradient, strict=True))
+    own = [i for i in jax.tree.leaves(places) if i in mine]
+    names = _names(args)
+
+    @quick_jit
+    def untouched(given: dict[str, Any], rest: list[Any]) -> Any:
+        def of(given: dict[str, Any]) -> Any:
+            full = list(rest)
+            for place in own:
+                full[place] = given[names[place]]
+            return traced(*full)[0]
+
+        value, gradient = jax.value_and_grad(of)(given)
+        return value, (gradient,)
+
+    given = {names[i]: leaves[i] for i in own}
+    found = {names[i]: mine[i] for i in own}
+    states = [picked(one.ran.last) for one in seen.loops]
+    exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
+    dtype = coarsest(given, states)
+    check(seen.loss, found, untouched, given, leaves, dtype, exploded)
+
+
+def _layer(
+    one: Walked, where: Axes, names: Sequence[str], single: bool
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """The adjoints of one loop, and the contributions to its parameters."""
+    ran, steps = one.ran, one.ran.loop.length
+    carried = zip(picked(ran.after), where.carry, strict=True)
+    states = [examples_first(x, axis, 1) for x, axis in carried]
+    labels = ["carry"] if len(states) == 1 else [f"carry{i}" for i in floats(ran.last)]
+    # a wide carry without examples, such as a matrix, is one long vector
+    flat = lambda x: x.reshape(*x.shape[:2], -1)
+    seen = LoopWalk(
+        dict(zip(labels, map(flat, states), strict=True)),
+        Scaled(
+            dict(zip(labels, map(flat, one.back.adjoint.mantissa), strict=True)),
+            one.back.adjoint.exponent,
+        ),
+        ran.loop.name,
+    )
+    valid = jnp.ones((steps, where.size), bool)
+    if single:
+        last = np.full(where.size, steps - 1)
+        layer = adjoints(seen, seen, valid, last, ran.loop.reverse)
+    else:
+        norms = log10_norms(seen, valid)[0]
+        layer = record({"log10_total_adjoint": norms}, {"array": state_names(states)})
+    places = [ran.origin[place] for place in floats(ran.constants)]
+    rows = [row for row, place in enumerate(places) if place is not None]
+    if not rows:
+        return layer, None
+    table = {"log10_contribution": one.back.by_step[np.asarray(rows)]}
+    own = [f"{ran.loop.name}/{names[place]}" for place in places if place is not None]
+    return layer, record(table, {"parameter": own})
+
+
+def _joined(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    return [xr.concat(parts, "parameter", join="outer")] if parts else []
+
+
+def _names(args: Sequence[Any]) -> list[str]:
+    """A path for every leaf of the arguments, the first being the argument's place."""
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tuple(args))[0]]
+    return [jax.tree_util.keystr(p[1:], simple=True, separator="/") for p in paths]
+
+
+def _described(one: Walked, where: Axes) -> str:
+    shapes = ", ".join(f"{x.dtype} {x.shape}" for x in one.ran.last)
+    batch = f"{where.size} examples" if where.size > 1 else "one exponent a step"
+    return f"{one.ran.loop}, carry {shapes}, {batch}"

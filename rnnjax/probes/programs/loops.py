@@ -1,0 +1,125 @@
+"""The loops of a traced program: where they are, and what cannot be walked."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
+
+from rnnjax.errors import UserError
+from rnnjax.recurrence.jaxprs import equations, inner
+
+
+OPENED = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "checkpoint",
+    "remat",
+    "remat2",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+)
+"""Primitives that run an inner program on their operands. A derivative rule of the
+user's around a loop is not used; the gradient is compared with JAX's, which uses it."""
+
+_PACKAGES = str(Path(jax.__file__).parent.parent)
+_OWN = str(Path(__file__).parents[2])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loop:
+    """One `lax.scan` of a program.
+
+    Attributes:
+        name: `loop0`, `loop1`, … in the order in which they run.
+        place: ``file:line`` in the user's code, or in the library that made the loop.
+        step: the body: constants, carry and inputs to carry and outputs, all flat.
+        constants, carry: how many of the operands are constants, and the carry.
+        length: number of steps T.
+        reverse: whether it runs from the last step to the first.
+        same: for each output of a step, the place in the carry of the same array; None
+            if it is another one.
+    """
+
+    name: str
+    place: str
+    step: Callable[..., Sequence[Any]]
+    constants: int
+    carry: int
+    length: int
+    reverse: bool
+    same: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        """Name, place and length in words."""
+        way = " in reverse" if self.reverse else ""
+        return f"{self.name} ({self.place}): scan over {self.length} steps{way}"
+
+
+def is_loop(equation: Any) -> bool:
+    """Whether an equation is a loop that can be walked and carries a float."""
+    if equation.primitive.name != "scan":
+        return False
+    constants, carry = equation.params["num_consts"], equation.params["num_carry"]
+    carried = equation.invars[constants : constants + carry]
+    floats = [jnp.issubdtype(x.aval.dtype, jnp.inexact) for x in carried]
+    return any(floats) and equation.params["length"] > 0
+
+
+def as_loop(equation: Any, number: int) -> Loop:
+    """The description of a scan."""
+    params, outputs = equation.params, equation.params["jaxpr"].jaxpr.outvars
+    carry = params["num_carry"]
+    left = [id(x) for x in outputs[:carry]]
+    return Loop(
+        name=f"loop{number}",
+        place=place_of(equation),
+        step=jaxpr_as_fun(params["jaxpr"]),
+        constants=params["num_consts"],
+        carry=carry,
+        length=params["length"],
+        reverse=params["reverse"],
+        same=tuple(
+            left.index(id(x)) if id(x) in left else None for x in outputs[carry:]
+        ),
+    )
+
+
+def place_of(equation: Any) -> str:
+    """``file:line`` of the innermost line of the user's that made an equation."""
+    trace = getattr(equation.source_info, "traceback", None)
+    frames = list(trace.frames) if trace else []
+    for foreign in (True, False):
+        for frame in frames:
+            file = frame.file_name
+            packaged = file.startswith(_PACKAGES) and foreign
+            if not (packaged or file.startswith((_OWN, "<", f"{_PACKAGES}/jax"))):
+                return f"{file}:{frame.line_num}"
+    return "unknown line"
+
+
+def refuse(equation: Any) -> None:
+    """Refuse a loop in a place that cannot be opened.
+
+    Raises:
+        UserError: always.
+    """
+    name = equation.primitive.name
+    found = next(x for x in within(equation) if is_loop(x))
+    kind = {"cond": "a branch", "while": "a while loop"}.get(name, f"'{name}'")
+    raise UserError(
+        f"{place_of(found)}: a loop inside {kind}, where the probe cannot follow it; "
+        "move it outside"
+    )
+
+
+def within(equation: Any) -> Iterator[Any]:
+    """The equations of the inner programs of an equation."""
+    for part in inner(equation):
+        yield from equations(part)

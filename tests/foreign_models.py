@@ -1,0 +1,194 @@
+"""Models as their libraries document them, each as a loss and its arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.random import key, normal
+
+
+T, B, M, N = 9, 3, 5, 4
+
+Model = tuple[Callable[..., Any], tuple[Any, ...]]
+
+X = normal(key(1), (T, B, M))
+"""Inputs, time first."""
+
+MODELS: dict[str, Callable[[], Model]] = {}
+"""Makers of (loss, arguments) by name; the parameters come first."""
+
+
+def model(make: Callable[[], Model]) -> Callable[[], Model]:
+    MODELS[make.__name__] = make
+    return make
+
+
+def dense(seed: int, *shape: int) -> jax.Array:
+    return normal(key(seed), shape) / shape[0] ** 0.5
+
+
+def tanh_params(seed: int, inputs: int = M) -> dict[str, jax.Array]:
+    return {
+        "U": dense(seed, N, N),
+        "V": dense(seed + 1, inputs, N),
+        "b": 0.1 * normal(key(seed + 2), (N,)),
+    }
+
+
+def tanh_layer(p: Any, xs: Any, reverse: bool = False, **options: Any) -> Any:
+    def step(h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ p["U"] + x @ p["V"] + p["b"])
+        return h, h
+
+    start = jnp.zeros((*xs.shape[1:-1], N))
+    return lax.scan(step, start, xs, reverse=reverse, **options)[1]
+
+
+def mean_square(h: Any) -> Any:
+    return jnp.mean(jnp.sum(jnp.square(h), -1))
+
+
+@model
+def plain_scan() -> Model:
+    return lambda p, xs: mean_square(tanh_layer(p, xs)[-1]), (tanh_params(2), X)
+
+
+@model
+def loss_at_every_step() -> Model:
+    return lambda p, xs: mean_square(tanh_layer(p, xs)), (tanh_params(2), X)
+
+
+@model
+def two_layers_unrolled_under_jit() -> Model:
+    def loss(p: Any, xs: Any) -> Any:
+        layer = jax.jit(lambda p, xs: tanh_layer(p, xs, unroll=3))
+        return mean_square(layer(p[1], layer(p[0], xs))[-1])
+
+    return loss, ([tanh_params(2), tanh_params(6, N)], X)
+
+
+@model
+def bidirectional_pair() -> Model:
+    def loss(p: Any, xs: Any) -> Any:
+        ahead, back = tanh_layer(p[0], xs), tanh_layer(p[1], xs, reverse=True)
+        return mean_square(jnp.concatenate([ahead[-1], back[0]], -1))
+
+    return loss, ([tanh_params(2), tanh_params(6)], X)
+
+
+@model
+def attention_between() -> Model:
+    def loss(p: Any, xs: Any) -> Any:
+        hs = tanh_layer(p[0], xs)
+        weights = jax.nn.softmax(jnp.einsum("tbi,sbi->tsb", hs, hs), axis=1)
+        mixed = jnp.einsum("tsb,sbi->tbi", weights, hs)
+        return mean_square(tanh_layer(p[1], mixed)[-1])
+
+    return loss, ([tanh_params(2), tanh_params(6, N)], X)
+
+
+@model
+def encoder_and_decoder_that_attends() -> Model:
+    """The states of the encoder are constants of the decoder's loop."""
+
+    def loss(p: Any, xs: Any) -> Any:
+        hs = tanh_layer(p[0], xs)
+
+        def step(h: Any, _: Any) -> Any:
+            weights = jax.nn.softmax(jnp.einsum("tbi,bi->tb", hs, h), axis=0)
+            h = jnp.tanh(h @ p[1]["U"] + jnp.einsum("tb,tbi->bi", weights, hs))
+            return h, h @ p[1]["V"]
+
+        return mean_square(lax.scan(step, hs[-1], None, length=5)[1])
+
+    return loss, ([tanh_params(2), tanh_params(6, N)], X)
+
+
+@model
+def residual_stack_with_remat() -> Model:
+    def loss(p: Any, xs: Any) -> Any:
+        hs = tanh_layer(p[0], xs)
+        for one in p[1:]:
+            hs = hs + jax.checkpoint(tanh_layer)(one, hs)
+        return mean_square(hs[-1])
+
+    return loss, ([tanh_params(2), tanh_params(6, N), tanh_params(9, N)], X)
+
+
+@model
+def matrix_state() -> Model:
+    """Linear attention: a state of keys times values, of one example under `vmap`."""
+
+    def one(p: Any, xs: Any) -> Any:
+        def step(S: Any, x: Any) -> Any:
+            q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+            S = 0.9 * S + jnp.outer(k, v)
+            return S, q @ S
+
+        return lax.scan(step, jnp.zeros((N, N)), xs)[1][-1]
+
+    params = {name: dense(seed, M, N) for seed, name in enumerate("qkv", 20)}
+    loss = lambda p, xs: mean_square(jax.vmap(one, (None, 1))(p, xs))
+    return loss, (params, X)
+
+
+@model
+def nested_scan() -> Model:
+    def loss(p: Any, xs: Any) -> Any:
+        def outer(h: Any, x: Any) -> Any:
+            inner = lambda h, _: (jnp.tanh(h @ p["U"] + x @ p["V"]), None)
+            return lax.scan(inner, h, None, length=3)
+
+        return mean_square(lax.scan(outer, jnp.zeros((B, N)), xs)[0])
+
+    return loss, (tanh_params(2), X)
+
+
+@model
+def linen_rnn() -> Model:
+    layer = nn.RNN(nn.OptimizedLSTMCell(N), time_major=True)
+    params = layer.init(key(0), X)
+    return lambda p, xs: mean_square(layer.apply(p, xs)[-1]), (params, X)  # pyright: ignore
+
+
+@model
+def nnx_two_layers() -> Model:
+    first = nnx.RNN(nnx.GRUCell(M, N, rngs=nnx.Rngs(0)), time_major=True)
+    second = nnx.RNN(nnx.OptimizedLSTMCell(N, N, rngs=nnx.Rngs(1)), time_major=True)
+    graph, params, rest = nnx.split((first, second), nnx.Param, ...)
+
+    def loss(params: Any, rest: Any, xs: Any) -> Any:
+        first, second = nnx.merge(graph, params, rest)
+        return mean_square(second(first(xs))[-1])  # pyright: ignore
+
+    return loss, (params, rest, X)
+
+
+@model
+def equinox_gru() -> Model:
+    cell = eqx.nn.GRUCell(M, N, key=key(3))
+
+    def loss(cell: Any, xs: Any) -> Any:
+        def one(xs: Any) -> Any:
+            return lax.scan(lambda h, x: (cell(x, h), None), jnp.zeros(N), xs)[0]
+
+        return mean_square(jax.vmap(one, 1)(xs))
+
+    return loss, (cell, X)
+
+
+@model
+def haiku_lstm() -> Model:
+    def run(xs: Any) -> Any:
+        core = hk.LSTM(N)
+        return hk.dynamic_unroll(core, xs, core.initial_state(B))[0]
+
+    net = hk.without_apply_rng(hk.transform(run))
+    params = net.init(key(4), X)
+    return lambda p, xs: mean_square(net.apply(p, xs)[-1]), (params, X)
