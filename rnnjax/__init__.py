@@ -1,7 +1,7 @@
 """Vanishing and exploding gradients in recurrent networks, made measurable.
 
 - `train` a network, `open_run` what it left, `results.load` tables of many runs;
-- `probe` the gradient flow of any Flax model;
+- `probe` the gradient flow of any JAX program;
 - `Recurrent` runs a `Cell` over a sequence, `SequenceModel` is a whole network;
 - `register_cell`, `register_task` give a class of yours a name in configurations.
 
@@ -16,7 +16,7 @@ import rnnjax.loaded  # noqa: F401  first of all, before any file can change
 
 if TYPE_CHECKING:
     from rnnjax import results
-    from rnnjax.analysis.any_model import probe
+    from rnnjax.analysis.front import probe
     from rnnjax.cells import Cell, register_cell
     from rnnjax.errors import UserError
     from rnnjax.models.sequence import SequenceModel
@@ -47,7 +47,7 @@ _HOMES = {
     "Task": "tasks",
     "UserError": "errors",
     "open_run": "run",
-    "probe": "analysis.any_model",
+    "probe": "analysis.front",
     "register_cell": "cells",
     "register_task": "tasks",
     "train": "run",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def test_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.syspath_prepend(str(tmp_path))
     (test,) = [text for text in blocks("python") if "check_cell" in text]
     exec(test, {})  # the names that it imports are there
+    sys.modules.pop("my_cell")  # else the name is taken for all tests after this one
     assert (tmp_path / "test_my_cell.py").is_file()
 
 

@@ -1,4 +1,8 @@
-"""Probe any JAX function that gives a loss: every `lax.scan` in it is measured."""
+"""Probe any JAX function that gives a loss: every `lax.scan` in it is measured.
+
+What a step contributes to a parameter is known where the loop uses the parameter as it
+is; a product of the inputs that a library takes out of the loop is outside of it.
+"""
 
 import dataclasses
 import functools

@@ -112,7 +112,12 @@ def refuse(equation: Any) -> None:
     """
     name = equation.primitive.name
     found = next(x for x in within(equation) if is_loop(x))
-    kind = {"cond": "a branch", "while": "a while loop"}.get(name, f"'{name}'")
+    kinds = {
+        "cond": "a branch",
+        "while": "a while loop",
+        "scan": "another loop, which carries nothing (lax.map)",
+    }
+    kind = kinds.get(name, f"'{name}'")
     raise UserError(
         f"{place_of(found)}: a loop inside {kind}, where the probe cannot follow it; "
         "move it outside"

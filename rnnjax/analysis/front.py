@@ -1,0 +1,85 @@
+"""`rnnjax.probe`: a loss of any JAX program, or a model of any library with a loss."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import xarray as xr
+from flax import nnx
+
+from rnnjax.analysis import any_model
+from rnnjax.analysis.any_program import probe_loss
+from rnnjax.errors import UserError
+
+
+def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
+    """The gradient flow of a model on one batch, as a labelled data set.
+
+    ``probe(loss, *arguments, params=0)``
+        of a function that gives a loss: every `lax.scan` in it is measured, whatever
+        library made it (`rnnjax.analysis.any_program.probe_loss`).
+
+    ``probe(model, inputs, loss)``
+        of a model of `flax.nnx` or Equinox, called as ``model(inputs)``; `loss` maps
+        the answers to a loss, or to several, whose mean is taken. The model is left as
+        it was. Options as above.
+
+    ``probe(model, params, inputs, loss)``
+        of a model of `flax.linen`, or a function (params, inputs), that runs `rnnjax`'s
+        `Recurrent` or linen's `RNN`: all quantities, because the cell is known
+        (`rnnjax.analysis.any_model.probe`, also for its options).
+
+    Raises:
+        UserError: see there; or the arguments are none of these.
+    """
+    if isinstance(model, nn.Module) or _of_params(args, options):
+        return any_model.probe(model, *args, **options)
+    if isinstance(model, nnx.Module):
+        graph, params, rest = nnx.split(model, nnx.Param, ...)
+        inputs, loss = _inputs_and_loss(model, args)
+
+        def of_graph(params: Any, rest: Any, inputs: Any) -> Any:
+            return _mean(loss(nnx.merge(graph, params, rest)(inputs)))  # pyright: ignore
+
+        return _titled(probe_loss(of_graph, params, rest, inputs, **options), model)
+    leaves, tree = jax.tree.flatten(model)
+    if tree.num_leaves and leaves != [model]:  # a pytree, as models of Equinox are
+        arrays = [isinstance(x, jax.Array) for x in leaves]
+        inputs, loss = _inputs_and_loss(model, args)
+
+        def of_tree(model: Any, inputs: Any) -> Any:
+            some = iter(jax.tree.leaves(model))
+            full = [next(some) if own else x for own, x in zip(arrays, leaves)]  # noqa: B905
+            return _mean(loss(jax.tree.unflatten(tree, full)(inputs)))
+
+        own = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else None, model)
+        return _titled(probe_loss(of_tree, own, inputs, **options), model)
+    if not callable(model):
+        raise UserError(f"probe takes a model or a loss, not {type(model).__name__}")
+    return probe_loss(model, *args, **options)
+
+
+def _of_params(args: Any, options: Any) -> bool:
+    """Whether (params, inputs, loss) were given."""
+    return "loss" in options or (len(args) == 3 and callable(args[2]))
+
+
+def _inputs_and_loss(model: Any, args: Any) -> tuple[Any, Callable[[Any], Any]]:
+    if len(args) != 2 or not callable(args[1]):
+        raise UserError(
+            f"probe({type(model).__name__}, inputs, loss) takes the inputs and a "
+            "function from answers to losses; a loss of anything else: "
+            "probe(loss, *arguments)"
+        )
+    return args[0], args[1]
+
+
+def _mean(losses: Any) -> Any:
+    return jnp.mean(losses)
+
+
+def _titled(data: xr.Dataset, model: Any) -> xr.Dataset:
+    data.attrs["title"] = f"gradient flow of {type(model).__name__}"
+    return data
