@@ -89,7 +89,8 @@ def test_adjoints_and_gradients_are_those_of_autodiff(label: str) -> None:
     found = seen.log10_total_adjoint.values
     for rows, known in zip(found, expected, strict=True):
         rows = rows[: len(known), ~np.isnan(rows[0])]
-        joint = 0.5 * np.log10(np.sum(10 ** (2 * rows), axis=1))
+        with np.errstate(divide="ignore"):  # an adjoint may be exactly zero
+            joint = 0.5 * np.log10(np.sum(10 ** (2 * rows), axis=1))
         np.testing.assert_allclose(joint, known, atol=2e-5)
     assert seen.attrs["loops"].count("foreign_models.py") == len(expected)
 

@@ -81,3 +81,33 @@ def test_the_chain_rule_of_a_weight(run, capsys):
     assert table["term"].sum() == pytest.approx(table["total"][-1])
     assert main(["probe", f"run={run.path}", "weight=W[0,1]"]) == 2
     assert "unknown kernel 'W'; known: U, V" in capsys.readouterr().err
+
+
+def test_a_loss_of_a_file_is_probed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        "import jax.numpy as jnp\n"
+        "from jax import lax\n"
+        "def loss(a, xs):\n"
+        "    step = lambda h, x: (jnp.tanh(a * h + x), None)\n"
+        "    return jnp.mean(lax.scan(step, jnp.zeros((2, 3)), xs)[0] ** 2)\n"
+        "def loss_args():\n"
+        "    return jnp.full((1, 3), 0.5), jnp.ones((6, 2, 3))\n"
+        "def bare(a, xs):\n"
+        "    return loss(a, xs)\n"
+    )
+    assert main(["probe", "mine.py:loss", "out=pool"]) == 0
+    said = capsys.readouterr().out
+    assert f"loop0 ({tmp_path}/mine.py:5): scan over 6 steps" in said
+    seen = load(tmp_path / "pool" / "probes" / "mine-loss")
+    assert seen.parameter.values.tolist() == ["loop0/params"]
+    assert Path("pool/probes/mine-loss/probe.html").is_file()
+    for words, message in (
+        (["mine.py:los"], "did you mean loss"),
+        (["mine.py:bare"], "has no 'bare_args'"),
+        (["mine.py:loss", "seed=1"], "takes no setting but out=DIR"),
+    ):
+        assert main(["probe", *words]) == 2
+        assert message in capsys.readouterr().err

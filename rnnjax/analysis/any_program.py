@@ -6,7 +6,7 @@ is; a product of the inputs that a library takes out of the loop is outside of i
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,8 @@ from rnnjax.analysis.agreement import check, coarsest
 from rnnjax.analysis.datasets import record
 from rnnjax.errors import UserError
 from rnnjax.probes.adjoints.norms import log10_norms, state_names
+from rnnjax.probes.dataset import lag_is_time
+from rnnjax.probes.dynamics.explosion import first_broken
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.loop_walk import Axes, Ran, examples_first, floats, picked
 from rnnjax.probes.programs.whole import Program, Walked, Walks, program_of, walk
@@ -87,9 +89,10 @@ def probe_loss(
     run = quick_jit(lambda leaves: walk(program, leaves, axes))
     seen = run(leaves)
     _compare(program, args, params, seen)
-    names = _names(args)
+    named = _parameters(args, params)
+    single = _is_single(seen)
     layers = [
-        _layer(one, where, names, _is_single(seen))
+        _layer(one, where, named, single)
         for one, where in zip(seen.loops, axes, strict=True)
     ]
     options: Any = {"join": "outer", "data_vars": "all", "combine_attrs": "override"}
@@ -98,8 +101,7 @@ def probe_loss(
         layer=np.asarray([one.ran.loop.name for one in seen.loops], object)
     )
     parts = [part for _, part in layers if part is not None]
-    basics = record({"loss": seen.loss})
-    data = xr.merge([basics, data, *_joined(parts)], join="outer")
+    data = xr.merge([_basics(seen, axes, single), data, *_joined(parts)], join="outer")
     about = [
         _described(one, where) for one, where in zip(seen.loops, axes, strict=True)
     ]
@@ -133,34 +135,46 @@ def _is_single(seen: Walks) -> bool:
 
 def _compare(program: Program, args: Sequence[Any], params: int, seen: Walks) -> None:
     """Loss and gradient of the parameters beside those of JAX on the same program."""
-    leaves, tree = jax.tree.flatten(tuple(args))
+    leaves = jax.tree.leaves(tuple(args))
     traced = jaxpr_as_fun(program.closed)
-    places = jax.tree.unflatten(tree, range(len(leaves)))[params]
     mine = dict(zip(floats(leaves), seen.gradient, strict=True))
-    own = [i for i in jax.tree.leaves(places) if i in mine]
-    names = _names(args)
+    named = _parameters(args, params)
+    names = {name: place for place, name in named.items() if place in mine}
 
     @quick_jit
     def untouched(given: dict[str, Any], rest: list[Any]) -> Any:
         def of(given: dict[str, Any]) -> Any:
             full = list(rest)
-            for place in own:
-                full[place] = given[names[place]]
+            for name, place in names.items():
+                full[place] = given[name]
             return traced(*full)[0]
 
         value, gradient = jax.value_and_grad(of)(given)
         return value, (gradient,)
 
-    given = {names[i]: leaves[i] for i in own}
-    found = {names[i]: mine[i] for i in own}
+    given = {name: leaves[place] for name, place in names.items()}
+    found = {name: mine[place] for name, place in names.items()}
     states = [picked(one.ran.last) for one in seen.loops]
     exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
     dtype = coarsest(given, states)
     check(seen.loss, found, untouched, given, leaves, dtype, exploded)
 
 
+def _basics(seen: Walks, axes: Sequence[Axes], single: bool) -> xr.Dataset:
+    """The loss; steps, and which lags count from step 0, if all loops have the same."""
+    data = record({"loss": seen.loss})
+    loops = [one.ran.loop for one in seen.loops]
+    if len({loop.length for loop in loops}) == 1:
+        steps = np.full(max(where.size for where in axes), loops[0].length)
+        data = xr.merge([data, record({"length": steps, "last_step": steps - 1})])
+    turned = [loop.name for loop in loops if loop.reverse and single]
+    if turned:
+        data["lag_is_time"] = lag_is_time([loop.name for loop in loops], turned)
+    return data
+
+
 def _layer(
-    one: Walked, where: Axes, names: Sequence[str], single: bool
+    one: Walked, where: Axes, named: Mapping[int, str], single: bool
 ) -> tuple[xr.Dataset, xr.Dataset | None]:
     """The adjoints of one loop, and the contributions to its parameters."""
     ran, steps = one.ran, one.ran.loop.length
@@ -178,29 +192,41 @@ def _layer(
         ran.loop.name,
     )
     valid = jnp.ones((steps, where.size), bool)
+    reverse = ran.loop.reverse
+    walked = jax.tree.map(lambda x: x[::-1] if reverse else x, seen.states)
+    values: dict[str, Any] = {
+        "first_nonfinite_step": first_broken(walked, valid, reverse)
+    }
+    if not single:
+        values["log10_total_adjoint"] = log10_norms(seen, valid)[0]
+    layer = record(values, {"array": state_names(seen.states)})
     if single:
         last = np.full(where.size, steps - 1)
-        layer = adjoints(seen, seen, valid, last, ran.loop.reverse)
-    else:
-        norms = log10_norms(seen, valid)[0]
-        layer = record({"log10_total_adjoint": norms}, {"array": state_names(states)})
-    places = [ran.origin[place] for place in floats(ran.constants)]
-    rows = [row for row, place in enumerate(places) if place is not None]
+        layer = xr.merge([layer, adjoints(seen, seen, valid, last, reverse)])
+    origin = [ran.origin[place] for place in floats(ran.constants)]
+    rows = [row for row, place in enumerate(origin) if place in named]
     if not rows:
         return layer, None
-    table = {"log10_contribution": one.back.by_step[np.asarray(rows)]}
-    own = [f"{ran.loop.name}/{names[place]}" for place in places if place is not None]
-    return layer, record(table, {"parameter": own})
+    norms = np.asarray(one.back.by_step, np.float64)[rows]
+    top = norms.max(axis=1, keepdims=True)
+    sizes = 10 ** (norms - np.where(np.isfinite(top), top, 0))
+    with np.errstate(invalid="ignore"):  # a gradient of zero has no shares
+        shares = sizes / sizes.sum(axis=1, keepdims=True)
+    labels = [f"{ran.loop.name}/{named[origin[row] or 0]}" for row in rows]
+    table = {"log10_contribution": norms, "norm_share": shares}
+    return layer, record(table, {"parameter": labels})
 
 
 def _joined(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     return [xr.concat(parts, "parameter", join="outer")] if parts else []
 
 
-def _names(args: Sequence[Any]) -> list[str]:
-    """A path for every leaf of the arguments, the first being the argument's place."""
-    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(tuple(args))[0]]
-    return [jax.tree_util.keystr(p[1:], simple=True, separator="/") for p in paths]
+def _parameters(args: Sequence[Any], params: int) -> dict[int, str]:
+    """The parameters' places among the leaves of all arguments, and their paths."""
+    paths = jax.tree_util.tree_flatten_with_path(tuple(args))[0]
+    own = {i: path[1:] for i, (path, _) in enumerate(paths) if path[0].idx == params}  # pyright: ignore
+    simple = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+    return {i: simple(path) or "params" for i, path in own.items()}
 
 
 def _described(one: Walked, where: Axes) -> str:

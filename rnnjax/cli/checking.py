@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rnnjax.errors import UserError, did_you_mean
+from rnnjax.cli.members import defined, load_file, member
+from rnnjax.errors import UserError
 from rnnjax.terminal import console, error_screen
 
 
@@ -30,15 +31,15 @@ def check(asked: argparse.Namespace) -> int:
     named = reference(asked.target)
     if named is None:
         if asked.target not in CELLS and asked.target.endswith(".py"):
-            known = ", ".join(_own(_module(asked.target, asked.target))) or "none"
+            known = ", ".join(defined(load_file(asked.target, asked.target))) or "none"
             raise UserError(
                 f"'{asked.target}' names a file alone; write {asked.target}:NAME, one "
                 f"of its cells and functions: {known}"
             )
         CELLS[asked.target]  # an unknown name is refused, with those near to it
         return _cell(asked.target, asked)
-    module = _module(named[0], asked.target)
-    what = _member(module, *named)
+    module = load_file(named[0], asked.target)
+    what = member(module, *named)
     if isinstance(what, type) and issubclass(what, Cell):
         return _cell(what, asked)
     if not callable(what):
@@ -102,34 +103,11 @@ def _named_function(name: str, module: "ModuleType", path: str) -> Callable[...,
 
     other = reference(name)
     if other is not None:
-        module, (path, name) = _module(other[0], name), other
-    found = _member(module, path, name)
+        module, (path, name) = load_file(other[0], name), other
+    found = member(module, path, name)
     if not callable(found):
         raise UserError(f"{path}:{name} is not a function")
     return found
-
-
-def _module(path: str, asked: str) -> "ModuleType":
-    from rnnjax.paths import user_path
-    from rnnjax.user_code import execute_file
-
-    place = user_path(path, asked).resolve()
-    if not place.is_file():
-        raise UserError(f"{asked}: there is no file {path}")
-    return execute_file(place)
-
-
-def _own(module: "ModuleType") -> list[str]:
-    """The names of what the file defines and does not import."""
-    every = vars(module).items()
-    return [k for k, x in every if getattr(x, "__module__", None) == module.__name__]
-
-
-def _member(module: "ModuleType", path: str, name: str) -> Any:
-    if name not in vars(module):
-        known = _own(module) or [k for k, x in vars(module).items() if callable(x)]
-        raise UserError(f"{path} has no '{name}'; {did_you_mean(name, known)}")
-    return vars(module)[name]
 
 
 def show(found: "Check", as_json: bool) -> int:

@@ -17,6 +17,8 @@ examples:
   rnnjax search cell=lstm 'lr=tag(log,interval(1e-4,1e-1))' --method halving
   rnnjax probe cell=lstm task.distance=50       measure an untrained network
   rnnjax probe run=runs/DIR step=100            measure a run after 100 updates
+  rnnjax probe my.py:loss                       measure any JAX loss; loss_args() gives
+                                                its arguments
   rnnjax probe -m init=orthogonal init.gain=.5,1,2 task.distance=50,100 'seed=range(9)'
   rnnjax list cells                             names, formulas, options
   rnnjax report runs/<sweep>                    write the report of a sweep again
@@ -83,7 +85,7 @@ def parsers() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     look = command(
         "probe",
         "analyze the gradient flow of one network: untrained, or that of a run "
-        "(run=DIR, after step=N updates)",
+        "(run=DIR, after step=N updates); or of a loss of yours (FILE.py:LOSS)",
     )
     help = "sweep keys with several values: seed=0,1 'seed=range(5)' 'variant=glob(*)'"
     for one in (train, look):

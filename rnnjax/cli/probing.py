@@ -42,7 +42,8 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
             ``run_code=true`` if the cell or task comes from a file. Both also accept
             ``sections=adjoints,factors`` (``all``: those of the page and `signal`),
             and ``weight=V[0,0]`` for the chain rule of one weight. At initialisation,
-            ``probe=light`` means ``sections=adjoints``.
+            ``probe=light`` means ``sections=adjoints``. Or ``FILE.py:LOSS``, a function
+            of the user's (`rnnjax.cli.probing_file`).
         config_dir: see `rnnjax.sweeps.compose.plan`, here and below.
 
     Raises:
@@ -50,9 +51,14 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
     """
     from rnnjax.devices import check_settings
     from rnnjax.executables.folder import keep_programs
+    from rnnjax.sweeps.user_files import reference
 
     check_settings()
     keep_programs()
+    if overrides and (named := reference(overrides[0])) is not None:
+        from rnnjax.cli.probing_file import probe_file
+
+        return probe_file(*named, overrides[1:])
     own, sections, rest = _parse(overrides)
     if "run" not in own:
         network = _untrained(rest, config_dir)
@@ -89,7 +95,7 @@ def probe_sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     runs = [job.run_id for job in jobs]
     name = made.settings.name or "sweep"
     name = f"{name}-{digest(' '.join(runs).encode())[:12]}"
-    folder = _figures_folder(Path(made.settings.out), PROBES, name)
+    folder = figures_folder(Path(made.settings.out), PROBES, name)
     began = time.perf_counter()
     data = landscape(jobs, made.varied, LiveProgress(error_screen(), "points"))
     seconds = time.perf_counter() - began
@@ -157,7 +163,7 @@ def _untrained(overrides: Sequence[str], config_dir: str | None) -> Network:
     return Network(
         config=job.config,
         params=initial_params(job.config),
-        folder=_figures_folder(Path(made.settings.out), PROBES, name),
+        folder=figures_folder(Path(made.settings.out), PROBES, name),
         title=f"{job.label} on {job.config.task}, untrained",
         subtitle=" ".join(job.overrides) or "the default configuration",
     )
@@ -177,14 +183,14 @@ def _of_run(folder: str, step: str | None, run_code: bool) -> Network:
     return Network(
         config=run.config,
         params=run.params_at(at),
-        folder=_figures_folder(run.path, f"probe-{at}"),
+        folder=figures_folder(run.path, f"probe-{at}"),
         title=f"{run.path.name} after {at} updates",
         subtitle=f"run: {run.path.name}",
         training=run.probes if run.config.probe.preset == "full" else None,
     )
 
 
-def _figures_folder(home: Path, *names: str) -> Path:
+def figures_folder(home: Path, *names: str) -> Path:
     """The folder in a run or pool for a data set and its figures.
 
     Raises:
@@ -197,14 +203,9 @@ def _figures_folder(home: Path, *names: str) -> Path:
 
 
 def _show(network: Network, sections: tuple[str, ...], weight: str | None) -> int:
-    from rich.table import Table
-
     from rnnjax.analysis.configured_run import analyze_run, write_out
-    from rnnjax.report.probe_page import write_page
-    from rnnjax.report.probe_summary import legend, summary
     from rnnjax.store.atomic import make_folder, write_bytes
     from rnnjax.store.frames import csv_bytes
-    from rnnjax.store.netcdf import netcdf_bytes
     from rnnjax.terminal import console
 
     if weight is not None:
@@ -217,15 +218,34 @@ def _show(network: Network, sections: tuple[str, ...], weight: str | None) -> in
         return 0
     data = analyze_run(network.config, network.params, sections)
     data.attrs = {"title": network.title, "configuration": network.subtitle}
-    make_folder(network.folder)
-    file = network.folder / "probe.nc"
+    about = network.title, network.subtitle
+    return write(data, network.folder, *about, training=network.training)
+
+
+def write(
+    data: "xr.Dataset",
+    folder: Path,
+    title: str,
+    subtitle: str,
+    training: "xr.Dataset | None" = None,
+) -> int:
+    """Write a data set and its page, and print the table."""
+    from rich.table import Table
+
+    from rnnjax.report.probe_page import write_page
+    from rnnjax.report.probe_summary import legend, summary
+    from rnnjax.store.atomic import make_folder, write_bytes
+    from rnnjax.store.netcdf import netcdf_bytes
+    from rnnjax.terminal import console
+
+    make_folder(folder)
+    file = folder / "probe.nc"
     write_bytes(file, netcdf_bytes(data))
-    table = Table("quantity", "value", title=network.title)
+    table = Table("quantity", "value", title=title)
     for row in summary(data):
         table.add_row(*row)
     console().print(table)
     console().print(legend(data), style="dim")
-    about = network.title, network.subtitle, network.training
-    page = write_page(data, network.folder, *about)
+    page = write_page(data, folder, title, subtitle, training)
     console().print(f"data: {file}", f"page: {page}", sep="\n", soft_wrap=True)
     return 0
