@@ -1,5 +1,6 @@
 """Any JAX program: its loops against plain autodiff, and what is refused."""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -225,6 +226,31 @@ def test_what_cannot_be_walked_is_refused_in_one_sentence(
     params = MODELS["plain_scan"]()[1][0]
     with pytest.raises(UserError, match=words):
         probe_loss(loss, params, X)
+
+
+def test_what_else_goes_from_step_to_step_is_named() -> None:
+    def loss(p: Any, xs: Any) -> Any:
+        hs = tanh_layer(p, xs)
+        pairs = (jnp.full_like(hs, 0.9), hs)
+        join = lambda a, b: (a[0] * b[0], a[1] * b[0] + b[1])
+        whole = lax.associative_scan(join, pairs)[1] + jnp.cumsum(hs, axis=0)
+        steps = jnp.cumsum(jnp.ones(len(xs), int))
+        return mean_square(whole * steps[:, None, None])
+
+    params = MODELS["plain_scan"]()[1][0]
+    with pytest.warns(UserWarning) as caught:
+        probe_loss(loss, params, X)
+    (said,) = [str(one.message) for one in caught]
+    lines, start = inspect.getsourcelines(loss)
+    number = lambda text: start + next(i for i, x in enumerate(lines) if text in x)
+    at = f"{__file__}:{number('whole = ')}"
+    assert said.endswith(f"not measured: associative_scan ({at}), cumsum ({at})")
+
+    def alone(p: Any, xs: Any) -> Any:
+        return mean_square(jnp.cumsum(xs @ p["V"], axis=0))
+
+    with pytest.raises(UserError, match=r"there is cumsum \(.*test_any_program"):
+        probe_loss(alone, params, X)
 
 
 def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:

@@ -6,6 +6,7 @@ is; a product of the inputs that a library takes out of the loop is outside of i
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.dynamics.explosion import first_broken
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.loop_walk import Axes, Ran, examples_first, floats, picked
+from rnnjax.probes.programs.loops import unseen
 from rnnjax.probes.programs.whole import Program, Walked, Walks, program_of, walk
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.xla_options import ONCE
@@ -73,15 +75,27 @@ def probe_loss(
         are the carry itself. `log10_contribution`, of the parameters that a loop uses
         as they are. Attribute ``loops``: file, line, length, carry of each.
 
+    Warns:
+        UserWarning: something else may carry the gradient from step to step, such as
+            `lax.associative_scan` or `cumsum`.
+
     Raises:
         UserError: there is no loop that carries a float, one cannot be reached, the
             loss is no real number, or the probe does not reproduce loss and gradient.
     """
     program = program_of(loss, args)
+    others = ", ".join(unseen(program.closed))
     if not program.loops:
+        besides = f" (there is {others})" if others else ""
         raise UserError(
-            "no lax.scan with a state of floats was found: a loop that is written in "
-            "Python over the steps cannot be told from layers; use lax.scan"
+            f"no lax.scan with a state of floats was found{besides}: a loop that is "
+            "written in Python over the steps cannot be told from layers; use lax.scan"
+        )
+    if others:
+        warnings.warn(
+            f"what goes from step to step outside of the loops is not measured: "
+            f"{others}",
+            stacklevel=2,
         )
     leaves = jax.tree.leaves(tuple(args))
     firsts = quick_jit(functools.partial(_first_steps, program))(leaves)

@@ -28,7 +28,10 @@ OPENED = (
 """Primitives that run an inner program on their operands. A derivative rule of the
 user's around a loop is not used; the gradient is compared with JAX's, which uses it."""
 
-_PACKAGES = str(Path(jax.__file__).parent.parent)
+UNKNOWN = "unknown line"
+
+_JAX = str(Path(jax.__file__).parent)
+_PACKAGES = str(Path(_JAX).parent)
 _OWN = str(Path(__file__).parents[2])
 
 
@@ -93,15 +96,16 @@ def as_loop(equation: Any, number: int) -> Loop:
 
 def place_of(equation: Any) -> str:
     """``file:line`` of the innermost line of the user's that made an equation."""
-    trace = getattr(equation.source_info, "traceback", None)
-    frames = list(trace.frames) if trace else []
-    for foreign in (True, False):
+    return _user_line(_frames(equation))
+
+
+def _user_line(frames: Sequence[Any]) -> str:
+    """The innermost line outside of installed packages, else outside of JAX."""
+    for hidden in (_PACKAGES, _JAX):
         for frame in frames:
-            file = frame.file_name
-            packaged = file.startswith(_PACKAGES) and foreign
-            if not (packaged or file.startswith((_OWN, "<", f"{_PACKAGES}/jax"))):
-                return f"{file}:{frame.line_num}"
-    return "unknown line"
+            if not frame.file_name.startswith((hidden, _OWN, "<")):
+                return f"{frame.file_name}:{frame.line_num}"
+    return UNKNOWN
 
 
 def refuse(equation: Any) -> None:
@@ -128,3 +132,52 @@ def within(equation: Any) -> Iterator[Any]:
     """The equations of the inner programs of an equation."""
     for part in inner(equation):
         yield from equations(part)
+
+
+UNSEEN = {
+    "cumsum": "cumsum",
+    "cumprod": "cumprod",
+    "cumlogsumexp": "cumlogsumexp",
+    "fft": "a Fourier transform",
+    "while": "a while loop",
+}
+"""Primitives that carry floats from step to step and are no scan, in words."""
+
+
+def unseen(program: Any, around: str = UNKNOWN) -> list[str]:
+    """What else may carry something from step to step, each with its line.
+
+    Of the equations outside of all loops, those of `UNSEEN` that return floats, and
+    those that `lax.associative_scan` made.
+
+    Args:
+        program: the traced program.
+        around: where it is called, for equations that do not know their line.
+    """
+    found: dict[str, None] = {}
+    for equation in getattr(program, "jaxpr", program).eqns:
+        if is_loop(equation):
+            continue
+        kind, frames = UNSEEN.get(equation.primitive.name), _frames(equation)
+        makers = [i for i, frame in enumerate(frames) if _is_associative(frame)]
+        if makers:  # the line that calls it, not one of the function that it is given
+            kind, frames = "associative_scan", frames[makers[-1] + 1 :]
+        place = _user_line(frames)
+        place = around if place == UNKNOWN else place
+        outputs = [x.aval.dtype for x in equation.outvars]
+        if kind and any(jnp.issubdtype(x, jnp.inexact) for x in outputs):
+            found[f"{kind} ({place})"] = None
+        else:
+            for part in inner(equation):
+                found |= dict.fromkeys(unseen(part, place))
+    return list(found)
+
+
+def _is_associative(frame: Any) -> bool:
+    name = frame.function_name.split(".")[0]
+    return name == "associative_scan" and frame.file_name.startswith(_JAX)
+
+
+def _frames(equation: Any) -> list[Any]:
+    trace = getattr(equation.source_info, "traceback", None)
+    return list(trace.frames) if trace else []
