@@ -15,6 +15,7 @@ from jax import lax
 from rnnjax.analysis.any_program import probe_loss
 from rnnjax.analysis.front import probe
 from rnnjax.errors import UserError
+from rnnjax.probes.programs.arguments import arguments_of
 from rnnjax.probes.programs.loop_walk import floats
 from rnnjax.probes.programs.loops import OPENED, as_loop, is_loop, refuse
 from rnnjax.probes.programs.whole import program_of
@@ -33,7 +34,8 @@ def adjoint_norms(loss: Any, args: Any) -> list[np.ndarray]:
 
     Zeros are added to the carry after each step, and to outputs that are the carry.
     """
-    program, leaves = program_of(loss, args), jax.tree.leaves(args)
+    given = arguments_of(args)
+    program, leaves = program_of(loss, given), given.arrays
     loops = []
 
     def find(equation: Any, values: Any) -> Any:
@@ -151,11 +153,151 @@ def test_examples_are_told_apart_only_if_a_step_treats_them_apart() -> None:
 
         return of
 
-    args = jnp.eye(N) / 2, X[..., :N]
+    args = jax.random.normal(jax.random.key(5), (N, N)) / 2, X[..., :N]
     apart, mixed = (probe_loss(loss(mix), *args) for mix in (False, True))
     assert apart.sizes["example"] == B and f"{B} examples" in apart.attrs["loops"]
     assert mixed.sizes["example"] == 1
     assert "one exponent a step" in mixed.attrs["loops"]
+
+
+def joint(seen: Any) -> np.ndarray:
+    """log10 of the norm over all rows, ``(layer, T)``."""
+    rows = seen.log10_total_adjoint.values
+    with np.errstate(divide="ignore"):
+        return 0.5 * np.log10(np.nansum(10 ** (2 * rows), axis=-1))
+
+
+def test_units_of_one_sequence_are_no_examples_though_some_are_silent() -> None:
+    """Unit 0 of a ReLU network is inactive at first, so that nothing passes it."""
+
+    def loss(w: Any, U: Any, xs: Any) -> Any:
+        step = lambda h, x: (jax.nn.relu(U @ h + x), None)
+        return (w @ lax.scan(step, jnp.zeros(7), xs)[0] - 1) ** 2
+
+    for seed in range(4):
+        keys = jax.random.split(jax.random.key(seed), 3)
+        U = jax.random.normal(keys[0], (7, 7)) / 2
+        xs = jax.random.normal(keys[1], (12, 7)).at[0, 0].set(-9.0)
+        args = jnp.ones(7), U, xs
+        seen = probe_loss(loss, *args)
+        assert seen.sizes["example"] == 1
+        np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-5)
+
+
+def test_examples_that_mix_at_one_step_alone_are_not_told_apart() -> None:
+    def loss(U: Any, xs: Any) -> Any:
+        def step(h: Any, now: Any) -> Any:
+            t, x = now
+            h = jax.nn.sigmoid(h @ U + x)
+            return jnp.where(t == 40, jnp.mean(h, axis=0), h), None
+
+        steps = jnp.arange(len(xs))
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), (steps, xs))[0])
+
+    xs = jax.random.normal(jax.random.key(1), (60, B, N))
+    args = jax.random.normal(jax.random.key(2), (N, N)), 3 * xs
+    seen = probe_loss(loss, *args)
+    assert seen.sizes["example"] == 1
+    np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-4)
+
+
+def test_a_scan_over_layers_has_the_examples_of_the_batch() -> None:
+    """Its state is a whole sequence, in which later steps depend on earlier ones."""
+
+    def loss(W: Any, xs: Any) -> Any:
+        def layer(hs: Any, U: Any) -> Any:
+            step = lambda h, x: (jnp.tanh(h @ U + x),) * 2
+            return lax.scan(step, jnp.zeros((B, N)), hs)[1], None
+
+        return mean_square(lax.scan(layer, xs, W)[0])
+
+    args = jax.random.normal(jax.random.key(1), (3, N, N)) / 2, X[..., :N]
+    seen = probe_loss(loss, *args)
+    assert seen.sizes["example"] == B
+    np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-5)
+
+
+def test_a_rule_that_clips_gradients_is_refused() -> None:
+    """Adjoints are rescaled on their way, which such a rule does not allow."""
+
+    @jax.custom_vjp
+    def clipped(h: Any) -> Any:
+        return h
+
+    clipped.defvjp(lambda h: (h, None), lambda _, d: (jnp.clip(d, -0.1, 0.1),))
+
+    def loss(p: Any, xs: Any) -> Any:
+        step = lambda h, x: (clipped(jnp.tanh(h @ p + x)), None)
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), xs)[0])
+
+    args = jnp.ones((N, N)) / 2, X[..., :N]
+    with pytest.raises(UserError, match="not linear in the cotangent"):
+        probe_loss(loss, *args)
+
+
+def test_settings_are_no_arrays() -> None:
+    """A name, a number that is a size, a function; modules of Equinox hold such."""
+
+    def loss(p: Any, xs: Any, last: int, how: str, square: Any) -> Any:
+        hs = tanh_layer(p["layer"], xs)[-last:]
+        return jnp.mean(square(hs)) if how == "mean" else jnp.sum(square(hs))
+
+    params = {"layer": MODELS["plain_scan"]()[1][0], "unused": jnp.zeros(2)}
+    seen = probe_loss(loss, params, X, 1, "mean", jnp.square)
+    names = ["loop0/layer/U", "loop0/layer/V", "loop0/layer/b"]
+    assert seen.parameter.values.tolist() == names
+
+    class Model(eqx.Module):
+        cell: eqx.nn.GRUCell
+        head: eqx.nn.MLP
+        drop: eqx.nn.Dropout
+
+    k = jax.random.split(jax.random.key(0), 2)
+    head = eqx.nn.MLP(N, 1, 8, 1, key=k[1])
+    model = Model(eqx.nn.GRUCell(M, N, key=k[0]), head, eqx.nn.Dropout(0.5, True))
+
+    @eqx.filter_jit
+    def of_model(model: Any, xs: Any) -> Any:
+        step = lambda h, x: (model.drop(jax.vmap(model.cell)(x, h)), None)
+        last = lax.scan(step, jnp.zeros((B, N)), xs)[0]
+        return jnp.mean(jax.vmap(model.head)(last) ** 2)
+
+    seen = probe(of_model, model, X)
+    assert "loop0/cell/weight_hh" in seen.parameter.values
+
+
+def test_tied_weights_have_one_row_and_data_none() -> None:
+    def loss(U: Any, xs: Any) -> Any:
+        run = jax.jit(lambda U, W, xs: tanh_layer({"U": U, "V": W, "b": xs[0, 0]}, xs))
+        return mean_square(run(U, U, xs)[-1])
+
+    args = jax.random.normal(jax.random.key(1), (N, N)) / 2, X[..., :N]
+    seen = probe_loss(loss, *args)
+    assert seen.parameter.values.tolist() == ["loop0/params"]
+    total = 10.0 ** seen.log10_contribution.values[0]
+
+    def copies(each: Any) -> Any:
+        def step(h: Any, now: Any) -> Any:
+            x, U = now
+            return jnp.tanh(h @ U + x @ U + X[0, 0, :N]), None
+
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), (args[1], each))[0])
+
+    each = jax.grad(copies)(jnp.broadcast_to(args[0], (len(X), N, N)))
+    expected = np.linalg.norm(np.reshape(each, (len(X), -1)), axis=1)
+    np.testing.assert_allclose(total, expected, rtol=1e-5)
+
+
+def test_an_empty_array_in_the_state_is_left_alone() -> None:
+    def loss(p: Any, xs: Any) -> Any:
+        step = lambda c, x: ((jnp.tanh(c[0] @ p + x), c[1]), None)
+        start = jnp.zeros((B, N)), jnp.zeros((B, 0))
+        return mean_square(lax.scan(step, start, xs)[0][0])
+
+    args = jnp.ones((N, N)) / 3, X[..., :N]
+    np.testing.assert_allclose(
+        joint(probe_loss(loss, *args)), adjoint_norms(loss, args), atol=2e-5
+    )
 
 
 def test_a_square_state_does_not_confuse_units_with_examples() -> None:
@@ -165,8 +307,7 @@ def test_a_square_state_does_not_confuse_units_with_examples() -> None:
     )
     seen = probe_loss(loss, jnp.eye(B) / 2, xs)
     (expected,) = adjoint_norms(loss, (jnp.eye(B) / 2, xs))
-    joint = 0.5 * np.log10(np.sum(10 ** (2 * seen.log10_total_adjoint.values[0]), 1))
-    np.testing.assert_allclose(joint, expected, atol=2e-5)
+    np.testing.assert_allclose(joint(seen)[0], expected, atol=2e-5)
     assert seen.sizes["example"] == B
 
 
@@ -277,6 +418,8 @@ def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:
         probe_loss(loss, *args).drop_vars("parameter"),
     )
     with pytest.raises(UserError, match="takes the inputs and a function"):
+        probe(layer, X)
+    with pytest.raises(UserError, match="must be one real number"):
         probe(model, X)
     with pytest.raises(UserError, match="a model or a loss, not int"):
         probe(3, X)

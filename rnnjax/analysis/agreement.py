@@ -26,6 +26,13 @@ ROUNDINGS = 100.0
 """Differences up to this many times the effect of rounding every parameter are ignored.
 """
 
+CAUSES = (
+    "pointwise=True although steps or examples mix, a reversed RNN with seq_lengths "
+    "whose padding is read, a backprop that is not exact, or answers that change from "
+    "call to call"
+)
+"""What may make a Flax model and the probe disagree."""
+
 TINY = 0.01
 """Largest share of the gradient that may bypass all recurrences without a warning."""
 
@@ -38,6 +45,7 @@ def check(
     inputs: Any,
     dtype: Any,
     exploded: bool = False,
+    causes: str = CAUSES,
 ) -> Any:
     """Compare, and return the gradient of the unmodified model.
 
@@ -56,6 +64,7 @@ def check(
         dtype: the floating type of lowest precision in the model; ε is its spacing at
             1.
         exploded: whether a state of the network is not finite.
+        causes: what may make them differ, in words.
 
     Raises:
         UserError: they differ; the message names the loss or the parameter.
@@ -75,9 +84,7 @@ def check(
         raise UserError(
             f"the probe disagrees with the model, so nothing is reported: its "
             f"{name} is off by {100 * ratio:.2g} % from that of jax.grad on the model "
-            "itself (possible causes: pointwise=True although steps or examples mix, a "
-            "reversed RNN with seq_lengths whose padding is read, a backprop that is "
-            "not exact, or answers that change from call to call)"
+            f"itself (possible causes: {causes})"
         )
     return found[1]
 

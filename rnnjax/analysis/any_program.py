@@ -4,7 +4,6 @@ What a step contributes to a parameter is known where the loop uses the paramete
 is; a product of the inputs that a library takes out of the loop is outside of it.
 """
 
-import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +24,20 @@ from rnnjax.errors import UserError
 from rnnjax.probes.adjoints.norms import log10_norms, state_names
 from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.dynamics.explosion import first_broken
+from rnnjax.probes.programs.arguments import Arguments, arguments_of
 from rnnjax.probes.programs.examples import find_axes
-from rnnjax.probes.programs.loop_walk import Axes, Ran, examples_first, floats, picked
+from rnnjax.probes.programs.loop_walk import Axes, examples_first, floats, picked, uses
 from rnnjax.probes.programs.loops import unseen
 from rnnjax.probes.programs.whole import Program, Walked, Walks, program_of, walk
 from rnnjax.recurrence.scaled import Scaled
 from rnnjax.xla_options import ONCE
 
+
+CAUSES = (
+    "a derivative rule that is not linear in its cotangent, such as one that clips "
+    "gradients, or a chaotic loop"
+)
+"""What may make the probe and JAX disagree."""
 
 quick_jit = functools.partial(jax.jit, compiler_options=dict(ONCE))
 
@@ -83,7 +89,8 @@ def probe_loss(
         UserError: there is no loop that carries a float, one cannot be reached, the
             loss is no real number, or the probe does not reproduce loss and gradient.
     """
-    program = program_of(loss, args)
+    given = arguments_of(args)
+    program = program_of(loss, given)
     others = ", ".join(unseen(program.closed))
     if not program.loops:
         besides = f" (there is {others})" if others else ""
@@ -97,13 +104,11 @@ def probe_loss(
             f"{others}",
             stacklevel=2,
         )
-    leaves = jax.tree.leaves(tuple(args))
-    firsts = quick_jit(functools.partial(_first_steps, program))(leaves)
-    axes = [find_axes(first, examples) for first in firsts]
-    run = quick_jit(lambda leaves: walk(program, leaves, axes))
-    seen = run(leaves)
-    _compare(program, args, params, seen)
-    named = _parameters(args, params)
+    forward = quick_jit(lambda arrays: program.forward(arrays)[1])
+    axes = [find_axes(ran, examples) for ran in forward(given.arrays)]
+    seen = quick_jit(lambda arrays: walk(program, arrays, axes))(given.arrays)
+    named = given.names(params)
+    _compare(program, given, named, seen)
     single = _is_single(seen)
     layers = [
         _layer(one, where, named, single)
@@ -124,19 +129,6 @@ def probe_loss(
     return data
 
 
-def _first_steps(program: Program, leaves: list[Any]) -> list[Ran]:
-    """Every loop with the arrays of the step that is taken first."""
-
-    def first(ran: Ran) -> Ran:
-        at = ran.loop.length - 1 if ran.loop.reverse else 0
-        one = lambda arrays: [x[at] for x in arrays]
-        return dataclasses.replace(
-            ran, before=one(ran.before), inputs=one(ran.inputs), outputs=[], last=[]
-        )
-
-    return [first(ran) for ran in program.forward(leaves)[1]]
-
-
 def _is_single(seen: Walks) -> bool:
     """Whether the loss reads every loop at its end alone, or through a later one."""
     for one in seen.loops:
@@ -147,31 +139,31 @@ def _is_single(seen: Walks) -> bool:
     return True
 
 
-def _compare(program: Program, args: Sequence[Any], params: int, seen: Walks) -> None:
+def _compare(
+    program: Program, given: Arguments, named: Mapping[int, str], seen: Walks
+) -> None:
     """Loss and gradient of the parameters beside those of JAX on the same program."""
-    leaves = jax.tree.leaves(tuple(args))
-    traced = jaxpr_as_fun(program.closed)
-    mine = dict(zip(floats(leaves), seen.gradient, strict=True))
-    named = _parameters(args, params)
-    names = {name: place for place, name in named.items() if place in mine}
+    arrays, traced = given.arrays, jaxpr_as_fun(program.closed)
+    mine = dict(zip(floats(arrays), seen.gradient, strict=True))
+    places = {name: place for place, name in named.items() if place in mine}
 
     @quick_jit
-    def untouched(given: dict[str, Any], rest: list[Any]) -> Any:
-        def of(given: dict[str, Any]) -> Any:
+    def untouched(own: dict[str, Any], rest: list[Any]) -> Any:
+        def of(own: dict[str, Any]) -> Any:
             full = list(rest)
-            for name, place in names.items():
-                full[place] = given[name]
+            for name, place in places.items():
+                full[place] = own[name]
             return traced(*full)[0]
 
-        value, gradient = jax.value_and_grad(of)(given)
+        value, gradient = jax.value_and_grad(of)(own)
         return value, (gradient,)
 
-    given = {name: leaves[place] for name, place in names.items()}
-    found = {name: mine[place] for name, place in names.items()}
+    own = {name: jnp.asarray(arrays[place]) for name, place in places.items()}
+    found = {name: mine[place] for name, place in places.items()}
     states = [picked(one.ran.last) for one in seen.loops]
     exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
-    dtype = coarsest(given, states)
-    check(seen.loss, found, untouched, given, leaves, dtype, exploded)
+    dtype = coarsest(own, states)
+    check(seen.loss, found, untouched, own, arrays, dtype, exploded, CAUSES)
 
 
 def _basics(seen: Walks, axes: Sequence[Axes], single: bool) -> xr.Dataset:
@@ -217,8 +209,8 @@ def _layer(
     if single:
         last = np.full(where.size, steps - 1)
         layer = xr.merge([layer, adjoints(seen, seen, valid, last, reverse)])
-    origin = [ran.origin[place] for place in floats(ran.constants)]
-    rows = [row for row, place in enumerate(origin) if place in named]
+    groups = list(uses(ran))
+    rows = [row for row, argument in enumerate(groups) if argument in named]
     if not rows:
         return layer, None
     norms = np.asarray(one.back.by_step, np.float64)[rows]
@@ -226,21 +218,13 @@ def _layer(
     sizes = 10 ** (norms - np.where(np.isfinite(top), top, 0))
     with np.errstate(invalid="ignore"):  # a gradient of zero has no shares
         shares = sizes / sizes.sum(axis=1, keepdims=True)
-    labels = [f"{ran.loop.name}/{named[origin[row] or 0]}" for row in rows]
+    labels = [f"{ran.loop.name}/{named[groups[row]]}" for row in rows]
     table = {"log10_contribution": norms, "norm_share": shares}
     return layer, record(table, {"parameter": labels})
 
 
 def _joined(parts: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     return [xr.concat(parts, "parameter", join="outer")] if parts else []
-
-
-def _parameters(args: Sequence[Any], params: int) -> dict[int, str]:
-    """The parameters' places among the leaves of all arguments, and their paths."""
-    paths = jax.tree_util.tree_flatten_with_path(tuple(args))[0]
-    own = {i: path[1:] for i, (path, _) in enumerate(paths) if path[0].idx == params}  # pyright: ignore
-    simple = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return {i: simple(path) or "params" for i, path in own.items()}
 
 
 def _described(one: Walked, where: Axes) -> str:

@@ -44,21 +44,19 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
             return _mean(loss(nnx.merge(graph, params, rest)(inputs)))  # pyright: ignore
 
         return _titled(probe_loss(of_graph, params, rest, inputs, **options), model)
-    leaves, tree = jax.tree.flatten(model)
-    if tree.num_leaves and leaves != [model]:  # a pytree, as models of Equinox are
-        arrays = [isinstance(x, jax.Array) for x in leaves]
-        inputs, loss = _inputs_and_loss(model, args)
-
-        def of_tree(model: Any, inputs: Any) -> Any:
-            some = iter(jax.tree.leaves(model))
-            full = [next(some) if own else x for own, x in zip(arrays, leaves)]  # noqa: B905
-            return _mean(loss(jax.tree.unflatten(tree, full)(inputs)))
-
-        own = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else None, model)
-        return _titled(probe_loss(of_tree, own, inputs, **options), model)
+    if _is_tree(model) and len(args) == 2 and callable(args[1]):
+        inputs, loss = args
+        of_tree = lambda model, inputs: _mean(loss(model(inputs)))
+        return _titled(probe_loss(of_tree, model, inputs, **options), model)
     if not callable(model):
         raise UserError(f"probe takes a model or a loss, not {type(model).__name__}")
     return probe_loss(model, *args, **options)
+
+
+def _is_tree(model: Any) -> bool:
+    """Whether it is a pytree with arrays, as models of Equinox are."""
+    leaves = jax.tree.leaves(model)
+    return leaves != [model] and any(isinstance(x, jax.Array) for x in leaves)
 
 
 def _of_params(args: Any, options: Any) -> bool:

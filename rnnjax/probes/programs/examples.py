@@ -1,69 +1,129 @@
 """Which axis of a loop's arrays is that of the examples: found by dependence.
 
-A cotangent of one example that is NaN makes NaN of all that depends on it. If only the
-same example of the other arrays is touched, on every axis that was chosen, then the
-loop's body treats examples apart, and each can have an exponent of its own.
+If the step of one example depends on no other, its vector-Jacobian product commutes
+with factors of each example: pull(D c) = D pull(c). The factors are powers of two,
+which change no digit, so that any difference is a dependence. It is looked for at every
+step, with other factors each time, at the states that the program goes through.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
 
-from rnnjax.probes.programs.loop_walk import Axes, Ran, one_step, picked
+from rnnjax.errors import UserError
+from rnnjax.probes.programs.loop_walk import (
+    Axes,
+    Ran,
+    as_given,
+    examples_first,
+    one_step,
+    picked,
+)
+from rnnjax.recurrence import scaled
 from rnnjax.xla_options import ONCE
 
 
-def find_axes(first: Ran, likely: int | None = None) -> Axes:
+ROUNDING = 1e-3
+"""Relative differences up to it are rounding, in 16 bits too."""
+
+
+def find_axes(ran: Ran, likely: int | None = None) -> Axes:
     """The axes of the examples in the arrays of a loop.
 
     Args:
-        first: the loop, with the carry and the inputs of one step alone (no time axis).
+        ran: the loop after its forward pass.
         likely: the number of examples, if it is known.
 
     Returns:
         of size 1, with None everywhere, where examples are not treated apart.
+
+    Raises:
+        UserError: a derivative rule in the step is not linear in its cotangent.
     """
-    carry, inputs = picked(first.before), picked(first.inputs)
-    shapes = jax.eval_shape(
-        one_step(first, first.before, first.inputs),
-        picked(first.constants),
-        carry,
-        inputs,
-    )
-    outputs = shapes[1]
-    nowhere = [(None,) * len(x) for x in (carry, outputs, inputs)]
-    pull = _puller(first)
+    carry, outputs, inputs = _shapes(ran)
     for size in _sizes(carry, likely):
-        of_carry = [x.shape.index(size) for x in carry]
-        places = [_axes_of(x.shape, size) for x in outputs]
-        if not all(places):
+        given = [_axes_of(x, size) for x in (*carry, *outputs)]
+        if not all(given):
             continue
-        of_outputs = [axes[0] for axes in places]
-        whole = _random(1, carry), _random(2, outputs)
-        found = of_carry, of_outputs
-        known = pull(*whole)
-        spoiled = pull(*(_spoil(x, axes) for x, axes in zip(whole, found, strict=True)))
-        if not _apart(known[1], spoiled[1], of_carry):
-            continue
-        of_inputs = [
-            next((a for a in _axes_of(x.shape, size) if _apart([k], [s], [a])), None)
-            for x, k, s in zip(inputs, known[2], spoiled[2], strict=True)
+        chosen = [axes[0] for axes in given]
+        of_inputs = [next(iter(_axes_of(x, size)), None) for x in inputs]
+        axes = Axes(
+            size,
+            tuple(chosen[: len(carry)]),
+            tuple(chosen[len(carry) :]),
+            tuple(of_inputs),
+        )
+        apart = jax.device_get(_apart(ran, axes))
+        if apart[0]:
+            kept = zip(of_inputs, apart[1], strict=True)
+            found = tuple(axis if own else None for axis, own in kept)
+            return Axes(size, axes.carry, axes.outputs, found)
+    nowhere = Axes(1, *((None,) * len(x) for x in (carry, outputs, inputs)))
+    if not jax.device_get(_apart(ran, nowhere))[0]:
+        raise UserError(
+            f"{ran.loop.place}: a derivative rule in this loop is not linear in the "
+            "cotangent, such as one that clips gradients, so that adjoints cannot be "
+            "rescaled on their way back; leave the rule out for the probe"
+        )
+    return nowhere
+
+
+@functools.partial(jax.jit, static_argnums=1, compiler_options=dict(ONCE))
+def _apart(ran: Ran, axes: Axes) -> tuple[Array, list[Array]]:
+    """Whether all steps commute with factors of each example; and for each input."""
+    carry, outputs, _ = _shapes(ran)
+
+    def step(key: Array, now: Any) -> Any:
+        before, x = now
+        run = one_step(ran, before, x)
+        given = picked(ran.constants), picked(before), picked(x)
+        pull = jax.vjp(run, *given)[1]
+        key, of_signs, of_factors = jax.random.split(key, 3)
+        signs = jax.random.split(of_signs, len(carry) + len(outputs))
+        cotangent = [
+            jax.random.normal(k, x.shape).astype(x.dtype)
+            for k, x in zip(signs, (*carry, *outputs), strict=True)
         ]
-        return Axes(size, tuple(of_carry), tuple(of_outputs), tuple(of_inputs))
-    return Axes(1, *nowhere)
+        wide = min(jnp.finfo(x.dtype).bits for x in cotangent) > 16
+        factors = jax.random.randint(of_factors, (axes.size,), 1, 20 if wide else 6)
+        places = (*axes.carry, *axes.outputs)
+        spread = [_times(c, factors, a) for c, a in zip(cotangent, places, strict=True)]
+        parts = lambda c: (c[: len(carry)], c[len(carry) :])
+        _, one, one_x = pull(parts(cotangent))
+        _, two, two_x = pull(parts(spread))
+        same = lambda a, b, axis: _close(_times(a, factors, axis), b)
+        whole = jnp.all(
+            jnp.stack([same(*row) for row in zip(one, two, axes.carry, strict=True)])
+        )
+        known = [axis is not None or axes.size == 1 for axis in axes.inputs]
+        rows = zip(known, one_x, two_x, axes.inputs, strict=True)
+        inputs = [same(a, b, axis) if own else False for own, a, b, axis in rows]
+        return key, (whole, [jnp.asarray(x) for x in inputs])
+
+    _, (whole, inputs) = lax.scan(step, jax.random.key(0), (ran.before, ran.inputs))
+    return jnp.all(whole), [jnp.all(x) for x in inputs]
 
 
-def _puller(first: Ran) -> Callable[[Any, Any], Any]:
-    @functools.partial(jax.jit, compiler_options=dict(ONCE))
-    def pull(carry: Any, outputs: Any) -> Any:
-        step = one_step(first, first.before, first.inputs)
-        given = picked(first.constants), picked(first.before), picked(first.inputs)
-        return jax.vjp(step, *given)[1]((carry, outputs))
+def _times(x: Array, exponents: Array, axis: int | None) -> Array:
+    """Each example times its power of two."""
+    return as_given(scaled.shift(examples_first(x, axis), exponents), axis)
 
-    return lambda carry, outputs: jax.device_get(pull(carry, outputs))
+
+def _close(a: Array, b: Array) -> Array:
+    """Equal to rounding, entry by entry; NaN equals NaN."""
+    near = jnp.abs(a - b) <= ROUNDING * jnp.abs(a) + jnp.finfo(a.dtype).tiny
+    return jnp.all(near | (a == b) | (jnp.isnan(a) & jnp.isnan(b)))
+
+
+def _shapes(ran: Ran) -> Iterator[list[Any]]:
+    """Float arrays of one step: of the carry, the outputs and the inputs."""
+    for arrays in (ran.before, ran.outputs, ran.inputs):
+        yield [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in picked(arrays)]
 
 
 def _sizes(carry: Sequence[Any], likely: int | None) -> list[int]:
@@ -74,27 +134,5 @@ def _sizes(carry: Sequence[Any], likely: int | None) -> list[int]:
     return [n for n in dict.fromkeys(order) if n in common]
 
 
-def _axes_of(shape: Sequence[int], size: int) -> list[int]:
-    return [axis for axis, n in enumerate(shape) if n == size]
-
-
-def _random(seed: int, like: Sequence[Any]) -> list[np.ndarray]:
-    random = np.random.default_rng(seed)
-    return [random.standard_normal(x.shape).astype(x.dtype) for x in like]
-
-
-def _spoil(arrays: Sequence[np.ndarray], axes: Sequence[int]) -> list[np.ndarray]:
-    """NaN in the first example."""
-    spoiled = [x.copy() for x in arrays]
-    for x, axis in zip(spoiled, axes, strict=True):
-        np.moveaxis(x, axis, 0)[0] = np.nan
-    return spoiled
-
-
-def _apart(known: Any, spoiled: Any, axes: Sequence[int]) -> bool:
-    """Whether all examples but the first are as they were."""
-    rest = lambda x, axis: np.moveaxis(np.asarray(x), axis, 0)[1:]
-    return all(
-        np.allclose(rest(a, axis), rest(b, axis), rtol=1e-4, atol=0, equal_nan=False)
-        for a, b, axis in zip(known, spoiled, axes, strict=True)
-    )
+def _axes_of(x: Any, size: int) -> list[int]:
+    return [axis for axis, n in enumerate(x.shape) if n == size]

@@ -83,14 +83,15 @@ class Back:
         constants: the gradient of each constant, exponents ``()``.
         inputs: of each array of inputs, exponents ``(T, B)``, or ``(T,)`` where all
             examples share it.
-        by_step: log10 of the norm of what each step adds to each constant's gradient.
+        by_step: log10 of the norm of what each step adds to the gradient of each of
+            `uses`.
     """
 
     adjoint: Scaled
     start: Scaled
     constants: list[Scaled]
     inputs: list[Scaled]
-    by_step: Float[Array, "constants T"]
+    by_step: Float[Array, "uses T"]
 
 
 def floats(arrays: Sequence[Any]) -> list[int]:
@@ -98,7 +99,7 @@ def floats(arrays: Sequence[Any]) -> list[int]:
     return [
         i
         for i, x in enumerate(arrays)
-        if jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact) and jnp.size(x)
     ]
 
 
@@ -159,7 +160,7 @@ def back(ran: Ran, last: Scaled, outputs: Scaled | None, axes: Axes) -> Back:
     """
     shared = [i for i, axis in enumerate(axes.inputs) if axis is None]
     own = [i for i, axis in enumerate(axes.inputs) if axis is not None]
-    same = _places(ran)
+    same, groups = _places(ran), list(uses(ran).values())
 
     def step(state: Any, now: Any) -> Any:
         adjoint, gradients = state
@@ -213,7 +214,7 @@ def back(ran: Ran, last: Scaled, outputs: Scaled | None, axes: Axes) -> Back:
             adjoint,
             [_or_zero(x, some) for x in mine],
             [_or_zero(Scaled(d_shared[i], top), jnp.any(some)) for i in shared],
-            [scaled.log10_norm(one) for one in added],
+            [scaled.log10_norm(_sum(added, rows)) for rows in groups],
         )
         return (_or_zero(Scaled(before, exponent), some), gradients), kept
 
@@ -238,6 +239,27 @@ def _places(ran: Ran) -> list[int | None]:
     carried = {place: i for i, place in enumerate(floats(ran.before))}
     places = [ran.loop.same[i] for i in floats(ran.outputs)]
     return [None if place is None else carried[place] for place in places]
+
+
+def uses(ran: Ran) -> dict[int, list[int]]:
+    """Float constants that are one argument of the program, by that argument.
+
+    A loop may have the same array as several constants, such as tied weights. Constants
+    that are computed from arguments are left out.
+    """
+    found: dict[int, list[int]] = {}
+    for row, place in enumerate(floats(ran.constants)):
+        argument = ran.origin[place]
+        if argument is not None:
+            found.setdefault(argument, []).append(row)
+    return found
+
+
+def _sum(values: Sequence[Scaled], rows: Sequence[int]) -> Scaled:
+    total = values[rows[0]]
+    for row in rows[1:]:
+        total = scaled.normalise(scaled.add(total, values[row]))
+    return total
 
 
 def _or_zero(value: Scaled, some: Array) -> Scaled:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import UserError
 from rnnjax.probes.backward.bands import through_bands
+from rnnjax.probes.programs.arguments import Arguments
 from rnnjax.probes.programs.loop_walk import (
     Axes,
     Back,
@@ -232,18 +233,14 @@ def _plain(here: Back, where: Axes) -> Any:
     return [[flat(x) for x in here.constants], start, inputs]
 
 
-def program_of(function: Callable[..., Any], args: Sequence[Any]) -> Program:
-    """Trace a function of any arguments as one of their flat leaves.
+def program_of(function: Callable[..., Any], args: Arguments) -> Program:
+    """Trace a function as one of the arrays of its arguments.
 
     Raises:
         UserError: its result is not one real number.
     """
-    leaves, tree = jax.tree.flatten(tuple(args))
-
-    def flat(*given: Any) -> Any:
-        return function(*jax.tree.unflatten(tree, given))
-
-    closed = jax.make_jaxpr(flat)(*leaves)
+    flat = lambda *arrays: function(*args.filled(arrays))
+    closed = jax.make_jaxpr(flat)(*args.arrays)
     results = closed.out_avals
     real = [not x.shape and jnp.issubdtype(x.dtype, jnp.floating) for x in results]
     if real != [True]:
