@@ -1,7 +1,7 @@
 """Layers of other libraries, with the same equations written out: none is wrong.
 
-Every entry is a layer as its library runs it, the equations as a loop over the same
-parameters, and arguments. Layers of `jax.numpy` and of four libraries differ in the
+Every entry is a layer as its library runs it, the equations with the same parameters,
+and arguments. Layers of `jax.numpy` and of four libraries differ in the
 order and the fusion of their products, which a check must take for rounding.
 """
 
@@ -26,15 +26,14 @@ sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
 
 def looped(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A recurrence as a Python loop: ``step(params, h, x) -> h``; the last and all."""
+    """A loop over the equations: ``step(params, h, x) -> h``; the last and all."""
 
     def of(params: Any, h0: Any, xs: Any) -> Any:
-        states, h = [], h0
-        for x in xs:
+        def body(h: Any, x: Any) -> Any:
             h = step(params, h, x)
-            states.append(h)
-        shown = [h[-1] if isinstance(h, tuple) else h for h in states]
-        return h, jnp.stack(shown)
+            return h, h[-1] if isinstance(h, tuple) else h
+
+        return lax.scan(body, h0, xs)
 
     return of
 
@@ -178,11 +177,9 @@ def equinox_layer(kind: str, dtype: Any) -> Case:
     def plain(params: Any, start: Any, xs: Any) -> Any:
         if kind == "gru":
             return looped(gru)(params, start, xs)
-        last, _ = looped(lstm)(params, start, xs)
-        states = [start]
-        for x in xs:
-            states.append(lstm(params, states[-1], x))
-        return last, jnp.stack([h for h, _ in states[1:]])
+        turned = lambda p, state, x: lstm(p, state[::-1], x)[::-1]  # h is shown
+        last, hs = looped(turned)(params, start[::-1], xs)
+        return last[::-1], hs
 
     return layer, plain, maker(params, 2 if kind == "lstm" else 1, dtype)
 

@@ -232,7 +232,7 @@ def test_lengths_in_words():
 @pytest.mark.parametrize("label", RIGHT)
 def test_right_layers_of_other_libraries_raise_no_alarm(label: str):
     layer, plain, make = RIGHT[label]()
-    found = check_gradients(layer, plain, make, lengths=(1, 2, 7))
+    found = check_gradients(layer, plain, make, lengths=(1, 6))
     assert found.passed, str(found)
 
 
