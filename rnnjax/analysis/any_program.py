@@ -64,8 +64,8 @@ def probe_loss(
 
     The function is traced and not changed. A loop is a `lax.scan`, wherever `jit`,
     `vmap`, `remat` or a custom derivative has put it, forwards or in reverse; a scan
-    inside another one is part of the outer one's step. The loss and the gradient of
-    the parameters, put together from the loops, are compared with those of JAX.
+    inside another one is part of the outer one's step. The loss and the gradients of
+    all arguments, put together from the loops, are compared with those of JAX.
 
     Args:
         loss: returns one real number.
@@ -107,8 +107,8 @@ def probe_loss(
     forward = quick_jit(lambda arrays: program.forward(arrays)[1])
     axes = [find_axes(ran, examples) for ran in forward(given.arrays)]
     seen = quick_jit(lambda arrays: walk(program, arrays, axes))(given.arrays)
+    _compare(program, given, seen)
     named = given.names(params)
-    _compare(program, given, named, seen)
     single = _is_single(seen)
     layers = [
         _layer(one, where, named, single)
@@ -139,13 +139,20 @@ def _is_single(seen: Walks) -> bool:
     return True
 
 
-def _compare(
-    program: Program, given: Arguments, named: Mapping[int, str], seen: Walks
-) -> None:
-    """Loss and gradient of the parameters beside those of JAX on the same program."""
+def _compare(program: Program, given: Arguments, seen: Walks) -> None:
+    """Loss and gradient of every argument beside those of JAX on the same program.
+
+    Of all arguments, because those that are not parameters may reach a loop at steps
+    from which no parameter gets a gradient.
+    """
     arrays, traced = given.arrays, jaxpr_as_fun(program.closed)
     mine = dict(zip(floats(arrays), seen.gradient, strict=True))
-    places = {name: place for place, name in named.items() if place in mine}
+    places = {
+        f"argument {argument} {name}".rstrip(): place
+        for argument in range(given.count)
+        for place, name in given.names(argument).items()
+        if place in mine
+    }
 
     @quick_jit
     def untouched(own: dict[str, Any], rest: list[Any]) -> Any:
@@ -218,7 +225,7 @@ def _layer(
     sizes = 10 ** (norms - np.where(np.isfinite(top), top, 0))
     with np.errstate(invalid="ignore"):  # a gradient of zero has no shares
         shares = sizes / sizes.sum(axis=1, keepdims=True)
-    labels = [f"{ran.loop.name}/{named[groups[row]]}" for row in rows]
+    labels = [f"{ran.loop.name}/{named[groups[row]] or 'params'}" for row in rows]
     table = {"log10_contribution": norms, "norm_share": shares}
     return layer, record(table, {"parameter": labels})
 

@@ -23,6 +23,11 @@ class Arguments:
     traced: tuple[int, ...]
 
     @property
+    def count(self) -> int:
+        """The number of arguments."""
+        return len(jax.tree.unflatten(self.tree, self.leaves))
+
+    @property
     def arrays(self) -> list[Any]:
         """The traced leaves."""
         return [self.leaves[i] for i in self.traced]
@@ -35,13 +40,13 @@ class Arguments:
         return jax.tree.unflatten(self.tree, full)
 
     def names(self, argument: int) -> dict[int, str]:
-        """Paths within one argument, by place among the arrays."""
+        """Paths within one argument, by place among the arrays; "" of an array."""
         dummy = jax.tree.unflatten(self.tree, range(len(self.leaves)))
         own = jax.tree_util.tree_flatten_with_path(dummy[argument])[0]
         paths = {leaf: path for path, leaf in own}
         simple = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
         return {
-            i: simple(paths[leaf]) or "params"
+            i: simple(paths[leaf])
             for i, leaf in enumerate(self.traced)
             if leaf in paths
         }

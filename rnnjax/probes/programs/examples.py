@@ -29,7 +29,7 @@ from rnnjax.xla_options import ONCE
 
 
 ROUNDING = 1e-3
-"""Relative differences up to it are rounding, in 16 bits too."""
+"""Differences up to it, relative to the largest entry of an example, are rounding."""
 
 
 def find_axes(ran: Ran, likely: int | None = None) -> Axes:
@@ -96,7 +96,7 @@ def _apart(ran: Ran, axes: Axes) -> tuple[Array, list[Array]]:
         parts = lambda c: (c[: len(carry)], c[len(carry) :])
         _, one, one_x = pull(parts(cotangent))
         _, two, two_x = pull(parts(spread))
-        same = lambda a, b, axis: _close(_times(a, factors, axis), b)
+        same = lambda a, b, axis: _close(_times(a, factors, axis), b, axis)
         whole = jnp.all(
             jnp.stack([same(*row) for row in zip(one, two, axes.carry, strict=True)])
         )
@@ -114,9 +114,11 @@ def _times(x: Array, exponents: Array, axis: int | None) -> Array:
     return as_given(scaled.shift(examples_first(x, axis), exponents), axis)
 
 
-def _close(a: Array, b: Array) -> Array:
-    """Equal to rounding, entry by entry; NaN equals NaN."""
-    near = jnp.abs(a - b) <= ROUNDING * jnp.abs(a) + jnp.finfo(a.dtype).tiny
+def _close(a: Array, b: Array, axis: int | None) -> Array:
+    """Whether each example is equal up to rounding; NaN equals NaN."""
+    a, b = (examples_first(x, axis) for x in (a, b))
+    size = jnp.expand_dims(scaled.largest(a, 1), tuple(range(1, a.ndim)))
+    near = jnp.abs(a - b) <= ROUNDING * size + jnp.finfo(a.dtype).tiny
     return jnp.all(near | (a == b) | (jnp.isnan(a) & jnp.isnan(b)))
 
 

@@ -285,11 +285,9 @@ def examples_first(x: Array, axis: int | None, time: int = 0) -> Array:
 
 def as_given(x: Array, axis: int | None, time: int = 0) -> Array:
     """The inverse of `examples_first`."""
-    return (
-        x[(slice(None),) * time + (0,)]
-        if axis is None
-        else (jnp.moveaxis(x, time, axis + time))
-    )
+    if axis is None:
+        return jnp.squeeze(x, time)
+    return jnp.moveaxis(x, time, axis + time)
 
 
 def _is_key(x: Any) -> bool:
