@@ -420,6 +420,15 @@ def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:
         probe(model, X, lambda h: jnp.sum(jnp.square(h), -1)).drop_vars("parameter"),
         probe_loss(loss, *args).drop_vars("parameter"),
     )
+
+    class Single(eqx.Module):
+        U: jax.Array
+
+        def __call__(self, xs: Any) -> Any:
+            step = lambda h, x: (jnp.tanh(h @ self.U + x), None)
+            return lax.scan(step, jnp.zeros((B, N)), xs)[0]
+
+    assert probe(Single(jnp.eye(N)), X[..., :N], jnp.square).sizes["layer"] == 1
     with pytest.raises(UserError, match="takes the inputs and a function"):
         probe(layer, X)
     with pytest.raises(UserError, match="must be one real number"):

@@ -41,12 +41,12 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
         inputs, loss = _inputs_and_loss(model, args)
 
         def of_graph(params: Any, rest: Any, inputs: Any) -> Any:
-            return _mean(loss(nnx.merge(graph, params, rest)(inputs)))  # pyright: ignore
+            return jnp.mean(loss(nnx.merge(graph, params, rest)(inputs)))  # pyright: ignore
 
         return _titled(probe_loss(of_graph, params, rest, inputs, **options), model)
     if _is_tree(model) and len(args) == 2 and callable(args[1]):
         inputs, loss = args
-        of_tree = lambda model, inputs: _mean(loss(model(inputs)))
+        of_tree = lambda model, inputs: jnp.mean(loss(model(inputs)))
         return _titled(probe_loss(of_tree, model, inputs, **options), model)
     if not callable(model):
         raise UserError(f"probe takes a model or a loss, not {type(model).__name__}")
@@ -56,7 +56,7 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
 def _is_tree(model: Any) -> bool:
     """Whether it is a pytree with arrays, as models of Equinox are."""
     leaves = jax.tree.leaves(model)
-    return leaves != [model] and any(isinstance(x, jax.Array) for x in leaves)
+    return any(isinstance(x, jax.Array) and x is not model for x in leaves)
 
 
 def _of_params(args: Any, options: Any) -> bool:
@@ -72,10 +72,6 @@ def _inputs_and_loss(model: Any, args: Any) -> tuple[Any, Callable[[Any], Any]]:
             "probe(loss, *arguments)"
         )
     return args[0], args[1]
-
-
-def _mean(losses: Any) -> Any:
-    return jnp.mean(losses)
 
 
 def _titled(data: xr.Dataset, model: Any) -> xr.Dataset:
