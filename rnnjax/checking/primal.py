@@ -10,7 +10,7 @@ from jax import lax
 
 from rnnjax.errors import UserError
 from rnnjax.recurrence.functional import variables_read
-from rnnjax.recurrence.jaxprs import equations, given, inner, read, run_part
+from rnnjax.recurrence.jaxprs import equations, given, inner, read, run_part, within
 
 
 OWN_RULES = ("custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call")
@@ -57,8 +57,7 @@ def _evaluate(program: Any, arguments: Sequence[Any]) -> list[Any]:
     jaxpr = getattr(program, "jaxpr", program)
     known, wanted = given(program, arguments), set(variables_read(jaxpr))
     for equation in jaxpr.eqns:
-        within = (x for part in inner(equation) for x in equations(part))
-        if _is_rule(equation) or any(map(_is_rule, within)):
+        if _is_rule(equation) or any(map(_is_rule, within(equation))):
             results = _opened(equation, read(known, equation.invars))
             known |= dict(zip(equation.outvars, results, strict=True))
         else:

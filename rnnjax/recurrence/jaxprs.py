@@ -17,8 +17,13 @@ def equations(program: Any) -> Iterator[Any]:
     """All equations of a program, including those of its inner programs."""
     for equation in getattr(program, "jaxpr", program).eqns:
         yield equation
-        for one in inner(equation):
-            yield from equations(one)
+        yield from within(equation)
+
+
+def within(equation: Any) -> Iterator[Any]:
+    """All equations of the inner programs of an equation."""
+    for part in inner(equation):
+        yield from equations(part)
 
 
 def given(program: Any, arguments: Sequence[Any]) -> dict[Any, Any]:
@@ -74,8 +79,7 @@ def play(
     last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
     waiting: list[Any] = []
     for place, equation in enumerate(jaxpr.eqns):
-        holds = any(chosen(x) for part in inner(equation) for x in equations(part))
-        if not chosen(equation) and not holds:
+        if not chosen(equation) and not any(map(chosen, within(equation))):
             waiting.append(equation)
             continue
         run_part(jaxpr, waiting, {*variables(jaxpr.eqns[place:]), *last}, known)

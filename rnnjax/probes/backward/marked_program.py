@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching
 from jaxtyping import Array
 
 from rnnjax.errors import UserError
-from rnnjax.recurrence.jaxprs import equations, inner, play
+from rnnjax.recurrence.jaxprs import equations, play, within
 from rnnjax.types import State
 
 
@@ -150,8 +150,7 @@ def _is_mark(equation: Any) -> bool:
 
 
 def _out_of_reach(equation: Any) -> None:
-    within = (x for part in inner(equation) for x in equations(part))
-    mark = next(x.params["mark"] for x in within if _is_mark(x))
+    mark = next(filter(_is_mark, within(equation))).params["mark"]
     raise UserError(
         f"'{mark.path}' is called inside a loop, a branch or another transformation of "
         f"the model ({equation.primitive.name}), where the probe cannot measure it; "

@@ -1,4 +1,4 @@
-"""Which axis of a loop's arrays is that of the examples: found by dependence.
+"""Find the batch axis of the arrays of a loop, from what depends on what.
 
 If the step of one example depends on no other, its vector-Jacobian product commutes
 with factors of each example: pull(D c) = D pull(c). The factors are powers of two,
@@ -6,6 +6,7 @@ which change no digit, so that any difference is a dependence. It is looked for 
 step, with other factors each time, at the states that the program goes through.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -45,25 +46,17 @@ def find_axes(ran: Ran, likely: int | None = None) -> Axes:
     Raises:
         UserError: a derivative rule in the step is not linear in its cotangent.
     """
-    carry, outputs, inputs = _shapes(ran)
-    for size in _sizes(carry, likely):
-        given = [_axes_of(x, size) for x in (*carry, *outputs)]
-        if not all(given):
+    parts = list(_shapes(ran))
+    for size in _sizes(parts[0], likely):
+        axes = Axes(size, *(tuple(_axis(x, size) for x in part) for part in parts))
+        if None in (*axes.carry, *axes.outputs):
             continue
-        chosen = [axes[0] for axes in given]
-        of_inputs = [next(iter(_axes_of(x, size)), None) for x in inputs]
-        axes = Axes(
-            size,
-            tuple(chosen[: len(carry)]),
-            tuple(chosen[len(carry) :]),
-            tuple(of_inputs),
-        )
         apart = jax.device_get(_apart(ran, axes))
         if apart[0]:
-            kept = zip(of_inputs, apart[1], strict=True)
+            kept = zip(axes.inputs, apart[1], strict=True)
             found = tuple(axis if own else None for axis, own in kept)
-            return Axes(size, axes.carry, axes.outputs, found)
-    nowhere = Axes(1, *((None,) * len(x) for x in (carry, outputs, inputs)))
+            return dataclasses.replace(axes, inputs=found)
+    nowhere = Axes(1, *((None,) * len(part) for part in parts))
     if not jax.device_get(_apart(ran, nowhere))[0]:
         raise UserError(
             f"{ran.loop.place}: a derivative rule in this loop is not linear in the "
@@ -136,5 +129,6 @@ def _sizes(carry: Sequence[Any], likely: int | None) -> list[int]:
     return [n for n in dict.fromkeys(order) if n in common]
 
 
-def _axes_of(x: Any, size: int) -> list[int]:
-    return [axis for axis, n in enumerate(x.shape) if n == size]
+def _axis(x: Any, size: int) -> int | None:
+    """The first axis of a size; None: there is none."""
+    return x.shape.index(size) if size in x.shape else None

@@ -1,7 +1,7 @@
 """The loops of a traced program: where they are, and what cannot be walked."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from rnnjax.errors import UserError
-from rnnjax.recurrence.jaxprs import equations, inner
+from rnnjax.recurrence.jaxprs import inner, within
 
 
 OPENED = (
@@ -115,7 +115,7 @@ def refuse(equation: Any) -> None:
         UserError: always.
     """
     name = equation.primitive.name
-    found = next(x for x in within(equation) if is_loop(x))
+    found = next(filter(is_loop, within(equation)))
     kinds = {
         "cond": "a branch",
         "while": "a while loop",
@@ -126,12 +126,6 @@ def refuse(equation: Any) -> None:
         f"{place_of(found)}: a loop inside {kind}, where the probe cannot follow it; "
         "move it outside"
     )
-
-
-def within(equation: Any) -> Iterator[Any]:
-    """The equations of the inner programs of an equation."""
-    for part in inner(equation):
-        yield from equations(part)
 
 
 UNSEEN = {
