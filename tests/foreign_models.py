@@ -151,6 +151,93 @@ def nested_scan() -> Model:
 
 
 @model
+def state_space_in_parallel() -> Model:
+    """A diagonal recurrence by `lax.associative_scan`, as S5 is written; then a head.
+
+    Its operator is written for one pair of elements, and mapped over slices.
+    """
+
+    @jax.vmap
+    def join(left: Any, right: Any) -> Any:
+        (a, b), (c, d) = left, right
+        return c * a, c * b + d
+
+    @jax.jit
+    def layer(p: Any, xs: Any) -> Any:
+        driven = xs @ p["V"]
+        decay = jnp.broadcast_to(jax.nn.sigmoid(p["a"]), driven.shape)
+        return lax.associative_scan(join, (decay, driven))[1] @ p["C"]
+
+    def loss(p: Any, xs: Any) -> Any:
+        return mean_square(jnp.tanh(layer(p[1], jnp.tanh(layer(p[0], xs)))[-1]))
+
+    params = [
+        {"V": dense(i, m, N), "a": normal(key(i + 1), (N,)), "C": dense(i + 2, N, N)}
+        for i, m in ((30, M), (33, N))
+    ]
+    return loss, (params, X)
+
+
+@model
+def delta_rule_by_matrices_in_reverse() -> Model:
+    """An associative scan over matrices, along the second axis, from the end."""
+
+    def loss(p: Any, xs: Any) -> Any:
+        unit = jnp.tanh(jnp.swapaxes(xs, 0, 1) @ p)
+        factors = jnp.eye(N) - 0.5 * unit[..., None] * unit[..., None, :]
+        states = lax.associative_scan(jnp.matmul, factors, reverse=True, axis=1)
+        return mean_square(states[:, 0])
+
+    return loss, (dense(40, M, N), X)
+
+
+@model
+def while_loop_until_it_is_small() -> Model:
+    """Each example stops at its own step, under `vmap`."""
+
+    def one(p: Any, x: Any) -> Any:
+        def goes_on(now: Any) -> Any:
+            count, h = now
+            return (count < 12) & (jnp.sum(jnp.square(h)) > 0.3)
+
+        step = lambda now: (now[0] + 1, jnp.tanh(now[1] @ p["U"] + x @ p["V"]))
+        return lax.while_loop(goes_on, step, (0, 2 * jnp.ones(N)))[1]
+
+    loss = lambda p, x: mean_square(jax.vmap(one, (None, 0))(p, x))
+    return loss, (tanh_params(2), 0.3 * X[0])
+
+
+@model
+def loop_in_a_branch_and_one_of_a_known_count() -> Model:
+    def loss(p: Any, xs: Any, steps: Any) -> Any:
+        yes = lambda: tanh_layer(p, xs)[-1]
+        h = lax.cond(xs[0, 0, 0] < 9, yes, lambda: xs[0, :, :N])
+        h = lax.fori_loop(0, steps, lambda i, h: jnp.tanh(h @ p["U"]), h)
+        return mean_square(h)
+
+    return loss, (tanh_params(2), X, jnp.asarray(5))
+
+
+@model
+def examples_by_a_map() -> Model:
+    """One example after the other, each with a random start."""
+
+    def loss(p: Any, xs: Any, key: Any) -> Any:
+        def one(key: Any, x: Any) -> Any:
+            key, own = jax.random.split(key)
+            start = normal(own, (N,))
+            step = lambda h, x: (jnp.tanh(h @ p["U"] + x @ p["V"]), None)
+            return key, lax.scan(step, start, x)[0]
+
+        last = lax.scan(one, key, jnp.swapaxes(xs, 0, 1))[1]
+        return mean_square(last) + mean_square(
+            lax.map(lambda x: one(key, x)[1], last[:, None] @ p["W"])
+        )
+
+    return loss, (tanh_params(2) | {"W": dense(41, N, M)}, X, key(42))
+
+
+@model
 def linen_rnn() -> Model:
     layer = nn.RNN(nn.OptimizedLSTMCell(N), time_major=True)
     params = layer.init(key(0), X)

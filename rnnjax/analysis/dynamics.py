@@ -3,6 +3,7 @@
 The Lyapunov exponents are not those along a sentence, but on stationary input.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -59,30 +60,47 @@ def dynamics(walked: Walked, sentences: int = SENTENCES) -> xr.Dataset:
     values: dict[str, Any] = {}
     lags = np.zeros(0, int)
     if whole:
-        one = spectrum(_jacobians(some, steps))
         products = [factors(some, example) for example in chosen]
-        ends = [propagator_spectrum(product) for product in products]
-        pairs = [(e, max(len(p), 1)) for e, p in zip(ends, products, strict=True)]
-        lags = np.unique(np.linspace(0, len(products[0]), PLACES + 1).astype(int))
-        values |= {
-            "singular_value": one.singular_values,
-            "eigenvalue_real": np.real(one.eigenvalues),
-            "eigenvalue_imag": np.imag(one.eigenvalues),
-            "spectral_norm": one.norm,
-            "spectral_radius": np.abs(one.eigenvalues[..., 0]),
-            "non_normality": one.relative_departure,
-            "log_sigma": spectrum_over_lag(products[0], lags.tolist()),
-            "log10_condition": [end.log10_condition for end in ends],
-            "mean_log_sigma": [end.mean_log for end in ends],
-            "variance_log_sigma": [end.variance_log for end in ends],
-            "worst_case_rate": [end.log_singular_values[0] / n for end, n in pairs],
-            "typical_rate": [end.log_typical_gain / n for end, n in pairs],
-        }
+        values, lags = spectra(_jacobians(some, steps), products)
     else:
         top = leading_singular_values(some, modes, steps)
         values |= {"singular_value": top, "spectral_norm": top[..., 0]}
     names = {"step": steps, "lag_probed": lags}
     return xr.merge([record(values, names), stationary(walked)])
+
+
+def spectra(
+    jacobians: Any, products: Sequence[np.ndarray]
+) -> tuple[dict[str, Any], Int[np.ndarray, "lags"]]:
+    """Spectra of Jacobians, and of their products along each example.
+
+    Args:
+        jacobians: of some steps, ``(steps, examples, N, N)``.
+        products: for each example, the Jacobians of all steps ``(T, N, N)``, in the
+            order in which they act.
+
+    Returns:
+        the quantities by name, and the lags of `log_sigma`.
+    """
+    one = spectrum(jacobians)
+    ends = [propagator_spectrum(product) for product in products]
+    pairs = [(e, max(len(p), 1)) for e, p in zip(ends, products, strict=True)]
+    lags = np.unique(np.linspace(0, len(products[0]), PLACES + 1).astype(int))
+    values = {
+        "singular_value": one.singular_values,
+        "eigenvalue_real": np.real(one.eigenvalues),
+        "eigenvalue_imag": np.imag(one.eigenvalues),
+        "spectral_norm": one.norm,
+        "spectral_radius": np.abs(one.eigenvalues[..., 0]),
+        "non_normality": one.relative_departure,
+        "log_sigma": spectrum_over_lag(products[0], lags.tolist()),
+        "log10_condition": [end.log10_condition for end in ends],
+        "mean_log_sigma": [end.mean_log for end in ends],
+        "variance_log_sigma": [end.variance_log for end in ends],
+        "worst_case_rate": [end.log_singular_values[0] / n for end, n in pairs],
+        "typical_rate": [end.log_typical_gain / n for end, n in pairs],
+    }
+    return values, lags
 
 
 @jit_unoptimised

@@ -21,6 +21,14 @@ ADJOINTS = {
         "log10",
         by="adjoints.norms.log10_norms",
     ),
+    "log10_input_gradient": Quantity(
+        ("time", "example"),
+        "log10 of the norm of the gradient of the whole loss with respect to what the "
+        "loop reads at this step besides its state: its inputs, or projections of them "
+        "that were computed before the loop",
+        "log10",
+        by="programs.loop_back.back",
+    ),
     "effective_rank": Quantity(
         ("lag",),
         "participation ratio of the singular values of the batch of lagged adjoints at "

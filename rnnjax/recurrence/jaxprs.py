@@ -60,7 +60,7 @@ def play(
     args: Sequence[Any],
     chosen: Callable[[Any], bool],
     opened: Sequence[str],
-    handle: Callable[[Any, list[Any]], Sequence[Any]],
+    handle: Callable[[Any, list[Any]], Sequence[Any] | None],
     refuse: Callable[[Any], Any],
 ) -> list[Any]:
     """Run a program, but hand the chosen equations to the caller.
@@ -70,7 +70,8 @@ def play(
         args: its arguments, flat.
         chosen: which equations are handed over.
         opened: names of primitives that are opened if a chosen equation is inside.
-        handle: maps a chosen equation and the values of its operands to its results.
+        handle: maps a chosen equation and the values of its operands to its results;
+            None: run the equation as it is.
         refuse: called with an equation that holds a chosen one and cannot be opened; it
             raises the error.
     """
@@ -87,6 +88,9 @@ def play(
         values = read(known, equation.invars)
         if chosen(equation):
             results = handle(equation, values)
+            if results is None:
+                waiting = [equation]
+                continue
         else:
             if equation.primitive.name not in opened:
                 refuse(equation)
@@ -94,6 +98,41 @@ def play(
         known.update(zip(equation.outvars, results, strict=True))
     run_part(jaxpr, waiting, last, known)
     return read(known, jaxpr.outvars)
+
+
+def leading(closed: Any, count: int) -> Any:
+    """The program of the first `count` results, without what they do not need.
+
+    Equations are kept or left out as a whole.
+    """
+    jaxpr = closed.jaxpr
+    outputs = jaxpr.outvars[:count]
+    needed, kept = {x for x in outputs if not isinstance(x, Literal)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or needed.intersection(equation.outvars):
+            kept.insert(0, equation)
+            needed |= set(variables([equation]))
+    return ClosedJaxpr(jaxpr.replace(outvars=outputs, eqns=kept), closed.consts)
+
+
+def depends(closed: Any, opened: Sequence[str]) -> list[frozenset[int]]:
+    """For each result of a program, the places of the arguments on which it depends.
+
+    Inner programs are looked into if their primitive is one of `opened`; of any other
+    equation, each result counts as one that depends on every operand.
+    """
+    jaxpr = getattr(closed, "jaxpr", closed)
+    known = {x: frozenset([i]) for i, x in enumerate(jaxpr.invars)}
+    nothing: frozenset[int] = frozenset()
+    of = lambda x: nothing if isinstance(x, Literal) else known.get(x, nothing)
+    for equation in jaxpr.eqns:
+        met = list(map(of, equation.invars))
+        found = [nothing.union(*met)] * len(equation.outvars)
+        if equation.primitive.name in opened:
+            rows = depends(inner(equation)[0], opened)
+            found = [nothing.union(*(met[i] for i in row)) for row in rows]
+        known.update(zip(equation.outvars, found, strict=True))
+    return [of(x) for x in jaxpr.outvars]
 
 
 def read(known: dict[Any, Any], places: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from rnnjax.errors import UserError
-from rnnjax.probes.programs.loop_walk import (
+from rnnjax.probes.programs.loop_run import (
     Axes,
     Ran,
     as_given,

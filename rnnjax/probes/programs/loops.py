@@ -1,7 +1,7 @@
 """The loops of a traced program: where they are, and what cannot be walked."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class Loop:
     """One `lax.scan` of a program.
 
     Attributes:
-        name: `loop0`, `loop1`, … in the order in which they run.
+        name: `loop0`, `loop1`, … in the order in which they run; `loop0[2]/loop0` is
+            one inside of the third step of `loop0`, which was unrolled.
         place: ``file:line`` in the user's code, or in the library that made the loop.
         step: the body: constants, carry and inputs to carry and outputs, all flat.
         constants, carry: how many of the operands are constants, and the carry.
         length: number of steps T.
         reverse: whether it runs from the last step to the first.
+        inside: the loops in its step: name, place and length.
         same: for each output of a step, the place in the carry of the same array; None
             if it is another one.
     """
@@ -57,6 +59,7 @@ class Loop:
     carry: int
     length: int
     reverse: bool
+    inside: tuple[tuple[str, str, int], ...]
     same: tuple[int | None, ...]
 
     def __str__(self) -> str:
@@ -75,23 +78,52 @@ def is_loop(equation: Any) -> bool:
     return any(floats) and equation.params["length"] > 0
 
 
-def as_loop(equation: Any, number: int) -> Loop:
+def is_while(equation: Any) -> bool:
+    """Whether an equation is a `while_loop` that carries a float."""
+    outputs = [x.aval.dtype for x in equation.outvars]
+    return equation.primitive.name == "while" and any(
+        jnp.issubdtype(x, jnp.inexact) for x in outputs
+    )
+
+
+def top(program: Any) -> Iterator[Any]:
+    """All equations outside of loops and branches."""
+    for equation in getattr(program, "jaxpr", program).eqns:
+        yield equation
+        if equation.primitive.name in OPENED:
+            yield from top(inner(equation)[0])
+
+
+def as_loop(equation: Any, name: str) -> Loop:
     """The description of a scan."""
     params, outputs = equation.params, equation.params["jaxpr"].jaxpr.outvars
     carry = params["num_carry"]
     left = [id(x) for x in outputs[:carry]]
     return Loop(
-        name=f"loop{number}",
+        name=name,
         place=place_of(equation),
         step=jaxpr_as_fun(params["jaxpr"]),
         constants=params["num_consts"],
         carry=carry,
         length=params["length"],
         reverse=params["reverse"],
+        inside=tuple(
+            (f"{name}/loop{i}", place_of(x), x.params["length"])
+            for i, x in enumerate(filter(is_loop, top(params["jaxpr"])))
+        ),
         same=tuple(
             left.index(id(x)) if id(x) in left else None for x in outputs[carry:]
         ),
     )
+
+
+def describe(loop: Loop) -> list[str]:
+    """A line for each loop inside of a loop's step, and how it is measured."""
+    return [
+        f"  {name} ({place}): {length} steps, a part of the step of {loop.name}; "
+        f"measured with unroll=['{loop.name}']"
+        for name, place, length in loop.inside
+    ]
 
 
 def place_of(equation: Any) -> str:

@@ -15,23 +15,18 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.errors import UserError
 from rnnjax.probes.backward.bands import through_bands
-from rnnjax.probes.programs.arguments import Arguments
-from rnnjax.probes.programs.loop_walk import (
+from rnnjax.probes.programs.loop_back import Attribution, Back, back
+from rnnjax.probes.programs.loop_run import (
     Axes,
-    Back,
     Ran,
     as_given,
-    back,
     examples_first,
     picked,
     put,
-    run,
 )
-from rnnjax.probes.programs.loops import OPENED, as_loop, is_loop, refuse
+from rnnjax.probes.programs.program import Program
 from rnnjax.recurrence import scaled
-from rnnjax.recurrence.jaxprs import equations, play
 from rnnjax.recurrence.scaled import Scaled
 
 
@@ -60,70 +55,34 @@ class Walks:
         loops: in the order in which they run.
         gradient: of the loss, with respect to the float arguments, assembled from loops
             and segments.
+        past: the part of it that goes through no loop.
     """
 
     loss: Float[Array, ""]
     loops: tuple[Walked, ...]
     gradient: list[Array]
+    past: list[Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Program:
-    """A traced function of flat arguments whose first result is the loss."""
-
-    closed: Any
-
-    @property
-    def loops(self) -> int:
-        """How many loops it runs."""
-        return sum(is_loop(x) for x in equations(self.closed))
-
-    def forward(self, args: Sequence[Any]) -> tuple[Array, list[Ran]]:
-        """The loss, and the loops after their forward pass.
-
-        Raises:
-            UserError: a loop is where it cannot be reached.
-        """
-        seen: list[Ran] = []
-
-        def at(equation: Any, values: list[Any]) -> list[Any]:
-            constants = values[: equation.params["num_consts"]]
-            same = [[x is arg for arg in args] for x in constants]
-            origin = tuple(row.index(True) if any(row) else None for row in same)
-            ran = run(as_loop(equation, len(seen)), values, origin)
-            seen.append(ran)
-            return [*ran.last, *ran.outputs]
-
-        loss = play(self.closed, args, is_loop, OPENED, at, refuse)[0]
-        return loss, seen
-
-    def segments(
-        self, args: Sequence[Any], results: Sequence[Sequence[Any]]
-    ) -> tuple[Array, list[Any]]:
-        """The loss and the float operands of each loop, with its results given."""
-        entered: list[Any] = []
-        waiting = iter(results)
-
-        def at(equation: Any, values: list[Any]) -> Sequence[Any]:
-            first = equation.params["num_consts"]
-            end = first + equation.params["num_carry"]
-            parts = values[:first], values[first:end], values[end:]
-            entered.append([picked(part) for part in parts])
-            return next(waiting)
-
-        loss = play(self.closed, args, is_loop, OPENED, at, refuse)[0]
-        return loss, entered
-
-
-def walk(program: Program, args: Sequence[Any], axes: Sequence[Axes]) -> Walks:
-    """Forward and backward pass; works under `jit`.
+def walk(
+    program: Program,
+    args: Sequence[Any],
+    ran: Sequence[Ran],
+    axes: Sequence[Axes],
+    params: Sequence[int] = (),
+    ends: bool = False,
+) -> Walks:
+    """The backward pass; works under `jit`.
 
     Args:
         program: the program.
         args: its arguments, flat.
+        ran: its loops after their forward pass.
         axes: where the examples are, for each loop.
+        params: the arguments to which each step's contribution is measured.
+        ends: take only what the loss reads of the states at the end of each loop, and
+            drop what it reads of earlier ones.
     """
-    loss, ran = program.forward(args)
     every = [[*one.last, *one.outputs] for one in ran]
     free = [picked(one) for one in every]
     own = picked(args)
@@ -132,29 +91,78 @@ def walk(program: Program, args: Sequence[Any], axes: Sequence[Axes]) -> Walks:
         results = [put(a, b) for a, b in zip(every, free, strict=True)]
         return program.segments(put(args, own), results)
 
-    (_, entered), pull = jax.vjp(lambda free: segments(own, free), free)
+    (loss, entered), pull = jax.vjp(lambda free: segments(own, free), free)
     none = jax.tree.map(jnp.zeros_like, entered)
     # A cotangent that is a constant zero would be folded through all that follows.
     (direct,) = jax.lax.optimization_barrier(pull((jnp.ones_like(loss), none)))
+    reached = [_reached(d, one) for d, one in zip(direct, ran, strict=True)]
+    if ends:
+        direct = [_at_the_end(d, one) for d, one in zip(direct, ran, strict=True)]
     leaves = [
         _lifted(d, one, where) for d, one, where in zip(direct, ran, axes, strict=True)
     ]
-    reached = [_reached(d, one) for d, one in zip(direct, ran, strict=True)]
     found: list[Back] = []
     plain: list[Any] = list(none)
     for number in reversed(range(len(ran))):
         last, outputs = leaves[number]
-        here = back(ran[number], last, outputs, axes[number])
+        to = attribution(program, number, args, every, params)
+        here = back(ran[number], last, outputs, axes[number], to)
+        if to is not None:
+            again = dataclasses.replace(to, along=here.of_parameters)
+            shares = back(ran[number], last, outputs, axes[number], again).along
+            here = dataclasses.replace(here, along=shares)
         found.insert(0, here)
         plain[number] = _plain(here, axes[number])
         if number:
             earlier = _Earlier(pull, none, loss, number, axes)
             leaves[:number] = earlier.plus(here, leaves[:number])
-    gradient = jax.vjp(lambda own: segments(own, free), own)[1](
-        (jnp.ones_like(loss), plain)
-    )[0]
+    pull_own = jax.vjp(lambda own: segments(own, free), own)[1]
+    (gradient,) = pull_own((jnp.ones_like(loss), plain))
+    (past,) = pull_own((jnp.ones_like(loss), none))
     parts = zip(ran, found, reached, strict=True)
-    return Walks(loss, tuple(Walked(*part) for part in parts), gradient)
+    return Walks(loss, tuple(Walked(*part) for part in parts), gradient, past)
+
+
+def reached_by(program: Program, number: int, params: Sequence[int]) -> list[int]:
+    """The parameters on which constants or inputs of a loop depend."""
+    constants, inputs = program.reach[number]
+    nothing: frozenset[int] = frozenset()
+    return sorted(nothing.union(*constants, *inputs).intersection(params))
+
+
+def attribution(
+    program: Program,
+    number: int,
+    args: Sequence[Any],
+    results: Sequence[Sequence[Any]],
+    params: Sequence[int],
+) -> Attribution | None:
+    """How gradients of a loop's operands become those of parameters; None: of none."""
+    wanted = reached_by(program, number, params)
+    if not wanted:
+        return None
+    depend = [
+        [i for i, met in enumerate(part) if met.intersection(wanted)]
+        for part in program.reach[number]
+    ]
+
+    def operands(own: list[Any]) -> Any:
+        full = list(args)
+        for place, x in zip(wanted, own, strict=True):
+            full[place] = x
+        constants, _, inputs = program.segments(full, results)[1][number]
+        return [constants[i] for i in depend[0]], [inputs[i] for i in depend[1]]
+
+    own = [jnp.asarray(args[place]) for place in wanted]
+    (_, inputs), pull = jax.vjp(operands, own)
+
+    def of_step(d_constants: list[Any], d_inputs: list[Any], time: Array) -> list[Any]:
+        here = [d_inputs[i] for i in depend[1]]
+        placed = zip(inputs, here, strict=True)
+        at_step = [jnp.zeros_like(x).at[time].set(d) for x, d in placed]
+        return pull(([d_constants[i] for i in depend[0]], at_step))[0]
+
+    return Attribution(of_step, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +230,14 @@ def _reached(arrays: list[Array], ran: Ran) -> Array:
     return seen
 
 
+def _at_the_end(arrays: list[Array], ran: Ran) -> list[Array]:
+    """Cotangents of the results of a loop without those of outputs of earlier steps."""
+    carried = len(picked(ran.last))
+    end = 0 if ran.loop.reverse else ran.loop.length - 1
+    kept = [jnp.zeros_like(x).at[end].set(x[end]) for x in arrays[carried:]]
+    return [*arrays[:carried], *kept]
+
+
 def _plain(here: Back, where: Axes) -> Any:
     """Cotangents of the operands as ordinary arrays; what is too small becomes 0."""
     flat = lambda value: scaled.shift(value.mantissa, value.exponent)
@@ -231,19 +247,3 @@ def _plain(here: Back, where: Axes) -> Any:
         for x, a in zip(here.inputs, where.inputs, strict=True)
     ]
     return [[flat(x) for x in here.constants], start, inputs]
-
-
-def program_of(function: Callable[..., Any], args: Arguments) -> Program:
-    """Trace a function as one of the arrays of its arguments.
-
-    Raises:
-        UserError: its result is not one real number.
-    """
-    flat = lambda *arrays: function(*args.filled(arrays))
-    closed = jax.make_jaxpr(flat)(*args.arrays)
-    results = closed.out_avals
-    real = [not x.shape and jnp.issubdtype(x.dtype, jnp.floating) for x in results]
-    if real != [True]:
-        found = ", ".join(map(str, results)) or "nothing"
-        raise UserError(f"the loss must be one real number, but it is {found}")
-    return Program(closed)

@@ -1,0 +1,239 @@
+"""What is measured of the loops of a program, beside brute force."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from rnnjax.analysis.any_program import probe_loss
+from rnnjax.errors import UserError
+from rnnjax.probes.programs import folding
+from tests.foreign_models import (
+    MODELS,
+    B,
+    M,
+    N,
+    T,
+    X,
+    dense,
+    mean_square,
+    tanh_layer,
+    tanh_params,
+)
+
+
+@pytest.fixture(autouse=True)
+def _as_users_write():
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def gradients_by_step(of_copies: Any, params: Any) -> Any:
+    """∂L/∂(copy of each parameter that step t uses), flat, ``(T, k)``."""
+    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (T, *x.shape)), params)
+    found = jax.grad(of_copies)(copies)
+    return jax.tree.map(lambda x: np.asarray(x, np.float64).reshape(T, -1), found)
+
+
+def test_steps_contribute_to_parameters_outside_of_the_loop() -> None:
+    """A projection and an embedding before it, a kernel made from another, a bias.
+
+    The bias is used in the loop and before it; a copy of every parameter for each step
+    is the reference.
+    """
+    params = {
+        "embedding": dense(1, 7, M),
+        "V": dense(2, M, N),
+        "A": dense(3, N, N) / 3,
+        "b": 0.1 * dense(4, N),
+        "head": dense(5, N, 1),
+        "start": 0.3 * dense(6, N),
+    }
+    tokens = jax.random.randint(jax.random.key(7), (T, B), 0, 7)
+
+    def cayley(A: Any) -> Any:
+        S = A - A.T
+        return jnp.linalg.solve(jnp.eye(N) + S, jnp.eye(N) - S)
+
+    def run(params: Any, xs: Any, U: Any, b: Any) -> Any:
+        def step(h: Any, now: Any) -> Any:
+            x, U, b = now
+            return jnp.tanh(h @ U + x + b), None
+
+        start = jnp.broadcast_to(params["start"], (B, N))
+        return mean_square(lax.scan(step, start, (xs, U, b))[0] @ params["head"])
+
+    def loss(params: Any, tokens: Any) -> Any:
+        xs = params["embedding"][tokens] @ params["V"] + params["b"]
+        U = cayley(params["A"])
+        step = lambda h, x: (jnp.tanh(h @ U + x + params["b"]), None)
+        start = jnp.broadcast_to(params["start"], (B, N))
+        return mean_square(lax.scan(step, start, xs)[0] @ params["head"])
+
+    def of_copies(each: Any) -> Any:
+        rows = [each["embedding"][t][tokens[t]] @ each["V"][t] for t in range(T)]
+        xs = jnp.stack(rows) + each["b"][:, None]
+        return run(params, xs, jax.vmap(cayley)(each["A"]), each["b"])
+
+    np.testing.assert_allclose(
+        loss(params, tokens),
+        of_copies(jax.tree.map(lambda x: jnp.broadcast_to(x, (T, *x.shape)), params)),
+        rtol=1e-5,
+    )
+    each = gradients_by_step(of_copies, params)
+    seen = probe_loss(loss, params, tokens, sections=("contributions",))
+    names = ["A", "V", "b", "embedding"]
+    assert sorted(seen.parameter.values) == [f"loop0/{name}" for name in names]
+    for name in names:
+        row, rows = seen.sel(parameter=f"loop0/{name}"), each[name]
+        whole, sizes = rows.sum(0), np.linalg.norm(rows, axis=1)
+        size = np.linalg.norm(whole)
+        close = dict(rtol=2e-4)
+        np.testing.assert_allclose(10.0**row.log10_contribution, sizes, **close)
+        np.testing.assert_allclose(row.norm_share, sizes / sizes.sum(), **close)
+        shares = rows @ whole / size**2
+        np.testing.assert_allclose(row.signed_share, shares, rtol=2e-4, atol=1e-5)
+        np.testing.assert_allclose(10.0**row.log10_gradient, size, **close)
+        np.testing.assert_allclose(row.cancellation, size / sizes.sum(), **close)
+        held = np.cumsum((sizes / sizes.sum())[::-1])
+        assert int(row.k90) == int(np.argmax(held >= 0.9 - 1e-6)) + 1
+
+
+def test_adjoints_by_lag_are_of_what_is_read_at_the_end() -> None:
+    """A loss at every step, beside the loss at the last one alone."""
+    params, xs = MODELS["plain_scan"]()[1]
+    weights = jnp.linspace(1.0, 2.0, T)[:, None, None]
+    every = lambda p, xs: jnp.sum(weights * jnp.square(tanh_layer(p, xs)))
+    end = lambda p, xs: jnp.sum(weights[-1] * jnp.square(tanh_layer(p, xs)[-1]))
+    both, last = (
+        probe_loss(f, params, xs, sections=("adjoints",)) for f in (every, end)
+    )
+    for name in ("log10_adjoint", "decay", "horizon", "log10_ratio"):
+        np.testing.assert_allclose(both[name], last[name], rtol=1e-4, err_msg=name)
+    gap = both.log10_total_adjoint - both.log10_adjoint.sel(array="joint")
+    assert float(np.abs(gap[:, :-1]).min()) > 1e-3
+    np.testing.assert_allclose(gap[:, -1], 0, atol=1e-6)
+
+
+def test_jacobians_of_a_loop_are_those_of_its_step() -> None:
+    """Two arrays, of an LSTM of Haiku's; products by plain multiplication."""
+    loss, (params, xs) = MODELS["haiku_lstm"]()
+    seen = probe_loss(loss, params, xs, sections=("dynamics",))
+    kernel = params["lstm/linear"]
+
+    def step(joint: Any, x: Any) -> Any:
+        h, c = jnp.split(joint, 2)
+        gates = jnp.concatenate([x, h]) @ kernel["w"] + kernel["b"]
+        i, g, f, o = jnp.split(gates, 4)
+        c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jnp.concatenate([jax.nn.sigmoid(o) * jnp.tanh(c), c])
+
+    for example in range(B):
+        joint, factors = jnp.zeros(2 * N), []
+        for x in xs[:, example]:
+            factors.append(np.asarray(jax.jacobian(step)(joint, x), np.float64))
+            joint = step(joint, x)
+        norms = [np.linalg.norm(J, 2) for J in factors]
+        np.testing.assert_allclose(
+            seen.spectral_norm.sel(layer="loop0", sentence=example), norms, rtol=1e-4
+        )
+        whole = np.linalg.multi_dot(factors[::-1])
+        top = np.log(np.linalg.norm(whole, 2)) / T
+        np.testing.assert_allclose(
+            seen.worst_case_rate.sel(layer="loop0", sentence=example), top, rtol=1e-4
+        )
+
+
+def test_the_gradient_of_an_added_element_is_the_adjoint_of_its_step() -> None:
+    """In h_t = a_t h_{t−1} + b_t, as an associative scan: ∂L/∂b_t = ∂L/∂h_t."""
+
+    def loss(p: Any, b: Any) -> Any:
+        join = lambda x, y: (y[0] * x[0], y[0] * x[1] + y[1])
+        a = jnp.broadcast_to(jax.nn.sigmoid(p), b.shape)
+        return mean_square(lax.associative_scan(join, (a, b))[1][-1])
+
+    p, b = dense(1, N), X[..., :N]
+    seen = probe_loss(loss, p, b)
+    expected = np.linalg.norm(jax.grad(loss, 1)(p, b), axis=-1)[1:]
+    found = 10.0 ** seen.log10_adjoint.sel(layer="loop0", array="carry1")
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert "parallel form" in seen.attrs["parallel_form"]
+
+
+def test_a_scan_of_what_is_not_associative_is_warned_about() -> None:
+    loss = lambda p, x: mean_square(
+        lax.associative_scan(lambda a, b: jnp.tanh(a * p + b), x)[-1]
+    )
+    with pytest.warns(UserWarning, match="its function is not associative"):
+        probe_loss(loss, dense(1, N), X[..., :N], sections=("adjoints",))
+
+
+def test_without_the_private_layout_a_drop_in_is_measured(monkeypatch: Any) -> None:
+    import contextlib
+
+    @contextlib.contextmanager
+    def nowhere(function: Any) -> Any:
+        yield False
+
+    monkeypatch.setattr(folding, "associative_scan_is", nowhere)
+    of = lambda scan: lambda p, x: mean_square(scan(jnp.multiply, p * x)[-1])
+    args = dense(1, N), X[..., :N]
+    with pytest.raises(UserError, match="there is associative_scan"):
+        probe_loss(of(lax.associative_scan), *args)
+    loss = of(folding.associative_scan)
+    assert probe_loss(loss, *args, sections=("adjoints",)).sizes["layer"] == 1
+    np.testing.assert_allclose(loss(*args), of(lax.associative_scan)(*args))
+
+
+def test_loops_inside_of_an_unrolled_one_are_measured_for_each_of_its_steps() -> None:
+    """A scan over layers, each a scan over time, beside two layers written out."""
+    kernels = jnp.stack([dense(1, N, N), dense(2, N, N)])
+    layer = lambda U, xs: tanh_layer({"U": U, "V": jnp.eye(N), "b": 0.0}, xs)
+    stacked = lambda k, xs: mean_square(
+        lax.scan(lambda hs, U: (layer(U, hs), None), xs, k)[0][-1]
+    )
+    plain = lambda k, xs: mean_square(layer(k[1], layer(k[0], xs))[-1])
+    args = kernels, X[..., :N]
+    outer = probe_loss(stacked, *args, sections=("adjoints",))
+    assert "loop0/loop0" in outer.attrs["loops"] and outer.sizes["layer"] == 1
+    sections = ("adjoints", "contributions")
+    inner = probe_loss(stacked, *args, unroll=["loop0"], sections=sections)
+    expected = probe_loss(plain, *args, sections=sections)
+    names = ["loop0[0]/loop0", "loop0[1]/loop0"]
+    assert inner.layer.values.tolist() == names
+    for name in ("log10_adjoint", "log10_total_adjoint", "log10_contribution"):
+        np.testing.assert_allclose(inner[name], expected[name], atol=1e-5)
+    with pytest.raises(UserError, match="no loop 'loop3' to unroll; "):
+        probe_loss(stacked, *args, unroll=["loop3"])
+    with pytest.raises(UserError, match="has no loop inside"):
+        probe_loss(plain, *args, unroll=["loop0"])
+
+
+def test_what_bypasses_every_loop_has_a_share_and_a_warning() -> None:
+    params = tanh_params(2, N)
+
+    def loss(skip: float) -> Any:
+        return lambda p, xs: mean_square(tanh_layer(p, xs)[-1] + skip * xs.sum(0))
+
+    xs = X[..., :N]
+    assert probe_loss(loss(0.0), params, xs, sections=("adjoints",)).bypass == 0
+    with pytest.warns(UserWarning, match="% of the gradient at the inputs bypasses"):
+        seen = probe_loss(loss(1.0), params, xs, sections=("adjoints",))
+    whole = jax.grad(loss(1.0), 1)(params, xs)
+    stopped = lambda xs: mean_square(
+        lax.stop_gradient(tanh_layer(params, xs)[-1]) + xs.sum(0)
+    )
+    past = jax.grad(stopped)(xs)
+    a, b = (float(np.linalg.norm(x)) for x in (past, whole - past))
+    assert float(seen.bypass) == pytest.approx(a / (a + b), rel=1e-4)
+
+
+def test_the_gradient_at_the_inputs_of_a_loop() -> None:
+    loss, (params, xs) = MODELS["loss_at_every_step"]()
+    seen = probe_loss(loss, params, xs, sections=("adjoints",))
+    expected = np.linalg.norm(jax.grad(loss, 1)(params, xs), axis=-1)
+    found = 10.0 ** seen.log10_input_gradient.sel(layer="loop0")
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
