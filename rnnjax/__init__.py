@@ -1,7 +1,7 @@
 """Vanishing and exploding gradients in recurrent networks, made measurable.
 
 - `train` a network, `open_run` what it left, `results.load` tables of many runs;
-- `probe` the gradient flow of any JAX program;
+- `probe` the gradient flow of any JAX program, `value_and_flow` that of each update;
 - `Recurrent` runs a `Cell` over a sequence, `SequenceModel` is a whole network;
 - `register_cell`, `register_task` give a class of yours a name in configurations.
 
@@ -16,10 +16,13 @@ import rnnjax.loaded  # noqa: F401  first of all, before any file can change
 
 if TYPE_CHECKING:
     from rnnjax import results
+    from rnnjax.analysis.flow_in_training import value_and_flow
     from rnnjax.analysis.front import probe
+    from rnnjax.analysis.input_influence import input_influence
     from rnnjax.cells import Cell, register_cell
     from rnnjax.errors import UserError
     from rnnjax.models.sequence import SequenceModel
+    from rnnjax.probes.programs.folding import associative_scan
     from rnnjax.recurrence.layer import Recurrent
     from rnnjax.run import Run, open_run, train
     from rnnjax.tasks import Task, register_task
@@ -31,12 +34,15 @@ __all__ = [
     "SequenceModel",
     "Task",
     "UserError",
+    "associative_scan",
+    "input_influence",
     "open_run",
     "probe",
     "register_cell",
     "register_task",
     "results",
     "train",
+    "value_and_flow",
 ]
 
 _HOMES = {
@@ -46,11 +52,14 @@ _HOMES = {
     "SequenceModel": "models.sequence",
     "Task": "tasks",
     "UserError": "errors",
+    "associative_scan": "probes.programs.folding",
+    "input_influence": "analysis.input_influence",
     "open_run": "run",
     "probe": "analysis.front",
     "register_cell": "cells",
     "register_task": "tasks",
     "train": "run",
+    "value_and_flow": "analysis.flow_in_training",
 }
 
 

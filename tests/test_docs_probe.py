@@ -14,6 +14,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "probe_your_model.md"
 def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where W&B puts its folder
+    monkeypatch.setenv("WANDB_SILENT", "true")
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     file = tmp_path / "page.py"
     file.write_text("\n".join(blocks))

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import xarray as xr
 from flax import nnx
 
+import rnnjax.analysis.log  # noqa: F401  gives data sets their method `log`
 from rnnjax.analysis import any_model
 from rnnjax.analysis.any_program import probe_loss
+from rnnjax.analysis.pure_model import pure
 from rnnjax.errors import UserError
 
 
@@ -37,13 +39,10 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
     if isinstance(model, nn.Module) or _of_params(args, options):
         return any_model.probe(model, *args, **options)
     if isinstance(model, nnx.Module):
-        graph, params, rest = nnx.split(model, nnx.Param, ...)
+        answers, state = pure(model)
         inputs, loss = _inputs_and_loss(model, args)
-
-        def of_graph(params: Any, rest: Any, inputs: Any) -> Any:
-            return jnp.mean(loss(nnx.merge(graph, params, rest)(inputs)))  # pyright: ignore
-
-        return _titled(probe_loss(of_graph, params, rest, inputs, **options), model)
+        of_state = lambda *given: jnp.mean(loss(answers(*given)))
+        return _titled(probe_loss(of_state, *state, inputs, **options), model)
     if _is_tree(model) and len(args) == 2 and callable(args[1]):
         inputs, loss = args
         of_tree = lambda model, inputs: jnp.mean(loss(model(inputs)))

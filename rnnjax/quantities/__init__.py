@@ -11,6 +11,7 @@ from rnnjax.quantities.contributions import CONTRIBUTIONS
 from rnnjax.quantities.dynamics import DYNAMICS
 from rnnjax.quantities.factors import FACTORS
 from rnnjax.quantities.initialisation import INITIALISATION
+from rnnjax.quantities.inputs import INPUTS
 from rnnjax.quantities.quantity import COORDINATES, Quantity
 from rnnjax.quantities.signal import SIGNAL
 from rnnjax.quantities.tokens import TOKENS
@@ -25,6 +26,7 @@ SUBJECTS = {
     "dynamics": DYNAMICS,
     "updates": UPDATES,
     "tokens": TOKENS,
+    "inputs": INPUTS,
     "signal": SIGNAL,
     "initialisation": INITIALISATION,
 }

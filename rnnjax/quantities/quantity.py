@@ -28,6 +28,9 @@ COORDINATES = {
     "lag_probed": "steps back from the last one",
     "exponent": "Lyapunov exponent, the largest first",
     "cut_lag": "lag at which the gradient is cut",
+    "output_step": "step of the output, the first is 0",
+    "input_step": "step of the input, the first is 0",
+    "distance": "steps from an input to an output",
     "site": "product of a kernel with a state, as layer/name",
 }
 """What is counted along each axis."""

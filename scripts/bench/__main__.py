@@ -16,6 +16,7 @@ from typing import Any
 
 from rnnjax.devices import use_every_core
 from scripts.bench import (
+    any_program,
     cells,
     engines,
     job,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Rows] = {
     "start": start.rows,
 }
 LONG: dict[str, Rows] = {
+    "any-program": any_program.rows,
     "others-everywhere": others.rows,
     "cells": cells.rows,
     "length": length.rows,

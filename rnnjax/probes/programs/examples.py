@@ -56,7 +56,7 @@ def find_axes(ran: Ran, likely: int | None = None) -> Axes:
             kept = zip(axes.inputs, apart[1], strict=True)
             found = tuple(axis if own else None for axis, own in kept)
             return dataclasses.replace(axes, inputs=found)
-    nowhere = Axes(1, *((None,) * len(part) for part in parts))
+    nowhere = undivided(ran)
     if not jax.device_get(_apart(ran, nowhere))[0]:
         raise UserError(
             f"{ran.loop.place}: a derivative rule in this loop is not linear in the "
@@ -64,6 +64,11 @@ def find_axes(ran: Ran, likely: int | None = None) -> Axes:
             "rescaled on their way back; leave the rule out for the probe"
         )
     return nowhere
+
+
+def undivided(ran: Ran) -> Axes:
+    """No axis of examples: one exponent a step."""
+    return Axes(1, *((None,) * len(part) for part in _shapes(ran)))
 
 
 @functools.partial(jax.jit, static_argnums=1, compiler_options=dict(ONCE))

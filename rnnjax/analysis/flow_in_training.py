@@ -1,0 +1,79 @@
+"""A light probe inside a user's own training step: loss, gradient, and its flow."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from rnnjax.errors import UserError
+from rnnjax.probes.programs.arguments import arguments_of
+from rnnjax.probes.programs.examples import undivided
+from rnnjax.probes.programs.loop_run import floats
+from rnnjax.probes.programs.program import program_of
+from rnnjax.probes.programs.whole import walk
+from rnnjax.recurrence import scaled
+
+
+Flow = dict[str, Array]
+"""Numbers by name."""
+
+
+def value_and_flow(
+    loss: Callable[..., Any], params: int = 0
+) -> Callable[..., tuple[Array, Any, Flow]]:
+    """`jax.value_and_grad`, which also says how the gradient flows; works under `jit`.
+
+    The gradient is put together from the walk through the loops that measures the flow,
+    so that it costs no second one. Adjoints keep one exponent a step, not one for each
+    example. Unlike `rnnjax.probe`, it compares nothing with JAX: probe once before.
+
+    Args:
+        loss: a function that returns one real number; every `lax.scan` outside of
+            branches is measured.
+        params: which of its arguments holds the parameters.
+
+    Returns:
+        a function of the arguments of `loss` that returns the loss, its gradient with
+        respect to the parameters (None where a leaf is no array of floats), and for
+        each loop:
+
+        - ``loop0/log10_adjoint_last`` and ``loop0/log10_adjoint_first``: log10 of the
+          norm of ∂L/∂(state), of the whole loss and all examples, after the last step
+          and after the first;
+        - ``loop0/total_adjoint_rate``: ln of the second over the first, divided by the
+          steps between, in nats per step; negative: vanishing on its way back.
+
+    Raises:
+        UserError: when called, if there is no loop, or one that cannot be measured
+            under `jit`.
+    """
+
+    def of(*args: Any) -> tuple[Array, Any, Flow]:
+        given = arguments_of(args)
+        program = program_of(loss, given)
+        if not program.names:
+            raise UserError("no lax.scan with a state of floats was found in the loss")
+        ran = program.forward(given.arrays)[1]
+        seen = walk(program, given.arrays, ran, [undivided(one) for one in ran])
+        found = dict(zip(floats(given.arrays), seen.gradient, strict=True))
+        places = {leaf: found.get(place) for place, leaf in enumerate(given.traced)}
+        leaves = [places.get(i) for i in range(len(given.leaves))]
+        gradient = jax.tree.unflatten(given.tree, leaves)[params]
+        flow: Flow = {}
+        for one, walked in zip(ran, seen.loops, strict=True):
+            logs = scaled.log10_norm(walked.back.adjoint)[:, 0]
+            first, last = (-1, 0) if one.loop.reverse else (0, -1)
+            steps = max(one.loop.length - 1, 1)
+            name = one.loop.name
+            fall = logs[first] - logs[last]
+            flow |= {
+                f"{name}/log10_adjoint_last": logs[last],
+                f"{name}/log10_adjoint_first": logs[first],
+                f"{name}/total_adjoint_rate": fall * math.log(10) / steps,
+            }
+        return jnp.asarray(seen.loss), gradient, flow
+
+    return of
