@@ -132,14 +132,33 @@ def test_adjoints_below_the_range_of_floats_have_their_digits() -> None:
     assert seen[0].min() < -150 and np.ptp(seen[0]) > 60
 
 
-def test_double_precision_keeps_ten_digits() -> None:
+@pytest.mark.parametrize(
+    "label",
+    [
+        name
+        if name == "attention_between"
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELS
+    ],
+)
+def test_double_precision_keeps_ten_digits(label: str) -> None:
+    wide = {jnp.dtype("float32"): jnp.float64, jnp.dtype("complex64"): jnp.complex128}
     with jax.enable_x64(True):
-        loss, args = MODELS["attention_between"]()
-        args = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), args)
-        (first, second) = adjoint_norms(loss, args)
-        seen = probe_loss(loss, *args).log10_total_adjoint.values
-    for rows, known in zip(seen, (first, second), strict=True):
-        joint = 0.5 * np.log10(np.sum(10 ** (2 * rows), axis=1))
+        loss, args = MODELS[label]()
+
+        def in_full(x: Any) -> Any:
+            dtype = wide.get(getattr(x, "dtype", None))
+            return x if dtype is None else jnp.asarray(x, dtype)
+
+        args = jax.tree.map(in_full, args)
+        expected = adjoint_norms(loss, args)
+        seen = probe_loss(
+            loss, *args, sections=("adjoints",)
+        ).log10_total_adjoint.values
+    for rows, known in zip(seen, expected, strict=True):
+        rows = rows[: len(known), ~np.isnan(rows[0])]
+        with np.errstate(divide="ignore"):
+            joint = 0.5 * np.log10(np.sum(10 ** (2 * rows), axis=1))
         np.testing.assert_allclose(joint, known, atol=1e-10)
 
 

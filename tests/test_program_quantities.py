@@ -1,5 +1,6 @@
 """What is measured of the loops of a program, beside brute force."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -91,13 +92,15 @@ def test_steps_contribute_to_parameters_outside_of_the_loop() -> None:
         row, rows = seen.sel(parameter=f"loop0/{name}"), each[name]
         whole, sizes = rows.sum(0), np.linalg.norm(rows, axis=1)
         size = np.linalg.norm(whole)
-        close = dict(rtol=2e-4)
+        close: Any = {"rtol": 2e-4}
         np.testing.assert_allclose(10.0**row.log10_contribution, sizes, **close)
         np.testing.assert_allclose(row.norm_share, sizes / sizes.sum(), **close)
         shares = rows @ whole / size**2
         np.testing.assert_allclose(row.signed_share, shares, rtol=2e-4, atol=1e-5)
         np.testing.assert_allclose(10.0**row.log10_gradient, size, **close)
         np.testing.assert_allclose(row.cancellation, size / sizes.sum(), **close)
+        left = [np.linalg.norm(rows[: T - 1 - k].sum(0)) / size for k in range(T)]
+        np.testing.assert_allclose(row.left_out, left, rtol=2e-4, atol=1e-6)
         held = np.cumsum((sizes / sizes.sum())[::-1])
         assert int(row.k90) == int(np.argmax(held >= 0.9 - 1e-6)) + 1
 
@@ -161,6 +164,8 @@ def test_the_gradient_of_an_added_element_is_the_adjoint_of_its_step() -> None:
     found = 10.0 ** seen.log10_adjoint.sel(layer="loop0", array="carry1")
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert "parallel form" in seen.attrs["parallel_form"]
+    kept = np.log(jax.nn.sigmoid(p))
+    np.testing.assert_allclose(seen.log_retention[0], np.tile(kept, 2), rtol=1e-4)
 
 
 def test_a_scan_of_what_is_not_associative_is_warned_about() -> None:
@@ -188,6 +193,21 @@ def test_without_the_private_layout_a_drop_in_is_measured(monkeypatch: Any) -> N
     np.testing.assert_allclose(loss(*args), of(lax.associative_scan)(*args))
 
 
+def test_truncation_of_a_reversed_loop_counts_from_its_end() -> None:
+    loss, args = MODELS["bidirectional_pair"]()
+    flipped = lambda p, xs: loss(p[::-1], xs[::-1])
+    one, two = (
+        probe_loss(f, *args, sections=("contributions",)) for f in (loss, flipped)
+    )
+    np.testing.assert_allclose(
+        one.left_out.sel(parameter="loop1/1/U"),
+        two.left_out.sel(parameter="loop0/1/U"),
+        rtol=1e-3,
+        atol=1e-6,
+    )
+    assert float(one.left_out[0, 0]) > 0.1
+
+
 def test_loops_inside_of_an_unrolled_one_are_measured_for_each_of_its_steps() -> None:
     """A scan over layers, each a scan over time, beside two layers written out."""
     kernels = jnp.stack([dense(1, N, N), dense(2, N, N)])
@@ -210,6 +230,31 @@ def test_loops_inside_of_an_unrolled_one_are_measured_for_each_of_its_steps() ->
         probe_loss(stacked, *args, unroll=["loop3"])
     with pytest.raises(UserError, match="has no loop inside"):
         probe_loss(plain, *args, unroll=["loop0"])
+
+
+def test_a_rule_around_a_loop_that_is_another_derivative_is_said() -> None:
+    """A rule that is the derivative passes; one that truncates is compared."""
+    run = lambda p, xs: tanh_layer(p, xs)[-1]
+
+    def ruled(scale: float) -> Any:
+        layer = jax.custom_vjp(run)
+        back = lambda kept, d: jax.tree.map(
+            lambda x: scale * x, jax.vjp(run, *kept)[1](d)
+        )
+        layer.defvjp(lambda *args: (run(*args), args), back)
+        return lambda p, xs: mean_square(layer(p, xs))
+
+    args = tanh_params(2), X
+    plain = probe_loss(
+        lambda p, xs: mean_square(run(p, xs)), *args, sections=("adjoints",)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        probe_loss(ruled(1.0), *args, sections=("adjoints",))
+    words = r"custom derivative rule around .*foreign_models.*differ by 50 %"
+    with pytest.warns(UserWarning, match=words):
+        seen = probe_loss(ruled(0.5), *args, sections=("adjoints",))
+    np.testing.assert_allclose(seen.log10_adjoint, plain.log10_adjoint, atol=1e-5)
 
 
 def test_what_bypasses_every_loop_has_a_share_and_a_warning() -> None:

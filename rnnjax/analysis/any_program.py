@@ -15,7 +15,6 @@ from rnnjax.analysis.program_agreement import (
     bypass_share,
     compare,
     doubts,
-    parallel_difference,
 )
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.probes.dataset import lag_is_time
@@ -72,7 +71,8 @@ def probe_loss(
     Warns:
         UserWarning: something else may carry the gradient from step to step, such as
             `cumsum`; part of the gradient at the inputs bypasses every loop; a parallel
-            scan and its loop differ.
+            scan and its loop differ; a custom derivative rule around a loop is another
+            derivative than the loop's, which is measured.
 
     Raises:
         UserError: there is no loop that carries a float, one cannot be reached, the
@@ -104,19 +104,18 @@ def probe_loss(
 
     seen = passed(False)
     lagged = seen if _is_single(seen, ran) else passed(True)
-    known = compare(program, given, seen, ran)
+    agreed = compare(program, given, seen, ran)
     share = bypass_share(seen, given, set(named))
-    parallel = parallel_difference(program, given, known) if program.folds else None
-    for words in doubts(program, share, parallel):
+    for words in doubts(program, share, agreed):
         warnings.warn(words, stacklevel=2)
     data = _joined(seen, lagged, program, ran, axes, wanted, named, sections)
     data = xr.merge([_basics(seen, ran, axes, share), data], join="outer")
     name = getattr(loss, "__name__", type(loss).__name__)
     data.attrs = {"title": f"gradient flow of {name}", "loops": _listed(ran, axes)}
-    if parallel is not None:
+    if agreed.parallel is not None:
         data.attrs["parallel_form"] = (
             f"gradients of the parallel form of associative scans differ by "
-            f"{parallel:.1g} of their norm from those of the loops measured here"
+            f"{agreed.parallel:.1g} of their norm from those of the loops measured here"
         )
     return data
 
@@ -170,7 +169,7 @@ def _joined(
         reached = reached_by(program, number, wanted)
         names = [f"{one.loop.name}/{named[place] or 'params'}" for place in reached]
         if names:
-            rows.append(contributions_of(total, names))
+            rows.append(contributions_of(total, names, one.loop.reverse))
     options: Any = {"join": "outer", "data_vars": "all", "combine_attrs": "override"}
     data: Any = xr.concat(layers, "layer", **options)
     names = np.asarray([one.loop.name for one in ran], object)

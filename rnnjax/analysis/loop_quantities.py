@@ -89,13 +89,14 @@ def _input_gradient(inputs: Sequence[Scaled], where: Axes) -> Array:
     return jnp.logaddexp2.reduce(doubled, axis=0) * (LOG10_2 / 2)
 
 
-@jit_unoptimised
-def _rows(back: Back) -> dict[str, Array]:
+@functools.partial(jit_unoptimised, static_argnames=("reverse",))
+def _rows(back: Back, reverse: bool) -> dict[str, Array]:
     totals = jnp.stack([scaled.log10_norm(x) for x in back.of_parameters])
     top = jnp.max(back.by_step, axis=1)
     known = jnp.isfinite(top)
     top = jnp.where(known, top, 0.0)
     whole = 10.0 ** (totals - top)
+    left = back.left if reverse else back.left[:, ::-1]
     share = jax.vmap(norm_share)(back.by_step)
     sizes = jnp.sum(10.0 ** (back.by_step - top[:, None]), axis=1)
     return {
@@ -104,13 +105,14 @@ def _rows(back: Back) -> dict[str, Array]:
         "signed_share": back.along,
         "k90": jax.vmap(held_by_last)(share),
         "log10_gradient": totals,
+        "left_out": 10.0 ** (left - totals[:, None]),
         "cancellation": jnp.where(known, whole / sizes, jnp.nan),
     }
 
 
-def contributions_of(back: Back, names: Sequence[str]) -> xr.Dataset:
+def contributions_of(back: Back, names: Sequence[str], reverse: bool) -> xr.Dataset:
     """What each step of a loop gives to the gradient of parameters."""
-    return record(_rows(back), {"parameter": list(names)})
+    return record(_rows(back, reverse=reverse), {"parameter": list(names)})
 
 
 _jacobians = jax.jit(jacobians, static_argnums=(1, 3), compiler_options=dict(ONCE))
@@ -129,4 +131,8 @@ def dynamics_of(ran: Ran, where: Axes) -> xr.Dataset | None:
     steps = np.unique(np.linspace(0, length - 1, PLACES).astype(int))
     order = every[::-1] if ran.loop.reverse else every
     values, lags = spectra(every[steps], [order[:, k] for k in chosen])
+    diagonal = np.diagonal(every, axis1=-2, axis2=-1)
+    if np.array_equal(every, diagonal[..., None] * np.eye(every.shape[-1])):
+        with np.errstate(divide="ignore"):
+            values["log_retention"] = np.mean(np.log(np.abs(diagonal)), axis=(0, 1))
     return record(values, {"step": steps, "lag_probed": lags})

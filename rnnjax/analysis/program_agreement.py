@@ -1,5 +1,6 @@
 """Is a probed program the user's? Loss, gradients, and what is not measured."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,12 +11,20 @@ import numpy as np
 from jax.extend.core import jaxpr_as_fun
 
 from rnnjax.analysis.agreement import TINY, bypass, check, coarsest
+from rnnjax.errors import UserError
 from rnnjax.probes.programs.arguments import Arguments
 from rnnjax.probes.programs.loop_run import Ran, floats, picked
-from rnnjax.probes.programs.loops import is_while, unseen
+from rnnjax.probes.programs.loops import (
+    OPENED,
+    is_loop,
+    is_while,
+    place_of,
+    refuse,
+    unseen,
+)
 from rnnjax.probes.programs.program import Program
 from rnnjax.probes.programs.whole import Walks
-from rnnjax.recurrence.jaxprs import equations
+from rnnjax.recurrence.jaxprs import equations, inner, play
 from rnnjax.xla_options import ONCE
 
 
@@ -30,38 +39,87 @@ APART = 1e-3
 function is no associative one, or the difference deserves a warning."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """A probed program beside JAX.
+
+    Attributes:
+        parallel: how far gradients of the parallel form of associative scans are from
+            those of the loops, the largest ‖difference‖ / ‖gradient‖ of an argument;
+            NaN where JAX has none, because of a `while_loop`; None: there are no such
+            scans.
+        rules: the same for the user's derivative rules around loops; None: they agree.
+        ruled: the loops that such rules are around.
+    """
+
+    parallel: float | None
+    rules: float | None
+    ruled: tuple[str, ...]
+
+
 def compare(
     program: Program, given: Arguments, seen: Walks, ran: Sequence[Ran]
-) -> dict[str, Any]:
+) -> Agreement:
     """Compare loss and gradient of every argument with those of JAX.
 
     JAX differentiates the program as it was, unless that holds associative scans, whose
-    parallel form rounds otherwise (`parallel_difference`), or a `while_loop`, of which
-    it has no gradient: then the program that was walked.
+    parallel form rounds otherwise, or a `while_loop`, of which it has no gradient: then
+    the program that was walked. A derivative rule of the user's around a loop may be
+    another derivative than that of the loop; then the two are compared without it.
 
     Of all arguments, because those that are not parameters may reach a loop at steps
     from which no parameter gets a gradient.
 
-    Returns:
-        the gradients of JAX, by name.
+    Raises:
+        UserError: they differ.
     """
-    arrays = given.arrays
-    names = _names(given)
+    arrays, names = given.arrays, _names(given)
     mine = dict(zip(floats(arrays), seen.gradient, strict=True))
     own = {name: jnp.asarray(arrays[place]) for name, place in names.items()}
     found = {name: mine[place] for name, place in names.items()}
     states = [picked(one.last) for one in ran]
     exploded = any(not np.all(np.isfinite(x)) for x in jax.tree.leaves(states))
     dtype = coarsest(own, states)
+
+    def checked(closed: Any) -> dict[str, Any]:
+        of = _gradient_of(closed, names)
+        return check(seen.loss, found, of, own, arrays, dtype, exploded, CAUSES)[0]
+
     loops = any(map(is_while, equations(program.plain)))
-    changed = program.folds or loops
-    untouched = _gradient_of(program.closed if changed else program.plain, names)
-    known = check(seen.loss, found, untouched, own, arrays, dtype, exploded, CAUSES)
+    changed = bool(program.folds) or loops
+    ruled = tuple(_ruled(program.closed))
+    rules = parallel = None
+    try:
+        known = checked(program.closed if changed else program.plain)
+    except UserError:
+        if not ruled:
+            raise
+        known = checked(_opened(program.closed, arrays))
+        rules = _apart(program.plain, names, own, arrays, known)
     if loops:  # JAX has the loss of the program as it was, but no gradient
-        plain = functools.partial(jax.jit, compiler_options=dict(ONCE))
-        loss = plain(jaxpr_as_fun(program.plain))(*arrays)[0]
+        plain = jax.jit(jaxpr_as_fun(program.plain), compiler_options=dict(ONCE))
+        loss = plain(*arrays)[0]
         check(seen.loss, {}, lambda *_: (loss, ({},)), {}, arrays, dtype, exploded)
-    return known[0]
+    if program.folds:
+        parallel = _apart(program.plain, names, own, arrays, known)
+    return Agreement(parallel, rules, ruled)
+
+
+def _ruled(program: Any, rule: bool = False) -> Iterator[str]:
+    """The lines of loops inside of a derivative rule of the user's."""
+    for equation in getattr(program, "jaxpr", program).eqns:
+        name = equation.primitive.name
+        if is_loop(equation) and rule:
+            yield place_of(equation)
+        elif name in OPENED:
+            yield from _ruled(inner(equation)[0], rule or name.startswith("custom"))
+
+
+def _opened(closed: Any, arrays: Sequence[Any]) -> Any:
+    """The program without the derivative rules around its loops."""
+    leave = lambda equation, values: None
+    run = lambda *flat: play(closed, flat, is_loop, OPENED, leave, refuse)
+    return jax.make_jaxpr(run)(*arrays)
 
 
 def _names(given: Arguments) -> dict[str, int]:
@@ -93,27 +151,22 @@ def _gradient_of(closed: Any, names: dict[str, int]) -> Any:
     return untouched
 
 
-def parallel_difference(
-    program: Program, given: Arguments, known: dict[str, Any]
+def _apart(
+    plain: Any,
+    names: dict[str, int],
+    own: dict[str, Any],
+    arrays: Sequence[Any],
+    known: dict[str, Any],
 ) -> float:
-    """How far gradients of the parallel form of associative scans are from the loops'.
-
-    The largest ‖difference‖ / ‖gradient‖ of an argument; NaN if JAX cannot
-    differentiate the program as it was, because of a `while_loop`.
-    """
-    names = _names(given)
-    own = {name: jnp.asarray(given.arrays[place]) for name, place in names.items()}
+    """The largest ‖difference‖ / ‖gradient‖ of an argument; NaN: JAX has none."""
     try:
-        _, (other,) = _gradient_of(program.plain, names)(own, given.arrays)
+        _, (other,) = _gradient_of(plain, names)(own, arrays)
     except ValueError:
         return float("nan")
     size = lambda x: float(np.linalg.norm(np.asarray(x).ravel()))
     sizes = {name: size(known[name]) for name in names}
-    return max(
-        size(other[name] - known[name]) / whole
-        for name, whole in sizes.items()
-        if whole
-    )
+    rows = [size(other[k] - known[k]) / whole for k, whole in sizes.items() if whole]
+    return max(rows, default=0.0)
 
 
 def bypass_share(seen: Walks, given: Arguments, params: set[int]) -> float:
@@ -127,7 +180,7 @@ def bypass_share(seen: Walks, given: Arguments, params: set[int]) -> float:
     return bypass([a for a, _ in through], [b for _, b in through])
 
 
-def doubts(program: Program, share: float, parallel: float | None) -> Iterator[str]:
+def doubts(program: Program, share: float, agreed: Agreement) -> Iterator[str]:
     """One sentence for each warning."""
     others = ", ".join(unseen(program.closed))
     if others:
@@ -140,6 +193,13 @@ def doubts(program: Program, share: float, parallel: float | None) -> Iterator[s
             f"{100 * share:.2g} % of the gradient at the inputs bypasses every "
             "loop: by a skip connection, attention, or a recurrence that is no loop"
         )
+    if agreed.rules is not None:
+        yield (
+            f"a custom derivative rule around {', '.join(agreed.ruled)} is another "
+            "derivative than that of the loop, which is what is measured: their "
+            f"gradients differ by {100 * agreed.rules:.2g} %"
+        )
+    parallel = agreed.parallel
     if parallel is not None and parallel > APART:
         yield (
             f"gradients of an associative scan differ by {100 * parallel:.2g} % from "

@@ -49,6 +49,12 @@ CONTRIBUTIONS = {
         "|sum of G_t| / sum of |G_t|: 1 if all steps pull one way",
         by="contributions.spread.cancellation",
     ),
+    "left_out": Quantity(
+        ("parameter", "lag"),
+        "|sum of G_t over the steps more than this lag before the end| / |G|: what "
+        "truncation there leaves out; of loops of any program",
+        by="programs.loop_back.back",
+    ),
     "signal_to_noise": Quantity(
         ("parameter", "lag"),
         "|mean over examples of G|^2 / trace of their covariance, at this lag from the "

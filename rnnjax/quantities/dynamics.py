@@ -77,6 +77,14 @@ DYNAMICS = {
         "nats per step",
         label="typical growth, ln(‖P‖_F/√N)/T (nats per step)",
     ),
+    "log_retention": Quantity(
+        ("unit",),
+        "mean over steps and examples of ln |d h_i / d h_i before|, of a loop in which "
+        "each unit depends on its own past alone; its time constant is -1 over it, in "
+        "steps",
+        "nats per step",
+        by="programs.jacobians.jacobians",
+    ),
     "lyapunov": Quantity(
         ("exponent",),
         f"leading Lyapunov exponents {INPUT}; by Benettin's QR, largest first; -inf: a "

@@ -41,9 +41,11 @@ class Back:
         inputs: of each array of inputs, exponents ``(T, B)``, or ``(T,)`` where all
             examples share it.
         of_parameters: the gradient of each parameter through this loop, apart from its
-            start, exponents ``()``.
+            start, exponents ``()``; with `Attribution.along`, less that.
         by_step: log10 of the norm of what each step adds to it.
         along: its share along a gradient, ⟨G_t, G⟩ / |G|² (`Attribution.along`).
+        left: log10 of the norm of what is missing of that gradient without the steps
+            that come after this one on the way back.
     """
 
     adjoint: Scaled
@@ -53,6 +55,7 @@ class Back:
     of_parameters: list[Scaled]
     by_step: Float[Array, "parameters T"]
     along: Float[Array, "parameters T"]
+    left: Float[Array, "parameters T"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +141,7 @@ def back(
         any_some = jnp.any(some)
         added = [_or_zero(Scaled(d, top), any_some) for d in d_constants]
         gradients = [_sum(*pair) for pair in zip(gradients, added, strict=True)]
-        norms, dots = [], []
+        norms, dots, left = [], [], []
         if to is not None:
             parts = to.pull(d_constants, d_shared, time)
             given = [_or_zero(Scaled(d, top), any_some) for d in parts]
@@ -147,26 +150,32 @@ def back(
                 dots = [_share(*p) for p in zip(given, to.along, strict=True)]
             pairs = zip(of_parameters, given, strict=True)
             of_parameters = [_sum(*pair) for pair in pairs]
+            if to.along is not None:
+                left = [scaled.log10_norm(x) for x in of_parameters]
         kept = (
             adjoint,
             [_or_zero(x, some) for x in mine],
             [_or_zero(Scaled(d_shared[i], top), any_some) for i in shared],
             norms,
             dots,
+            left,
         )
         before = _or_zero(Scaled(before, exponent), some)
         return (before, gradients, of_parameters), kept
 
     none = [_zero(c) for c in picked(ran.constants)]
     options: Any = {"length": ran.loop.length, "reverse": not ran.loop.reverse}
-    begin = (scaled.normalise(last), none, [_zero(x) for x in to.shapes] if to else [])
+    sums = [] if to is None else [_zero(x) for x in to.shapes]
+    if to is not None and to.along is not None:  # what is left of the gradient
+        sums = [Scaled(-x.mantissa, x.exponent) for x in to.along]
+    begin = (scaled.normalise(last), none, sums)
     times = jnp.arange(ran.loop.length)
     (start, constants, of_parameters), kept = lax.scan(
         step, begin, (times, ran.before, ran.inputs, outputs), **options
     )
-    adjoint, mine, common, norms, dots = kept
+    adjoint, mine, common, *rows = kept
     inputs = [common.pop(0) if a is None else mine.pop(0) for a in axes.inputs]
-    rows = [jnp.stack(x) if x else jnp.zeros((0, len(times))) for x in (norms, dots)]
+    rows = [jnp.stack(x) if x else jnp.zeros((0, len(times))) for x in rows]
     return Back(adjoint, start, constants, inputs, of_parameters, *rows)
 
 

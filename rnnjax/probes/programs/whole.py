@@ -109,8 +109,8 @@ def walk(
         here = back(ran[number], last, outputs, axes[number], to)
         if to is not None:
             again = dataclasses.replace(to, along=here.of_parameters)
-            shares = back(ran[number], last, outputs, axes[number], again).along
-            here = dataclasses.replace(here, along=shares)
+            second = back(ran[number], last, outputs, axes[number], again)
+            here = dataclasses.replace(here, along=second.along, left=second.left)
         found.insert(0, here)
         plain[number] = _plain(here, axes[number])
         if number:
