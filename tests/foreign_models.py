@@ -239,15 +239,16 @@ def examples_by_a_map() -> Model:
 
 @model
 def linen_rnn() -> Model:
-    layer = nn.RNN(nn.OptimizedLSTMCell(N), time_major=True)
+    layer = nn.RNN(nn.OptimizedLSTMCell(N, param_dtype=float), time_major=True)
     params = layer.init(key(0), X)
     return lambda p, xs: mean_square(layer.apply(p, xs)[-1]), (params, X)  # pyright: ignore
 
 
 @model
 def nnx_two_layers() -> Model:
-    first = nnx.RNN(nnx.GRUCell(M, N, rngs=nnx.Rngs(0)), time_major=True)
-    second = nnx.RNN(nnx.OptimizedLSTMCell(N, N, rngs=nnx.Rngs(1)), time_major=True)
+    one = nnx.GRUCell(M, N, param_dtype=float, rngs=nnx.Rngs(0))
+    two = nnx.OptimizedLSTMCell(N, N, param_dtype=float, rngs=nnx.Rngs(1))
+    first, second = (nnx.RNN(cell, time_major=True) for cell in (one, two))
     graph, params, rest = nnx.split((first, second), nnx.Param, ...)
 
     def loss(params: Any, rest: Any, xs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Any JAX program: its loops against plain autodiff, and what is refused."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -82,7 +83,22 @@ def adjoint_norms(loss: Any, args: Any) -> list[np.ndarray]:
         return [0.5 * np.log10(x) for x in squares]
 
 
-@pytest.mark.parametrize("label", MODELS)
+def models(quick: Sequence[str]) -> list[Any]:
+    """All models, of which those that are not named are slow tests."""
+    slow = lambda name: pytest.param(name, marks=pytest.mark.slow)
+    return [name if name in quick else slow(name) for name in MODELS]
+
+
+QUICK = (
+    "encoder_and_decoder_that_attends",
+    "haiku_lstm",
+    "loop_in_a_branch_and_one_of_a_known_count",
+    "state_space_in_parallel",
+    "two_layers_unrolled_under_jit",
+)
+
+
+@pytest.mark.parametrize("label", models(QUICK))
 def test_adjoints_and_gradients_are_those_of_autodiff(label: str) -> None:
     """The gradient of the parameters is compared with JAX's within the probe."""
     loss, args = MODELS[label]()
@@ -132,15 +148,7 @@ def test_adjoints_below_the_range_of_floats_have_their_digits() -> None:
     assert seen[0].min() < -150 and np.ptp(seen[0]) > 60
 
 
-@pytest.mark.parametrize(
-    "label",
-    [
-        name
-        if name == "attention_between"
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in MODELS
-    ],
-)
+@pytest.mark.parametrize("label", models(["attention_between"]))
 def test_double_precision_keeps_ten_digits(label: str) -> None:
     wide = {jnp.dtype("float32"): jnp.float64, jnp.dtype("complex64"): jnp.complex128}
     with jax.enable_x64(True):

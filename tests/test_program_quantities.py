@@ -193,6 +193,15 @@ def test_without_the_private_layout_a_drop_in_is_measured(monkeypatch: Any) -> N
     np.testing.assert_allclose(loss(*args), of(lax.associative_scan)(*args))
 
 
+def test_a_parameter_that_reaches_a_loop_by_its_first_state_has_no_row() -> None:
+    """Of what the first layer projects, its fold hands on the first element."""
+    loss, args = MODELS["state_space_in_parallel"]()
+    seen = probe_loss(loss, *args, sections=("contributions",))
+    names = ["loop0/0/V", "loop0/0/a", "loop1/0/C", "loop1/1/V", "loop1/1/a"]
+    assert sorted(seen.parameter.values) == names
+    assert np.isfinite(seen.log10_gradient).all()
+
+
 def test_truncation_of_a_reversed_loop_counts_from_its_end() -> None:
     loss, args = MODELS["bidirectional_pair"]()
     flipped = lambda p, xs: loss(p[::-1], xs[::-1])

@@ -19,11 +19,12 @@ from rnnjax.analysis.program_agreement import (
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.programs.arguments import arguments_of
+from rnnjax.probes.programs.attribution import reached_by
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.loop_run import Axes, Ran, floats
 from rnnjax.probes.programs.loops import describe, unseen
-from rnnjax.probes.programs.program import Program, program_of
-from rnnjax.probes.programs.whole import Walks, reached_by, walk
+from rnnjax.probes.programs.program import program_of
+from rnnjax.probes.programs.whole import Walks, walk
 from rnnjax.xla_options import ONCE
 
 
@@ -94,11 +95,12 @@ def probe_loss(
     axes = [find_axes(one, examples) for one in ran]
     named = given.names(params)
     wanted = [place for place in floats(given.arrays) if place in named]
-    wanted = wanted if "contributions" in sections else []
+    measured = reached_by(program, given.arrays, ran, wanted)
+    measured = measured if "contributions" in sections else [[] for _ in ran]
 
     def passed(ends: bool) -> Walks:
         back = lambda arrays, ran: walk(
-            program, arrays, ran, axes, () if ends else wanted, ends
+            program, arrays, ran, axes, () if ends else measured, ends
         )
         return quick_jit(back)(given.arrays, ran)
 
@@ -108,7 +110,7 @@ def probe_loss(
     share = bypass_share(seen, given, set(named))
     for words in doubts(program, share, agreed):
         warnings.warn(words, stacklevel=2)
-    data = _joined(seen, lagged, program, ran, axes, wanted, named, sections)
+    data = _joined(seen, lagged, ran, axes, measured, named, sections)
     data = xr.merge([_basics(seen, ran, axes, share), data], join="outer")
     name = getattr(loss, "__name__", type(loss).__name__)
     data.attrs = {"title": f"gradient flow of {name}", "loops": _listed(ran, axes)}
@@ -151,10 +153,9 @@ def _basics(
 def _joined(
     seen: Walks,
     lagged: Walks,
-    program: Program,
     ran: Sequence[Ran],
     axes: Sequence[Axes],
-    wanted: Sequence[int],
+    measured: Sequence[Sequence[int]],
     named: dict[int, str],
     sections: Sequence[str],
 ) -> xr.Dataset:
@@ -166,8 +167,8 @@ def _joined(
             spectra = dynamics_of(one, where)
             made += [] if spectra is None else [spectra]
         layers.append(xr.merge(made))
-        reached = reached_by(program, number, wanted)
-        names = [f"{one.loop.name}/{named[place] or 'params'}" for place in reached]
+        own = measured[number]
+        names = [f"{one.loop.name}/{named[place] or 'params'}" for place in own]
         if names:
             rows.append(contributions_of(total, names, one.loop.reverse))
     options: Any = {"join": "outer", "data_vars": "all", "combine_attrs": "override"}

@@ -23,6 +23,7 @@ from jax import lax
 
 from rnnjax.analysis.flow_in_training import value_and_flow
 from rnnjax.probes.programs.arguments import arguments_of
+from rnnjax.probes.programs.attribution import reached_by
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.program import program_of
 from rnnjax.probes.programs.whole import walk
@@ -60,8 +61,9 @@ def _row(name: str, loss: Any, args: Any, seconds: float) -> dict[str, Any]:
     state = rule.init(eqx.filter(params, eqx.is_inexact_array))
     given = arguments_of(args)
     program = program_of(loss, given)
-    axes = [find_axes(one) for one in program.forward(given.arrays)[1]]
-    wanted = tuple(given.names(0))
+    once = program.forward(given.arrays)[1]
+    axes = [find_axes(one) for one in once]
+    wanted = reached_by(program, given.arrays, once, list(given.names(0)))
 
     def update(params: Any, state: Any, gradient: Any) -> Any:
         updates, state = rule.update(gradient, state)
@@ -87,7 +89,7 @@ def _row(name: str, loss: Any, args: Any, seconds: float) -> dict[str, Any]:
     }
     timed = interleaved(functions, seconds)
     whole = jax.jit(partial(probed, wanted=wanted)).lower(given.arrays).compile()
-    held = sum(x.size for one in program.forward(given.arrays)[1] for x in one.before)
+    held = sum(x.size for one in once for x in one.before)
     ratio = lambda key: timed[key].median / timed["step"].median
     return {
         "model": name,

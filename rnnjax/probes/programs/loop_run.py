@@ -61,6 +61,11 @@ class Ran:
         return [join(*pair) for pair in zip(self.before, self.last, strict=True)]
 
 
+def results(ran: Ran) -> Arrays:
+    """What the loop returns."""
+    return [*ran.last, *ran.outputs]
+
+
 def floats(arrays: Sequence[Any]) -> list[int]:
     """The places of the arrays that have a gradient."""
     return [

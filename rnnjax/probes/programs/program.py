@@ -11,7 +11,7 @@ from jaxtyping import Array
 from rnnjax.errors import UserError
 from rnnjax.probes.programs.arguments import Arguments
 from rnnjax.probes.programs.folding import folding
-from rnnjax.probes.programs.loop_run import Ran, picked, run
+from rnnjax.probes.programs.loop_run import Ran, picked, results, run
 from rnnjax.probes.programs.loops import (
     OPENED,
     as_loop,
@@ -59,7 +59,7 @@ class Program:
         def at(equation: Any, values: list[Any]) -> list[Any]:
             ran = run(as_loop(equation, self.names[len(seen)]), values)
             seen.append(ran)
-            return [*ran.last, *ran.outputs]
+            return results(ran)
 
         loss = play(self.closed, args, is_loop, OPENED, at, refuse)[0]
         return loss, seen

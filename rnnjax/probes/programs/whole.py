@@ -16,7 +16,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.probes.backward.bands import through_bands
-from rnnjax.probes.programs.loop_back import Attribution, Back, back
+from rnnjax.probes.programs.attribution import attribution
+from rnnjax.probes.programs.loop_back import Back, back
 from rnnjax.probes.programs.loop_run import (
     Axes,
     Ran,
@@ -24,6 +25,7 @@ from rnnjax.probes.programs.loop_run import (
     examples_first,
     picked,
     put,
+    results,
 )
 from rnnjax.probes.programs.program import Program
 from rnnjax.recurrence import scaled
@@ -69,7 +71,7 @@ def walk(
     args: Sequence[Any],
     ran: Sequence[Ran],
     axes: Sequence[Axes],
-    params: Sequence[int] = (),
+    params: Sequence[Sequence[int]] = (),
     ends: bool = False,
 ) -> Walks:
     """The backward pass; works under `jit`.
@@ -79,17 +81,18 @@ def walk(
         args: its arguments, flat.
         ran: its loops after their forward pass.
         axes: where the examples are, for each loop.
-        params: the arguments to which each step's contribution is measured.
+        params: for each loop, the arguments to which each step's contribution is
+            measured (`reached_by`); empty: none.
         ends: take only what the loss reads of the states at the end of each loop, and
             drop what it reads of earlier ones.
     """
-    every = [[*one.last, *one.outputs] for one in ran]
+    every = [results(one) for one in ran]
     free = [picked(one) for one in every]
     own = picked(args)
 
     def segments(own: list[Any], free: list[Any]) -> Any:
-        results = [put(a, b) for a, b in zip(every, free, strict=True)]
-        return program.segments(put(args, own), results)
+        given = [put(a, b) for a, b in zip(every, free, strict=True)]
+        return program.segments(put(args, own), given)
 
     (loss, entered), pull = jax.vjp(lambda free: segments(own, free), free)
     none = jax.tree.map(jnp.zeros_like, entered)
@@ -105,7 +108,8 @@ def walk(
     plain: list[Any] = list(none)
     for number in reversed(range(len(ran))):
         last, outputs = leaves[number]
-        to = attribution(program, number, args, every, params)
+        wanted = params[number] if params else ()
+        to = attribution(program, number, args, every, wanted)
         here = back(ran[number], last, outputs, axes[number], to)
         if to is not None:
             again = dataclasses.replace(to, along=here.of_parameters)
@@ -121,48 +125,6 @@ def walk(
     (past,) = pull_own((jnp.ones_like(loss), none))
     parts = zip(ran, found, reached, strict=True)
     return Walks(loss, tuple(Walked(*part) for part in parts), gradient, past)
-
-
-def reached_by(program: Program, number: int, params: Sequence[int]) -> list[int]:
-    """The parameters on which constants or inputs of a loop depend."""
-    constants, inputs = program.reach[number]
-    nothing: frozenset[int] = frozenset()
-    return sorted(nothing.union(*constants, *inputs).intersection(params))
-
-
-def attribution(
-    program: Program,
-    number: int,
-    args: Sequence[Any],
-    results: Sequence[Sequence[Any]],
-    params: Sequence[int],
-) -> Attribution | None:
-    """How gradients of a loop's operands become those of parameters; None: of none."""
-    wanted = reached_by(program, number, params)
-    if not wanted:
-        return None
-    depend = [
-        [i for i, met in enumerate(part) if met.intersection(wanted)]
-        for part in program.reach[number]
-    ]
-
-    def operands(own: list[Any]) -> Any:
-        full = list(args)
-        for place, x in zip(wanted, own, strict=True):
-            full[place] = x
-        constants, _, inputs = program.segments(full, results)[1][number]
-        return [constants[i] for i in depend[0]], [inputs[i] for i in depend[1]]
-
-    own = [jnp.asarray(args[place]) for place in wanted]
-    (_, inputs), pull = jax.vjp(operands, own)
-
-    def of_step(d_constants: list[Any], d_inputs: list[Any], time: Array) -> list[Any]:
-        here = [d_inputs[i] for i in depend[1]]
-        placed = zip(inputs, here, strict=True)
-        at_step = [jnp.zeros_like(x).at[time].set(d) for x, d in placed]
-        return pull(([d_constants[i] for i in depend[0]], at_step))[0]
-
-    return Attribution(of_step, own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""From the gradients of a loop's constants and inputs to those of parameters.
+
+A loop may use a parameter as it is, or something that was computed from it: a kernel
+that is the exponential of another one, the projection of all inputs by one product.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from rnnjax.probes.programs.loop_back import Attribution
+from rnnjax.probes.programs.loop_run import Ran, results
+from rnnjax.probes.programs.program import Program
+from rnnjax.xla_options import ONCE
+
+
+def attribution(
+    program: Program,
+    number: int,
+    args: Sequence[Any],
+    results: Sequence[Sequence[Any]],
+    params: Sequence[int],
+) -> Attribution | None:
+    """How gradients of a loop's operands become those of parameters.
+
+    Args:
+        program: the program.
+        number: of the loop.
+        args: the program's arguments, flat.
+        results: of all loops, which are held fixed.
+        params: places of parameters on which operands of the loop depend; None is
+            returned for none.
+    """
+    if not params:
+        return None
+    own = [jnp.asarray(args[place]) for place in params]
+    depend = _dependent(program, number, params)
+    operands = _operands(program, number, args, results, params)
+    (_, inputs), pull = jax.vjp(operands, own)
+
+    def of_step(d_constants: list[Any], d_inputs: list[Any], time: Array) -> list[Any]:
+        here = [d_inputs[i] for i in depend[1]]
+        placed = zip(inputs, here, strict=True)
+        at_step = [jnp.zeros_like(x).at[time].set(d) for x, d in placed]
+        return pull(([d_constants[i] for i in depend[0]], at_step))[0]
+
+    return Attribution(of_step, own)
+
+
+def reached_by(
+    program: Program, args: Sequence[Any], ran: Sequence[Ran], params: Sequence[int]
+) -> list[list[int]]:
+    """For each loop, the parameters on which its constants or inputs depend.
+
+    Of those that the equations allow, a parameter is left out to which random
+    cotangents give a gradient of exactly zero: it may reach the loop by its first state
+    alone.
+    """
+    every = [results(one) for one in ran]
+    nothing: frozenset[int] = frozenset()
+    found = []
+    for number, (constants, inputs) in enumerate(program.reach):
+        some = sorted(nothing.union(*constants, *inputs).intersection(params))
+        own = [jnp.asarray(args[place]) for place in some]
+
+        def pulled(own: list[Array], number: int = number, some: Any = some) -> Any:
+            operands = _operands(program, number, args, every, some)
+            out, pull = jax.vjp(operands, own)
+            random = np.random.default_rng(number)
+            draw = lambda x: jnp.asarray(random.normal(size=x.shape), x.dtype)
+            return [jnp.any(x != 0) for x in pull(jax.tree.map(draw, out))[0]]
+
+        kept = jax.jit(pulled, compiler_options=dict(ONCE))(own) if some else []
+        found.append([p for p, yes in zip(some, kept, strict=True) if yes])
+    return found
+
+
+def _dependent(program: Program, number: int, params: Sequence[int]) -> list[list[int]]:
+    """Which constants and which inputs of a loop depend on parameters."""
+    return [
+        [i for i, met in enumerate(part) if met.intersection(params)]
+        for part in program.reach[number]
+    ]
+
+
+def _operands(
+    program: Program,
+    number: int,
+    args: Sequence[Any],
+    results: Sequence[Sequence[Any]],
+    params: Sequence[int],
+) -> Callable[[list[Array]], tuple[list[Array], list[Array]]]:
+    """Those constants and inputs of a loop, as a function of the parameters."""
+    depend = _dependent(program, number, params)
+
+    def operands(own: list[Array]) -> tuple[list[Array], list[Array]]:
+        full = list(args)
+        for place, x in zip(params, own, strict=True):
+            full[place] = x
+        constants, _, inputs = program.segments(full, results)[1][number]
+        return [constants[i] for i in depend[0]], [inputs[i] for i in depend[1]]
+
+    return operands
