@@ -1,5 +1,6 @@
 """Any JAX program: its loops against plain autodiff, and what is refused."""
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
@@ -83,6 +84,9 @@ def adjoint_norms(loss: Any, args: Any) -> list[np.ndarray]:
         return [0.5 * np.log10(x) for x in squares]
 
 
+adjoints = functools.partial(probe_loss, sections=("adjoints",))
+
+
 def models(quick: Sequence[str]) -> list[Any]:
     """All models, of which those that are not named are slow tests."""
     slow = lambda name: pytest.param(name, marks=pytest.mark.slow)
@@ -132,7 +136,7 @@ def test_adjoints_below_the_range_of_floats_have_their_digits() -> None:
         return jnp.sum(lax.scan(step, jnp.zeros((2, n)), xs)[0])
 
     arguments = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), ({"U": U}, xs))
-    seen = probe_loss(loss, *arguments).log10_total_adjoint.values[0]
+    seen = adjoints(loss, *arguments).log10_total_adjoint.values[0]
     U, xs = (np.asarray(a, np.float64) for a in jax.tree.leaves(arguments))
     for example in (0, 1):
         states = [np.zeros(n)]
@@ -160,9 +164,7 @@ def test_double_precision_keeps_ten_digits(label: str) -> None:
 
         args = jax.tree.map(in_full, args)
         expected = adjoint_norms(loss, args)
-        seen = probe_loss(
-            loss, *args, sections=("adjoints",)
-        ).log10_total_adjoint.values
+        seen = adjoints(loss, *args, sections=("adjoints",)).log10_total_adjoint.values
     for rows, known in zip(seen, expected, strict=True):
         rows = rows[: len(known), ~np.isnan(rows[0])]
         with np.errstate(divide="ignore"):
@@ -182,7 +184,7 @@ def test_examples_are_told_apart_only_if_a_step_treats_them_apart() -> None:
         return of
 
     args = jax.random.normal(jax.random.key(5), (N, N)) / 2, X[..., :N]
-    apart, mixed = (probe_loss(loss(mix), *args) for mix in (False, True))
+    apart, mixed = (adjoints(loss(mix), *args) for mix in (False, True))
     assert apart.sizes["example"] == B and f"{B} examples" in apart.attrs["loops"]
     assert mixed.sizes["example"] == 1
     assert "one exponent a step" in mixed.attrs["loops"]
@@ -207,7 +209,7 @@ def test_units_of_one_sequence_are_no_examples_though_some_are_silent() -> None:
         U = jax.random.normal(keys[0], (7, 7)) / 2
         xs = jax.random.normal(keys[1], (12, 7)).at[0, 0].set(-9.0)
         args = jnp.ones(7), U, xs
-        seen = probe_loss(loss, *args)
+        seen = adjoints(loss, *args)
         assert seen.sizes["example"] == 1
         np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-5)
 
@@ -224,7 +226,7 @@ def test_examples_that_mix_at_one_step_alone_are_not_told_apart() -> None:
 
     xs = jax.random.normal(jax.random.key(1), (60, B, N))
     args = jax.random.normal(jax.random.key(2), (N, N)), 3 * xs
-    seen = probe_loss(loss, *args)
+    seen = adjoints(loss, *args)
     assert seen.sizes["example"] == 1
     np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-4)
 
@@ -243,7 +245,7 @@ def test_a_scan_over_layers_has_the_examples_of_the_batch() -> None:
         return mean_square(lax.scan(layer, xs, W)[0])
 
     args = jax.random.normal(jax.random.key(1), (3, N, N)) / 2, X[..., :N]
-    seen = probe_loss(loss, *args)
+    seen = adjoints(loss, *args)
     assert seen.sizes["example"] == B
     np.testing.assert_allclose(joint(seen), adjoint_norms(loss, args), atol=2e-5)
 
@@ -263,7 +265,7 @@ def test_a_rule_that_clips_gradients_is_refused() -> None:
 
     args = jnp.ones((N, N)) / 2, X[..., :N]
     with pytest.raises(UserError, match="not linear in the cotangent"):
-        probe_loss(loss, *args)
+        adjoints(loss, *args)
 
 
 def test_settings_are_no_arrays() -> None:
@@ -327,7 +329,7 @@ def test_an_empty_array_in_the_state_is_left_alone() -> None:
 
     args = jnp.ones((N, N)) / 3, X[..., :N]
     np.testing.assert_allclose(
-        joint(probe_loss(loss, *args)), adjoint_norms(loss, args), atol=2e-5
+        joint(adjoints(loss, *args)), adjoint_norms(loss, args), atol=2e-5
     )
 
 
@@ -336,7 +338,7 @@ def test_a_square_state_does_not_confuse_units_with_examples() -> None:
     loss = lambda p, xs: mean_square(
         lax.scan(lambda h, x: (jnp.tanh(h @ p + x), None), jnp.zeros((B, B)), xs)[0]
     )
-    seen = probe_loss(loss, jnp.eye(B) / 2, xs)
+    seen = adjoints(loss, jnp.eye(B) / 2, xs)
     (expected,) = adjoint_norms(loss, (jnp.eye(B) / 2, xs))
     np.testing.assert_allclose(joint(seen)[0], expected, atol=2e-5)
     assert seen.sizes["example"] == B
@@ -403,7 +405,7 @@ def test_what_cannot_be_walked_is_refused_in_one_sentence(
 ) -> None:
     params = MODELS["plain_scan"]()[1][0]
     with pytest.raises(UserError, match=words):
-        probe_loss(loss, params, X)
+        adjoints(loss, params, X)
 
 
 def test_what_else_goes_from_step_to_step_is_named() -> None:
@@ -415,7 +417,7 @@ def test_what_else_goes_from_step_to_step_is_named() -> None:
 
     params = MODELS["plain_scan"]()[1][0]
     with pytest.warns(UserWarning) as caught:
-        probe_loss(loss, params, X, sections=("adjoints",))
+        adjoints(loss, params, X)
     (said,) = [str(one.message) for one in caught]
     lines, start = inspect.getsourcelines(loss)
     number = lambda text: start + next(i for i, x in enumerate(lines) if text in x)
@@ -426,7 +428,7 @@ def test_what_else_goes_from_step_to_step_is_named() -> None:
         return mean_square(jnp.cumsum(xs @ p["V"], axis=0))
 
     with pytest.raises(UserError, match=r"there is cumsum \(.*test_any_program"):
-        probe_loss(alone, params, X)
+        adjoints(alone, params, X)
 
 
 def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:
@@ -434,8 +436,9 @@ def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:
     layer = nnx.RNN(cell, time_major=True)
     graph, params, rest = nnx.split(layer, nnx.Param, ...)
     answers = lambda p, r, xs: nnx.merge(graph, p, r)(xs)
-    one = probe_loss(lambda *a: mean_square(answers(*a)[-1]), params, rest, X)
-    two = probe(layer, X, lambda y: jnp.sum(jnp.square(y[-1]), -1))
+    one = adjoints(lambda *a: mean_square(answers(*a)[-1]), params, rest, X)
+    square = lambda y: jnp.sum(jnp.square(y), -1)
+    two = probe(layer, X, lambda y: square(y[-1]), sections=("adjoints",))
     xr.testing.assert_allclose(one, two)
 
     class Layer(eqx.Module):
@@ -449,8 +452,8 @@ def test_a_model_with_a_loss_is_the_same_as_its_loss() -> None:
     model = Layer(eqx.nn.GRUCell(M, N, key=jax.random.key(3)), N)
     loss, args = MODELS["equinox_gru"]()
     xr.testing.assert_allclose(
-        probe(model, X, lambda h: jnp.sum(jnp.square(h), -1)).drop_vars("parameter"),
-        probe_loss(loss, *args).drop_vars("parameter"),
+        probe(model, X, square, sections=("adjoints",)),
+        adjoints(loss, *args),
     )
 
     class Single(eqx.Module):
