@@ -235,6 +235,18 @@ def test_loops_inside_of_an_unrolled_one_are_measured_for_each_of_its_steps() ->
     assert inner.layer.values.tolist() == names
     for name in ("log10_adjoint", "log10_total_adjoint", "log10_contribution"):
         np.testing.assert_allclose(inner[name], expected[name], atol=1e-5)
+    back = lambda k, xs: mean_square(
+        lax.scan(lambda hs, U: (layer(U, hs), None), xs, k, reverse=True)[0][-1]
+    )
+    flipped = kernels[::-1], args[1]
+    turned = probe_loss(back, *flipped, unroll=["loop0"], sections=("adjoints",))
+    for name in names:  # the second kernel is now the first one of the array
+        other = names[1 - names.index(name)]
+        np.testing.assert_allclose(
+            turned.log10_adjoint.sel(layer=other),
+            inner.log10_adjoint.sel(layer=name),
+            atol=1e-5,
+        )
     with pytest.raises(UserError, match="no loop 'loop3' to unroll; "):
         probe_loss(stacked, *args, unroll=["loop3"])
     with pytest.raises(UserError, match="has no loop inside"):

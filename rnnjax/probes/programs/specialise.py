@@ -92,7 +92,7 @@ def unroll(closed: Any, args: Sequence[Any], wanted: Sequence[str]) -> tuple[Any
             if not held or length > LONGEST:
                 why = f"has more than {LONGEST} steps" if held else "has no loop inside"
                 raise UserError(f"{own} ({place_of(equation)}) {why}: not unrolled")
-            for step in range(length):
+            for step in _order(equation):
                 names.extend(f"{own}[{step}]/loop{i}" for i in range(held))
             return _unrolled(equation, values)
 
@@ -228,6 +228,12 @@ def _mapped(equation: Any, values: list[Any]) -> list[Any]:
     return [*last, *each(before, xs)]
 
 
+def _order(equation: Any) -> range:
+    """The steps of a scan in the order in which they run."""
+    steps = range(equation.params["length"])
+    return steps[::-1] if equation.params["reverse"] else steps
+
+
 def _unrolled(equation: Any, values: list[Any]) -> list[Any]:
     """The steps of a scan one after another."""
     params = equation.params
@@ -235,8 +241,7 @@ def _unrolled(equation: Any, values: list[Any]) -> list[Any]:
     first, carried = params["num_consts"], params["num_carry"]
     constants, carry = values[:first], values[first : first + carried]
     xs, outputs = values[first + carried :], []
-    order = range(params["length"])
-    for now in reversed(order) if params["reverse"] else order:
+    for now in _order(equation):
         out = step(*constants, *carry, *(x[now] for x in xs))
         carry = list(out[:carried])
         outputs.append(out[carried:])
