@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import rnnjax
 from rnnjax.analysis.agreement import check
@@ -289,19 +288,6 @@ def outer(call: Any) -> Any:
     return lambda params, x: Alone().apply({"params": params}, call(x))
 
 
-class Net(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs):
-        self.rnn: Any = nnx.RNN(nnx.SimpleCell(WIDTH, WIDTH, rngs=rngs))
-
-    def __call__(self, x: Any) -> Any:
-        return self.rnn(x)[:, -1]
-
-
-def merged(params: Any, x: Any) -> Any:
-    net: Any = nnx.merge(nnx.split(Net(nnx.Rngs(0)))[0], params)
-    return net(x)
-
-
 def within(params: Any, x: Any) -> Any:
     one = lambda x: Alone().apply({"params": params}, x)
     answers: Any = jax.vmap(one)(x[None])
@@ -324,11 +310,15 @@ FLOATS = VECTORS.astype(np.float32)
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "pyramid": (outer(lambda x: x[:, ::2]), {}, "'rnn' runs over 3 steps"),
     "examples": (outer(doubled), {}, "of 4 examples"),
-    "order": (Alone(), {"time_major": True, "loss": jnp.ravel}, "see time_major"),
+    "order": (Alone(), {"time_major": True}, "runs over axis 1.*say time_major=False"),
+    "steps": (
+        Alone(show=lambda y: y),
+        {"loss": lambda y: jnp.sum(y, 2).T},
+        "see time_major",
+    ),
     "two axes": (outer(lambda x: x[:, None]), {}, "inputs with 4 axes"),
     "vmap": (within, {}, "'rnn' is called under vmap"),
     "scan": (looped, {}, "'rnn' is called inside a loop"),
-    "nnx": (merged, {}, "calls neither Recurrent nor flax.linen's RNN.*flax.nnx"),
     "padding": (Alone(show=lambda y: y.mean(1), called=LATE), {}, "seq_lengths"),
     "shape": (Alone(), {"lengths": [6, 6, 6]}, r"shape \(3,\).*2 examples"),
     "beyond": (Alone(), {"lengths": [6, 7]}, "between 0 and 6"),
@@ -336,8 +326,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "fraction": (Alone(), {"lengths": [0.5, 6]}, "whole number"),
     "loss": (
         Alone(),
-        {"loss": jnp.mean},
-        r"loss returns shape \(\), not one number",
+        {"loss": lambda y: jnp.mean(y, axis=0)},
+        r"loss returns shape \(3,\), not one number",
     ),
     "promise": (Flipped(), {"pointwise": True}, "pointwise=True although"),
 }
@@ -349,8 +339,6 @@ def test_what_is_refused(name):
     x, loss = jnp.asarray(FLOATS), options.get("loss", score)
     params = (Flipped() if name == "promise" else Alone()).init(jax.random.key(0), x)
     params = jax.tree.map(lambda a: a.astype(jnp.float32), params["params"])
-    if name == "nnx":
-        params = nnx.split(Net(nnx.Rngs(0)))[1]
     options = {"time_major": False, "sections": ("adjoints",), **options}
     with jax.numpy_rank_promotion("allow"), pytest.raises(UserError) as caught:
         rnnjax.probe(model, params, x, **{"loss": loss, **options})

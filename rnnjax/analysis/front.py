@@ -29,14 +29,16 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
         it was. Options as above.
 
     ``probe(model, params, inputs, loss)``
-        of a model of `flax.linen`, or a function (params, inputs), that runs `rnnjax`'s
-        `Recurrent` or linen's `RNN`: all quantities, because the cell is known
-        (`rnnjax.analysis.any_model.probe`, also for its options).
+        of a model of `flax.linen`, or a function (params, inputs). If it runs
+        `rnnjax`'s `Recurrent` or linen's `RNN`: all quantities, because the cell is
+        known; else as a loss of any program (`rnnjax.analysis.any_model.probe`, also
+        for its options).
 
     Raises:
         UserError: see there; or the arguments are none of these.
     """
     if isinstance(model, nn.Module) or _of_params(args, options):
+        _complete(model, args, options)
         return any_model.probe(model, *args, **options)
     if isinstance(model, nnx.Module):
         answers, state = pure(model)
@@ -61,6 +63,23 @@ def _is_tree(model: Any) -> bool:
 def _of_params(args: Any, options: Any) -> bool:
     """Whether (params, inputs, loss) were given."""
     return "loss" in options or (len(args) == 3 and callable(args[2]))
+
+
+def _complete(model: Any, args: Any, options: Any) -> None:
+    """Refuse a call that is not (model, params, inputs, loss).
+
+    Raises:
+        UserError: an argument is missing, or there are more.
+    """
+    names = ("params", "inputs", "loss")
+    missing = [name for name in names[len(args) :] if name not in options]
+    if missing or len(args) > len(names):
+        found = f"no {' and no '.join(missing)}" if missing else f"{len(args)} of them"
+        name = type(model).__name__ if isinstance(model, nn.Module) else "function"
+        raise UserError(
+            f"probe({name}, params, inputs, loss) takes three arguments after the "
+            f"model, but there is {found}; options go by name"
+        )
 
 
 def _inputs_and_loss(model: Any, args: Any) -> tuple[Any, Callable[[Any], Any]]:

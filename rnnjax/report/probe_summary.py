@@ -200,6 +200,8 @@ def _parameters(data: xr.Dataset) -> list[Row]:
                 texts.append("gradient not a number (NaN)")
                 continue
             texts.append(f"log₁₀ gradient {number(value)}")
+        if has(data, "log10_contribution") and not has(one, "log10_contribution"):
+            continue  # used outside of all recurrences, so no steps are known
         if "k90" in data:
             texts.append(f"k₉₀ {number(float(one['k90']), 0)}")
         if "cancellation" in data:

@@ -28,14 +28,15 @@ from rnnjax.types import State
 
 @struct.dataclass
 class Called:
-    """The arguments of a call of a recurrence or an embedding, time-major.
+    """The arguments of a call of a recurrence, time-major, or of an embedding.
 
     Attributes:
-        x: inputs ``(T, B, m)`` of a recurrence, tokens ``(T, B)`` of an embedding.
+        x: inputs ``(T, B, m)`` of a recurrence, tokens of an embedding.
         weights: the `Weights` of the recurrence's cell, or the embedding matrix.
         initial: the state before the first step; None for an embedding.
         lengths, resets: as passed to `Recurrent`, or None.
-        rows: the output of the embedding ``(T, B, m)``; None for a recurrence.
+        rows: the output of the embedding, in the order of the axes that the model has,
+            as its tokens are; None for a recurrence.
     """
 
     x: Array
@@ -115,6 +116,16 @@ class Program:
         leaves = jax.tree.leaves(args)
         flat = play(self.closed, leaves, _is_mark, OPENED, at, _out_of_reach)
         return jax.tree.unflatten(self.result, flat)
+
+    def recurrences(self) -> list[tuple[str, tuple[int, int]]]:
+        """Path, and numbers of steps and examples, of every marked recurrence."""
+        found = []
+        for equation in filter(_is_mark, equations(self.closed)):
+            shapes = [x.aval for x in equation.invars]
+            called = jax.tree.unflatten(equation.params["called"], shapes)
+            if called.rows is None:
+                found.append((equation.params["mark"].path, called.x.shape[:2]))
+        return found
 
     def loops(self, steps: int) -> bool:
         """Whether it contains a loop of that many steps outside all marks."""

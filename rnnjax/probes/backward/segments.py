@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array
 
 from rnnjax.errors import UserError
-from rnnjax.probes.backward.marked_program import Called, Mark, traced
+from rnnjax.probes.backward.marked_program import Called, Mark, Program, traced
+from rnnjax.probes.backward.parameter_sources import Sources, find_sources
 from rnnjax.probes.backward.recurrences import embedding, linen, ours, swap
 from rnnjax.probes.backward.walk import Walked
 from rnnjax.recurrence.functional import Weights
@@ -64,6 +65,7 @@ class Segments:
 
     Attributes:
         sites: in the order in which the model calls them; vector inputs come first.
+        params: the parameters that it was cut with.
         answers: the output of the model, an array or a pytree.
         entered: (inputs, initial state) of each recurrence, in order.
         pull: maps cotangents of `entered` and of the answers to those of the leaves.
@@ -71,38 +73,31 @@ class Segments:
             parameters (the cell's, or the embedding matrix; none at the input), to the
             gradient of the model's parameters, with all leaves held fixed.
         loops: whether a segment contains a loop over as many steps as the inputs have.
+        sources: which parameters of the model the sites and the segments use; costs a
+            trace of the segments.
     """
 
     sites: tuple[Site, ...]
+    params: Any
     answers: Any
     entered: tuple[Any, ...]
     pull: Callable[[Any, Any], list[Any]]
     to_params: Callable[[Any, Any, Any], Any]
     loops: bool
+    sources: Callable[[], Sources]
 
 
-def cut(
-    apply: Apply, params: Any, inputs: Array, *, time_major: bool = True
-) -> Segments:
-    """Trace a model once and cut it.
-
-    Costs two forward passes. Recurrences inside `nn.scan`, and those that are neither
-    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell), are not detected: they are
-    treated as part of the segments.
+def marked(apply: Apply, params: Any, inputs: Any) -> Program:
+    """Trace a model once, with its recurrences and embeddings marked.
 
     Args:
         apply: such as ``lambda params, x: model.apply({"params": params}, x)``.
-        params: its parameters.
-        inputs: tokens or vectors, in the layout that the model expects.
-        time_major: whether that is ``(T, B, …)`` or ``(B, T, …)``.
+        params, inputs: its arguments, or their shapes.
 
     Raises:
-        UserError: there is no recurrence, one of them cannot be reached (see
-            `marked_program`), or a linen RNN has more than one batch axis or a cell
-            that `from_linen` does not accept.
+        UserError: a recurrence is called under `vmap`, or a linen RNN has more than one
+            batch axis or a cell that `from_linen` does not accept.
     """
-    order = _keep if time_major else swap
-    vectors = jnp.issubdtype(inputs.dtype, jnp.inexact)
 
     def find(module: Any, call: Any, args: Any, kwargs: Any) -> Any:
         path = "/".join(module.path) or type(module).__name__
@@ -111,15 +106,38 @@ def cut(
             if tokens.shape != inputs.shape[:2]:
                 return None
             table = module.variables["params"]["embedding"]
-            rows = order(call(tokens))
-            return embedding(path, order), Called(order(tokens), table, rows=rows)
+            return embedding(path), Called(tokens, table, rows=call(tokens))
         if isinstance(module, nn.RNN):
             return linen(path, module, *args, **kwargs)
         if isinstance(module, Recurrent):
             return ours(path, module, *args, **kwargs)
         return None
 
-    program = traced(apply, (params, inputs), find)
+    return traced(apply, (params, inputs), find)
+
+
+def cut(
+    model: Apply | Program, params: Any, inputs: Array, *, time_major: bool = True
+) -> Segments:
+    """Cut a model.
+
+    Costs two forward passes. Recurrences inside `nn.scan`, and those that are neither
+    `Recurrent` nor linen's `RNN` (nnx, a loop over a cell), are not detected: they are
+    treated as part of the segments.
+
+    Args:
+        model: see `marked`, which is called here if it was not before.
+        params: its parameters.
+        inputs: tokens or vectors, in the layout that the model expects.
+        time_major: whether that is ``(T, B, …)`` or ``(B, T, …)``.
+
+    Raises:
+        UserError: there is no recurrence, or one of them cannot be reached (see
+            `marked_program`); and the errors of `marked`.
+    """
+    order = _keep if time_major else swap
+    vectors = jnp.issubdtype(inputs.dtype, jnp.inexact)
+    program = model if isinstance(model, Program) else marked(model, params, inputs)
     sites = [Site(INPUT, order(inputs))] if vectors else []
     paths: list[str] = []
 
@@ -129,7 +147,8 @@ def cut(
         name = f"{mark.path}#{repeats}" if repeats else mark.path
         leaf, walked = mark.walk(called, name)
         if walked is None:
-            site = Site(name, leaf, tokens=called.x, table=called.weights)
+            tokens = order(called.x)
+            site = Site(name, order(leaf), tokens=tokens, table=called.weights)
         else:
             site = Site(name, leaf, walked, mark.given)
         sites.append(site)
@@ -149,11 +168,12 @@ def cut(
         entered, held = [], []
 
         def replay(mark: Mark, called: Called) -> Any:
-            if called.rows is None:
-                entered.append((called.x, called.initial))
-            own = called.weights
+            own, leaf = called.weights, next(waiting)
             held.append(own.params if isinstance(own, Weights) else own)
-            return mark.present(called, next(waiting))
+            if called.rows is not None:
+                return mark.present(called, order(leaf))
+            entered.append((called.x, called.initial))
+            return mark.present(called, leaf)
 
         answers = program.play((params, x), replay)
         return entered, held, answers
@@ -167,11 +187,13 @@ def cut(
 
     return Segments(
         sites=tuple(sites),
+        params=params,
         answers=answers,
         entered=tuple(entered),
         pull=lambda d_entered, d_answers: pull((list(d_entered), d_answers))[0],
         to_params=to_params,
         loops=program.loops(order(inputs).shape[0]),
+        sources=lambda: find_sources(lambda p: segments(p, leaves), params),
     )
 
 

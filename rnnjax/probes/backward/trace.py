@@ -30,6 +30,7 @@ from rnnjax.models.objective import loss_mask, objective, per_example
 from rnnjax.models.sequence import SequenceModel
 from rnnjax.probes.adjoints.norms import log10_norms
 from rnnjax.probes.backward.margin import by_margin
+from rnnjax.probes.backward.marked_program import Program
 from rnnjax.probes.backward.segment_adjoints import pass_on
 from rnnjax.probes.backward.segments import INPUT, Apply, Segments, cut, no_cotangent
 from rnnjax.probes.backward.walk import Use, Walk, Walked, lifted, walk_back
@@ -148,7 +149,7 @@ def forward(
 
 
 def open_up(
-    apply: Apply,
+    model: Apply | Program,
     params: Params,
     inputs: Array,
     losses: Callable[[Any], Array],
@@ -171,7 +172,7 @@ def open_up(
         UserError: the errors of `cut`, or a recurrence whose steps or examples differ
             in number from those of the inputs.
     """
-    segments = cut(apply, params, inputs, time_major=time_major)
+    segments = cut(model, params, inputs, time_major=time_major)
     known = names or {}
     sites = []
     for site in segments.sites:

@@ -146,6 +146,11 @@ def parameter_of(walk: Walk, kernel: str) -> str | None:
     return walk.forward.cell.parameter_of(kernel) if derived else kernel
 
 
+def free_parameters(walk: Walk) -> list[str]:
+    """The paths of all such parameters within the cell."""
+    return list(_parted(walk)[0])
+
+
 def _parted(walk: Walk) -> tuple[Leaves, Leaves]:
     """The cell's parameters by path: those that are no seam's kernel, and the rest."""
     weights = walk.forward.weights

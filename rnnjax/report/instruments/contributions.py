@@ -75,7 +75,7 @@ def by_prefix(names: list[str]) -> dict[str, list[str]]:
 def short(name: str) -> str:
     """The parameter without its layer: the title says that.
 
-    >>> short("layer0/U"), short("RNN_0/inner/hf/bias"), short("embedding")
+    >>> short("layer0/U"), short("LSTMCell_0/hf/bias"), short("embedding")
     ('U', 'hf/bias', 'embedding')
     """
-    return name.split("/", 1)[-1].removeprefix("inner/")
+    return name.split("/", 1)[-1]
