@@ -228,7 +228,7 @@ def test_lags_of_a_walk_from_the_end_count_from_its_own_end():
     for name in ("decay", "effective_rank", "horizon", "adjoint_rate"):
         np.testing.assert_allclose(astern[name], ahead[name], rtol=1e-3)
     noise = data["signal_to_noise"]
-    one, other = (noise.sel(parameter=f"{n}/U") for n in ("ahead", "astern"))
+    one, other = (noise.sel(parameter=f"{n}/cell/U") for n in ("ahead", "astern"))
     np.testing.assert_allclose(one, other, rtol=1e-3)
     curves = [norms_by_lag(data, "log10_adjoint", n, "joint") for n in params]
     np.testing.assert_allclose(curves[0], curves[1], atol=1e-5)

@@ -97,6 +97,6 @@ def test_shares_of_a_small_gradient():
             whole = np.sum(each, axis=0)
             way = written_out(config, whole)
             expected = [np.sum(one * way) / np.sum(whole * way) for one in each]
-            found = share.sel(parameter=f"Recurrent/{name}")
+            found = share.sel(parameter=f"cell/{name}")
             np.testing.assert_allclose(found, expected, atol=1e-4)
         assert config.name in share.definition and "|G|" in share.definition

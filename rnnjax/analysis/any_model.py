@@ -109,6 +109,8 @@ def probe(
         return _of_program(called, loss, lengths, examples)
     time_major, steps, size = _shape(called, program, time_major)
     known = _lengths(lengths, steps, size)
+    if examples not in (None, size):
+        raise UserError(f"examples={examples}, but the recurrences have {size}")
     of = _loss(called, program, loss, known, steps, time_major)
     vectors = jnp.issubdtype(called.inputs.dtype, jnp.inexact)
 
@@ -151,7 +153,8 @@ def probe(
     walked = WalkedModel(lagged, seen, known - 1, of.single)
     data = analyze(walked, sections, optimizer)
     if "parameter" in data.dims:
-        data = by_path(data, seen, sources, jax.device_get(norms))
+        known_norms = _known(jax.device_get(norms), np.isnan(seen.loss), exploded)
+        data = by_path(data, seen, sources, known_norms)
     data = xr.merge([record({"bypass": share}), data])
     data.attrs = {"title": f"gradient flow of {called.name}", "loss": of.about}
     return data
@@ -217,6 +220,16 @@ def _shape_of(loss: Callable[[Any], Array], answers: Any) -> Any:
         kind = found.dtype if hasattr(found, "dtype") else f"a {type(found).__name__}"
         raise UserError(f"loss returns {kind}, not an array of real numbers")
     return found
+
+
+def _known(norms: dict[str, Any], lost: Any, exploded: bool) -> dict[str, Any]:
+    """Norms of gradients without those that a ReLU made of NaN.
+
+    The gradient of a loss that is NaN is no number, and a zero may hide a state that is
+    not finite.
+    """
+    unknown = lambda x: lost or (exploded and np.isneginf(x))
+    return {name: np.nan if unknown(x) else x for name, x in norms.items()}
 
 
 def _in_full(value: Scaled) -> np.ndarray:

@@ -39,8 +39,9 @@ CONTRIBUTIONS = {
     "log10_gradient": Quantity(
         EACH,
         "log10 of the norm of the gradient; -inf: exactly zero, NaN: no number because "
-        "the network exploded; weights that two recurrences share, or two calls of one "
-        "(rnn and rnn#1), have an entry for each, and their gradient is the sum",
+        "the network exploded; weights of a user's model that two recurrences share, "
+        "or two calls of one (W@rnn and W@rnn#1), have an entry for each, and one for "
+        "the sum (W)",
         "log10",
         by="contributions.to_kernels.contribution",
     ),

@@ -88,7 +88,7 @@ def _of_each_use(body: Body, first: str, second: str, flipped: bool) -> None:
     """Shared weights: gradients of either use against those of separate weights."""
     model: Any = Made(body)
     params = model.init(jax.random.key(0), INPUTS)["params"]
-    weights = next(iter(params.values()))
+    path, weights = next(iter(params.items()))
 
     def walked(weights: Any, x: Any) -> Any:
         h, states = jnp.zeros((BATCH, 2)), []
@@ -108,9 +108,10 @@ def _of_each_use(body: Body, first: str, second: str, flipped: bool) -> None:
     )
     for name, gradient in zip((first, second), exact, strict=True):
         for kernel in "ih":
-            got = float(seen.log10_gradient.sel(parameter=f"{name}/{kernel}"))
+            label = f"{path}/{kernel}/kernel@{name}"
+            got = float(seen.log10_gradient.sel(parameter=label))
             known = float(jnp.log10(jnp.linalg.norm(gradient[kernel]["kernel"])))
-            expect(abs(got - known) < 1e-3, f"{name}/{kernel}: {got}, not {known}")
+            expect(abs(got - known) < 1e-3, f"{label}: {got}, not {known}")
 
 
 add("one layer called twice", lambda: _of_each_use(_twice, "rnn", "rnn#1", True))

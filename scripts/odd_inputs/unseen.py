@@ -49,7 +49,7 @@ def a_loop_in_python_between_two() -> None:
     compare(Loop())
 
 
-@case("must")
+@case("never")
 def lax_scan_in_a_plain_function() -> None:
     def model(params: Any, x: Any) -> Any:
         def step(h: Any, now: Any) -> Any:
