@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Int
 
+from rnnjax.analysis import any_program
 from rnnjax.analysis.agreement import bypass, check, coarsest, doubts
 from rnnjax.analysis.analyze import SECTIONS, WalkedModel, analyze
-from rnnjax.analysis.any_program import probe_loss
 from rnnjax.analysis.batch_loss import BatchLoss, of_examples
 from rnnjax.analysis.datasets import record
 from rnnjax.analysis.flax_calls import Called, as_called, in_one_sentence
@@ -106,7 +106,7 @@ def probe(
     with in_one_sentence("the probe cannot analyse this model"):
         program = marked(called.apply, called.params, called.inputs)
     if not program.recurrences():
-        return _of_program(called, loss, lengths, examples)
+        return _of_program(called, loss, lengths, examples, sections)
     time_major, steps, size = _shape(called, program, time_major)
     known = _lengths(lengths, steps, size)
     if examples not in (None, size):
@@ -161,7 +161,11 @@ def probe(
 
 
 def _of_program(
-    called: Called, loss: Callable[[Any], Array], lengths: Any, examples: int | None
+    called: Called,
+    loss: Callable[[Any], Array],
+    lengths: Any,
+    examples: int | None,
+    sections: Sequence[str],
 ) -> xr.Dataset:
     """A model that runs no recurrence that is known."""
     if lengths is not None:
@@ -175,7 +179,9 @@ def _of_program(
 
     _shape_of(loss, called.answers)
     try:
-        data = probe_loss(mean, called.params, called.inputs, examples=examples)
+        some = [name for name in any_program.SECTIONS if name in sections]
+        options: Any = {"examples": examples, "sections": some}
+        data = any_program.probe_loss(mean, called.params, called.inputs, **options)
     except UserError as error:
         raise UserError(
             "the model calls neither Recurrent nor flax.linen's RNN, so it is probed "
