@@ -2,6 +2,7 @@
 
 - `train` a network, `open_run` what it left, `results.load` tables of many runs;
 - `probe` the gradient flow of any JAX program, `value_and_flow` that of each update;
+- `intervene` in its states, or see which inputs it depends on: `input_influence`;
 - `Recurrent` runs a `Cell` over a sequence, `SequenceModel` is a whole network;
 - `register_cell`, `register_task` give a class of yours a name in configurations.
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rnnjax.analysis.flow_in_training import value_and_flow
     from rnnjax.analysis.front import probe
     from rnnjax.analysis.input_influence import input_influence
+    from rnnjax.analysis.interventions import intervene
     from rnnjax.cells import Cell, register_cell
     from rnnjax.errors import UserError
     from rnnjax.models.sequence import SequenceModel
@@ -36,6 +38,7 @@ __all__ = [
     "UserError",
     "associative_scan",
     "input_influence",
+    "intervene",
     "open_run",
     "probe",
     "register_cell",
@@ -54,6 +57,7 @@ _HOMES = {
     "UserError": "errors",
     "associative_scan": "probes.programs.folding",
     "input_influence": "analysis.input_influence",
+    "intervene": "analysis.interventions",
     "open_run": "run",
     "probe": "analysis.front",
     "register_cell": "cells",

@@ -134,8 +134,15 @@ def data() -> xr.Dataset:
     return made()
 
 
-ALONE = sorted(set(DRAW) - {"gradient_over_training", "signal"})
-"""Those that the data set of this module has; see also `test_report_signal`."""
+ELSEWHERE = {
+    "gradient_over_training",
+    "signal",
+    "interventions",
+    "interventions_by_step",
+}
+ALONE = sorted(set(DRAW) - ELSEWHERE)
+"""Those that the data set of this module has; see also `test_report_signal`
+and `test_report_interventions`."""
 
 
 @pytest.mark.parametrize("name", ALONE)

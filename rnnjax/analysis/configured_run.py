@@ -9,6 +9,7 @@ import xarray as xr
 
 from rnnjax.analysis.analyze import SECTIONS, analyze, walk_model
 from rnnjax.analysis.dynamics import SENTENCES
+from rnnjax.analysis.run_interventions import run_interventions
 from rnnjax.analysis.signal import signals
 from rnnjax.analysis.tokens import tokens
 from rnnjax.analysis.updates import updates
@@ -25,7 +26,7 @@ from rnnjax.training.config import RunConfig
 RUN_SECTIONS = (*SECTIONS, "updates", "tokens")
 """What the page of a probe shows."""
 
-ALL_SECTIONS = (*RUN_SECTIONS, "signal")
+ALL_SECTIONS = (*RUN_SECTIONS, "signal", "interventions")
 
 MANY = 600
 """Number of held-out examples to which the linear probe of the memory is fitted."""
@@ -113,7 +114,9 @@ def analyze_run(
         begun.append(signals(config, params))
     made = [analyze(opened, general, config.optimizer, sentences or SENTENCES)]
     made += [data_set() for data_set in begun]
-    data = xr.merge(made)
+    if "interventions" in sections:
+        made.append(run_interventions(model, params, batch, spec))
+    data = xr.merge(made, join="outer")
     if "loss" in data:
         data["loss"].attrs["without_memory"] = spec.baseline_loss
     return data

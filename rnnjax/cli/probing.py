@@ -40,7 +40,7 @@ def probe(overrides: Sequence[str], config_dir: str | None) -> int:
         overrides: for a network at initialisation, the overrides of one training run;
             for the parameters of a run, ``run=DIR``, optionally ``step=N``, and
             ``run_code=true`` if the cell or task comes from a file. Both also accept
-            ``sections=adjoints,factors`` (``all``: those of the page and `signal`),
+            ``sections=adjoints,factors`` (``all``: also `signal` and `interventions`),
             and ``weight=V[0,0]`` for the chain rule of one weight. At initialisation,
             ``probe=light`` means ``sections=adjoints``. Or ``FILE.py:LOSS``, a function
             of the user's (`rnnjax.cli.probing_file`).

@@ -12,6 +12,7 @@ from rnnjax.quantities.dynamics import DYNAMICS
 from rnnjax.quantities.factors import FACTORS
 from rnnjax.quantities.initialisation import INITIALISATION
 from rnnjax.quantities.inputs import INPUTS
+from rnnjax.quantities.interventions import INTERVENTIONS
 from rnnjax.quantities.quantity import COORDINATES, Quantity
 from rnnjax.quantities.signal import SIGNAL
 from rnnjax.quantities.tokens import TOKENS
@@ -28,6 +29,7 @@ SUBJECTS = {
     "tokens": TOKENS,
     "inputs": INPUTS,
     "signal": SIGNAL,
+    "interventions": INTERVENTIONS,
     "initialisation": INITIALISATION,
 }
 """The quantities by subject."""

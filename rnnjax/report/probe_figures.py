@@ -5,12 +5,18 @@ from collections.abc import Callable
 
 import xarray as xr
 
-from rnnjax.report import probe_text, probe_text_signal, probe_text_updates
+from rnnjax.report import (
+    probe_text,
+    probe_text_interventions,
+    probe_text_signal,
+    probe_text_updates,
+)
 from rnnjax.report.instruments import (
     adjoints,
     contributions,
     dynamics,
     factors,
+    interventions,
     signal,
     tokens,
     updates,
@@ -180,6 +186,27 @@ INSTRUMENTS = (
         "if it starts here; the first step of Adam is about the learning rate in every "
         "entry, so that its ratio tells the size of the weights. Right: mean over "
         "examples of |∂h_T/∂θ|², T the last step (Zucchet & Orvieto 2024).",
+    ),
+    Instrument(
+        interventions.interventions_by_step,
+        probe_text_interventions.by_step,
+        "Another state at a step",
+        "Each whole array of the state, and all of them (joint), is replaced after one "
+        "step by its mean over the examples, and the rest of the sentence is run "
+        "again: mean over examples of the absolute change of the loss, by step. "
+        "Dotted: of what the adjoint predicts of the same change, ⟨λ_t, Δh_t⟩.",
+    ),
+    Instrument(
+        interventions.interventions,
+        probe_text_interventions.interventions,
+        "Another unit at a step",
+        "The same with one unit of the state at a time: mean over examples of the "
+        "absolute change of the loss (left; units with the largest effect at the "
+        "top, grey: exactly zero), and of what the adjoint predicts of the same "
+        "change, ⟨λ_t, Δh_t⟩ (middle, the same colours, which end where an effect is "
+        "no more than rounding). Right: one against the other "
+        "for each step and unit (grey) and for the whole array (orange); on the line "
+        "they are equal. Above it the loss bends more than its slope says.",
     ),
     Instrument(
         tokens.word_strip,
