@@ -98,7 +98,8 @@ def test_a_loss_of_a_file_is_probed(
         "def bare(a, xs):\n"
         "    return loss(a, xs)\n"
     )
-    assert main(["probe", "mine.py:loss", "out=pool"]) == 0
+    some = "sections=adjoints,contributions"
+    assert main(["probe", "mine.py:loss", "out=pool", some, "examples=2"]) == 0
     said = capsys.readouterr().out
     assert f"loop0 ({tmp_path}/mine.py:5): scan over 6 steps" in said
     seen = load(tmp_path / "pool" / "probes" / "mine-loss")
@@ -107,7 +108,9 @@ def test_a_loss_of_a_file_is_probed(
     for words, message in (
         (["mine.py:los"], "did you mean loss"),
         (["mine.py:bare"], "has no 'bare_args'"),
-        (["mine.py:loss", "seed=1"], "takes no setting but out=DIR"),
+        (["mine.py:loss", "section=adjoints"], "did you mean sections"),
+        (["mine.py:loss", "examples=few"], "examples is a whole number"),
+        (["mine.py:loss", "unroll=loop1"], "no loop 'loop1' to unroll"),
     ):
         assert main(["probe", *words]) == 2
         assert message in capsys.readouterr().err

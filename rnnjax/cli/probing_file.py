@@ -6,7 +6,11 @@ from typing import Any
 
 from rnnjax.cli.members import load_file, member
 from rnnjax.cli.probing import PROBES, figures_folder, write
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, did_you_mean
+
+
+OPTIONS = ("out", "sections", "unroll", "examples")
+"""What can be set for a function."""
 
 
 def probe_file(path: str, name: str, options: Sequence[str]) -> int:
@@ -18,28 +22,26 @@ def probe_file(path: str, name: str, options: Sequence[str]) -> int:
     Args:
         path: the file.
         name: the function, which returns a loss.
-        options: ``out=DIR``, the pool; by default ``runs``.
+        options: ``out=DIR``, the pool, by default ``runs``; ``sections=``, ``unroll=``
+            and ``examples=``, see `probe_loss`.
 
     Raises:
         UserError: there is no such file or function, the function cannot be measured,
-            or its loops have different lengths, for which there is no page.
+            its loops have different lengths, for which there is no page, or an option
+            is unknown.
     """
     from rnnjax.analysis.any_program import probe_loss
     from rnnjax.terminal import console
 
-    out = "runs"
-    for option in options:
-        key, _, value = option.partition("=")
-        if key != "out" or not value:
-            raise UserError(f"'{option}': a function takes no setting but out=DIR")
-        out = value
+    given = dict(_parsed(option) for option in options)
+    out = given.pop("out", "runs")
     asked = f"{path}:{name}"
     module = load_file(path, asked)
     loss: Any = member(module, path, name)
     make: Any = member(module, path, f"{name}_args")
     if not all(map(callable, (loss, make))):
         raise UserError(f"{asked} and {name}_args must be functions")
-    data = probe_loss(loss, *make())
+    data = probe_loss(loss, *make(), **given)
     console().print(data.attrs["loops"], soft_wrap=True, markup=False)
     if "last_step" not in data:
         raise UserError(
@@ -48,3 +50,18 @@ def probe_file(path: str, name: str, options: Sequence[str]) -> int:
         )
     folder = figures_folder(Path(out), PROBES, f"{Path(path).stem}-{name}")
     return write(data, folder, f"{name} of {path}", data.attrs["loops"])
+
+
+def _parsed(option: str) -> tuple[str, Any]:
+    """A key and its value."""
+    key, _, text = option.partition("=")
+    if key not in OPTIONS or not text:
+        known = did_you_mean(key, OPTIONS)
+        raise UserError(f"'{option}' is no setting of a function; {known}")
+    if key in ("sections", "unroll"):
+        return key, [name.strip() for name in text.split(",")]
+    if key == "examples":
+        if not text.isdecimal():
+            raise UserError(f"'{option}': examples is a whole number")
+        return key, int(text)
+    return key, text
