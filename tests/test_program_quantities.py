@@ -278,6 +278,53 @@ def test_a_rule_around_a_loop_that_is_another_derivative_is_said() -> None:
     np.testing.assert_allclose(seen.log10_adjoint, plain.log10_adjoint, atol=1e-5)
 
 
+def test_a_fixed_point_with_an_implicit_gradient_is_compared_with_it() -> None:
+    """JAX has a gradient by the rule; that of the unrolled loop is nearly the same."""
+
+    @jax.custom_vjp
+    def fixed(p: Any, x: Any) -> Any:
+        def goes_on(now: Any) -> Any:
+            return (jnp.max(jnp.abs(now[0] - now[1])) > 1e-6) & (now[2] < 60)
+
+        step = lambda now: (jnp.tanh(now[0] @ p / 3 + x), now[0], now[2] + 1)
+        return lax.while_loop(goes_on, step, (0.5 * x, x, 0))[0]
+
+    def forward(p: Any, x: Any) -> Any:
+        h = fixed(p, x)
+        return h, (p, x, h)
+
+    def implicit(scale: float, kept: Any, d: Any) -> Any:
+        p, x, h = kept
+        pull_h = jax.vjp(lambda h: jnp.tanh(h @ p / 3 + x), h)[1]
+        w = d
+        for _ in range(60):
+            w = d + pull_h(w)[0]
+        found = jax.vjp(lambda p, x: jnp.tanh(h @ p / 3 + x), p, x)[1](w)
+        return jax.tree.map(lambda x: scale * x, found)
+
+    args = dense(1, N, N), X[0, :, :N]
+    loss = lambda p, x: mean_square(fixed(p, x))
+    fixed.defvjp(forward, lambda *a: implicit(1.0, *a))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = probe_loss(loss, *args, sections=("adjoints",))
+    assert int(seen.length[0]) > 5
+    fixed.defvjp(forward, lambda *a: implicit(1.1, *a))
+    with pytest.warns(UserWarning, match="gradients differ by 10 %"):
+        probe_loss(lambda p, x: loss(p, x), *args, sections=("adjoints",))
+
+
+def test_loops_of_an_implicit_solver_are_left_to_it() -> None:
+    def loss(p: Any, xs: Any) -> Any:
+        h = tanh_layer(p, xs)[-1]
+        spd = p["U"] @ p["U"].T + jnp.eye(N)
+        return mean_square(jax.scipy.sparse.linalg.cg(lambda y: y @ spd, h)[0])
+
+    with pytest.warns(UserWarning, match="a while loop"):
+        seen = probe_loss(loss, tanh_params(2), X, sections=("adjoints",))
+    assert seen.sizes["layer"] == 1
+
+
 def test_what_bypasses_every_loop_has_a_share_and_a_warning() -> None:
     params = tanh_params(2, N)
 

@@ -63,7 +63,7 @@ def compare(
     """Compare loss and gradient of every argument with those of JAX.
 
     JAX differentiates the program as it was, unless that holds associative scans, whose
-    parallel form rounds otherwise, or a `while_loop`, of which it has no gradient: then
+    parallel form rounds otherwise, or a `while_loop` of which it has no gradient: then
     the program that was walked. A derivative rule of the user's around a loop may be
     another derivative than that of the loop; then the two are compared without it.
 
@@ -85,31 +85,47 @@ def compare(
         of = _gradient_of(closed, names)
         return check(seen.loss, found, of, own, arrays, dtype, exploded, CAUSES)[0]
 
-    loops = any(map(is_while, equations(program.plain)))
-    changed = bool(program.folds) or loops
-    ruled = tuple(_ruled(program.closed))
+    ruled = tuple(_ruled(program.plain))
     rules = parallel = None
+    counted = any(map(is_while, equations(program.plain)))
+    differentiable = not counted or _has_gradient(program.plain, names, own, arrays)
     try:
-        known = checked(program.closed if changed else program.plain)
+        whole = (
+            program.plain if differentiable and not program.folds else program.closed
+        )
+        known = checked(whole)
     except UserError:
         if not ruled:
             raise
         known = checked(_opened(program.closed, arrays))
         rules = _apart(program.plain, names, own, arrays, known)
-    if loops:  # JAX has the loss of the program as it was, but no gradient
+    if not differentiable:  # JAX has the loss of the program as it was, but no gradient
         plain = jax.jit(jaxpr_as_fun(program.plain), compiler_options=dict(ONCE))
         loss = plain(*arrays)[0]
         check(seen.loss, {}, lambda *_: (loss, ({},)), {}, arrays, dtype, exploded)
     if program.folds:
-        parallel = _apart(program.plain, names, own, arrays, known)
+        parallel = float("nan")
+        if differentiable:
+            parallel = _apart(program.plain, names, own, arrays, known)
     return Agreement(parallel, rules, ruled)
+
+
+def _has_gradient(
+    closed: Any, names: dict[str, int], own: dict[str, Any], arrays: Sequence[Any]
+) -> bool:
+    """Whether JAX can differentiate a program, whatever `while_loop` is in it."""
+    try:
+        jax.eval_shape(_gradient_of(closed, names), own, list(arrays))
+    except ValueError:
+        return False
+    return True
 
 
 def _ruled(program: Any, rule: bool = False) -> Iterator[str]:
     """The lines of loops inside of a derivative rule of the user's."""
     for equation in getattr(program, "jaxpr", program).eqns:
         name = equation.primitive.name
-        if is_loop(equation) and rule:
+        if rule and (is_loop(equation) or is_while(equation)):
             yield place_of(equation)
         elif name in OPENED:
             yield from _ruled(inner(equation)[0], rule or name.startswith("custom"))
@@ -158,11 +174,8 @@ def _apart(
     arrays: Sequence[Any],
     known: dict[str, Any],
 ) -> float:
-    """The largest ‖difference‖ / ‖gradient‖ of an argument; NaN: JAX has none."""
-    try:
-        _, (other,) = _gradient_of(plain, names)(own, arrays)
-    except ValueError:
-        return float("nan")
+    """The largest ‖difference‖ / ‖gradient‖ of an argument."""
+    _, (other,) = _gradient_of(plain, names)(own, arrays)
     size = lambda x: float(np.linalg.norm(np.asarray(x).ravel()))
     sizes = {name: size(known[name]) for name in names}
     rows = [size(other[k] - known[k]) / whole for k, whole in sizes.items() if whole]

@@ -72,30 +72,34 @@ def play(
         opened: names of primitives that are opened if a chosen equation is inside.
         handle: maps a chosen equation and the values of its operands to its results;
             None: run the equation as it is.
-        refuse: called with an equation that holds a chosen one and cannot be opened; it
-            raises the error.
+        refuse: called with an equation that holds a chosen one and cannot be opened;
+            raises an error, or else the equation is run as it is.
     """
     jaxpr = getattr(closed, "jaxpr", closed)
     known = given(closed, args)
     last = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
     waiting: list[Any] = []
     for place, equation in enumerate(jaxpr.eqns):
-        if not chosen(equation) and not any(map(chosen, within(equation))):
-            waiting.append(equation)
-            continue
+        opens = False
+        if not chosen(equation):
+            opens = any(map(chosen, within(equation)))
+            if opens and equation.primitive.name not in opened:
+                refuse(equation)
+                opens = False
+            if not opens:
+                waiting.append(equation)
+                continue
         run_part(jaxpr, waiting, {*variables(jaxpr.eqns[place:]), *last}, known)
         waiting = []
         values = read(known, equation.invars)
-        if chosen(equation):
-            results = handle(equation, values)
-            if results is None:
-                waiting = [equation]
-                continue
-        else:
-            if equation.primitive.name not in opened:
-                refuse(equation)
+        if opens:
             results = play(inner(equation)[0], values, chosen, opened, handle, refuse)
-        known.update(zip(equation.outvars, results, strict=True))
+        else:
+            results = handle(equation, values)
+        if results is None:
+            waiting = [equation]
+        else:
+            known.update(zip(equation.outvars, results, strict=True))
     run_part(jaxpr, waiting, last, known)
     return read(known, jaxpr.outvars)
 

@@ -101,15 +101,12 @@ def unroll(closed: Any, args: Sequence[Any], wanted: Sequence[str]) -> tuple[Any
 
 
 def _retraced(closed: Any, args: Sequence[Any], chosen: Any, handle: Any) -> Any:
-    run = lambda *flat: play(closed, flat, chosen, OPENED, handle, _never)
+    run = lambda *flat: play(closed, flat, chosen, OPENED, handle, _leave)
     return jax.make_jaxpr(run)(*args)
 
 
-def _never(equation: Any) -> None:
-    raise UserError(
-        f"{place_of(equation)}: '{equation.primitive.name}' holds a loop, where the "
-        "probe cannot follow it"
-    )
+def _leave(equation: Any) -> None:
+    """An equation that is not looked into, such as an implicit solver."""
 
 
 def _is_choice(equation: Any) -> bool:
@@ -142,7 +139,7 @@ def _made(closed: Any, args: Sequence[Any]) -> Any:
             made.append(jnp.asarray(values[0] if branch else 0, int))
             return None
 
-        play(closed, args, _is_choice, OPENED, note, _never)
+        play(closed, args, _is_choice, OPENED, note, _leave)
         return made
 
     found = jax.jit(choices, compiler_options=dict(ONCE))(list(args))
