@@ -103,7 +103,7 @@ def test_a_loss_of_a_file_is_probed(
     said = capsys.readouterr().out
     assert f"loop0 ({tmp_path}/mine.py:5): scan over 6 steps" in said
     seen = load(tmp_path / "pool" / "probes" / "mine-loss")
-    assert seen.parameter.values.tolist() == ["loop0/params"]
+    assert seen.parameter.values.tolist() == ["loop0/params", "params"]
     assert Path("pool/probes/mine-loss/probe.html").is_file()
     for words, message in (
         (["mine.py:los"], "did you mean loss"),

@@ -64,6 +64,34 @@ def test_gradients_of_a_tree_with_functions_are_those_of_its_arrays() -> None:
     )
 
 
+def test_with_rules_and_associative_scans_loss_and_gradient_are_those_of_jax() -> None:
+    @jax.custom_vjp
+    def clipped(h: Any) -> Any:
+        return h
+
+    clipped.defvjp(lambda h: (h, None), lambda _, d: (jnp.clip(d, -0.01, 0.01),))
+
+    def ruled(p: Any, xs: Any) -> Any:
+        step = lambda h, x: (clipped(jnp.tanh(h @ p["U"] + x @ p["V"])), None)
+        return mean_square(lax.scan(step, jnp.zeros((xs.shape[1], N)), xs)[0])
+
+    def unassociative(p: Any, xs: Any) -> Any:
+        join = lambda a, b: jnp.tanh(a @ p["U"] + b)
+        return mean_square(lax.associative_scan(join, xs @ p["V"])[-1])
+
+    for loss in (ruled, unassociative):
+        value, gradient, flow = jax.jit(rnnjax.value_and_flow(loss))(tanh_params(2), X)
+        expected, known = jax.value_and_grad(loss)(tanh_params(2), X)
+        assert float(value) == pytest.approx(float(expected), rel=1e-6)
+        for name, x in known.items():
+            np.testing.assert_allclose(gradient[name], x, rtol=1e-5, atol=1e-7)
+        assert flow["gradient_difference"] > 0.05
+    loss, args = MODELS["state_space_in_parallel"]()
+    assert rnnjax.value_and_flow(loss)(*args)[2]["gradient_difference"] < 1e-5
+    with pytest.raises(UserError, match="xs: arguments of the loss go by position"):
+        rnnjax.value_and_flow(ruled)(tanh_params(2), xs=X)
+
+
 def test_what_is_not_known_under_jit_is_refused() -> None:
     loss, args = MODELS["while_loop_until_it_is_small"]()
     with pytest.raises(UserError, match="not known under jit"):

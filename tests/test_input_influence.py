@@ -86,5 +86,10 @@ def test_what_a_fourier_transform_leaves_is_left_out() -> None:
 def test_tokens_and_single_answers_are_refused() -> None:
     with pytest.raises(UserError, match="pass their embeddings"):
         rnnjax.input_influence(lambda xs: xs, jnp.zeros((T, B), int))
-    with pytest.raises(UserError, match=r"outputs have shape \(5,\)"):
-        rnnjax.input_influence(lambda xs: xs.sum((0, 1)), X)
+    for model in (lambda xs: xs.sum((0, 1)), lambda xs: xs[-1]):
+        with pytest.raises(UserError, match="outputs have shape"):
+            rnnjax.input_influence(model, X)
+    with pytest.raises(UserError, match="depend on inputs of another one"):
+        rnnjax.input_influence(lambda xs: xs - xs.mean(1, keepdims=True), X)
+    halved = rnnjax.input_influence(lambda xs: xs[::2], X)
+    assert "log10_influence_by_distance" not in halved

@@ -329,8 +329,8 @@ def test_outputs_that_are_the_state_reach_a_later_loop() -> None:
         for t in range(5):
             weights = jax.nn.softmax(jnp.einsum("tbi,bi->tb", hs, h), axis=0)
             h = jnp.tanh(h @ p[1]["U"] + jnp.einsum("tb,tbi->bi", weights, hs))
-            outs.append(h @ p[1]["V"])  # of the state before it is changed
             h = 0 * h if t == at else h
+            outs.append(h @ p[1]["V"])  # computed in the step, of the changed state
         return jnp.mean(jnp.sum(jnp.square(jnp.stack(outs)), -1))
 
     hs = tanh_layer(p[0], xs)

@@ -192,3 +192,11 @@ def test_float32_jacobians_are_taken_as_they_are():
         log_singular_values(J), log_singular_values(J.astype(np.float64)), atol=1e-12
     )
     assert jax.tree.leaves(J)[0].shape == (30, 4, 4)
+
+
+def test_equal_values_with_a_tiny_cosine_between_them() -> None:
+    """The square of the cosine underflows, which must not make the angle infinite."""
+    twist = np.eye(4)
+    twist[0, 1] = 1e-170
+    found = log_singular_values(np.stack([0.5 * twist] * 3))
+    np.testing.assert_allclose(found, 3 * np.log(0.5))

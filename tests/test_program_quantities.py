@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import rnnjax
 from rnnjax.analysis.any_program import probe_loss
 from rnnjax.errors import UserError
 from rnnjax.probes.programs import folding
@@ -87,7 +88,8 @@ def test_steps_contribute_to_parameters_outside_of_the_loop() -> None:
     each = gradients_by_step(of_copies, params)
     seen = probe_loss(loss, params, tokens, sections=("contributions",))
     names = ["A", "V", "b", "embedding"]
-    assert sorted(seen.parameter.values) == [f"loop0/{name}" for name in names]
+    rows = [x for x in seen.parameter.values if x.startswith("loop")]
+    assert sorted(rows) == [f"loop0/{name}" for name in names]
     for name in names:
         row, rows = seen.sel(parameter=f"loop0/{name}"), each[name]
         whole, sizes = rows.sum(0), np.linalg.norm(rows, axis=1)
@@ -198,8 +200,13 @@ def test_a_parameter_that_reaches_a_loop_by_its_first_state_has_no_row() -> None
     loss, args = MODELS["state_space_in_parallel"]()
     seen = probe_loss(loss, *args, sections=("contributions",))
     names = ["loop0/0/V", "loop0/0/a", "loop1/0/C", "loop1/1/V", "loop1/1/a"]
-    assert sorted(seen.parameter.values) == names
+    rows = [x for x in seen.parameter.values if x.startswith("loop")]
+    assert sorted(rows) == names
     assert np.isfinite(seen.log10_gradient).all()
+    whole = jax.grad(loss)(*args)[0]["V"]
+    found = seen.log10_gradient.sel(parameter="0/V")
+    np.testing.assert_allclose(10.0**found, np.linalg.norm(whole), rtol=1e-4)
+    assert np.isnan(seen.k90.sel(parameter="0/V"))
 
 
 def test_truncation_of_a_reversed_loop_counts_from_its_end() -> None:
@@ -214,7 +221,100 @@ def test_truncation_of_a_reversed_loop_counts_from_its_end() -> None:
         rtol=1e-3,
         atol=1e-6,
     )
-    assert float(one.left_out[0, 0]) > 0.1
+    assert float(one.left_out.sel(parameter="loop1/1/U")[0]) > 0.1
+
+
+def test_k90_counts_steps_from_the_end_of_the_loop_zeros_included() -> None:
+    """Gradients of size 1, 0, 0, 8, 0, 0 or the like: the last 6 steps hold 90 %."""
+    sizes = jnp.array([2.0, 0.0, 0.0, 8.0, 0.0, 0.0])
+
+    def loss(reverse: bool) -> Any:
+        def of(p: Any, sizes: Any) -> Any:
+            step = lambda h, s: (h + s * jnp.sum(p), None)
+            return lax.scan(step, 0.0, sizes, reverse=reverse)[0]
+
+        return of
+
+    for reverse, expected in ((False, 6), (True, 4)):
+        seen = probe_loss(
+            loss(reverse), jnp.ones(3), sizes, sections=("contributions",)
+        )
+        assert int(seen.k90.sel(parameter="loop0/params")) == expected
+
+
+def test_a_complex_diagonal_state_has_a_retention_and_spectra() -> None:
+    """The linear recurrent unit: Jacobians of real and imaginary parts."""
+    angle = jnp.linspace(0.1, 1.0, N)
+    size = jnp.linspace(0.5, 0.99, N)
+
+    def loss(p: Any, xs: Any) -> Any:
+        step = lambda h, x: (size * jnp.exp(1j * angle * p) * h + x, None)
+        h = lax.scan(step, jnp.zeros((B, N), complex), xs + 0j)[0]
+        return mean_square(jnp.real(h))
+
+    seen = probe_loss(loss, 1.0, X[..., :N])
+    np.testing.assert_allclose(seen.log_retention[0], np.log(size), rtol=1e-4)
+    np.testing.assert_allclose(seen.spectral_norm, size.max(), rtol=1e-5)
+    values = np.sort(np.repeat(size, 2))[::-1]
+    np.testing.assert_allclose(seen.singular_value[0, 0, 0], values, rtol=1e-5)
+
+
+def test_spectra_of_a_step_with_a_rule_without_forward_derivative() -> None:
+    @jax.custom_vjp
+    def through(h: Any) -> Any:
+        return jnp.sign(h)
+
+    through.defvjp(lambda h: (jnp.sign(h), h), lambda h, d: (d / (1 + h**2),))
+
+    def loss(p: Any, xs: Any) -> Any:
+        step = lambda h, x: (0.5 * h + through(h @ p + x), None)
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), xs)[0])
+
+    p = dense(1, N, N)
+    seen = probe_loss(loss, p, X[..., :N])
+    drive = np.asarray(X[0, 0, :N])  # the first state is 0
+    J = 0.5 * np.eye(N) + np.asarray(p).T / (1 + drive**2)[:, None]
+    np.testing.assert_allclose(
+        seen.spectral_norm[0, 0, 0], np.linalg.norm(J, 2), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"params": 2}, "params=2, but the loss has 2 arguments"),
+        ({"examples": 7}, "examples=7, but no loop treats so many examples apart"),
+        ({"batch": 3}, "probe has no option 'batch', and arguments of a loss go by"),
+        ({"sections": ["spectra"]}, "no section 'spectra'"),
+    ],
+)
+def test_wrong_options_are_named(change: Any, words: str) -> None:
+    loss, args = MODELS["plain_scan"]()
+    with pytest.raises(UserError, match=words):
+        rnnjax.probe(loss, *args, **change)
+
+
+def test_why_no_loop_runs_is_said() -> None:
+    p = tanh_params(2)
+    empty = lambda p, xs: mean_square(tanh_layer(p, xs[:0])) + jnp.sum(p["b"])
+    with pytest.raises(UserError, match=r"foreign_models.py:\d+ has no steps"):
+        probe_loss(empty, p, X)
+
+    def untaken(p: Any, xs: Any) -> Any:
+        run = lambda: tanh_layer(p, xs)[-1]
+        return mean_square(lax.cond(xs[0, 0, 0] > 9, run, lambda: xs[0, :, :N]))
+
+    with pytest.raises(UserError, match="lies in a branch that is not taken"):
+        probe_loss(untaken, p, X)
+
+    def called_back(p: Any, xs: Any) -> Any:
+        shape = jax.ShapeDtypeStruct((B, N), jnp.float32)
+        outside = lambda h: jax.pure_callback(np.tanh, shape, h)
+        step = lambda h, x: (outside(h @ p["U"] + x @ p["V"]), None)
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), xs)[0])
+
+    with pytest.raises(UserError, match=r"quantities.py:\d+: JAX cannot differentiate"):
+        probe_loss(called_back, p, X)
 
 
 def test_loops_inside_of_an_unrolled_one_are_measured_for_each_of_its_steps() -> None:

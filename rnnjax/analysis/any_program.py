@@ -10,11 +10,17 @@ import numpy as np
 import xarray as xr
 
 from rnnjax.analysis.datasets import record
-from rnnjax.analysis.loop_quantities import adjoints_of, contributions_of, dynamics_of
+from rnnjax.analysis.loop_quantities import (
+    adjoints_of,
+    contributions_of,
+    dynamics_of,
+    gradients_of,
+)
 from rnnjax.analysis.program_agreement import (
     bypass_share,
     compare,
     doubts,
+    no_loop,
 )
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.probes.dataset import lag_is_time
@@ -22,7 +28,7 @@ from rnnjax.probes.programs.arguments import arguments_of
 from rnnjax.probes.programs.attribution import reached_by
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.loop_run import Axes, Ran, floats
-from rnnjax.probes.programs.loops import describe, unseen
+from rnnjax.probes.programs.loops import describe
 from rnnjax.probes.programs.program import program_of
 from rnnjax.probes.programs.whole import Walks, walk
 from rnnjax.xla_options import ONCE
@@ -58,16 +64,18 @@ def probe_loss(
         examples: number of examples in the batch, if several axes could be theirs.
         unroll: names of loops, such as ``["loop0"]``, whose inner loops are measured
             instead, for each of their steps.
-        sections: some of `SECTIONS`. ``dynamics`` costs one tangent a step for each
+        sections: some of `SECTIONS`. ``dynamics`` costs one cotangent a step for each
             float of the state, and is left out for more than 256 of them.
 
     Returns:
         A data set with a layer for each loop. Adjoints are those of the carry after a
-        step, through later steps and through outputs of the step that are the carry
-        itself. Those by lag, such as `log10_adjoint` and `decay`, are of what the loss
+        step, through later steps and through what that step computes from it. Those by
+        lag, such as `log10_adjoint` and `decay`, are of what the loss
         reads of the states at the end of loops; `log10_total_adjoint` is of the whole
         loss. Contributions, of all parameters on which constants or inputs of a loop
-        depend. Attribute ``loops``: file, line, length and carry of each.
+        depend, in rows `loop0/path`, whose gradient is the part through these; each
+        parameter has a row `path` as well, with its whole `log10_gradient`. Attribute
+        ``loops``: file, line, length and carry of each.
 
     Warns:
         UserWarning: something else may carry the gradient from step to step, such as
@@ -82,17 +90,19 @@ def probe_loss(
     for name in sections:
         if name not in SECTIONS:
             raise UserError(f"no section '{name}'; {did_you_mean(name, SECTIONS)}")
+    if not 0 <= params < len(args):
+        raise UserError(f"params={params}, but the loss has {len(args)} arguments")
     given = arguments_of(args)
     program = program_of(loss, given, unroll)
     if not program.names:
-        others = ", ".join(unseen(program.closed))
-        besides = f" (there is {others})" if others else ""
-        raise UserError(
-            f"no lax.scan with a state of floats was found{besides}: a loop that is "
-            "written in Python over the steps cannot be told from layers; use lax.scan"
-        )
+        raise UserError(no_loop(program))
     ran = quick_jit(lambda arrays: program.forward(arrays)[1])(given.arrays)
     axes = [find_axes(one, examples) for one in ran]
+    if examples is not None and not any(where.size == examples for where in axes):
+        raise UserError(
+            f"examples={examples}, but no loop treats so many examples apart: "
+            f"{_listed(ran, axes)}"
+        )
     named = given.names(params)
     wanted = [place for place in floats(given.arrays) if place in named]
     measured = reached_by(program, given.arrays, ran, wanted)
@@ -111,6 +121,12 @@ def probe_loss(
     for words in doubts(program, share, agreed):
         warnings.warn(words, stacklevel=2)
     data = _joined(seen, lagged, ran, axes, measured, named, sections)
+    if "contributions" in sections:
+        whole = dict(zip(floats(given.arrays), seen.gradient, strict=True))
+        own = {path or "params": whole[k] for k, path in named.items() if k in whole}
+        rows = [*data.parameter.values] if "parameter" in data.dims else []
+        data = xr.merge([data, gradients_of(own)], join="outer", compat="no_conflicts")
+        data = data.reindex(parameter=[*rows, *own])
     data = xr.merge([_basics(seen, ran, axes, share), data], join="outer")
     name = getattr(loss, "__name__", type(loss).__name__)
     data.attrs = {"title": f"gradient flow of {name}", "loops": _listed(ran, axes)}

@@ -10,15 +10,22 @@ import rnnjax.analysis.log  # noqa: F401  gives data sets their method `log`
 from rnnjax.analysis import any_model
 from rnnjax.analysis.any_program import probe_loss
 from rnnjax.analysis.called import called, of_params
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, did_you_mean
+
+
+OPTIONS = ("params", "examples", "unroll", "sections")
+"""Of a program; see `rnnjax.analysis.any_program.probe_loss`."""
 
 
 def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
     """The gradient flow of a model on one batch, as a labelled data set.
 
-    ``probe(loss, *arguments, params=0)``
-        of a function that gives a loss: every `lax.scan` in it is measured, whatever
-        library made it (`rnnjax.analysis.any_program.probe_loss`).
+    ``probe(loss, *arguments, params=0, examples=None, unroll=(), sections=…)``
+        of a function that gives a loss: every loop in it is measured, whatever library
+        made it. `params` says which argument holds the parameters, `examples` how many
+        there are if several axes could be theirs, `unroll` names loops whose inner
+        loops are measured instead, and `sections` are some of ``adjoints``,
+        ``contributions``, ``dynamics`` (`rnnjax.analysis.any_program.probe_loss`).
 
     ``probe(model, inputs, loss)``
         of a model of `flax.nnx` or Equinox, called as ``model(inputs)``; `loss` maps
@@ -37,6 +44,12 @@ def probe(model: Any, /, *args: Any, **options: Any) -> xr.Dataset:
     if of_params(model, args) or "loss" in options:
         _complete(model, args, options)
         return any_model.probe(model, *args, **options)
+    strange = [name for name in options if name not in OPTIONS]
+    if strange:
+        raise UserError(
+            f"probe has no option '{strange[0]}', and arguments of a loss go by "
+            f"position; {did_you_mean(strange[0], OPTIONS)}"
+        )
     whole = called("probe", model, args)
     if whole.args is args:  # a loss
         return probe_loss(model, *args, **options)

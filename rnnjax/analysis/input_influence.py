@@ -51,11 +51,13 @@ def input_influence(
     Returns:
         A data set: `log10_influence` by output step and input step, root mean square
         over examples; `log10_influence_error`, its standard error; and
-        `log10_influence_by_distance`, root mean square over pairs with the same s − t.
+        `log10_influence_by_distance`, root mean square over pairs with the same s − t,
+        if there are as many outputs as inputs.
         −inf: zero, or below the range of floats.
 
     Raises:
-        UserError: inputs are no floats, or outputs have no steps.
+        UserError: inputs are no floats, outputs have no steps, or examples depend on
+            each other.
 
     Warns:
         UserWarning: the model has a Fourier transform, so that influences near the
@@ -75,15 +77,18 @@ def input_influence(
     def timed(xs: Array) -> Array:
         answers = call(xs if time_major else jnp.swapaxes(xs, 0, 1))
         answers = jnp.asarray(answers)
-        if answers.ndim < 2 or xs.shape[1] not in answers.shape[:2]:
+        batch = 1 if time_major else 0
+        if answers.ndim < 2 or answers.shape[batch] != xs.shape[1]:
+            order = "(time, batch, …)" if time_major else "(batch, time, …)"
             raise UserError(
-                f"outputs have shape {answers.shape}, not (time, batch, …) with "
-                f"the batch of the inputs, {xs.shape[1]}"
+                f"outputs have shape {answers.shape}, not {order} with the batch of "
+                f"the inputs, {xs.shape[1]}; see time_major"
             )
         return answers if time_major else jnp.swapaxes(answers, 0, 1)
 
     ordered = xs if time_major else jnp.swapaxes(xs, 0, 1)
     traced = jax.make_jaxpr(timed)(ordered)
+    _apart(timed, ordered)
     quick = functools.partial(jax.jit, compiler_options=dict(ONCE))
     measure = quick(lambda xs, key: log10_influence(timed, xs, draws, key))
     logs = np.asarray(measure(ordered, jax.random.key(seed)), np.float64)
@@ -108,14 +113,31 @@ def input_influence(
     values = {
         "log10_influence": matrix,
         "log10_influence_error": np.where(np.isfinite(matrix), spread, np.nan),
-        "log10_influence_by_distance": _by_distance(matrix),
     }
+    if matrix.shape[0] == matrix.shape[1]:  # inputs and outputs have one clock
+        values["log10_influence_by_distance"] = _by_distance(matrix)
     data = record(values)
     data.attrs = {
         "title": "influence of inputs on outputs",
         "method": "exact" if exact else f"{draws} random projections",
     }
     return data
+
+
+def _apart(model: Callable[[Array], Array], xs: Array) -> None:
+    """Refuse a model in which examples depend on each other."""
+    size = xs.shape[1]
+    if size == 1:
+        return
+    outputs, pull = jax.vjp(model, xs)
+    random = jnp.asarray(np.random.default_rng(0).normal(size=outputs.shape))
+    first = (jnp.arange(size) < size // 2).reshape(1, -1, *(1,) * (outputs.ndim - 2))
+    (gradient,) = pull(jnp.where(first, random, 0).astype(outputs.dtype))
+    if jnp.any(gradient[:, size // 2 :] != 0):
+        raise UserError(
+            "outputs of an example depend on inputs of another one, such as in a batch "
+            "normalisation: pass one example, or a model that treats them apart"
+        )
 
 
 def _mean_and_error(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,9 +57,8 @@ def intervene(
     inputs, loss)``, ``intervene(model, params, inputs, loss)``. The program is run
     again with the changed state for every step and unit that is asked for: a finite
     change, where the adjoint is that of an infinitely small one. The first-order
-    prediction ⟨∂L/∂h_t, Δh_t⟩ stands beside each effect. Outputs of a step that are the
-    state itself change with it; outputs that are computed from it inside of the step do
-    not, as for the adjoint.
+    prediction ⟨∂L/∂h_t, Δh_t⟩ stands beside each effect. What a step computes from its
+    new state, such as its output, changes with it, as for the adjoint.
 
     Args:
         model: a loss, or a model of linen, NNX or Equinox.

@@ -15,10 +15,9 @@ from rnnjax.analysis.datasets import record
 from rnnjax.analysis.dynamics import PLACES, SENTENCES, WHOLE_SPECTRUM, spectra
 from rnnjax.executables.functions import jit_unoptimised
 from rnnjax.probes.adjoints.norms import state_names
-from rnnjax.probes.contributions.spread import held_by_last
 from rnnjax.probes.contributions.to_kernels import norm_share
 from rnnjax.probes.dynamics.explosion import first_broken
-from rnnjax.probes.programs.jacobians import is_real, jacobians, joint_size
+from rnnjax.probes.programs.jacobians import jacobians, joint_size, retentions
 from rnnjax.probes.programs.loop_back import Back
 from rnnjax.probes.programs.loop_run import Axes, Ran, examples_first, floats, picked
 from rnnjax.recurrence import scaled
@@ -103,11 +102,24 @@ def _rows(back: Back, reverse: bool) -> dict[str, Array]:
         "log10_contribution": back.by_step,
         "norm_share": share,
         "signed_share": back.along,
-        "k90": jax.vmap(held_by_last)(share),
+        "k90": _held_by_last(share if reverse else share[:, ::-1]),
         "log10_gradient": totals,
         "left_out": 10.0 ** (left - totals[:, None]),
         "cancellation": jnp.where(known, whole / sizes, jnp.nan),
     }
+
+
+def gradients_of(gradients: dict[str, Array]) -> xr.Dataset:
+    """The norms of whole gradients, by the paths of parameters."""
+    norms = [scaled.log10_norm(scaled.lift(x, 0)) for x in gradients.values()]
+    return record({"log10_gradient": norms}, {"parameter": list(gradients)})
+
+
+def _held_by_last(share: Array) -> Array:
+    """k₉₀ of shares by lag; unlike padded sentences, a loop ends at its last step."""
+    held = jnp.cumsum(share, axis=1)
+    steps = jnp.argmax(held >= 0.9 - 1e-6, axis=1) + 1
+    return jnp.where(jnp.isnan(held[:, -1]), jnp.nan, steps.astype(held.dtype))
 
 
 def contributions_of(back: Back, names: Sequence[str], reverse: bool) -> xr.Dataset:
@@ -121,9 +133,9 @@ _jacobians = jax.jit(jacobians, static_argnums=(1, 3), compiler_options=dict(ONC
 def dynamics_of(ran: Ran, where: Axes) -> xr.Dataset | None:
     """Spectra of a loop's Jacobians and propagators along the first examples.
 
-    None for a carry of more than `WHOLE_SPECTRUM` floats, or a complex one.
+    None for a carry of more than `WHOLE_SPECTRUM` real numbers.
     """
-    if joint_size(ran, where) > WHOLE_SPECTRUM or not is_real(ran):
+    if joint_size(ran, where) > WHOLE_SPECTRUM:
         return None
     length = ran.loop.length
     chosen = tuple(range(min(where.size, SENTENCES)))
@@ -131,8 +143,8 @@ def dynamics_of(ran: Ran, where: Axes) -> xr.Dataset | None:
     steps = np.unique(np.linspace(0, length - 1, PLACES).astype(int))
     order = every[::-1] if ran.loop.reverse else every
     values, lags = spectra(every[steps], [order[:, k] for k in chosen])
-    diagonal = np.diagonal(every, axis1=-2, axis2=-1)
-    if np.array_equal(every, diagonal[..., None] * np.eye(every.shape[-1])):
-        with np.errstate(divide="ignore"):
-            values["log_retention"] = np.mean(np.log(np.abs(diagonal)), axis=(0, 1))
+    units = sum(x.size for x in picked(ran.last)) // where.size
+    kept = retentions(every, units)
+    if kept is not None:
+        values["log_retention"] = kept
     return record(values, {"step": steps, "lag_probed": lags})

@@ -193,6 +193,28 @@ def bypass_share(seen: Walks, given: Arguments, params: set[int]) -> float:
     return bypass([a for a, _ in through], [b for _, b in through])
 
 
+def no_loop(program: Program) -> str:
+    """Why there is nothing to measure, in words."""
+    idle = [
+        place_of(x)
+        for x in equations(program.plain)
+        if x.primitive.name in ("scan", "while")
+    ]
+    if idle:
+        places = ", ".join(dict.fromkeys(idle))
+        return (
+            f"no loop with a state of floats runs: that of {places} has no steps, "
+            "carries no floats, or lies in a branch that is not taken"
+        )
+    others = ", ".join(unseen(program.closed))
+    besides = f" (there is {others})" if others else ""
+    return (
+        f"no lax.scan with a state of floats was found{besides}: a loop that is "
+        "written in Python over the steps cannot be told from layers, and an "
+        "associative scan of one element is none; use lax.scan"
+    )
+
+
 def doubts(program: Program, share: float, agreed: Agreement) -> Iterator[str]:
     """One sentence for each warning."""
     others = ", ".join(unseen(program.closed))
@@ -204,7 +226,8 @@ def doubts(program: Program, share: float, agreed: Agreement) -> Iterator[str]:
     if share > TINY:
         yield (
             f"{100 * share:.2g} % of the gradient at the inputs bypasses every "
-            "loop: by a skip connection, attention, or a recurrence that is no loop"
+            "loop: by a skip connection, a gate or readout that depends on the input, "
+            "attention, or a recurrence that is no loop"
         )
     if agreed.rules is not None:
         yield (

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, DropVar, Literal, jaxpr_as_fun
 
 
 def inner(equation: Any) -> list[Any]:
@@ -117,6 +117,66 @@ def leading(closed: Any, count: int) -> Any:
             kept.insert(0, equation)
             needed |= set(variables([equation]))
     return ClosedJaxpr(jaxpr.replace(outvars=outputs, eqns=kept), closed.consts)
+
+
+INLINED = ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2")
+"""Primitives that run an inner program on their operands, without a derivative rule."""
+
+
+def inlined(closed: Any) -> Any:
+    """A program with the equations of inner programs in place of `INLINED` calls."""
+    jaxpr = closed.jaxpr
+    if not any(x.primitive.name in INLINED for x in jaxpr.eqns):
+        return closed
+    calls = lambda equation: equation.primitive.name in INLINED
+
+    def run(*args: Any) -> Any:
+        open_up = lambda equation, values: play(
+            inner(equation)[0], values, calls, (), open_up, lambda equation: None
+        )
+        return play(closed, args, calls, (), open_up, lambda equation: None)
+
+    given = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in jaxpr.invars]
+    return jax.make_jaxpr(run)(*given)
+
+
+def rest_from(closed: Any, count: int) -> Callable[[Sequence[Any], Sequence[Any]], Any]:
+    """The later results of a program, from its arguments and its first `count` results.
+
+    What is computed from one of the first results is computed from the value that is
+    given for it.
+
+    Returns:
+        a function of the arguments and of the first results.
+    """
+    jaxpr = closed.jaxpr
+    outputs, arguments = jaxpr.outvars[count:], list(jaxpr.invars)
+    first: dict[Any, int] = {}
+    for place, x in enumerate(jaxpr.outvars[:count]):
+        if not isinstance(x, Literal):
+            first.setdefault(x, place)
+    passed = {arguments.index(x): i for x, i in first.items() if x in arguments}
+    cut = {x: i for x, i in first.items() if x not in arguments}
+    needed, kept = {x for x in outputs if not isinstance(x, Literal)} - {*cut}, []
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            own = [DropVar(x.aval) if x in cut else x for x in equation.outvars]
+            kept.insert(0, equation.replace(outvars=own))
+            needed |= set(variables([equation])) - {*cut}
+    effects = {effect for equation in kept for effect in equation.effects}
+    rest = jaxpr.replace(
+        invars=[*arguments, *cut], outvars=outputs, eqns=kept, effects=effects
+    )
+    run = jaxpr_as_fun(ClosedJaxpr(rest, closed.consts))
+
+    def emit(given: Sequence[Any], known: Sequence[Any]) -> Any:
+        full = [
+            known[passed[place]] if place in passed else x
+            for place, x in enumerate(given)
+        ]
+        return run(*full, *(known[i] for i in cut.values()))
+
+    return emit
 
 
 def depends(closed: Any, opened: Sequence[str]) -> list[frozenset[int]]:

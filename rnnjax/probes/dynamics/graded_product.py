@@ -152,7 +152,7 @@ def _graded_svd(b: np.ndarray, log_d: np.ndarray) -> np.ndarray:
             worst = max(worst, float(np.max(np.abs(cosine))))
             ratio = np.exp(logs[j] - logs[i])
             gap = 1.0 - ratio**2
-            root = np.sqrt(gap**2 + (2.0 * ratio * cosine) ** 2)
+            root = np.hypot(gap, 2.0 * ratio * cosine)  # squares would underflow
             with np.errstate(divide="ignore", invalid="ignore"):
                 # the tangent of Jacobi's angle, divided by the ratio of the scales
                 tangent = np.where(cosine == 0.0, 0.0, 2.0 * cosine / (gap + root))

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from rnnjax.errors import UserError
+from rnnjax.errors import UserError, one_line
 from rnnjax.probes.programs.loop_run import (
     Axes,
     Ran,
+    advance,
     as_given,
+    emit,
     examples_first,
-    one_step,
     picked,
 )
 from rnnjax.recurrence import scaled
@@ -44,20 +45,21 @@ def find_axes(ran: Ran, likely: int | None = None) -> Axes:
         of size 1, with None everywhere, where examples are not treated apart.
 
     Raises:
-        UserError: a derivative rule in the step is not linear in its cotangent.
+        UserError: a derivative rule in the step is not linear in its cotangent, or JAX
+            cannot differentiate the step.
     """
     parts = list(_shapes(ran))
     for size in _sizes(parts[0], likely):
         axes = Axes(size, *(tuple(_axis(x, size) for x in part) for part in parts))
         if None in (*axes.carry, *axes.outputs):
             continue
-        apart = jax.device_get(_apart(ran, axes))
+        apart = _tested(ran, axes)
         if apart[0]:
             kept = zip(axes.inputs, apart[1], strict=True)
             found = tuple(axis if own else None for axis, own in kept)
             return dataclasses.replace(axes, inputs=found)
     nowhere = undivided(ran)
-    if not jax.device_get(_apart(ran, nowhere))[0]:
+    if not _tested(ran, nowhere)[0]:
         raise UserError(
             f"{ran.loop.place}: a derivative rule in this loop is not linear in the "
             "cotangent, such as one that clips gradients, so that adjoints cannot be "
@@ -71,16 +73,27 @@ def undivided(ran: Ran) -> Axes:
     return Axes(1, *((None,) * len(part) for part in _shapes(ran)))
 
 
+def _tested(ran: Ran, axes: Axes) -> Any:
+    """`_apart`, with what JAX refuses in one sentence."""
+    try:
+        return jax.device_get(_apart(ran, axes))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{ran.loop.place}: JAX cannot differentiate this loop: {one_line(error)}"
+        ) from error
+
+
 @functools.partial(jax.jit, static_argnums=1, compiler_options=dict(ONCE))
 def _apart(ran: Ran, axes: Axes) -> tuple[Array, list[Array]]:
     """Whether all steps commute with factors of each example; and for each input."""
     carry, outputs, _ = _shapes(ran)
 
     def step(key: Array, now: Any) -> Any:
-        before, x = now
-        run = one_step(ran, before, x)
-        given = picked(ran.constants), picked(before), picked(x)
-        pull = jax.vjp(run, *given)[1]
+        before, x, after = now
+        onward, emitted = advance(ran, before, x), emit(ran, before, x, after)
+        both = lambda *given: (onward(*given[:3]), emitted(*given))
+        given = picked(ran.constants), picked(before), picked(x), picked(after)
+        pull = jax.vjp(both, *given)[1]
         key, of_signs, of_factors = jax.random.split(key, 3)
         signs = jax.random.split(of_signs, len(carry) + len(outputs))
         cotangent = [
@@ -92,18 +105,19 @@ def _apart(ran: Ran, axes: Axes) -> tuple[Array, list[Array]]:
         places = (*axes.carry, *axes.outputs)
         spread = [_times(c, factors, a) for c, a in zip(cotangent, places, strict=True)]
         parts = lambda c: (c[: len(carry)], c[len(carry) :])
-        _, one, one_x = pull(parts(cotangent))
-        _, two, two_x = pull(parts(spread))
+        _, one, one_x, one_after = pull(parts(cotangent))
+        _, two, two_x, two_after = pull(parts(spread))
         same = lambda a, b, axis: _close(_times(a, factors, axis), b, axis)
-        whole = jnp.all(
-            jnp.stack([same(*row) for row in zip(one, two, axes.carry, strict=True)])
-        )
+        pairs = zip(one + one_after, two + two_after, axes.carry * 2, strict=True)
+        whole = jnp.all(jnp.stack([same(*row) for row in pairs]))
         known = [axis is not None or axes.size == 1 for axis in axes.inputs]
         rows = zip(known, one_x, two_x, axes.inputs, strict=True)
         inputs = [same(a, b, axis) if own else False for own, a, b, axis in rows]
         return key, (whole, [jnp.asarray(x) for x in inputs])
 
-    _, (whole, inputs) = lax.scan(step, jax.random.key(0), (ran.before, ran.inputs))
+    _, (whole, inputs) = lax.scan(
+        step, jax.random.key(0), (ran.before, ran.inputs, ran.after)
+    )
     return jnp.all(whole), [jnp.all(x) for x in inputs]
 
 

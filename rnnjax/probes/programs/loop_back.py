@@ -19,10 +19,11 @@ from jaxtyping import Array, Float
 from rnnjax.probes.programs.loop_run import (
     Axes,
     Ran,
-    as_given,
+    advance,
+    emit,
     examples_first,
-    floats,
-    one_step,
+    examples_in_front,
+    laid_out,
     picked,
 )
 from rnnjax.recurrence import scaled
@@ -34,8 +35,8 @@ class Back:
     """The result of the backward pass of a loop; float arrays only.
 
     Attributes:
-        adjoint: ∂L/∂carry after each step, through later steps and through outputs that
-            are the carry itself; exponents ``(T, B)``, mantissas ``(T, B, …)``.
+        adjoint: ∂L/∂carry after each step, through later steps and through what its own
+            step computes from it; exponents ``(T, B)``, mantissas ``(T, B, …)``.
         start: the same of the carry before the first step, exponents ``(B,)``.
         constants: the gradient of each constant, exponents ``()``.
         inputs: of each array of inputs, exponents ``(T, B)``, or ``(T,)`` where all
@@ -93,45 +94,33 @@ def back(
     """
     shared = [i for i, axis in enumerate(axes.inputs) if axis is None]
     own = [i for i, axis in enumerate(axes.inputs) if axis is not None]
-    same = _places(ran)
 
     def step(state: Any, now: Any) -> Any:
         adjoint, gradients, of_parameters = state
-        time, carry, x, cotangent = now
-        rest = None
-        if cotangent is not None:
-            again = [jnp.zeros_like(m) for m in adjoint.mantissa]
-            left = list(cotangent.mantissa)
-            for number, place in enumerate(same):
-                if place is not None:
-                    again[place] = again[place] + left[number]
-                    left[number] = jnp.zeros_like(left[number])
-            direct = scaled.normalise(Scaled(again, cotangent.exponent))
-            adjoint = scaled.normalise(scaled.add(adjoint, direct))
-            rest = scaled.normalise(Scaled(left, cotangent.exponent))
-        pull = jax.vjp(
-            one_step(ran, carry, x), picked(ran.constants), picked(carry), picked(x)
-        )[1]
+        time, carry, x, after, cotangent = now
+        given = picked(ran.constants), picked(carry), picked(x)
+        pull = jax.vjp(advance(ran, carry, x), *given)[1]
+        emitted = emit(ran, carry, x, after)
+        pull_out = jax.vjp(emitted, *given, picked(after))[1]
         exponent = adjoint.exponent
-        if rest is not None:
-            exponent = jnp.maximum(exponent, rest.exponent)
+        if cotangent is not None:  # what the outputs of this step have of its new carry
+            direct = pull_out(laid_out(cotangent.mantissa, axes.outputs))[3]
+            read = Scaled(examples_in_front(direct, axes.carry), cotangent.exponent)
+            adjoint = scaled.normalise(scaled.add(adjoint, scaled.normalise(read)))
+            exponent = jnp.maximum(adjoint.exponent, cotangent.exponent)
 
         def pulled(level: Array) -> Any:
             """Cotangents, with the mantissas at this exponent."""
             carried = scaled.shift(adjoint.mantissa, adjoint.exponent - level)
-            seen: Any = []
-            if rest is not None:
-                seen = scaled.shift(rest.mantissa, rest.exponent - level)
-            places = (
-                zip(carried, axes.carry, strict=True),
-                zip(seen, axes.outputs, strict=True),
-            )
-            given = [[as_given(m, axis) for m, axis in pairs] for pairs in places]
-            return pull((given[0], given[1]))
+            found = pull(laid_out(carried, axes.carry))
+            if cotangent is None:
+                return found
+            seen = scaled.shift(cotangent.mantissa, cotangent.exponent - level)
+            rest = pull_out(laid_out(seen, axes.outputs))[:3]
+            return jax.tree.map(jnp.add, found, rest)
 
         d_constants, d_carry, d_x = pulled(exponent)
-        pairs = zip(d_carry, axes.carry, strict=True)
-        before = [examples_first(d, axis) for d, axis in pairs]
+        before = examples_in_front(d_carry, axes.carry)
         mine = [Scaled(examples_first(d_x[i], axes.inputs[i]), exponent) for i in own]
         top = jnp.max(exponent)
         d_shared = d_x
@@ -171,7 +160,7 @@ def back(
     begin = (scaled.normalise(last), none, sums)
     times = jnp.arange(ran.loop.length)
     (start, constants, of_parameters), kept = lax.scan(
-        step, begin, (times, ran.before, ran.inputs, outputs), **options
+        step, begin, (times, ran.before, ran.inputs, ran.after, outputs), **options
     )
     adjoint, mine, common, *rows = kept
     inputs = [common.pop(0) if a is None else mine.pop(0) for a in axes.inputs]
@@ -193,13 +182,6 @@ def _share(part: Scaled, whole: Scaled) -> Array:
     inner = lambda a, b: jnp.real(jnp.sum(scaled.wide(a) * jnp.conj(scaled.wide(b))))
     ratio = inner(part.mantissa, whole.mantissa) / inner(whole.mantissa, whole.mantissa)
     return scaled.shift(ratio, part.exponent - whole.exponent)
-
-
-def _places(ran: Ran) -> list[int | None]:
-    """`Loop.same` among the float arrays alone."""
-    carried = {place: i for i, place in enumerate(floats(ran.before))}
-    places = [ran.loop.same[i] for i in floats(ran.outputs)]
-    return [None if place is None else carried[place] for place in places]
 
 
 def _or_zero(value: Scaled, some: Array) -> Scaled:

@@ -1,7 +1,7 @@
 """One loop of a program on its forward pass, with every state kept."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -96,25 +96,40 @@ def run(loop: Loop, operands: Sequence[Any]) -> Ran:
     inputs = arrays[end:]
 
     def step(carry: Arrays, x: Arrays) -> Any:
-        out = list(loop.step(*constants, *carry, *x))
-        return out[: loop.carry], (carry, out[loop.carry :])
+        given = [*constants, *carry, *x]
+        new = list(loop.advance(given))
+        return new, (carry, list(loop.emit(given, new)))
 
     options: Any = {"length": loop.length, "reverse": loop.reverse}
     last, (before, outputs) = lax.scan(step, start, inputs, **options)
     return Ran(constants, start, inputs, before, last, outputs, loop)
 
 
-def one_step(ran: Ran, carry: Arrays, x: Arrays) -> Any:
-    """The step at a carry as a function of its float constants, carry and inputs.
+def advance(ran: Ran, carry: Arrays, x: Arrays) -> Callable[..., Arrays]:
+    """The new carry, as a function of a step's float constants, carry and inputs."""
 
-    Returns the float arrays of the new carry and of the outputs.
-    """
-    loop = ran.loop
-
-    def step(constants: Arrays, carried: Arrays, inputs: Arrays) -> Any:
+    def step(constants: Arrays, carried: Arrays, inputs: Arrays) -> Arrays:
         given = put(ran.constants, constants), put(carry, carried), put(x, inputs)
-        out = loop.step(*given[0], *given[1], *given[2])
-        return picked(out[: loop.carry]), picked(out[loop.carry :])
+        return picked(ran.loop.advance([*given[0], *given[1], *given[2]]))
+
+    return step
+
+
+def emit(ran: Ran, carry: Arrays, x: Arrays, new: Arrays) -> Callable[..., Arrays]:
+    """The float outputs of a step, as a function of those and of the new carry.
+
+    Args:
+        ran: the loop.
+        carry, x: before the step.
+        new: the carry after it.
+    """
+
+    def step(
+        constants: Arrays, carried: Arrays, inputs: Arrays, after: Arrays
+    ) -> Arrays:
+        given = put(ran.constants, constants), put(carry, carried), put(x, inputs)
+        known = put(new, after)
+        return picked(ran.loop.emit([*given[0], *given[1], *given[2]], known))
 
     return step
 
@@ -134,6 +149,16 @@ def as_given(x: Array, axis: int | None, time: int = 0) -> Array:
     if axis is None:
         return jnp.squeeze(x, time)
     return jnp.moveaxis(x, time, axis + time)
+
+
+def examples_in_front(arrays: Sequence[Array], axes: Sequence[int | None]) -> Arrays:
+    """`examples_first` of each array."""
+    return [examples_first(x, axis) for x, axis in zip(arrays, axes, strict=True)]
+
+
+def laid_out(arrays: Sequence[Array], axes: Sequence[int | None]) -> Arrays:
+    """`as_given` of each array."""
+    return [as_given(x, axis) for x, axis in zip(arrays, axes, strict=True)]
 
 
 def _is_key(x: Any) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from rnnjax.errors import UserError
-from rnnjax.recurrence.jaxprs import inner, within
+from rnnjax.recurrence.jaxprs import inlined, inner, leading, rest_from, within
 
 
 OPENED = (
@@ -43,24 +43,24 @@ class Loop:
         name: `loop0`, `loop1`, … in the order in which they run; `loop0[2]/loop0` is
             one inside of the third step of `loop0`, which was unrolled.
         place: ``file:line`` in the user's code, or in the library that made the loop.
-        step: the body: constants, carry and inputs to carry and outputs, all flat.
+        advance: constants, carry and inputs of a step to the new carry, all flat.
+        emit: constants, carry, inputs and the new carry to the outputs, where what is
+            computed from the new carry is computed from the one that is given.
         constants, carry: how many of the operands are constants, and the carry.
         length: number of steps T.
         reverse: whether it runs from the last step to the first.
         inside: the loops in its step: name, place and length.
-        same: for each output of a step, the place in the carry of the same array; None
-            if it is another one.
     """
 
     name: str
     place: str
-    step: Callable[..., Sequence[Any]]
+    advance: Callable[[Sequence[Any]], Sequence[Any]]
+    emit: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
     constants: int
     carry: int
     length: int
     reverse: bool
     inside: tuple[tuple[str, str, int], ...]
-    same: tuple[int | None, ...]
 
     def __str__(self) -> str:
         """Name, place and length in words."""
@@ -96,13 +96,14 @@ def top(program: Any) -> Iterator[Any]:
 
 def as_loop(equation: Any, name: str) -> Loop:
     """The description of a scan."""
-    params, outputs = equation.params, equation.params["jaxpr"].jaxpr.outvars
-    carry = params["num_carry"]
-    left = [id(x) for x in outputs[:carry]]
+    params = equation.params
+    body, carry = inlined(params["jaxpr"]), params["num_carry"]
+    advance = jaxpr_as_fun(leading(body, carry))
     return Loop(
         name=name,
         place=place_of(equation),
-        step=jaxpr_as_fun(params["jaxpr"]),
+        advance=lambda given: advance(*given),
+        emit=rest_from(body, carry),
         constants=params["num_consts"],
         carry=carry,
         length=params["length"],
@@ -110,9 +111,6 @@ def as_loop(equation: Any, name: str) -> Loop:
         inside=tuple(
             (f"{name}/loop{i}", place_of(x), x.params["length"])
             for i, x in enumerate(filter(is_loop, top(params["jaxpr"])))
-        ),
-        same=tuple(
-            left.index(id(x)) if id(x) in left else None for x in outputs[carry:]
         ),
     )
 

@@ -1,6 +1,6 @@
 """A traced program run again with one of its loops altered after each step.
 
-Outputs of the step that are the carry itself change with it, as for the adjoint. Loops
+What a step computes from its new carry changes with it, as for the adjoint. Loops
 before the altered one are not run again.
 """
 
@@ -141,13 +141,10 @@ def _altered(
 
     def step(carry: list[Any], now: Any) -> Any:
         x, own = now
-        out = list(loop.step(*ran.constants, *carry, *x))
-        new = out[: loop.carry]
+        given = [*ran.constants, *carry, *x]
+        new = list(loop.advance(given))
         new = put(new, alter(picked(new), own))
-        outputs = [
-            y if place is None else new[place]
-            for y, place in zip(out[loop.carry :], loop.same, strict=True)
-        ]
+        outputs = list(loop.emit(given, new))
         return new, outputs
 
     options: Any = {"length": loop.length, "reverse": loop.reverse}
