@@ -142,7 +142,8 @@ def _nnx(layers: int) -> Model:
     graph, params, rest = nnx.split(stack, nnx.Param, ...)
 
     def loss(params: Any, rest: Any, xs: Any) -> Any:
-        for layer in nnx.merge(graph, params, rest):
+        own = jax.tree.map(lambda x: x, (params, rest))  # variables of this trace
+        for layer in nnx.merge(graph, *own):
             xs = layer(xs)
         return jnp.mean(jnp.sum(xs[-1] ** 2, -1))
 
