@@ -22,7 +22,16 @@ from rnnjax.probes.programs.loop_run import floats
 from rnnjax.probes.programs.loops import OPENED, as_loop, is_loop, refuse
 from rnnjax.probes.programs.program import program_of
 from rnnjax.recurrence.jaxprs import play
-from tests.foreign_models import MODELS, B, M, N, X, mean_square, tanh_layer
+from tests.foreign_models import (
+    MODELS,
+    B,
+    M,
+    N,
+    X,
+    mean_square,
+    tanh_layer,
+    tanh_params,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -328,6 +337,13 @@ def test_settings_are_no_arrays() -> None:
 
     seen = probe(of_model, model, X)
     assert "loop0/cell/weight_hh" in seen.parameter.values
+
+
+def test_parameters_may_be_no_floats() -> None:
+    loss = lambda n, p, xs: mean_square(n[0] * tanh_layer(p, xs)[-1])
+    args = [2], tanh_params(2), X
+    assert "parameter" not in probe_loss(loss, *args).dims
+    assert "loop0/U" in probe_loss(loss, *args, params=1).parameter.values
 
 
 def test_tied_weights_have_one_row_and_data_none() -> None:

@@ -121,9 +121,9 @@ def probe_loss(
     for words in doubts(program, share, agreed):
         warnings.warn(words, stacklevel=2)
     data = _joined(seen, lagged, ran, axes, measured, named, sections)
-    if "contributions" in sections:
-        whole = dict(zip(floats(given.arrays), seen.gradient, strict=True))
-        own = {path or "params": whole[k] for k, path in named.items() if k in whole}
+    whole = dict(zip(floats(given.arrays), seen.gradient, strict=True))
+    own = {path or "params": whole[k] for k, path in named.items() if k in whole}
+    if own and "contributions" in sections:
         rows = [*data.parameter.values] if "parameter" in data.dims else []
         data = xr.merge([data, gradients_of(own)], join="outer", compat="no_conflicts")
         data = data.reindex(parameter=[*rows, *own])
