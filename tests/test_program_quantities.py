@@ -13,6 +13,9 @@ import rnnjax
 from rnnjax.analysis.any_program import probe_loss
 from rnnjax.errors import UserError
 from rnnjax.probes.programs import folding
+from rnnjax.probes.programs.arguments import arguments_of
+from rnnjax.probes.programs.attribution import reached_by
+from rnnjax.probes.programs.program import program_of
 from tests.foreign_models import (
     MODELS,
     B,
@@ -193,6 +196,28 @@ def test_without_the_private_layout_a_drop_in_is_measured(monkeypatch: Any) -> N
     loss = of(folding.associative_scan)
     assert probe_loss(loss, *args, sections=("adjoints",)).sizes["layer"] == 1
     np.testing.assert_allclose(loss(*args), of(lax.associative_scan)(*args))
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_step_alone_gives_what_all_steps_give(apart: bool) -> None:
+    """A projection before the loop, and one whose steps a reshape has put together."""
+    loss, (params, xs) = MODELS["plain_scan"]()
+
+    def before(p: Any, xs: Any) -> Any:
+        rows = xs @ p["V"] if apart else (xs.reshape(-1, M) @ p["V"]).reshape(T, B, N)
+        step = lambda h, x: (jnp.tanh(h @ p["U"] + x + p["b"]), None)
+        return mean_square(lax.scan(step, jnp.zeros((B, N)), rows)[0])
+
+    given = arguments_of((params, xs))
+    program = program_of(before, given)
+    places = list(given.names(0))
+    ran = program.forward(given.arrays)[1]
+    assert reached_by(program, given.arrays, ran, places)[0].apart == apart
+    one, two = (
+        probe_loss(f, params, xs, sections=("contributions",)) for f in (loss, before)
+    )
+    for name in ("log10_contribution", "signed_share", "left_out"):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_parameter_that_reaches_a_loop_by_its_first_state_has_no_row() -> None:

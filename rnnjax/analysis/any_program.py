@@ -25,7 +25,7 @@ from rnnjax.analysis.program_agreement import (
 from rnnjax.errors import UserError, did_you_mean
 from rnnjax.probes.dataset import lag_is_time
 from rnnjax.probes.programs.arguments import arguments_of
-from rnnjax.probes.programs.attribution import reached_by
+from rnnjax.probes.programs.attribution import Reached, reached_by
 from rnnjax.probes.programs.examples import find_axes
 from rnnjax.probes.programs.loop_run import Axes, Ran, floats
 from rnnjax.probes.programs.loops import describe
@@ -105,8 +105,9 @@ def probe_loss(
         )
     named = given.names(params)
     wanted = [place for place in floats(given.arrays) if place in named]
-    measured = reached_by(program, given.arrays, ran, wanted)
-    measured = measured if "contributions" in sections else [[] for _ in ran]
+    measured = [Reached() for _ in ran]
+    if "contributions" in sections:
+        measured = reached_by(program, given.arrays, ran, wanted)
 
     def passed(ends: bool) -> Walks:
         back = lambda arrays, ran: walk(
@@ -171,7 +172,7 @@ def _joined(
     lagged: Walks,
     ran: Sequence[Ran],
     axes: Sequence[Axes],
-    measured: Sequence[Sequence[int]],
+    measured: Sequence[Reached],
     named: dict[int, str],
     sections: Sequence[str],
 ) -> xr.Dataset:
@@ -183,7 +184,7 @@ def _joined(
             spectra = dynamics_of(one, where)
             made += [] if spectra is None else [spectra]
         layers.append(xr.merge(made))
-        own = measured[number]
+        own = measured[number].params
         names = [f"{one.loop.name}/{named[place] or 'params'}" for place in own]
         if names:
             rows.append(contributions_of(total, names, one.loop.reverse))

@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.probes.backward.bands import through_bands
-from rnnjax.probes.programs.attribution import attribution
+from rnnjax.probes.programs.attribution import Reached, attribution
 from rnnjax.probes.programs.loop_back import Back, back
 from rnnjax.probes.programs.loop_run import (
     Axes,
@@ -71,7 +71,7 @@ def walk(
     args: Sequence[Any],
     ran: Sequence[Ran],
     axes: Sequence[Axes],
-    params: Sequence[Sequence[int]] = (),
+    params: Sequence[Reached] = (),
     ends: bool = False,
 ) -> Walks:
     """The backward pass; works under `jit`.
@@ -108,7 +108,7 @@ def walk(
     plain: list[Any] = list(none)
     for number in reversed(range(len(ran))):
         last, outputs = leaves[number]
-        wanted = params[number] if params else ()
+        wanted = params[number] if params else Reached()
         to = attribution(program, number, args, every, wanted)
         here = back(ran[number], last, outputs, axes[number], to)
         if to is not None:
