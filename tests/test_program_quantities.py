@@ -198,6 +198,22 @@ def test_without_the_private_layout_a_drop_in_is_measured(monkeypatch: Any) -> N
     np.testing.assert_allclose(loss(*args), of(lax.associative_scan)(*args))
 
 
+def test_a_parameter_that_is_an_imaginary_part_has_a_row() -> None:
+    def loss(p: Any, xs: Any) -> Any:
+        rows = xs @ (p["re"] + 1j * p["im"])
+        h = lax.scan(lambda h, x: (0.9 * h + x, None), 0 * rows[0], rows)[0]
+        return mean_square(jnp.abs(h))
+
+    params = {"re": dense(1, M, N), "im": dense(2, M, N)}
+    seen = probe_loss(loss, params, X, sections=("contributions",))
+    for name, known in jax.grad(loss)(params, X).items():
+        row = seen.sel(parameter=f"loop0/{name}")
+        np.testing.assert_allclose(
+            10.0**row.log10_gradient, np.linalg.norm(known), rtol=1e-4
+        )
+        assert float(row.signed_share.sum()) == pytest.approx(1, abs=1e-4)
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_a_step_alone_gives_what_all_steps_give(apart: bool) -> None:
     """A projection before the loop, and one whose steps a reshape has put together."""

@@ -78,6 +78,8 @@ def input_influence(
         answers = call(xs if time_major else jnp.swapaxes(xs, 0, 1))
         answers = jnp.asarray(answers)
         batch = 1 if time_major else 0
+        if not jnp.issubdtype(answers.dtype, jnp.floating):
+            raise UserError(f"outputs are {answers.dtype}, not real numbers")
         if answers.ndim < 2 or answers.shape[batch] != xs.shape[1]:
             order = "(time, batch, …)" if time_major else "(batch, time, …)"
             raise UserError(

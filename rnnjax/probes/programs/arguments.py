@@ -44,7 +44,11 @@ class Arguments:
         dummy = jax.tree.unflatten(self.tree, range(len(self.leaves)))
         own = jax.tree_util.tree_flatten_with_path(dummy[argument])[0]
         paths = {leaf: path for path, leaf in own}
-        simple = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+
+        def simple(path: Any) -> str:
+            own = path[:-1] if path[1:] and str(path[-1]) == ".value" else path
+            return jax.tree_util.keystr(own, simple=True, separator="/")
+
         return {
             i: simple(paths[leaf])
             for i, leaf in enumerate(self.traced)

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from rnnjax.probes.programs.loop_back import Attribution
@@ -98,9 +97,7 @@ def reached_by(
         def tested(own: list[Array], number: int = number, some: Any = some) -> Any:
             operands = _operands(program, number, args, every, some)
             out, pull = jax.vjp(operands, own)
-            random = np.random.default_rng(number)
-            draw = lambda x: jnp.asarray(random.normal(size=x.shape), x.dtype)
-            kept = [jnp.any(x != 0) for x in pull(jax.tree.map(draw, out))[0]]
+            kept = [jnp.any(x != 0) for x in pull(_drawn(out, number))[0]]
             return kept, _is_apart(operands, own, out[1])
 
         if not some:
@@ -110,6 +107,15 @@ def reached_by(
         places = tuple(p for p, yes in zip(some, kept, strict=True) if yes)
         found.append(Reached(places, bool(apart)))
     return found
+
+
+def _drawn(like: Any, seed: int) -> Any:
+    """Standard normal numbers, with real and imaginary parts where complex."""
+    leaves, tree = jax.tree.flatten(like)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    rows = zip(keys, leaves, strict=True)
+    drawn = [jax.random.normal(key, x.shape, x.dtype) for key, x in rows]
+    return jax.tree.unflatten(tree, drawn)
 
 
 def _one_step(operands: Any, own: list[Array], whole: list[Array]) -> OneStep | None:

@@ -97,7 +97,7 @@ def _apart(ran: Ran, axes: Axes) -> tuple[Array, list[Array]]:
         key, of_signs, of_factors = jax.random.split(key, 3)
         signs = jax.random.split(of_signs, len(carry) + len(outputs))
         cotangent = [
-            jax.random.normal(k, x.shape).astype(x.dtype)
+            jax.random.normal(k, x.shape, x.dtype)
             for k, x in zip(signs, (*carry, *outputs), strict=True)
         ]
         wide = min(jnp.finfo(x.dtype).bits for x in cotangent) > 16
