@@ -11,6 +11,7 @@ import pytest
 PAGE = Path(__file__).parents[1] / "docs" / "probe_your_model.md"
 
 
+@pytest.mark.slow
 def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
