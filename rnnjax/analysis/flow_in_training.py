@@ -32,7 +32,7 @@ def value_and_flow(
     so that it costs no second one, unless the loss holds derivative rules of the user's
     (`jax.custom_vjp`) or associative scans: then loss and gradient are those of JAX,
     and ``gradient_difference`` says how far the walk is from them, ‖difference‖ /
-    ‖gradient‖. Above rounding, the flow is that of another function: the rule is not
+    ‖gradient‖. If that is more than rounding, do not trust the flow: the rule is not
     linear, such as one that clips, or the scan's function not associative. Adjoints
     keep one exponent a step, not one for each example.
 

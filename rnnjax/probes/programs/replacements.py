@@ -33,8 +33,8 @@ def swap(states: States, seed: int) -> States:
 def noise(states: States, seed: int) -> States:
     """The state plus standard normal numbers times its deviation over examples.
 
-    The standard deviation is that of the entry at the same step over the examples of
-    the batch, so that noise is as wide as the states differ (as in the causal traces of
+    The standard deviation is taken over the examples of the batch, for each entry at
+    each step, so that noise is as wide as the states differ (as in the causal traces of
     Meng et al. 2022, there on embeddings).
     """
     key = jax.random.key(seed)
